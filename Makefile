@@ -1,0 +1,58 @@
+# Everything below works on a machine that has Python 3.11+, make and the package registries.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ORCH := $(BIN)/orchestrator
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-docker check format bench lock proto clean
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# A stamp for each lock: an install happens when the lock changed, and only then.
+$(VENV)/.run: requirements/run.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else 0'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.run
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@touch $@
+
+run: $(VENV)/.run ## the whole system in the foreground, with demonstration tasks; Ctrl-C stops it
+	@$(ORCH) dev
+
+test: $(VENV)/.dev ## all tests, against a real Kafka and Postgres started here
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-docker: $(VENV)/.dev ## the tests that need a Docker engine
+	@$(BIN)/python -m pytest -m docker tests/docker $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## format, lint, types, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## rewrite the code in the house format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev ## measure; prints the machine, the versions and the commands
+	@$(BIN)/python -m benchmarks
+
+lock: $(VENV)/.dev ## resolve the dependencies again and write requirements/*.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command 'make lock' \
+		--extra dev -o requirements/run.lock pyproject.toml requirements/build.in
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command 'make lock' \
+		--extra dev --group test -c requirements/run.lock -o requirements/dev.lock pyproject.toml requirements/build.in
+
+proto: $(VENV)/.dev ## generate schemas/gen from schemas/proto
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I schemas/gen=schemas/proto \
+		--python_out=. --mypy_out=. --grpc_python_out=. --mypy_grpc_out=. $$(cd schemas/proto && find . -name '*.proto' | sed 's|^\./|schemas/gen/|')
+
+clean: ## remove the environment and the data of `make run`
+	rm -rf $(VENV) .orchestrator

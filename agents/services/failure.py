@@ -1,0 +1,178 @@
+"""What went wrong with a call, in our words: one table from gRPC status to verdict.
+
+The step worker and the circuit breaker read ``failure_class`` and ``retriable`` and never
+a message. ``docs/services.md`` shows the same table to the owners of services.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+import grpc
+
+from schemas.errors import OrchestratorError
+from schemas.records import Error, ErrorCategory
+
+MESSAGE_MAX_CHARS = 300
+"""A service's words are kept up to here: enough to act on, too little to carry a document."""
+
+RETRY_AFTER_MAX_MS = 24 * 3600 * 1000
+"""A longer wish is cut; no step's deadline is that far away."""
+
+
+class FailureClass(StrEnum):
+    """What may be done with the same request."""
+
+    POISON = "POISON"
+    """The request itself cannot be sent. Nothing was called; trying again is useless."""
+
+    PERMANENT = "PERMANENT"
+    """The service refused, or answered what cannot be used. The step fails."""
+
+    TRANSIENT = "TRANSIENT"
+    """The service is away, busy or broken for now. Another attempt may succeed."""
+
+    TIMEOUT = "TIMEOUT"
+    """No answer in time; whether the effects happened is unknown. Another attempt may succeed."""
+
+    @property
+    def retriable(self) -> bool:
+        """True if another attempt with the same input may succeed."""
+        return self in (FailureClass.TRANSIENT, FailureClass.TIMEOUT)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One row of the table: how a kind of failure is judged."""
+
+    failure_class: FailureClass
+    code: str
+    """Stable, upper snake; in results, dead letters and metrics."""
+    category: ErrorCategory
+
+
+class ServiceError(OrchestratorError):
+    """A call that did not succeed.
+
+    The caller may call again with the same idempotency key if ``retriable``, after
+    ``retry_after_ms`` when it is given. Fields vary by instance; there are no subclasses.
+
+    Attributes:
+        service: the name of the service, as the pipeline knows it.
+        detail_code: the service's own ``error-code``, upper snake, when it sent one.
+        retry_after_ms: the service's lower bound for the next attempt, 0 to 24 h; only
+            on a retriable error.
+    """
+
+    def __init__(
+        self,
+        verdict: Verdict,
+        message: str,
+        *,
+        service: str,
+        detail_code: str | None = None,
+        retry_after_ms: int | None = None,
+    ) -> None:
+        self.message = one_line(message)
+        super().__init__(self.message)
+        self.failure_class = verdict.failure_class
+        self.code = verdict.code  # type: ignore[misc]  # varies by instance, see InvalidRecordError
+        self.category = verdict.category
+        self.retriable = verdict.failure_class.retriable  # type: ignore[misc]
+        self.service = service
+        self.detail_code = detail_code
+        self.retry_after_ms = retry_after_ms if self.retriable else None
+
+    def as_record(self) -> Error:
+        """The error as it goes into a step's result."""
+        return Error(
+            code=self.code,
+            message=self.message,
+            category=self.category,
+            retriable=self.retriable,
+            service=self.service,
+        )
+
+
+def verdict_of_status(status: grpc.StatusCode) -> Verdict:
+    """Judge a gRPC status; one that is not in the table (or OK) is ``SERVICE_FAILED``."""
+    return STATUS_VERDICTS.get(status, FAILED)
+
+
+def detail_code_of(value: str | bytes | None) -> str | None:
+    """The trailing ``error-code``, or None if it is not 1 to 64 characters of upper snake."""
+    return value if isinstance(value, str) and _DETAIL_CODE.fullmatch(value) else None
+
+
+def retry_after_of(value: str | bytes | None) -> int | None:
+    """The trailing ``retry-after-ms``, at most 24 h, or None if it is not a decimal number."""
+    if not isinstance(value, str) or not _DIGITS.fullmatch(value):
+        return None
+    return min(int(value), RETRY_AFTER_MAX_MS)
+
+
+def one_line(text: str) -> str:
+    """Cut foreign text to ``MESSAGE_MAX_CHARS`` printable characters on one line.
+
+    What is left can be logged, put into a header and stored in Postgres (no NUL, no lone
+    surrogate).
+    """
+    cut = text[: MESSAGE_MAX_CHARS + 1]
+    printable = "".join(char if char.isprintable() else " " for char in cut)
+    if len(printable) <= MESSAGE_MAX_CHARS:
+        return printable
+    return printable[: MESSAGE_MAX_CHARS - 1] + "…"
+
+
+_DETAIL_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_DIGITS = re.compile(r"[0-9]{1,18}")
+
+UNSENDABLE = Verdict(FailureClass.POISON, "SERVICE_REQUEST_INVALID", ErrorCategory.POISON)
+"""The request cannot be put on the wire: too large, or text that is not Unicode."""
+
+RESPONSE_TOO_LARGE = Verdict(
+    FailureClass.PERMANENT, "SERVICE_MESSAGE_TOO_LARGE", ErrorCategory.DOWNSTREAM
+)
+"""gRPC reports an oversized message as RESOURCE_EXHAUSTED, but it will be as large again."""
+
+RESPONSE_INVALID = Verdict(
+    FailureClass.PERMANENT, "SERVICE_RESPONSE_INVALID", ErrorCategory.DOWNSTREAM
+)
+"""The answer breaks the contract, such as a negative cost; the call was paid for already."""
+
+TIMED_OUT = Verdict(FailureClass.TIMEOUT, "SERVICE_TIMEOUT", ErrorCategory.TIMEOUT)
+UNAVAILABLE = Verdict(FailureClass.TRANSIENT, "SERVICE_UNAVAILABLE", ErrorCategory.DOWNSTREAM)
+FAILED = Verdict(FailureClass.TRANSIENT, "SERVICE_FAILED", ErrorCategory.DOWNSTREAM)
+_OVERLOADED = Verdict(FailureClass.TRANSIENT, "SERVICE_OVERLOADED", ErrorCategory.DOWNSTREAM)
+_ABORTED = Verdict(FailureClass.TRANSIENT, "SERVICE_ABORTED", ErrorCategory.DOWNSTREAM)
+_REFUSED = Verdict(FailureClass.PERMANENT, "SERVICE_REFUSED", ErrorCategory.USER)
+# The user can do nothing about these two: somebody has to mend a pipeline or a credential.
+_METHOD_UNKNOWN = Verdict(
+    FailureClass.PERMANENT, "SERVICE_METHOD_UNKNOWN", ErrorCategory.DOWNSTREAM
+)
+_DENIED = Verdict(FailureClass.PERMANENT, "SERVICE_ACCESS_DENIED", ErrorCategory.DOWNSTREAM)
+
+STATUS_VERDICTS: Mapping[grpc.StatusCode, Verdict] = MappingProxyType(
+    {
+        # CANCELLED here is the server's word; a call that we cancelled raises CancelledError.
+        grpc.StatusCode.CANCELLED: _ABORTED,
+        grpc.StatusCode.UNKNOWN: FAILED,
+        grpc.StatusCode.INVALID_ARGUMENT: _REFUSED,
+        grpc.StatusCode.DEADLINE_EXCEEDED: TIMED_OUT,
+        grpc.StatusCode.NOT_FOUND: _REFUSED,
+        grpc.StatusCode.ALREADY_EXISTS: _REFUSED,
+        grpc.StatusCode.PERMISSION_DENIED: _DENIED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED: _OVERLOADED,
+        grpc.StatusCode.FAILED_PRECONDITION: _REFUSED,
+        grpc.StatusCode.ABORTED: _ABORTED,
+        grpc.StatusCode.OUT_OF_RANGE: _REFUSED,
+        grpc.StatusCode.UNIMPLEMENTED: _METHOD_UNKNOWN,
+        grpc.StatusCode.INTERNAL: FAILED,
+        grpc.StatusCode.UNAVAILABLE: UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS: FAILED,
+        grpc.StatusCode.UNAUTHENTICATED: _DENIED,
+    }
+)
+"""Every status but OK. Permanent is what HTTP would answer with 4xx (but 408 and 429)."""

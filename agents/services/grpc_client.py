@@ -1,0 +1,202 @@
+"""A service behind the generic gRPC contract (``schemas/proto/services/v1``).
+
+One channel per client, kept open and reopened by gRPC. No retries in here: an attempt that
+failed is reported, and the router decides about the next one.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import grpc
+
+from agents.services import failure, wire
+from agents.services.client import StepRequest, StepResponse
+from agents.services.failure import ServiceError, Verdict
+from schemas.gen.services.v1 import step_service_pb2 as pb
+from schemas.gen.services.v1.step_service_pb2_grpc import StepServiceStub
+
+if TYPE_CHECKING:  # a name of the generated .pyi only
+    from schemas.gen.services.v1.step_service_pb2_grpc import StepServiceAsyncStub
+
+IDEMPOTENCY_KEY = "idempotency-key"
+RETRY_AFTER = "retry-after-ms"
+ERROR_CODE = "error-code"
+
+
+class GrpcStepClient:
+    """A :class:`~agents.services.client.StepClient` over one reused gRPC channel.
+
+    Connects at the first call, and again after the connection was lost, at most about a
+    second after the service is back. While it is away calls fail at once. Belongs to the
+    event loop of its first call.
+
+    Args:
+        address: ``host:port``; a name is resolved again at each reconnect.
+        service: the name for errors, as the pipeline knows it.
+        max_message_bytes: of a request and of an answer, inclusive.
+    """
+
+    def __init__(self, address: str, *, service: str, max_message_bytes: int) -> None:
+        self._address = address
+        self._service = service
+        self._max_message_bytes = max_message_bytes
+        self._channel: grpc.aio.Channel | None = None
+        self._stub: StepServiceAsyncStub | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"GrpcStepClient({self._service!r} at {self._address})"
+
+    async def call(self, request: StepRequest) -> StepResponse:
+        """Run one attempt, as :class:`~agents.services.client.StepClient` promises.
+
+        The answer is awaited for ``request.timeout_s`` and not longer; gRPC tells the
+        service the same deadline.
+        """
+        if request.timeout_s <= 0:
+            raise self._error(failure.TIMED_OUT, "there was no time left for the call")
+        message, metadata = self._encode(request)
+        try:
+            answer = await self._connected().Run(
+                message, timeout=request.timeout_s, metadata=metadata
+            )
+        except asyncio.CancelledError:
+            if _this_task_is_cancelled():
+                raise
+            # grpc.aio raises this also when somebody else closed the channel. To let it out
+            # would look like a cancellation of the caller, which nobody asked for.
+            raise self._error(failure.UNAVAILABLE, "the connection was closed") from None
+        except grpc.aio.AioRpcError as error:
+            # A cancellation that meets the end of the call comes out of grpc.aio as the
+            # call's status (even OK); it must not get lost.
+            if _this_task_is_cancelled():
+                raise asyncio.CancelledError from error
+            raise self._error_of_status(error) from error
+        except (grpc.aio.UsageError, grpc.aio.InternalError) as error:
+            raise self._error(failure.UNAVAILABLE, f"gRPC: {error}") from error
+        try:
+            return wire.decode(answer)
+        except ValueError as error:
+            raise self._error(failure.RESPONSE_INVALID, str(error)) from error
+
+    async def close(self) -> None:
+        """Close the channel. Calls in flight fail as ``SERVICE_UNAVAILABLE``; idempotent."""
+        self._closed = True
+        channel, self._channel, self._stub = self._channel, None, None
+        if channel is not None:
+            await channel.close()
+
+    def _encode(self, request: StepRequest) -> tuple[pb.RunRequest, tuple[tuple[str, str], ...]]:
+        if not _METADATA_VALUE.fullmatch(request.idempotency_key):
+            raise self._error(failure.UNSENDABLE, "the idempotency key is not printable ASCII")
+        try:
+            message = wire.encode(request)
+        except (ValueError, TypeError) as error:
+            # Not the error's own text: for bad text it quotes the text.
+            reason = f"a field cannot be encoded ({type(error).__name__})"
+            raise self._error(failure.UNSENDABLE, reason) from None
+        size_bytes = message.ByteSize()
+        if size_bytes > self._max_message_bytes:
+            raise self._error(
+                failure.UNSENDABLE,
+                f"the request has {size_bytes} bytes, at most {self._max_message_bytes} may be",
+            )
+        return message, ((IDEMPOTENCY_KEY, request.idempotency_key), *_sendable(request.trace))
+
+    def _connected(self) -> "StepServiceAsyncStub":
+        if self._closed:
+            raise self._error(failure.UNAVAILABLE, "the client is closed")
+        if self._stub is None:
+            self._channel = grpc.aio.insecure_channel(
+                self._address, options=_channel_options(self._max_message_bytes)
+            )
+            self._stub = StepServiceStub(self._channel)
+        return self._stub
+
+    def _error_of_status(self, error: grpc.aio.AioRpcError) -> ServiceError:
+        trailing = _first_values(error.trailing_metadata())
+        detail_code = failure.detail_code_of(trailing.get(ERROR_CODE))
+        details = error.details() or ""
+        verdict = failure.verdict_of_status(error.code())
+        # gRPC's own words (message_size_filter.cc), on both sides; there is no other sign.
+        # The tests run the installed gRPC, so that a new wording is noticed.
+        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE.search(details):
+            verdict = failure.RESPONSE_TOO_LARGE
+        said = f"{error.code().name} {detail_code}" if detail_code else error.code().name
+        return self._error(
+            verdict,
+            f"{said}: {details}" if details else said,
+            detail_code=detail_code,
+            retry_after_ms=failure.retry_after_of(trailing.get(RETRY_AFTER)),
+        )
+
+    def _error(
+        self,
+        verdict: Verdict,
+        message: str,
+        *,
+        detail_code: str | None = None,
+        retry_after_ms: int | None = None,
+    ) -> ServiceError:
+        return ServiceError(
+            verdict,
+            f"{self._service}: {message}",
+            service=self._service,
+            detail_code=detail_code,
+            retry_after_ms=retry_after_ms,
+        )
+
+
+def _this_task_is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _sendable(trace: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [
+        (key, value)
+        for key, value in trace.items()
+        if _METADATA_KEY.fullmatch(key)
+        and not key.startswith("grpc-")
+        and not key.endswith("-bin")
+        and key != IDEMPOTENCY_KEY
+        and _METADATA_VALUE.fullmatch(value)
+    ]
+
+
+def _first_values(metadata: grpc.aio.Metadata | None) -> dict[str, str | bytes]:
+    first: dict[str, str | bytes] = {}
+    for key, value in metadata or ():
+        first.setdefault(key, value)
+    return first
+
+
+def _channel_options(max_message_bytes: int) -> Sequence[tuple[str, int]]:
+    return (
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", max_message_bytes),
+        # One call, one attempt: also no transparent retries below us.
+        ("grpc.enable_retries", 0),
+        # Back within a second or so after the service is. By default the pause grows to two
+        # minutes, and one attempt to connect to a host that drops packets takes 20 s.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.min_reconnect_backoff_ms", 1_000),
+        # Services are reached directly; a proxy variable is for the way out of the cluster.
+        ("grpc.enable_http_proxy", 0),
+        # Else clients of one address share a connection and its backoff behind our back.
+        ("grpc.use_local_subchannel_pool", 1),
+        # Finds a peer that vanished without a word. Servers of default settings answer a
+        # third ping in five minutes of silence by GOAWAY (too_many_pings); 100 s stays below.
+        # To set it also turns on TCP_USER_TIMEOUT: what is sent must be acknowledged in 20 s.
+        ("grpc.keepalive_time_ms", 100_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    )
+
+
+# Source: gRPC over HTTP2, "Requests": Header-Name and ASCII-Value.
+_METADATA_KEY = re.compile(r"[a-z0-9_.-]+")
+_METADATA_VALUE = re.compile(r"[\x20-\x7e]{1,8192}")
+_TOO_LARGE = re.compile("message larger than max", re.IGNORECASE)

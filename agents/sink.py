@@ -1,0 +1,26 @@
+"""Sink: materializes the state of every task in Postgres.
+
+In: ``task-events``. Out: rows, and dead letters for what is no event or no row. Delivery:
+a batch's rows and its position are one transaction, so each event has its effect once; the
+offset is acknowledged after it, as a hint for lag tools.
+"""
+
+from collections.abc import AsyncIterator
+
+from agents.projector import Projector, ProjectorParts
+from streams.app import App, create_app
+from streams.batches import batches
+from streams.partitions import Partitions
+
+
+def create_sink(parts: ProjectorParts) -> App:
+    """Build the application of the sink."""
+    app = create_app(parts.group, parts.kafka)
+    projectors = Partitions(app, lambda partition: Projector(partition, parts))
+
+    @app.agent(app.topic(parts.topics.task_events))  # type: ignore[untyped-decorator]
+    async def project(stream: AsyncIterator[object]) -> None:
+        async for batch in batches(stream):
+            await projectors.give(batch)
+
+    return app

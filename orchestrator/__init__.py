@@ -1,0 +1,1 @@
+"""AI Orchestrator, the programs: command line, embedded servers, demonstration services."""

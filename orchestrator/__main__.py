@@ -1,0 +1,20 @@
+"""The program: ``orchestrator COMMAND``, or ``python -m orchestrator COMMAND``."""
+
+import os
+
+from orchestrator.guard import check_packages
+
+
+def main() -> None:
+    """Check that our packages are ours, then run the command line."""
+    check_packages()
+    # gRPC's C core writes its own lines to standard error otherwise, past our logs.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    # Only now: an import before the check could already fail in a foreign package.
+    from orchestrator.cli.app import run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

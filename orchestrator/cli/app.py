@@ -1,0 +1,36 @@
+"""The command line. Errors of ours are one line with a stable code, and exit status 1."""
+
+import os
+import sys
+
+import typer
+
+from orchestrator.cli import dev, migrate, tail, topics, worker
+from schemas.errors import OrchestratorError
+
+app = typer.Typer(
+    name="orchestrator",
+    help="Runs AI tasks through their pipelines, on Kafka. Settings are ORCH_* variables.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command(name="dev")(dev.dev)
+app.command(name="worker")(worker.worker)
+app.command(name="demo-services", hidden=True)(worker.demo_services)
+app.command(name="tail")(tail.tail)
+app.add_typer(topics.app, name="topics")
+app.add_typer(migrate.app, name="migrate")
+
+
+def run() -> None:
+    """Run the command of ``sys.argv``."""
+    try:
+        app()
+    except OrchestratorError as error:
+        print(f"error {error.code}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader of our output (head, grep -q) has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

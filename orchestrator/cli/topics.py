@@ -1,0 +1,54 @@
+"""``orchestrator topics``: the topic table, and the topics of a cluster."""
+
+import asyncio
+import os
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.roles import topic_table
+from orchestrator.settings import Settings, load_settings
+from schemas.errors import SettingsError
+from streams.admin import Admin
+from tasks.pipeline_file import load_pipelines
+
+app = typer.Typer(help="The topics of the system.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_topics() -> None:
+    """Show every topic: who writes and reads it, and how it is kept. Asks no broker."""
+    rows = Table("topic", "record", "written by", "read by", "partitions", "kept")
+    for topic in topic_table(load_settings(os.environ), load_pipelines()):
+        rows.add_row(
+            topic.name,
+            topic.record.__name__ if topic.record else "as its origin",
+            topic.written_by,
+            topic.read_by,
+            str(topic.partitions),
+            "newest of each key" if topic.retention_ms is None else _days(topic.retention_ms),
+        )
+    Console().print(rows)
+
+
+@app.command("apply")
+def apply_topics() -> None:
+    """Create the topics that are missing. Changes nothing that exists."""
+    settings = load_settings(os.environ)
+    if not settings.kafka.bootstrap:
+        raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
+    created = asyncio.run(_apply(settings))
+    for name in created:
+        print(f"created {name}")
+    print(f"{len(created)} created")
+
+
+async def _apply(settings: Settings) -> list[str]:
+    async with Admin(settings.kafka) as admin:
+        return await admin.apply(topic_table(settings, load_pipelines()))
+
+
+def _days(milliseconds: int) -> str:
+    hours = milliseconds / 3_600_000
+    return f"{hours:.0f} h" if hours < 24 else f"{hours / 24:.0f} d"

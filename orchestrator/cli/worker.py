@@ -1,0 +1,42 @@
+"""``orchestrator worker ROLE``: one role in this process."""
+
+import asyncio
+import os
+import signal
+from typing import Annotated
+
+import typer
+
+from orchestrator.demo.server import ReferenceServices
+from orchestrator.observability import serve_metrics, set_up_logs
+from orchestrator.roles import run_role
+from orchestrator.settings import load_settings
+from orchestrator.traces import exported_traces
+
+
+def worker(
+    role: Annotated[str, typer.Argument(help="router, sink, or step.NAME (e.g. step.retrieve)")],
+) -> None:
+    """Run one role until SIGTERM or Ctrl-C. Run several of a step side by side to scale it."""
+    settings = load_settings(os.environ)
+    set_up_logs(settings.log, role=role)
+    serve_metrics(settings.metrics)
+    with exported_traces(settings.traces, role=role):
+        code = asyncio.run(run_role(role, settings))
+    raise typer.Exit(code)
+
+
+def demo_services() -> None:
+    """Run the reference services, for `dev` and for tests."""
+    settings = load_settings(os.environ)
+    set_up_logs(settings.log, role="demo-services")
+
+    async def serve() -> None:
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        async with ReferenceServices(settings.demo):
+            await stopping.wait()
+
+    asyncio.run(serve())

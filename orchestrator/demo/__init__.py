@@ -1,0 +1,1 @@
+"""Reference downstream services that compute, for demonstrations and tests."""

@@ -1,0 +1,112 @@
+"""The reference services as real gRPC servers of the generic contract."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+import structlog
+
+from orchestrator.demo.answer import Method
+from orchestrator.demo.calls import CallLog
+from orchestrator.demo.faults import Faults
+from orchestrator.demo.passages import load_passages
+from orchestrator.demo.rag_engine import generate
+from orchestrator.demo.retrieval import Retrieval
+from orchestrator.demo.settings import DemoSettings
+from orchestrator.demo.step_servicer import StepServicer
+from schemas.gen.services.v1.step_service_pb2_grpc import add_StepServiceServicer_to_server
+
+HOST = "127.0.0.1"
+
+STOP_GRACE_S = 1.0
+"""Calls that run may end for so long when the servers stop; then they are cancelled."""
+
+STOP_TIMEOUT_S = 5.0
+"""Upper bound for the whole stop."""
+
+_log = structlog.get_logger()
+
+
+class ReferenceServices:
+    """Retrieval and rag-engine, served while this context manager is entered.
+
+    ``async with ReferenceServices(DemoSettings()) as services:`` Entering builds the index
+    (some 10 ms) and binds the ports; leaving stops within ``STOP_TIMEOUT_S``. An instance can
+    be entered once.
+
+    Attributes:
+        addresses: after entering, ``retrieval`` and ``rag_engine`` to ``grpc://host:port``:
+            the fields of ``ServicesSettings``.
+        faults: what shall go wrong; may be changed while serving.
+        calls: who called.
+
+    Raises:
+        OSError: on entering; a port is taken or the call log cannot be opened. Nothing is
+            left running.
+    """
+
+    def __init__(self, settings: DemoSettings) -> None:
+        self._settings = settings
+        self._servers: list[grpc.aio.Server] = []
+        self.addresses: dict[str, str] = {}
+        self.faults = Faults.parse(settings.faults)
+        self.calls = CallLog()
+
+    async def __aenter__(self) -> Self:
+        settings = self._settings
+        if settings.call_log:
+            self.calls = CallLog(Path(settings.call_log))
+        retrieval = Retrieval(load_passages(settings.docs_dir))
+        try:
+            await self._serve(
+                "retrieval", {"Retrieve": retrieval.retrieve}, settings.retrieval_port
+            )
+            await self._serve("rag_engine", {"Generate": generate}, settings.rag_engine_port)
+        except BaseException:
+            await self._stop()
+            raise
+        _log.info("demo_services_started", **self.addresses)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stop()
+
+    async def _serve(self, service: str, methods: Mapping[str, Method], port: int) -> None:
+        server = grpc.aio.server(options=_SERVER_OPTIONS)
+        servicer = StepServicer(service, methods, faults=self.faults, calls=self.calls)
+        add_StepServiceServicer_to_server(servicer, server)
+        try:
+            bound = server.add_insecure_port(f"{HOST}:{port}")
+        except RuntimeError as error:
+            raise OSError(f"{service}: cannot listen at {HOST}:{port}") from error
+        await server.start()
+        self._servers.append(server)
+        self.addresses[service] = f"grpc://{HOST}:{bound}"
+
+    async def _stop(self) -> None:
+        servers, self._servers = self._servers, []
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S), asyncio.TaskGroup() as stopping:
+                for server in servers:
+                    stopping.create_task(server.stop(STOP_GRACE_S))
+        except TimeoutError:
+            _log.warning("demo_services_stop_timed_out", timeout_s=STOP_TIMEOUT_S)
+        finally:
+            self.calls.close()
+
+
+_SERVER_OPTIONS = (
+    # Else two processes share a port, and each of them gets some of the calls.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+    # Clients may look after a silent connection more often than every five minutes.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+)

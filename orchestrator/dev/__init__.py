@@ -1,0 +1,1 @@
+"""The whole system on one machine: each role a supervised process, and a demonstration."""

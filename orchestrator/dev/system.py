@@ -1,0 +1,102 @@
+"""All roles and the reference services, as processes, on servers that run already."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.dev.supervisor import Supervisor
+from orchestrator.embedded.process import Child
+from orchestrator.roles import roles, topic_table
+from orchestrator.settings import Settings
+from sinks.migrate import migrate_up
+from streams.admin import Admin
+from tasks.pipeline_file import load_pipelines
+
+DEMO_SERVICES = "demo-services"
+
+DEV_DEFAULTS = {
+    # One broker, few cores.
+    "ORCH_TOPICS_PARTITIONS": "4",
+    "ORCH_TOPICS_REPLICATION_FACTOR": "1",
+}
+"""What ``dev`` assumes where the environment says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A running system."""
+
+    settings: Settings
+    supervisor: Supervisor
+    environment: Mapping[str, str]
+    """The ``ORCH_*`` variables that its processes run with."""
+
+    def child(self, role: str) -> Child:
+        """The process of a role."""
+        return self.supervisor.children[role]
+
+
+@asynccontextmanager
+async def open_system(
+    settings: Settings, *, environment: Mapping[str, str], logs: Path
+) -> AsyncIterator[System]:
+    """Create topics and tables, start every role, and stop them all at the end.
+
+    Args:
+        settings: with the addresses of Kafka and Postgres.
+        environment: further ``ORCH_*`` variables for the processes.
+        logs: the folder for one log file per process.
+    """
+    pipelines = load_pipelines()
+    async with Admin(settings.kafka) as admin:
+        await admin.apply(topic_table(settings, pipelines))
+    await migrate_up(settings.postgres.dsn)
+    variables = {
+        **DEV_DEFAULTS,
+        **{name: value for name, value in os.environ.items() if name.startswith("ORCH_")},
+        "ORCH_KAFKA_BOOTSTRAP": settings.kafka.bootstrap,
+        "ORCH_POSTGRES_DSN": settings.postgres.dsn,
+        **_service_addresses(),
+        **environment,
+    }
+    children = [
+        _child([DEMO_SERVICES], DEMO_SERVICES, variables, logs),
+        *(_child(["worker", role], role, variables, logs) for role in roles(pipelines)),
+    ]
+    async with Supervisor(children) as supervisor:
+        yield System(settings, supervisor, variables)
+
+
+def _child(arguments: list[str], name: str, variables: Mapping[str, str], logs: Path) -> Child:
+    return Child(
+        name,
+        [sys.executable, "-m", "orchestrator", *arguments],
+        env={**os.environ, **variables},
+        log_path=logs / f"{name}.log",
+    )
+
+
+def _service_addresses() -> dict[str, str]:
+    """Free ports for the reference services, told to them and to the workers."""
+    addresses = {}
+    for service, port in zip(("RETRIEVAL", "RAG_ENGINE"), _free_ports(2), strict=True):
+        addresses[f"ORCH_DEMO_{service}_PORT"] = str(port)
+        addresses[f"ORCH_SERVICES_{service}"] = f"grpc://127.0.0.1:{port}"
+    return addresses
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for opened in sockets:
+            opened.bind(("127.0.0.1", 0))
+        return [int(opened.getsockname()[1]) for opened in sockets]
+    finally:
+        for opened in sockets:
+            opened.close()

@@ -1,0 +1,1 @@
+"""Real Kafka and Postgres, started by us where none is configured."""

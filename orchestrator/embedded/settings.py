@@ -1,0 +1,55 @@
+"""The settings of the embedded servers: ``ORCH_EMBEDDED_<FIELD>``."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedSettings:
+    """``ORCH_EMBEDDED_<FIELD>`` in the environment sets ``<field>``."""
+
+    data_dir: Path = Path(".orchestrator")
+    """Holds the data, ports and logs of both servers; made when missing. Delete it (while
+    nothing runs on it) to start from nothing."""
+
+    kafka_port: int = 0
+    """Port of Kafka on 127.0.0.1. 0 takes the port of the last start, or a free one."""
+
+    postgres_port: int = 0
+    """Port of Postgres on 127.0.0.1. 0 takes the port of the last start, or a free one."""
+
+    start_timeout_s: float = 90.0
+    """Each server must answer within this many seconds of its start, or the start fails.
+    Fetching Kafka's jars, once a machine, is not counted."""
+
+    cache_dir: str | None = None
+    """Holds Kafka's jars (45 MB), for all data directories. By default
+    ``ai-orchestrator`` in ``$XDG_CACHE_HOME``, or else in ``~/.cache``."""
+
+    def __post_init__(self) -> None:
+        for name in ("kafka_port", "postgres_port"):
+            if not 0 <= getattr(self, name) <= 65_535:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 to 65535")
+        if self.kafka_port == self.postgres_port != 0:
+            raise ValueError(f"kafka_port and postgres_port are both {self.kafka_port}")
+        if not 0 < self.start_timeout_s < float("inf"):
+            raise ValueError(f"start_timeout_s is {self.start_timeout_s}; it must be positive")
+        if self.cache_dir == "":
+            raise ValueError("cache_dir is empty; leave it out for the default")
+
+    @property
+    def cache_path(self) -> Path:
+        """``cache_dir``, or the default."""
+        return Path(self.cache_dir).expanduser() if self.cache_dir else default_cache_path()
+
+
+def default_cache_path() -> Path:
+    """The cache of this user: ``ai-orchestrator`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Source: XDG Base Directory Specification (a relative ``XDG_CACHE_HOME`` is ignored).
+    """
+    root = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not root.is_absolute():
+        root = Path("~/.cache").expanduser()
+    return root / "ai-orchestrator"

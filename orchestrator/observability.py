@@ -1,0 +1,79 @@
+"""Logs and metrics of a process."""
+
+import logging
+import sys
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import start_http_server
+
+from streams.app import quiet_faust
+
+_LEVELS = ("debug", "info", "warning", "error")
+_FORMATS = ("json", "console")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """``ORCH_LOG_<FIELD>``."""
+
+    level: str = "info"
+    """``debug``, ``info``, ``warning`` or ``error``."""
+
+    format: str = "json"
+    """``json``: one object a line. ``console``: for eyes."""
+
+    def __post_init__(self) -> None:
+        if self.level not in _LEVELS:
+            raise ValueError(f"level is {self.level!r}; it must be one of {', '.join(_LEVELS)}")
+        if self.format not in _FORMATS:
+            raise ValueError(f"format is {self.format!r}; it must be one of {', '.join(_FORMATS)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """``ORCH_METRICS_<FIELD>``."""
+
+    port: int = 0
+    """Where this process serves Prometheus metrics; 0: nowhere. One process, one port."""
+
+    host: str = "127.0.0.1"
+    """The address that it listens on."""
+
+
+def set_up_logs(settings: LogSettings, *, role: str) -> None:
+    """Log to standard error, one line an outcome; libraries only from WARNING on."""
+    level = getattr(logging, settings.level.upper())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if settings.format == "json"
+        else structlog.dev.ConsoleRenderer(colors=False)
+    )
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(role=role)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    quiet_faust()
+
+
+def serve_metrics(settings: MetricsSettings) -> None:
+    """Serve this process's metrics, if a port is set."""
+    if settings.port:
+        start_http_server(settings.port, addr=settings.host)

@@ -1,0 +1,178 @@
+"""The composition root: builds each role's application from the settings, and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import time
+from contextlib import AsyncExitStack
+
+import structlog
+
+from agents.projector import ProjectorParts
+from agents.router import create_router
+from agents.services.directory import Directory
+from agents.sink import create_sink
+from agents.step_runner import RunnerParts
+from agents.step_worker import create_step_worker
+from orchestrator.settings import Settings
+from schemas.errors import SettingsError
+from schemas.records import Millis, StepName
+from schemas.topics import Topic, Topics
+from sinks.errors import SinkUnavailableError
+from sinks.writer import Writer
+from streams.admin import Admin, check_partitions
+from streams.app import App
+from streams.dead_letters import DeadLetters
+from streams.errors import TopicsDifferError
+from streams.ownership.owner import OwnerParts
+from streams.publisher import Publisher
+from streams.run import run_app
+from tasks.decision import Rules
+from tasks.pipeline import Pipelines
+from tasks.pipeline_file import load_pipelines
+
+log = structlog.get_logger()
+
+_POSTGRES_RETRY_S = 2.0
+
+ROUTER = "router"
+SINK = "sink"
+STEP_PREFIX = "step."
+
+
+def roles(pipelines: Pipelines) -> list[str]:
+    """All roles that a whole system needs; each is a process of its own."""
+    return [ROUTER, SINK, *(STEP_PREFIX + step for step in pipelines.step_names)]
+
+
+def topic_table(settings: Settings, pipelines: Pipelines) -> list[Topic]:
+    """The topics of this system."""
+    return Topics(settings.topics).table(pipelines.step_names, settings.limits)
+
+
+async def run_role(role: str, settings: Settings) -> int:
+    """Run a role until it is told to stop; return the exit code of its process.
+
+    Raises:
+        SettingsError: there is no such role, or a setting that it needs is missing.
+        TopicsDifferError: topics are missing or differ from the table; nothing was read.
+    """
+    if not settings.kafka.bootstrap:
+        raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
+    pipelines = load_pipelines()
+    if role not in roles(pipelines):
+        raise SettingsError(f"there is no role {role!r}; roles: {', '.join(roles(pipelines))}")
+    await _check_topics(settings, pipelines)
+    composition = _Composition(settings, pipelines, role)
+    async with AsyncExitStack() as resources:
+        if role == ROUTER:
+            app = await composition.router(resources)
+        elif role == SINK:
+            app = await composition.sink(resources)
+        else:
+            step = StepName(role.removeprefix(STEP_PREFIX))
+            app = await composition.step_worker(step, resources)
+        return await run_app(app)
+
+
+async def _check_topics(settings: Settings, pipelines: Pipelines) -> None:
+    table = topic_table(settings, pipelines)
+    async with Admin(settings.kafka) as admin:
+        existing = await admin.partition_counts([topic.name for topic in table])
+    check_partitions(table, existing)
+    missing = [topic.name for topic in table if topic.name not in existing]
+    if missing:
+        raise TopicsDifferError(
+            f"{len(missing)} topics are missing, {missing[0]} among them: "
+            "run `orchestrator topics apply`"
+        )
+
+
+class _Composition:
+    """Builds the parts of one role. Whatever is opened is closed with the stack."""
+
+    def __init__(self, settings: Settings, pipelines: Pipelines, role: str) -> None:
+        self._settings = settings
+        self._pipelines = pipelines
+        self._topics = Topics(settings.topics)
+        self._group = settings.topics.prefix + role
+        self._client_id = f"{settings.kafka.client_id}-{role}"
+
+    async def router(self, resources: AsyncExitStack) -> App:
+        publisher = await self._publisher(resources)
+        return create_router(
+            OwnerParts(
+                group=self._group,
+                kafka=self._settings.kafka,
+                topics=self._topics,
+                partitions=self._settings.topics.partitions,
+                rules=Rules(pipelines=self._pipelines, limits=self._settings.limits),
+                publisher=publisher,
+                dead_letters=DeadLetters(publisher, group=self._group),
+                clock=_now,
+                jitter=random.random,
+            )
+        )
+
+    async def sink(self, resources: AsyncExitStack) -> App:
+        publisher = await self._publisher(resources)
+        writer = Writer(self._settings.postgres)
+        await _open_when_there(writer)
+        resources.push_async_callback(writer.close)
+        return create_sink(
+            ProjectorParts(
+                group=self._group,
+                kafka=self._settings.kafka,
+                topics=self._topics,
+                limits=self._settings.limits,
+                writer=writer,
+                dead_letters=DeadLetters(publisher, group=self._group),
+            )
+        )
+
+    async def step_worker(self, step: StepName, resources: AsyncExitStack) -> App:
+        services = Directory(self._settings.services)
+        services.check({self._pipelines.services[step]})
+        resources.push_async_callback(services.close)
+        publisher = await self._publisher(resources)
+        return create_step_worker(
+            step,
+            group=self._group,
+            kafka=self._settings.kafka,
+            slots=self._settings.worker.slots,
+            parts=RunnerParts(
+                topics=self._topics,
+                limits=self._settings.limits,
+                publisher=publisher,
+                dead_letters=DeadLetters(publisher, group=self._group),
+                services=services,
+                worker=f"{socket.gethostname()}-{os.getpid()}",
+                started_after_ms=self._settings.worker.started_after_ms,
+                clock=_now,
+            ),
+        )
+
+    async def _publisher(self, resources: AsyncExitStack) -> Publisher:
+        publisher = Publisher(self._settings.kafka, client_id=self._client_id)
+        await publisher.open()
+        resources.push_async_callback(publisher.close)
+        return publisher
+
+
+async def _open_when_there(writer: Writer) -> None:
+    """Open a writer, waiting for Postgres: its absence stops no task, only what shows them."""
+    while True:
+        try:
+            await writer.open()
+        except SinkUnavailableError as error:
+            log.warning("postgres_away", code=error.code, retry_in_s=_POSTGRES_RETRY_S)
+            await asyncio.sleep(_POSTGRES_RETRY_S)
+        else:
+            return
+
+
+def _now() -> Millis:
+    return Millis(time.time_ns() // 1_000_000)

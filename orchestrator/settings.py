@@ -1,0 +1,88 @@
+"""Settings from the environment: ``ORCH_<ROOM>_<FIELD>`` sets one field of one room."""
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from agents.services.settings import ServicesSettings
+from agents.settings import WorkerSettings
+from orchestrator.demo.settings import DemoSettings
+from orchestrator.embedded.settings import EmbeddedSettings
+from orchestrator.observability import LogSettings, MetricsSettings
+from orchestrator.traces import TracesSettings
+from schemas.errors import SettingsError
+from schemas.limits import Limits
+from schemas.topics import TopicsSettings
+from sinks.settings import PostgresSettings
+from streams.settings import KafkaSettings
+
+PREFIX = "ORCH_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All rooms. A field's name is its room in the environment, upper case."""
+
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
+    topics: TopicsSettings = field(default_factory=TopicsSettings)
+    limits: Limits = field(default_factory=Limits)
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
+    services: ServicesSettings = field(default_factory=ServicesSettings)
+    postgres: PostgresSettings = field(default_factory=PostgresSettings)
+    embedded: EmbeddedSettings = field(default_factory=EmbeddedSettings)
+    demo: DemoSettings = field(default_factory=DemoSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    traces: TracesSettings = field(default_factory=TracesSettings)
+
+
+def load_settings(
+    environment: Mapping[str, str], defaults: Mapping[str, str] | None = None
+) -> Settings:
+    """Build the settings from ``ORCH_*`` variables; all others are ignored.
+
+    Args:
+        environment: usually ``os.environ``.
+        defaults: variables for this call's purpose, which the environment overrides.
+
+    Raises:
+        SettingsError: a variable names no setting (a misspelt one would otherwise be replaced
+            by a default in silence), or its value is wrong. The process must not start.
+    """
+    given = {**(defaults or {}), **environment}
+    given = {name: value for name, value in given.items() if name.startswith(PREFIX)}
+    rooms = {}
+    hints = get_type_hints(Settings)
+    for room in fields(Settings):
+        rooms[room.name] = _room(hints[room.name], f"{PREFIX}{room.name.upper()}_", given)
+    if given:
+        raise SettingsError(f"unknown: {', '.join(sorted(given))}")
+    return Settings(**rooms)
+
+
+def _room(kind: type, prefix: str, given: dict[str, str]) -> Any:
+    """Build one room, and take what belongs to it out of ``given``."""
+    hints, values = get_type_hints(kind), {}
+    for item in fields(kind):
+        name = prefix + item.name.upper()
+        if name in given:
+            values[item.name] = _value(name, given.pop(name), hints[item.name])
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise SettingsError(f"{prefix}*: {error}") from error
+
+
+def _value(name: str, text: str, kind: Any) -> Any:
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(option for option in get_args(kind) if option is not type(None))
+    try:
+        if kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        if kind in (int, float):
+            return kind(text)
+        return Path(text) if kind is Path else text
+    except (ValueError, KeyError) as error:
+        raise SettingsError(f"{name} is {text!r}; it must be a {kind.__name__}") from error

@@ -1,0 +1,75 @@
+"""Traces of a process, exported by OTLP.
+
+Our own producer writes whole batches, which no instrumentation sees: ``streams.tracing`` puts
+the trace into headers itself. Upstream services that use aiokafka's ``send`` take
+``opentelemetry-instrumentation-aiokafka``, as the demonstration does.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.aiokafka import AIOKafkaInstrumentor
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracesSettings:
+    """``ORCH_TRACES_<FIELD>``."""
+
+    endpoint: str = ""
+    """Base URL of an OTLP/HTTP receiver, e.g. ``http://127.0.0.1:4318``; empty: no spans are
+    made, and the trace of a record is passed on as it came."""
+
+    sample_ratio: float = 1.0
+    """Part of the traces that begin here; one that begins upstream is followed if it is
+    sampled there."""
+
+    def __post_init__(self) -> None:
+        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError(f"endpoint is {self.endpoint!r}; it must be an http(s) URL")
+        if not 0 <= self.sample_ratio <= 1:
+            raise ValueError(f"sample_ratio is {self.sample_ratio}; it must be 0 to 1")
+
+
+@contextmanager
+def exported_traces(settings: TracesSettings, *, role: str) -> Iterator[None]:
+    """Export the spans of this process while inside; what waits is sent at the end.
+
+    A receiver that is away costs spans and log lines, never a task.
+    """
+    if not settings.endpoint:
+        yield
+        return
+    provider = TracerProvider(
+        resource=Resource.create({SERVICE_NAME: f"ai-orchestrator-{role}"}),
+        sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)),
+    )
+    exporter = OTLPSpanExporter(endpoint=f"{settings.endpoint.rstrip('/')}/v1/traces")
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    try:
+        yield
+    finally:
+        provider.shutdown()
+
+
+@contextmanager
+def traced_upstream() -> Iterator[None]:
+    """What an instrumented upstream service does: each ``send`` carries a trace.
+
+    Only around producers: the same instrumentation also wraps consumers, and raises there on
+    a ``traceparent`` that is not UTF-8.
+    """
+    instrumentor = AIOKafkaInstrumentor()
+    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: "upstream-service"}))
+    instrumentor.instrument(tracer_provider=provider)
+    try:
+        yield
+    finally:
+        instrumentor.uninstrument()

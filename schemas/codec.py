@@ -1,0 +1,117 @@
+"""Records to bytes and back: Confluent's wire format around Avro, by fastavro.
+
+The decode boundary: whatever bytes come in, :func:`decode` returns a record or raises
+:class:`~schemas.errors.DecodeError` (or a subclass), never anything else.
+"""
+
+import struct
+from io import BytesIO
+from typing import Any, TypeVar
+
+import fastavro
+import msgspec
+
+from schemas.errors import (
+    DecodeError,
+    EncodeError,
+    MagicUnknownError,
+    RecordTooLargeError,
+    SchemaUnknownError,
+)
+from schemas.limits import EVENT_MAX_BYTES
+from schemas.records import WIRE_RECORDS, Record
+from schemas.registry import SchemaVersion, load_versions
+
+R = TypeVar("R", bound=Record)
+
+_HEADER = struct.Struct(">bI")  # magic byte, schema id (big endian)
+_MAGIC = 0
+
+
+def encode(record: Record) -> bytes:
+    """Encode a record with the newest published version of its schema.
+
+    Raises:
+        EncodeError: a field holds what the schema does not allow (an int beyond 64 bits,
+            text with a lone surrogate). Nothing was written; the record is the fault.
+    """
+    schema_id, schema = _WRITERS[type(record).__name__]
+    out = BytesIO()
+    out.write(_HEADER.pack(_MAGIC, schema_id))
+    try:
+        fastavro.schemaless_writer(out, schema, msgspec.to_builtins(record))
+    except (ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise EncodeError(f"{type(record).__name__}: {error}") from error
+    return out.getvalue()
+
+
+def decode(value: bytes | None, record_type: type[R], *, max_bytes: int = EVENT_MAX_BYTES) -> R:
+    """Decode a record value, of any published version, as ``record_type``.
+
+    Args:
+        value: what Kafka holds; None is a tombstone, which no topic of ours decodes.
+        record_type: the record that this topic holds.
+        max_bytes: a longer value is not read at all.
+
+    Raises:
+        DecodeError: or one of its subclasses; the record can be read by nobody and
+            belongs in the dead-letter topic.
+
+    Source of the format: Confluent Schema Registry, "Wire format".
+    """
+    if value is None:
+        raise DecodeError("the value is null")
+    if len(value) > max_bytes:
+        raise RecordTooLargeError(f"the value has {len(value)} bytes, at most {max_bytes} may be")
+    schema_id, body = unframe(value)
+    version = _VERSIONS.get(schema_id)
+    if version is None or version.record != record_type.__name__:
+        raise SchemaUnknownError(f"schema id {schema_id} is no version of {record_type.__name__}")
+    stream = BytesIO(body)
+    try:
+        fields = fastavro.schemaless_reader(
+            stream, _PARSED[schema_id], _WRITERS[version.record][1], handle_unicode_errors="strict"
+        )
+        record = msgspec.convert(fields, record_type)
+    # The boundary: a decoder fed with hostile bytes fails in more ways than can be listed,
+    # and each of them means the same to the caller.
+    except Exception as error:
+        raise DecodeError(f"{record_type.__name__}: {type(error).__name__}: {error}") from error
+    if stream.tell() != len(body):
+        raise DecodeError(f"{len(body) - stream.tell()} bytes follow the record")
+    return record
+
+
+def unframe(value: bytes) -> tuple[int, bytes]:
+    """Split a value into its schema id (0 .. 2**32 - 1) and its Avro body.
+
+    Raises:
+        MagicUnknownError: shorter than 5 bytes, or the first byte is not 0.
+    """
+    if len(value) < _HEADER.size:
+        raise MagicUnknownError(f"the value has {len(value)} bytes, a framed one has at least 5")
+    magic, schema_id = _HEADER.unpack_from(value)
+    if magic != _MAGIC:
+        raise MagicUnknownError(f"the magic byte is {magic}, expected {_MAGIC}")
+    return schema_id, value[_HEADER.size :]
+
+
+def _without_logical_types(schema: Any) -> Any:
+    """The same schema with plain longs for times: ours are ints, no time zone can slip in."""
+    if isinstance(schema, dict):
+        return {k: _without_logical_types(v) for k, v in schema.items() if k != "logicalType"}
+    if isinstance(schema, list):
+        return [_without_logical_types(item) for item in schema]
+    return schema
+
+
+def _parse(version: SchemaVersion) -> Any:
+    return fastavro.parse_schema(_without_logical_types(version.schema))
+
+
+_VERSIONS = {version.id: version for version in load_versions()}
+_PARSED = {version_id: _parse(version) for version_id, version in _VERSIONS.items()}
+_WRITERS = {version.record: (version.id, _PARSED[version.id]) for version in _VERSIONS.values()}
+
+if set(_WRITERS) != {record.__name__ for record in WIRE_RECORDS}:
+    raise ImportError("schemas/avro/lock.json and schemas/records.py list different records")

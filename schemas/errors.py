@@ -1,0 +1,65 @@
+"""Every error that this system raises on purpose descends from :class:`OrchestratorError`.
+
+The tree answers one question for the caller -- *may this be tried again unchanged?* --
+so that nobody has to read a message to decide. ``docs/errors.md`` lists the codes.
+"""
+
+from typing import ClassVar
+
+
+class OrchestratorError(Exception):
+    """Root of all deliberate errors; anything else that escapes is a bug."""
+
+    code: ClassVar[str] = "INTERNAL"
+    """Stable machine name: in dead-letter headers, logs, metrics and replies. Never renamed."""
+
+    retriable: ClassVar[bool] = False
+    """True if the same input may succeed later (Kafka's word for it, and its spelling)."""
+
+
+class SettingsError(OrchestratorError):
+    """A setting is unknown or wrong. The process must not start; the message names the variable."""
+
+    code = "SETTINGS_INVALID"
+
+
+class DecodeError(OrchestratorError):
+    """Bytes that are not a record of the schema they claim. The record itself is the fault."""
+
+    code = "DECODE_FAILED"
+
+
+class MagicUnknownError(DecodeError):
+    """The value does not begin with Confluent's magic byte 0 and a schema id."""
+
+    code = "MAGIC_UNKNOWN"
+
+
+class SchemaUnknownError(DecodeError):
+    """The schema id is none of ours, or belongs to another record type than this topic's."""
+
+    code = "SCHEMA_UNKNOWN"
+
+
+class RecordTooLargeError(DecodeError):
+    """The value is larger than a record of this topic may be."""
+
+    code = "RECORD_TOO_LARGE"
+
+
+class EncodeError(OrchestratorError):
+    """A record that its schema cannot hold. A fault in our own code: nothing was published."""
+
+    code = "ENCODE_FAILED"
+
+
+class InvalidRecordError(OrchestratorError):
+    """A record that decodes but breaks a rule of the door; it belongs in the dead-letter topic.
+
+    One class with the code on the instance: callers tell the cases apart by ``code``,
+    never by type, and the list of codes is data (``docs/errors.md``).
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code  # type: ignore[misc]  # the one error whose code varies by instance

@@ -1,0 +1,68 @@
+"""Record headers: CloudEvents in binary mode, so that a reader can route without decoding.
+
+Source: CloudEvents, "Kafka Protocol Binding", 1.0.2, section 3.2 (``ce_`` prefix, UTF-8).
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+Headers = list[tuple[str, bytes | None]]
+"""Kafka's headers: ordered, names may repeat. A list, because aiokafka's send takes no other."""
+
+SOURCE = "/ai-orchestrator"
+
+
+def cloudevent_headers(
+    *,
+    event_id: str,
+    event_type: str,
+    time_ms: int,
+    task_id: str,
+    tenant_id: str | None = None,
+    task_type: str | None = None,
+    step: str | None = None,
+    trace: Mapping[str, str] | None = None,
+    source: str = SOURCE,
+) -> Headers:
+    """Build the headers of a record that we publish.
+
+    Args:
+        event_id: unique within ``source``; the same for a record that is sent again.
+        event_type: e.g. ``orchestrator.v1.StepCommand``.
+        time_ms: when it happened, Unix milliseconds, UTC.
+        task_id: the subject.
+        tenant_id: who pays, where the record tells.
+        task_type: the pipeline, where the writer knows it.
+        step: the step, in step topics and results.
+        trace: ``traceparent`` (and ``tracestate``) of the current span.
+        source: who speaks; upstream services name themselves.
+    """
+    pairs: list[tuple[str, str | None]] = [
+        ("ce_specversion", "1.0"),
+        ("ce_id", event_id),
+        ("ce_type", event_type),
+        ("ce_source", source),
+        ("ce_time", _rfc3339(time_ms)),
+        ("ce_subject", task_id),
+        ("ce_tenantid", tenant_id),
+        ("ce_tasktype", task_type),
+        ("ce_step", step),
+        *(trace or {}).items(),
+    ]
+    return [(name, value.encode()) for name, value in pairs if value is not None]
+
+
+def header_text(headers: Iterable[tuple[str, bytes | None]], name: str) -> str | None:
+    """The last value of a header as text; None if it is missing, null or not UTF-8."""
+    for key, value in reversed(list(headers)):
+        if key == name and value is not None:
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return None
+    return None
+
+
+def _rfc3339(time_ms: int) -> str:
+    seconds, millis = divmod(time_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"

@@ -1,0 +1,213 @@
+"""The topic table: every topic, who writes and reads it, what it holds and how it is kept.
+
+One table, used by ``orchestrator topics list|apply``, by every reader and writer, and by
+the documentation. Topics are created from it and never by auto-creation.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from schemas.limits import Limits
+from schemas.records import (
+    Control,
+    Lane,
+    Record,
+    StepCommand,
+    StepName,
+    StepResult,
+    StreamChunk,
+    TaskCommand,
+    TaskCreated,
+    TaskEvent,
+    TaskState,
+)
+
+LANES = (Lane.HIGH, Lane.NORMAL, Lane.LOW)
+"""The lanes of a step, most urgent first."""
+
+DLQ_PREFIX = "dlq."
+
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
+# A batch adds its own header, and its records their keys and headers, to the values whose
+# size the limits speak of.
+_ENVELOPE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicsSettings:
+    """``ORCH_TOPICS_<FIELD>``. The same in every process of one system."""
+
+    prefix: str = "orchestrator."
+    """Before each topic name; several systems can share a cluster."""
+
+    partitions: int = 12
+    """Partitions of every co-partitioned topic. Never changes once topics exist: a task's
+    owner is found by its key, modulo this."""
+
+    replication_factor: int = 3
+    """Copies of each partition; from 3 on, a write needs 2 of them (``min.insync.replicas``)."""
+
+    def __post_init__(self) -> None:
+        if self.partitions < 1:
+            raise ValueError(f"partitions is {self.partitions}; it must be at least 1")
+        if self.replication_factor < 1:
+            raise ValueError(
+                f"replication_factor is {self.replication_factor}; it must be at least 1"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """One row of the table."""
+
+    name: str
+    record: type[Record] | None
+    """What the values are; None in a dead-letter topic, which holds its origin's bytes."""
+    written_by: str
+    read_by: str
+    partitions: int
+    replication_factor: int
+    max_bytes: int
+    """``max.message.bytes``: the largest batch that the broker takes."""
+    retention_ms: int | None = None
+    """None: compacted, the newest value of each key is kept."""
+
+    @property
+    def config(self) -> dict[str, str]:
+        """Kafka's topic configuration."""
+        config = {"max.message.bytes": str(self.max_bytes)}
+        if self.retention_ms is None:
+            config["cleanup.policy"] = "compact"
+        else:
+            config |= {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+        if self.replication_factor >= 3:
+            config["min.insync.replicas"] = "2"
+        return config
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The names of all topics of one system, and the table of them."""
+
+    settings: TopicsSettings = field(default_factory=TopicsSettings)
+
+    @property
+    def task_created(self) -> str:
+        """The door for everyone who may create tasks."""
+        return f"{self.settings.prefix}task-created.v1"
+
+    @property
+    def task_commands(self) -> str:
+        """Orders about tasks that exist."""
+        return f"{self.settings.prefix}task-commands.v1"
+
+    @property
+    def step_results(self) -> str:
+        """What became of step commands."""
+        return f"{self.settings.prefix}step-results.v1"
+
+    @property
+    def task_events(self) -> str:
+        """The log: one record for each decision."""
+        return f"{self.settings.prefix}task-events.v1"
+
+    @property
+    def task_state(self) -> str:
+        """Snapshots for the router's recovery."""
+        return f"{self.settings.prefix}task-state.v1"
+
+    @property
+    def control(self) -> str:
+        """Broadcasts to the step workers."""
+        return f"{self.settings.prefix}control.v1"
+
+    @property
+    def stream(self) -> str:
+        """Progress and token deltas; best effort."""
+        return f"{self.settings.prefix}stream.v1"
+
+    def step(self, step: StepName, lane: Lane) -> str:
+        """The commands of one step in one lane."""
+        return f"{self.settings.prefix}steps.{step}.{lane}.v1"
+
+    def lanes(self, step: StepName) -> list[str]:
+        """The topics of a step, most urgent first."""
+        return [self.step(step, lane) for lane in LANES]
+
+    @property
+    def router_inputs(self) -> list[str]:
+        """The co-partitioned topics whose records the owner of a task decides."""
+        return [self.task_created, self.task_commands, self.step_results]
+
+    def table(self, steps: Iterable[StepName], limits: Limits | None = None) -> list[Topic]:
+        """All topics of a system whose pipelines have these steps."""
+        limits = limits or Limits()
+        record_max = limits.record_max_bytes + _ENVELOPE_BYTES
+        event_max = limits.event_max_bytes + _ENVELOPE_BYTES
+
+        def row(
+            name: str,
+            record: type[Record],
+            written_by: str,
+            read_by: str,
+            *,
+            days: float | None,
+            max_bytes: int = record_max,
+            partitions: int = self.settings.partitions,
+        ) -> Topic:
+            return Topic(
+                name=name,
+                record=record,
+                written_by=written_by,
+                read_by=read_by,
+                partitions=partitions,
+                replication_factor=self.settings.replication_factor,
+                max_bytes=max_bytes,
+                retention_ms=None if days is None else int(days * _DAY_MS),
+            )
+
+        consumed = [
+            row(self.task_created, TaskCreated, "upstream services", "router", days=7),
+            row(self.task_commands, TaskCommand, "upstream services", "router", days=7),
+            *(
+                row(name, StepCommand, "router", "step workers, analytics", days=3)
+                for step in steps
+                for name in self.lanes(step)
+            ),
+            row(self.step_results, StepResult, "step workers", "router, analytics", days=7),
+            row(
+                self.task_events,
+                TaskEvent,
+                "router",
+                "sink, analytics",
+                days=90,
+                max_bytes=event_max,
+            ),
+        ]
+        return [
+            *consumed,
+            row(self.task_state, TaskState, "router", "router", days=None, max_bytes=event_max),
+            row(self.control, Control, "router", "step workers", days=3, partitions=1),
+            row(self.stream, StreamChunk, "step workers", "callers", days=0.25),
+            *(_dead_letter_topic(topic, event_max) for topic in consumed),
+        ]
+
+
+def dlq(topic: str) -> str:
+    """The dead-letter topic of a topic."""
+    return DLQ_PREFIX + topic
+
+
+def _dead_letter_topic(origin: Topic, max_bytes: int) -> Topic:
+    # As many partitions as the origin's: a dead letter keeps its partition.
+    return Topic(
+        name=dlq(origin.name),
+        record=None,
+        written_by=f"readers of {origin.name}",
+        read_by="operators",
+        partitions=origin.partitions,
+        replication_factor=origin.replication_factor,
+        max_bytes=max_bytes,
+        retention_ms=30 * _DAY_MS,
+    )

@@ -1,0 +1,4 @@
+"""AI Orchestrator, Postgres: the projection's writer, reader and migrations.
+
+Imports schemas and tasks.
+"""

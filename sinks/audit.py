@@ -1,0 +1,77 @@
+"""The JSON documents of the audit trail and of an attempt's iterations. Pure.
+
+Their members are named as on the wire; times are Unix milliseconds, as there.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from schemas.records import Json, Record, StepOutcome, SubStep, TaskEvent, TaskSpec
+
+_ENCODE = msgspec.json.Encoder().encode
+
+
+def event_data(event: TaskEvent) -> Json:
+    """The event without what the row's own columns hold, and without its JSON documents.
+
+    Inputs and outputs are in ``tasks`` and ``task_steps``; they may be large.
+    """
+    document: dict[str, Any] = {
+        "event_id": event.event_id,
+        "sequence": event.sequence,
+        "run": event.run,
+        "status": event.status,
+        "phase": event.phase,
+        "priority": event.priority,
+        "owner": event.owner,
+        "owner_epoch": event.owner_epoch,
+        "cause_topic": event.cause_topic,
+        "cause_partition": event.cause_partition,
+        "cause_offset": event.cause_offset,
+        "task": event.task and _without(event.task, _SPEC_DOCUMENTS),
+        "step": event.step and _without(event.step, _STEP_DOCUMENTS),
+        "dispatched": [_without(step, _STEP_DOCUMENTS) for step in event.dispatched] or None,
+        "error": event.error,
+        "usage": event.usage,
+        "reason": event.reason,
+    }
+    return _text({name: value for name, value in document.items() if value is not None})
+
+
+def substeps_document(substeps: Sequence[SubStep]) -> Json | None:
+    """A step's iterations with their documents as JSON, not as text; None if it has none."""
+    if not substeps:
+        return None
+    return _text(
+        [
+            {
+                "name": substep.name,
+                "status": substep.status,
+                "input": msgspec.Raw(substep.input.encode()),
+                "output": msgspec.Raw(substep.output.encode()),
+                "error": substep.error,
+                "started_at": substep.started_at,
+                "completed_at": substep.completed_at,
+                "usage": substep.usage,
+            }
+            for substep in substeps
+        ]
+    )
+
+
+_SPEC_DOCUMENTS = frozenset({"task_id", "tenant_id", "input", "metadata", "kept_outputs"})
+_STEP_DOCUMENTS = frozenset({"input", "output", "substeps"})
+
+
+def _without(record: TaskSpec | StepOutcome | Record, names: frozenset[str]) -> dict[str, Any]:
+    return {
+        name: value
+        for name in record.__struct_fields__
+        if name not in names and (value := getattr(record, name)) is not None
+    }
+
+
+def _text(document: object) -> Json:
+    return Json(_ENCODE(document).decode())

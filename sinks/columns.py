@@ -1,0 +1,162 @@
+"""The rows of one batch, as tuples whose fields are the columns of the queries' ``unnest``.
+
+The order of the fields is the order of the parameters in ``queries.sql``; a test compares
+their names. Times are Unix milliseconds, JSON documents are text.
+"""
+
+from typing import Any, NamedTuple
+
+from schemas.records import Error, Json, Millis, TaskId, Usage
+
+
+class TaskRow(NamedTuple):
+    """A task that begins in this batch, with its life or with a run: the whole row."""
+
+    id: TaskId
+    type: str
+    status: str
+    phase: str
+    priority: int
+    conversation_id: str | None
+    user_id: str | None
+    tenant_id: str
+    input: Json
+    output: Json | None
+    metadata: Json
+    created_at: Millis
+    updated_at: Millis
+    started_at: Millis | None
+    completed_at: Millis | None
+    deadline_at: Millis
+    pipeline: str
+    pipeline_version: int
+    run: int
+    sequence: int
+    idempotency_key: str | None
+    error_code: str | None
+    error_message: str | None
+    error_category: str | None
+    error_retriable: bool | None
+    error_service: str | None
+    error_step: str | None
+    error_attempt: int | None
+    usage_model: str | None
+    input_tokens: int
+    output_tokens: int
+    cost_micros: int
+    usage_estimated: bool
+    event_partition: int
+    event_offset: int
+    born_offset: int | None
+    """Of the ``created`` event; None if only a run begins in this batch."""
+
+
+class ChangeRow(NamedTuple):
+    """What a batch says about a task that began before it."""
+
+    id: TaskId
+    status: str | None
+    """None keeps the row's: a status that this version does not know."""
+    phase: str
+    priority: int
+    output: Json | None
+    run: int
+    """The row's, too: a run begins with a TaskRow."""
+    steps_changed: bool
+    updated_at: Millis
+    started_at: Millis | None
+    """Counts only if the row has none: the first start in the run."""
+    completed_at: Millis | None
+    sequence: int
+    error_code: str | None
+    error_message: str | None
+    error_category: str | None
+    error_retriable: bool | None
+    error_service: str | None
+    error_step: str | None
+    error_attempt: int | None
+    usage_model: str | None
+    input_tokens: int | None
+    """None keeps the row's usage, all of it."""
+    output_tokens: int | None
+    cost_micros: int | None
+    usage_estimated: bool | None
+    event_offset: int
+
+
+class RefusalRow(NamedTuple):
+    """A task about which a batch says only that commands were refused: nothing else changes."""
+
+    id: TaskId
+    sequence: int
+    event_offset: int
+
+
+class StepRow(NamedTuple):
+    """What a batch says about one attempt; None keeps what the row holds."""
+
+    task_id: TaskId
+    run: int
+    step: str
+    attempt: int
+    step_index: int
+    tenant_id: str
+    command_id: str
+    service: str
+    lane: str | None
+    status: str
+    input: Json | None
+    output: Json | None
+    substeps: Json | None
+    error_code: str | None
+    error_message: str | None
+    error_category: str | None
+    error_retriable: bool | None
+    error_service: str | None
+    usage_model: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_micros: int | None
+    usage_estimated: bool | None
+    worker: str | None
+    dispatched_at: Millis | None
+    """Counts only if the row has none: a command may move to another lane."""
+    started_at: Millis | None
+    completed_at: Millis | None
+    next_attempt_at: Millis | None
+    event_offset: int
+
+
+class LogRow(NamedTuple):
+    """One event in the audit trail."""
+
+    task_id: TaskId
+    event_type: str
+    event_data: Json
+    created_at: Millis
+    tenant_id: str
+    actor: str | None
+    log_partition: int
+    event_offset: int
+
+
+def error_columns(error: Error | None) -> dict[str, Any]:
+    """The columns in which a row holds its error; all None if there is none."""
+    return {
+        "error_code": None if error is None else error.code,
+        "error_message": None if error is None else error.message,
+        "error_category": None if error is None else error.category.value,
+        "error_retriable": None if error is None else error.retriable,
+        "error_service": None if error is None else error.service,
+    }
+
+
+def usage_columns(usage: Usage | None) -> dict[str, Any]:
+    """The columns in which a row holds its usage; all None if there is none."""
+    return {
+        "usage_model": None if usage is None else usage.model,
+        "input_tokens": None if usage is None else usage.input_tokens,
+        "output_tokens": None if usage is None else usage.output_tokens,
+        "cost_micros": None if usage is None else usage.cost_micros,
+        "usage_estimated": None if usage is None else usage.estimated,
+    }

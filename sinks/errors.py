@@ -1,0 +1,101 @@
+"""What can go wrong with Postgres, and what the caller may do after it.
+
+:func:`ours` is the only place that reads an error of the driver. What it does not know is
+a bug (of a query, of the set-up) and passes unchanged.
+"""
+
+import asyncpg
+
+from schemas.errors import OrchestratorError
+
+
+class SinkError(OrchestratorError):
+    """Root of the sink's errors."""
+
+
+class SinkUnavailableError(SinkError):
+    """Postgres did not answer, or cannot write now. Pause, and write the same batch again.
+
+    Nothing of the batch was written, or all of it (the connection broke in COMMIT); the
+    writer that raised this finds out when it is given the same batch again.
+    """
+
+    code = "SINK_UNAVAILABLE"
+    retriable = True
+
+
+class SinkRowError(SinkError):
+    """Postgres refuses a row. Nothing was written.
+
+    The same batch is refused again: write its events one by one, dead-letter the one that
+    is refused alone.
+    """
+
+    code = "ROW_REFUSED"
+
+
+class SinkPositionError(SinkError):
+    """``sink_offsets`` is not where this writer left it: someone else writes this partition.
+
+    Nothing was written. Stop writing the partition, and begin again from
+    :meth:`sinks.writer.Writer.positions` if it is still ours.
+    """
+
+    code = "SINK_POSITION_MOVED"
+
+
+class MigrationError(SinkError):
+    """The schema is not what this program needs, or its files changed. Nothing was changed.
+
+    The message names the file; a person has to act.
+    """
+
+    code = "MIGRATION_FAILED"
+
+
+_BY_SQLSTATE: dict[str, type[SinkError]] = {
+    "08": SinkUnavailableError,  # connection exception
+    "22": SinkRowError,  # data exception
+    "23": SinkRowError,  # integrity constraint violation
+    "25006": SinkUnavailableError,  # read-only transaction: a standby, until it is promoted
+    "25P03": SinkUnavailableError,  # idle-in-transaction timeout
+    "25P04": SinkUnavailableError,  # transaction timeout
+    "40": SinkUnavailableError,  # rollback: serialization failure, deadlock
+    "53": SinkUnavailableError,  # insufficient resources: disk full, too many connections
+    "55P03": SinkUnavailableError,  # our lock timeout
+    "57": SinkUnavailableError,  # operator intervention: shutdown, our statement timeout
+    "58030": SinkUnavailableError,  # I/O error below the server
+}
+"""By class or, where the class also holds bugs, by the whole code.
+
+Source: PostgreSQL, appendix A, "PostgreSQL Error Codes".
+"""
+
+
+def ours(error: BaseException, *, connection_lost: bool = False) -> SinkError | None:
+    """Say which of our errors a driver's error is; None means that it is a bug.
+
+    Args:
+        error: what the driver raised.
+        connection_lost: the connection was found closed; then the driver complains about
+            its own state, without an SQLSTATE.
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        kind = _kind_of(error)
+        # The message names table, column and constraint. The detail holds values: left out.
+        return kind(f"{error.sqlstate}: {error.args[0]}") if kind else None
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        # The driver's own message quotes the value: left out.
+        return SinkRowError("a value does not fit the type of its column")
+    lost = connection_lost and isinstance(error, asyncpg.InterfaceError)
+    if lost or isinstance(error, OSError | asyncpg.TargetServerAttributeNotMatched):
+        return SinkUnavailableError(f"{type(error).__name__}: {error}")
+    return None
+
+
+def _kind_of(error: asyncpg.PostgresError) -> type[SinkError] | None:
+    if isinstance(error, asyncpg.CheckViolationError) and error.constraint_name is None:
+        # No partition for the row's month: someone dropped it, the next write makes it.
+        return SinkUnavailableError
+    state = error.sqlstate or ""
+    return _BY_SQLSTATE.get(state) or _BY_SQLSTATE.get(state[:2])

@@ -1,0 +1,88 @@
+"""Connections to Postgres, all set up alike; the driver's errors become ours here."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from sinks.errors import SinkError, SinkUnavailableError, ours
+from sinks.settings import PostgresSettings
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+_COMMAND_MARGIN_S = 2.0
+"""The server's own timeout answers first; ours is for a server that does not answer."""
+
+
+async def open_pool(settings: PostgresSettings) -> Pool:
+    """Open a pool and its first connection.
+
+    Raises:
+        SinkUnavailableError: no connection; try again later.
+        asyncpg.PostgresError: wrong password, no such database: a fault of the set-up.
+    """
+    try:
+        async with asyncio.timeout(settings.connect_timeout_s):
+            return await asyncpg.create_pool(
+                settings.dsn,
+                min_size=1,
+                max_size=settings.pool_max_size,
+                timeout=settings.connect_timeout_s,
+                command_timeout=settings.statement_timeout_ms / 1000 + _COMMAND_MARGIN_S,
+                server_settings=server_settings(settings),
+            )
+    except Exception as error:
+        if (translated := ours(error)) is not None:
+            raise translated from error
+        raise
+
+
+async def close_pool(pool: Pool, timeout_s: float) -> None:
+    """Close the connections, those in use after ``timeout_s`` by force."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
+
+
+@asynccontextmanager
+async def connection(pool: Pool, settings: PostgresSettings) -> AsyncIterator[Connection]:
+    """Borrow a connection for at most ``operation_timeout_s``; the driver's errors become ours.
+
+    After anything but a clear refusal the connection is cut: the server then rolls back what
+    it was doing, and giving the connection back waits for nobody.
+    """
+    conn: PoolConnectionProxy[asyncpg.Record] | None = None
+    try:
+        async with asyncio.timeout(settings.operation_timeout_s):
+            conn = await pool.acquire(timeout=settings.connect_timeout_s)
+            yield conn
+    except BaseException as error:
+        lost = conn is not None and conn.is_closed()
+        translated = ours(error, connection_lost=lost)
+        known = translated or error
+        refused = isinstance(known, SinkError) and not isinstance(known, SinkUnavailableError)
+        if conn is not None and not lost and not refused:
+            conn.terminate()
+        if translated is not None:
+            raise translated from error
+        raise
+    finally:
+        if conn is not None:
+            await pool.release(conn)
+
+
+def server_settings(settings: PostgresSettings) -> dict[str, str]:
+    """What every session of ours is set to."""
+    return {
+        "application_name": "ai-orchestrator",
+        "timezone": "UTC",  # times inside JSON documents are written by the server
+        "statement_timeout": str(settings.statement_timeout_ms),
+        "lock_timeout": str(settings.lock_timeout_ms),
+        "idle_in_transaction_session_timeout": str(int(settings.operation_timeout_s * 1000)),
+    }

@@ -1,0 +1,355 @@
+-- Every statement that the sink sends. Batches come as arrays of equal length, one for each
+-- column: sinks/columns.py names them, in this order. Times are Unix milliseconds.
+
+
+-- name: read_positions
+-- How far these partitions of task-events were written. No row: never.
+SELECT log_partition, next_offset, epoch, owner
+FROM ai_orchestrator.sink_offsets
+WHERE log_partition = ANY ($1::integer[]);
+
+
+-- name: begin_position
+-- Make the first row of a partition ($1); returns it, or nothing if there is one.
+-- $2, $3, $4: next offset, epoch and owner.
+INSERT INTO ai_orchestrator.sink_offsets (log_partition, next_offset, epoch, owner)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (log_partition) DO NOTHING
+RETURNING log_partition;
+
+
+-- name: move_position
+-- Move a partition ($1) to $2, $3, $4 (next offset, epoch, owner) if it is still at offset $5;
+-- returns it, or nothing if it is elsewhere. Its row stays locked until the transaction ends,
+-- so writers of one partition come one after the other.
+UPDATE ai_orchestrator.sink_offsets
+SET next_offset = $2, epoch = $3, owner = $4, updated_at = now()
+WHERE log_partition = $1 AND next_offset = $5
+RETURNING log_partition;
+
+
+-- name: forget_former_lives
+-- Delete the rows of former lives of ids that are used again: tasks ($1) that were created
+-- at another time ($2) and whose last event is before the last one of the new life ($3), and
+-- attempts from before the created event of the new life ($4; null: not in this batch).
+WITH begun AS (
+    SELECT *
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
+        AS b (id, created_at, event_offset, born_offset)
+),
+former_attempts AS (
+    DELETE FROM ai_orchestrator.task_steps s
+    USING begun b
+    WHERE s.task_id = b.id AND s.event_offset < b.born_offset
+)
+DELETE FROM ai_orchestrator.tasks t
+USING begun b
+WHERE t.id = b.id
+  AND t.created_at <> ai_orchestrator.from_millis(b.created_at)
+  AND t.event_offset < b.event_offset;
+
+
+-- name: upsert_steps
+-- Write attempts (StepRow). What the batch does not say, and a later event's row, is kept.
+INSERT INTO ai_orchestrator.task_steps AS s (
+    task_id, run, step, attempt, step_index, tenant_id, command_id, service, lane, status,
+    input, output, substeps, error_code, error_message, error_category, error_retriable,
+    error_service, usage_model, input_tokens, output_tokens, cost_micros, usage_estimated,
+    worker, dispatched_at, started_at, completed_at, next_attempt_at, event_offset
+)
+SELECT
+    task_id, run, step, attempt, step_index, tenant_id, command_id, service, lane, status,
+    input, output, substeps, error_code, error_message, error_category, error_retriable,
+    error_service, usage_model, input_tokens, output_tokens, cost_micros, usage_estimated,
+    worker,
+    ai_orchestrator.from_millis(dispatched_at),
+    ai_orchestrator.from_millis(started_at),
+    ai_orchestrator.from_millis(completed_at),
+    ai_orchestrator.from_millis(next_attempt_at),
+    event_offset
+FROM unnest(
+    $1::text[], $2::integer[], $3::text[], $4::integer[], $5::integer[], $6::text[],
+    $7::text[], $8::text[], $9::text[], $10::text[], $11::jsonb[], $12::jsonb[], $13::jsonb[],
+    $14::text[], $15::text[], $16::text[], $17::boolean[], $18::text[], $19::text[],
+    $20::bigint[], $21::bigint[], $22::bigint[], $23::boolean[], $24::text[], $25::bigint[],
+    $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[]
+) AS p (
+    task_id, run, step, attempt, step_index, tenant_id, command_id, service, lane, status,
+    input, output, substeps, error_code, error_message, error_category, error_retriable,
+    error_service, usage_model, input_tokens, output_tokens, cost_micros, usage_estimated,
+    worker, dispatched_at, started_at, completed_at, next_attempt_at, event_offset
+)
+ON CONFLICT (task_id, run, step, attempt) DO UPDATE SET
+    lane            = coalesce(excluded.lane, s.lane),
+    status          = excluded.status,
+    input           = coalesce(excluded.input, s.input),
+    output          = coalesce(excluded.output, s.output),
+    substeps        = coalesce(excluded.substeps, s.substeps),
+    error_code      = coalesce(excluded.error_code, s.error_code),
+    error_message   = coalesce(excluded.error_message, s.error_message),
+    error_category  = coalesce(excluded.error_category, s.error_category),
+    error_retriable = coalesce(excluded.error_retriable, s.error_retriable),
+    error_service   = coalesce(excluded.error_service, s.error_service),
+    usage_model     = coalesce(excluded.usage_model, s.usage_model),
+    input_tokens    = coalesce(excluded.input_tokens, s.input_tokens),
+    output_tokens   = coalesce(excluded.output_tokens, s.output_tokens),
+    cost_micros     = coalesce(excluded.cost_micros, s.cost_micros),
+    usage_estimated = coalesce(excluded.usage_estimated, s.usage_estimated),
+    worker          = coalesce(excluded.worker, s.worker),
+    dispatched_at   = coalesce(s.dispatched_at, excluded.dispatched_at),
+    started_at      = coalesce(excluded.started_at, s.started_at),
+    completed_at    = coalesce(excluded.completed_at, s.completed_at),
+    next_attempt_at = coalesce(excluded.next_attempt_at, s.next_attempt_at),
+    event_offset    = excluded.event_offset
+WHERE s.event_offset < excluded.event_offset;
+
+
+-- name: change_tasks
+-- Apply later events to tasks that began in an earlier batch (ChangeRow); one that is not
+-- there stays away. The creation time, which would name the month, is not in these events:
+-- the id is looked up in every month.
+UPDATE ai_orchestrator.tasks AS t SET
+    status          = coalesce(p.status, t.status),
+    phase           = p.phase,
+    priority        = p.priority,
+    output          = p.output,
+    steps           = coalesce(made.steps, t.steps),
+    updated_at      = ai_orchestrator.from_millis(p.updated_at),
+    started_at      = coalesce(t.started_at, ai_orchestrator.from_millis(p.started_at)),
+    completed_at    = ai_orchestrator.from_millis(p.completed_at),
+    sequence        = p.sequence,
+    error_code      = p.error_code,
+    error_message   = p.error_message,
+    error_category  = p.error_category,
+    error_retriable = p.error_retriable,
+    error_service   = p.error_service,
+    error_step      = p.error_step,
+    error_attempt   = p.error_attempt,
+    usage_model     = CASE WHEN p.input_tokens IS NULL THEN t.usage_model ELSE p.usage_model END,
+    input_tokens    = coalesce(p.input_tokens, t.input_tokens),
+    output_tokens   = coalesce(p.output_tokens, t.output_tokens),
+    cost_micros     = coalesce(p.cost_micros, t.cost_micros),
+    usage_estimated = coalesce(p.usage_estimated, t.usage_estimated),
+    event_offset    = p.event_offset
+FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::integer[], $5::jsonb[], $6::integer[],
+    $7::boolean[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[],
+    $13::text[], $14::text[], $15::boolean[], $16::text[], $17::text[], $18::integer[],
+    $19::text[], $20::bigint[], $21::bigint[], $22::bigint[], $23::boolean[], $24::bigint[]
+) AS p (
+    id, status, phase, priority, output, run, steps_changed, updated_at, started_at,
+    completed_at, sequence, error_code, error_message, error_category, error_retriable,
+    error_service, error_step, error_attempt, usage_model, input_tokens, output_tokens,
+    cost_micros, usage_estimated, event_offset
+)
+LEFT JOIN LATERAL ai_orchestrator.steps_of(p.id, p.run) AS made ON p.steps_changed
+WHERE t.id = p.id AND t.event_offset < p.event_offset;
+
+
+-- name: refuse_tasks
+-- Count refusals (RefusalRow): a refused command changes nothing of its task but the sequence.
+UPDATE ai_orchestrator.tasks AS t SET
+    sequence     = p.sequence,
+    event_offset = p.event_offset
+FROM unnest(
+    $1::text[], $2::bigint[], $3::bigint[]
+) AS p (
+    id, sequence, event_offset
+)
+WHERE t.id = p.id AND t.event_offset < p.event_offset;
+
+
+-- name: begin_tasks
+-- Write tasks that begin in this batch, with their life or with a run (TaskRow).
+INSERT INTO ai_orchestrator.tasks AS t (
+    id, type, status, phase, priority, conversation_id, user_id, tenant_id, input, output,
+    steps, metadata, created_at, updated_at, started_at, completed_at, deadline_at, pipeline,
+    pipeline_version, run, sequence, idempotency_key, error_code, error_message,
+    error_category, error_retriable, error_service, error_step, error_attempt, usage_model,
+    input_tokens, output_tokens, cost_micros, usage_estimated, event_partition, event_offset
+)
+SELECT
+    id, type, status, phase, priority, conversation_id, user_id, tenant_id, input, output,
+    made.steps,
+    metadata,
+    ai_orchestrator.from_millis(created_at),
+    ai_orchestrator.from_millis(updated_at),
+    ai_orchestrator.from_millis(started_at),
+    ai_orchestrator.from_millis(completed_at),
+    ai_orchestrator.from_millis(deadline_at),
+    pipeline, pipeline_version, run, sequence, idempotency_key, error_code, error_message,
+    error_category, error_retriable, error_service, error_step, error_attempt, usage_model,
+    input_tokens, output_tokens, cost_micros, usage_estimated, event_partition, event_offset
+FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::text[],
+    $8::text[], $9::jsonb[], $10::jsonb[], $11::jsonb[], $12::bigint[], $13::bigint[],
+    $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], $18::integer[], $19::integer[],
+    $20::bigint[], $21::text[], $22::text[], $23::text[], $24::text[], $25::boolean[],
+    $26::text[], $27::text[], $28::integer[], $29::text[], $30::bigint[], $31::bigint[],
+    $32::bigint[], $33::boolean[], $34::integer[], $35::bigint[], $36::bigint[]
+) AS p (
+    id, type, status, phase, priority, conversation_id, user_id, tenant_id, input, output,
+    metadata, created_at, updated_at, started_at, completed_at, deadline_at, pipeline,
+    pipeline_version, run, sequence, idempotency_key, error_code, error_message,
+    error_category, error_retriable, error_service, error_step, error_attempt, usage_model,
+    input_tokens, output_tokens, cost_micros, usage_estimated, event_partition, event_offset,
+    born_offset
+)
+CROSS JOIN LATERAL ai_orchestrator.steps_of(p.id, p.run) AS made
+ON CONFLICT (id, created_at) DO UPDATE SET
+    type             = excluded.type,
+    status           = excluded.status,
+    phase            = excluded.phase,
+    priority         = excluded.priority,
+    conversation_id  = excluded.conversation_id,
+    user_id          = excluded.user_id,
+    tenant_id        = excluded.tenant_id,
+    input            = excluded.input,
+    output           = excluded.output,
+    steps            = excluded.steps,
+    metadata         = excluded.metadata,
+    updated_at       = excluded.updated_at,
+    started_at       = excluded.started_at,
+    completed_at     = excluded.completed_at,
+    deadline_at      = excluded.deadline_at,
+    pipeline         = excluded.pipeline,
+    pipeline_version = excluded.pipeline_version,
+    run              = excluded.run,
+    sequence         = excluded.sequence,
+    idempotency_key  = excluded.idempotency_key,
+    error_code       = excluded.error_code,
+    error_message    = excluded.error_message,
+    error_category   = excluded.error_category,
+    error_retriable  = excluded.error_retriable,
+    error_service    = excluded.error_service,
+    error_step       = excluded.error_step,
+    error_attempt    = excluded.error_attempt,
+    usage_model      = excluded.usage_model,
+    input_tokens     = excluded.input_tokens,
+    output_tokens    = excluded.output_tokens,
+    cost_micros      = excluded.cost_micros,
+    usage_estimated  = excluded.usage_estimated,
+    event_offset     = excluded.event_offset
+WHERE t.event_offset < excluded.event_offset;
+
+
+-- name: append_logs
+-- Append events to the audit trail (LogRow); one that is there already is left alone.
+INSERT INTO ai_orchestrator.task_execution_logs (
+    task_id, event_type, event_data, created_at, tenant_id, actor, log_partition, event_offset
+)
+SELECT
+    task_id, event_type, event_data, ai_orchestrator.from_millis(created_at), tenant_id,
+    actor, log_partition, event_offset
+FROM unnest(
+    $1::text[], $2::text[], $3::jsonb[], $4::bigint[], $5::text[], $6::text[], $7::integer[],
+    $8::bigint[]
+) AS p (
+    task_id, event_type, event_data, created_at, tenant_id, actor, log_partition, event_offset
+)
+ON CONFLICT (log_partition, event_offset, created_at) DO NOTHING;
+
+
+-- name: ensure_months
+-- Make the partitions of months ($1: any day of each) that have none; returns the months made.
+SELECT month FROM unnest($1::date[]) AS months (month)
+WHERE ai_orchestrator.ensure_month(month);
+
+
+-- name: months_ahead
+-- The present month (UTC, by the server's clock) and the next $1.
+SELECT (date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => n))::date AS month
+FROM generate_series(0, $1::integer) AS n;
+
+
+-- name: set_lock_timeout
+-- How long the session's statements wait for a lock ($1, with its unit).
+SELECT set_config('lock_timeout', $1, false);
+
+
+-- name: lock_migrations
+-- Wait for the session lock under which migrations run; bounded by lock_timeout.
+SELECT pg_advisory_lock(hashtextextended('ai_orchestrator.migrations', 0));
+
+
+-- name: unlock_migrations
+-- Give the lock back.
+SELECT pg_advisory_unlock(hashtextextended('ai_orchestrator.migrations', 0));
+
+
+-- name: create_migrations_table
+-- Make the place where applied migrations are kept.
+DO $$
+BEGIN
+    -- Not IF NOT EXISTS: that needs the right to create schemas even when it is there.
+    IF to_regnamespace('ai_orchestrator') IS NULL THEN
+        CREATE SCHEMA ai_orchestrator;
+    END IF;
+    IF to_regclass('ai_orchestrator.schema_migrations') IS NULL THEN
+        CREATE TABLE ai_orchestrator.schema_migrations (
+            name       text        NOT NULL PRIMARY KEY,
+            checksum   text        NOT NULL,
+            applied_at timestamptz NOT NULL DEFAULT now()
+        );
+    END IF;
+END
+$$;
+
+
+-- name: migrations_table_exists
+-- Whether any migration was ever run here.
+SELECT to_regclass('ai_orchestrator.schema_migrations') IS NOT NULL;
+
+
+-- name: read_migrations
+-- What was applied, with the checksums of that time.
+SELECT name, checksum, applied_at FROM ai_orchestrator.schema_migrations ORDER BY name;
+
+
+-- name: record_migration
+-- Note that a migration ($1, checksum $2) was applied, in its own transaction.
+INSERT INTO ai_orchestrator.schema_migrations (name, checksum) VALUES ($1, $2);
+
+
+-- name: read_tasks
+-- Tasks by id ($1), in the order of their creation.
+SELECT
+    id, type, status, phase, priority, conversation_id, user_id, tenant_id, input, output,
+    steps, metadata, created_at, updated_at, started_at, completed_at, duration_ms,
+    deadline_at, pipeline, pipeline_version, run, sequence, idempotency_key, error_code,
+    error_message, error_category, error_retriable, error_service, error_step, error_attempt,
+    usage_model, input_tokens, output_tokens, cost_micros, usage_estimated, event_partition,
+    event_offset
+FROM ai_orchestrator.tasks
+WHERE id = ANY ($1::text[])
+ORDER BY created_at, id;
+
+
+-- name: read_steps
+-- The attempts of a task ($1), in their order.
+SELECT
+    task_id, run, step, attempt, step_index, tenant_id, command_id, service, lane, status,
+    first_value(input) OVER (PARTITION BY run, step ORDER BY attempt) AS input,
+    output, substeps, error_code, error_message, error_category, error_retriable,
+    error_service, usage_model, input_tokens, output_tokens, cost_micros, usage_estimated,
+    worker, dispatched_at, started_at, completed_at, next_attempt_at, duration_ms, event_offset
+FROM ai_orchestrator.task_steps
+WHERE task_id = $1
+ORDER BY run, step_index, step, attempt;
+
+
+-- name: read_logs
+-- The audit trail of a task ($1), in its order.
+SELECT id, task_id, event_type, event_data, created_at, tenant_id, actor, log_partition,
+    event_offset
+FROM ai_orchestrator.task_execution_logs
+WHERE task_id = $1
+ORDER BY event_offset;
+
+
+-- name: count_by_status
+-- How many tasks are in each status; of one tenant if $1 is not null.
+SELECT status, count(*) AS tasks
+FROM ai_orchestrator.tasks
+WHERE $1::text IS NULL OR tenant_id = $1
+GROUP BY status;

@@ -1,0 +1,88 @@
+"""Turn accepted events into rows. Pure.
+
+The sink keeps no state of tasks, so each column follows from the events of the batch, or is
+kept by SQL. Events of one task in one batch are folded first, because one statement cannot
+touch a row twice; the fold equals that of :mod:`tasks.apply`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from schemas.records import EventKind, TaskEvent, TaskId
+from sinks.attempts import AttemptsFold
+from sinks.audit import event_data
+from sinks.columns import ChangeRow, LogRow, RefusalRow, StepRow, TaskRow
+from sinks.month import month_of
+from sinks.task_fold import TaskFold
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """An accepted event and where it is in ``task-events``."""
+
+    partition: int
+    offset: int
+    event: TaskEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """The rows of some events of one log partition. A task is in one of the first three."""
+
+    begun: tuple[TaskRow, ...]
+    changed: tuple[ChangeRow, ...]
+    refused: tuple[RefusalRow, ...]
+    steps: tuple[StepRow, ...]
+    logs: tuple[LogRow, ...]
+    months: frozenset[date]
+    """The months whose partitions must exist."""
+
+
+def project(events: Sequence[LogEvent]) -> Batch:
+    """Say what events of one log partition, in the log's order, mean for the tables.
+
+    Markers mean nothing. Projecting a log in one batch or in many gives the same tables.
+
+    Raises:
+        ValueError: an event lies at a time that no calendar holds; it fails alone, too.
+    """
+    tasks: dict[TaskId, TaskFold] = {}
+    attempts: dict[TaskId, AttemptsFold] = {}
+    logs: list[LogRow] = []
+    for logged in events:
+        event = logged.event
+        if event.kind is EventKind.OWNERSHIP_TAKEN:
+            continue
+        if event.task_id not in tasks or event.kind is EventKind.CREATED:
+            tasks[event.task_id] = TaskFold(event.task_id, logged.partition)
+            attempts[event.task_id] = AttemptsFold()
+        tasks[event.task_id].apply(event, logged.offset)
+        attempts[event.task_id].apply(event, logged.offset)
+        logs.append(_log_row(logged))
+    rows = [fold.row() for fold in tasks.values()]
+    begun = tuple(row for row in rows if isinstance(row, TaskRow))
+    return Batch(
+        begun=begun,
+        changed=tuple(row for row in rows if isinstance(row, ChangeRow)),
+        refused=tuple(row for row in rows if isinstance(row, RefusalRow)),
+        steps=tuple(row for fold in attempts.values() for row in fold.rows()),
+        logs=tuple(logs),
+        months=frozenset(
+            map(month_of, [row.created_at for row in begun] + [row.created_at for row in logs])
+        ),
+    )
+
+
+def _log_row(logged: LogEvent) -> LogRow:
+    event = logged.event
+    return LogRow(
+        task_id=event.task_id,
+        event_type=event.kind.value,
+        event_data=event_data(event),
+        created_at=event.occurred_at,
+        tenant_id=event.tenant_id,
+        actor=event.actor,
+        log_partition=logged.partition,
+        event_offset=logged.offset,
+    )

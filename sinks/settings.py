@@ -1,0 +1,42 @@
+"""Settings of everything that talks to Postgres."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresSettings:
+    """``ORCH_POSTGRES_<FIELD>``."""
+
+    dsn: str = field(default="", repr=False)  # holds the password: keep it out of logs
+    """libpq URI of the database. A direct connection, or a pooler in session mode: migrations
+    hold an advisory lock of their session, and statements are prepared."""
+
+    pool_max_size: int = 4
+    """Connections of one process. A writer uses one for each log partition that it writes at
+    the same moment. All processes together must stay under the server's ``max_connections``
+    (100 by default)."""
+
+    connect_timeout_s: float = 5.0
+    """Bound of opening a connection, and of waiting for a free one."""
+
+    statement_timeout_ms: int = 10_000
+    """The server ends a longer statement; nothing of its batch is written, and the batch is
+    tried again. Too short for a large batch, and the sink never gets past it."""
+
+    lock_timeout_ms: int = 3_000
+    """The server ends a statement that waits longer for a lock. Met when another writer of
+    the same log partition is still in its transaction."""
+
+    operation_timeout_s: float = 30.0
+    """Bound of one batch written, or one read, on this side; holds also when the network
+    swallows every packet. Must be above the statement timeout: the server's own answer says
+    more."""
+
+    def __post_init__(self) -> None:
+        if self.pool_max_size < 1:
+            raise ValueError(f"pool_max_size is {self.pool_max_size}; it must be at least 1")
+        for name in ("connect_timeout_s", "statement_timeout_ms", "lock_timeout_ms"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if not self.statement_timeout_ms < self.operation_timeout_s * 1000 < float("inf"):
+            raise ValueError("operation_timeout_s must be above statement_timeout_ms")

@@ -1,0 +1,207 @@
+"""Write accepted events of ``task-events`` into Postgres.
+
+Delivery: exactly-once. Rows and position are one transaction, the position moves only from
+where the caller last saw it, and a row changes only for a later event than its last one.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
+
+import asyncpg
+import structlog
+
+from sinks.errors import SinkPositionError, SinkRowError
+from sinks.migrate import check_migrated
+from sinks.partitions import ensure_months
+from sinks.pool import Connection, Pool, close_pool, connection, open_pool
+from sinks.queries import query
+from sinks.rows import Batch, LogEvent, project
+from sinks.settings import PostgresSettings
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a partition of ``task-events`` was written."""
+
+    next_offset: int
+    """The first offset that is not written."""
+    epoch: int
+    """The ownership accepted at that offset: what an event there must carry to count."""
+    owner: str
+
+
+class Writer:
+    """The projection's only writer. One instance may write several partitions at a time."""
+
+    def __init__(self, settings: PostgresSettings) -> None:
+        self._settings = settings
+        self._pool: Pool | None = None
+        # Months known to have partitions. Forgotten at every failure: after a restore from
+        # a backup, a month that was there may be gone.
+        self._months: set[date] = set()
+        # Where a COMMIT without an answer would have moved a partition.
+        self._in_doubt: dict[int, Position] = {}
+
+    async def open(self) -> None:
+        """Connect, and check that the schema is there.
+
+        Raises:
+            SinkUnavailableError: try again later.
+            MigrationError: a migration that this program needs was not applied.
+        """
+        self._pool = await open_pool(self._settings)
+        try:
+            async with connection(self._pool, self._settings) as conn:
+                await check_migrated(conn)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the connections; a write under way ends within ``operation_timeout_s``."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await close_pool(pool, self._settings.operation_timeout_s)
+
+    async def positions(self, partitions: Iterable[int]) -> dict[int, Position]:
+        """How far these partitions were written; one that never was is left out.
+
+        Raises:
+            SinkUnavailableError: try again later.
+        """
+        async with connection(self._opened(), self._settings) as conn:
+            rows = await conn.fetch(query("read_positions"), list(partitions))
+        return {
+            row["log_partition"]: Position(row["next_offset"], row["epoch"], row["owner"])
+            for row in rows
+        }
+
+    async def write(
+        self,
+        partition: int,
+        expected: Position | None,
+        events: Sequence[LogEvent],
+        after: Position,
+    ) -> None:
+        """Write events of one partition and move its position, all or nothing.
+
+        1. The partitions of the batch's months are made, in a transaction of their own.
+        2. One transaction: the position moves, then tasks, attempts and trail are written.
+
+        Args:
+            partition: of ``task-events``.
+            expected: the position that this writer last read or wrote; None if there was none.
+            events: accepted events in the log's order; may be empty. Events that were
+                written before change nothing.
+            after: the new position.
+
+        Raises:
+            SinkUnavailableError: write the same batch again later.
+            SinkRowError: the batch holds a row that Postgres refuses; nothing was written.
+            SinkPositionError: the position is elsewhere; nothing was written. Stop.
+
+        Cancellation: nothing was written, or all of it; read ``positions`` before going on.
+        """
+        batch = self._projected(partition, events)
+        try:
+            async with connection(self._opened(), self._settings) as conn:
+                await self._ensure_months(conn, batch.months)
+                await self._commit(conn, partition, expected, batch, after)
+        except BaseException:
+            self._months.clear()
+            raise
+        self._in_doubt.pop(partition, None)
+
+    def _opened(self) -> Pool:
+        if self._pool is None:
+            raise RuntimeError("the writer is not open")
+        return self._pool
+
+    def _projected(self, partition: int, events: Sequence[LogEvent]) -> Batch:
+        offsets = [event.offset for event in events]
+        if any(event.partition != partition for event in events):
+            raise ValueError(f"an event is not of partition {partition}")
+        if any(left >= right for left, right in pairwise(offsets)):
+            raise ValueError("the events are not in the log's order")
+        try:
+            return project(events)
+        except ValueError as error:
+            raise SinkRowError(str(error)) from error
+
+    async def _ensure_months(self, conn: Connection, months: frozenset[date]) -> None:
+        missing = months - self._months
+        if not missing:
+            return
+        made = await ensure_months(conn, missing)
+        if made:
+            _log.info("sink_months_made", months=[month.isoformat()[:7] for month in made])
+        self._months |= missing
+
+    async def _commit(
+        self,
+        conn: Connection,
+        partition: int,
+        expected: Position | None,
+        batch: Batch,
+        after: Position,
+    ) -> None:
+        transaction = conn.transaction()
+        await transaction.start()
+        try:
+            if not await _move(conn, partition, expected, after):
+                await self._settle(conn, partition, after)
+                await transaction.rollback()
+                return
+            await _write(conn, batch)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, SinkPositionError):
+            # After any other error the connection is cut, see sinks.pool.
+            if not conn.is_closed():
+                await transaction.rollback()
+            raise
+        self._in_doubt[partition] = after
+        await transaction.commit()
+
+    async def _settle(self, conn: Connection, partition: int, after: Position) -> None:
+        """The position did not move: fine if it is because our own COMMIT had succeeded."""
+        rows = await conn.fetch(query("read_positions"), [partition])
+        found = [Position(row["next_offset"], row["epoch"], row["owner"]) for row in rows]
+        if found and self._in_doubt.get(partition) == after == found[0]:
+            return
+        where = f"at {found[0].next_offset}" if found else "missing"
+        raise SinkPositionError(f"the position of partition {partition} is {where}")
+
+
+async def _move(
+    conn: Connection, partition: int, expected: Position | None, after: Position
+) -> bool:
+    to = (partition, after.next_offset, after.epoch, after.owner)
+    if expected is None:
+        return await conn.fetchval(query("begin_position"), *to) is not None
+    return await conn.fetchval(query("move_position"), *to, expected.next_offset) is not None
+
+
+async def _write(conn: Connection, batch: Batch) -> None:
+    if batch.begun:
+        await conn.execute(
+            query("forget_former_lives"),
+            [row.id for row in batch.begun],
+            [row.created_at for row in batch.begun],
+            [row.event_offset for row in batch.begun],
+            [row.born_offset for row in batch.begun],
+        )
+    # Attempts first: a task's steps are made from them.
+    await _send(conn, "upsert_steps", batch.steps)
+    await _send(conn, "begin_tasks", batch.begun)
+    await _send(conn, "change_tasks", batch.changed)
+    await _send(conn, "refuse_tasks", batch.refused)
+    await _send(conn, "append_logs", batch.logs)
+
+
+async def _send(conn: Connection, name: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Send rows as one array for each column."""
+    if rows:
+        await conn.execute(query(name), *map(list, zip(*rows, strict=True)))

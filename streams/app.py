@@ -1,0 +1,132 @@
+"""The Faust application of one role, with the settings under which Faust loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import faust
+import structlog
+from yarl import URL
+
+from streams.consumer import Transport
+from streams.delivery import Delivery
+from streams.errors import FaustVersionError
+from streams.settings import KafkaSettings
+
+FAUST_VERSION = "0.15.3"
+# A topic's poll must fit several times into the buffer that all topics share, or one slow
+# agent blocks every topic of the process.
+_POLL_RECORDS_MAX = 500
+_BUFFER_RECORDS_MAX = 4096
+
+log = structlog.get_logger()
+
+
+class Drainable(Protocol):
+    """Something that holds deliveries and can bring them to an end."""
+
+    async def drain(self, timeout_s: float) -> None:
+        """Finish what is in flight within ``timeout_s``, then cancel the rest. Never raises."""
+
+    def assigned(self, partitions: frozenset[int]) -> None:
+        """The group assigned these partitions to us; called after each rebalance."""
+
+
+class App(faust.App):  # type: ignore[misc]
+    """A Faust application whose rebalances are bounded and whose faults stop the process.
+
+    ``pending`` holds the deliveries that were read and not yet acknowledged. A rebalance
+    gives them ``drain_timeout_s``; what is left is let go and delivered again elsewhere.
+    """
+
+    def __init__(self, *args: Any, kafka: KafkaSettings, **kwargs: Any) -> None:
+        self.kafka = kafka
+        self.pending: set[Delivery] = set()
+        self.drainables: list[Drainable] = []
+        self.failed: asyncio.Event = asyncio.Event()
+        self._drained: asyncio.Task[None] | None = None
+        super().__init__(*args, **kwargs)
+        self.on_partitions_assigned.connect(self._after_rebalance)
+
+    def fail(self, reason: str, error: BaseException | None = None) -> None:
+        """Stop the process: what it was doing has an unknown outcome. Its successor heals."""
+        log.error("process_fails", reason=reason, exc_info=error)
+        self.failed.set()
+
+    def on_rebalance_start(self) -> None:
+        """Begin the drain. Runs in the consumer's thread, before Faust waits for streams."""
+        super().on_rebalance_start()
+        self.loop.call_soon_threadsafe(self._begin_drain)
+
+    async def drain(self) -> None:
+        """Bring all deliveries to an end within the bound; let go of the others."""
+        bound_s = self.kafka.drain_timeout_s
+        await asyncio.gather(*(drainable.drain(bound_s) for drainable in self.drainables))
+        for delivery in list(self.pending):
+            delivery.discard()
+
+    def _begin_drain(self) -> None:
+        if self._drained is None or self._drained.done():
+            self._drained = asyncio.get_running_loop().create_task(self.drain())
+
+    async def _after_rebalance(self, _app: Any, assigned: Iterable[Any], **_: Any) -> None:
+        if self._drained is not None:
+            await self._drained
+        partitions = frozenset(tp.partition for tp in assigned)
+        log.info("partitions_assigned", group=self.conf.id, partitions=sorted(partitions))
+        for drainable in self.drainables:
+            drainable.assigned(partitions)
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
+
+
+def create_app(group: str, kafka: KafkaSettings) -> App:
+    """Build the application of one consumer group.
+
+    Args:
+        group: the consumer group, and Faust's app id: one for each role.
+        kafka: where and how.
+
+    Raises:
+        FaustVersionError: another version of Faust is installed.
+    """
+    installed = version("faust-streaming")
+    if installed != FAUST_VERSION:
+        raise FaustVersionError(f"faust-streaming is {installed}, this needs {FAUST_VERSION}")
+    return App(
+        group,
+        kafka=kafka,
+        broker=[URL(f"kafka://{server}") for server in kafka.servers],
+        broker_client_id=f"{kafka.client_id}-{group}",
+        broker_commit_interval=kafka.commit_interval_s,
+        broker_heartbeat_interval=kafka.session_timeout_s / 3,
+        broker_max_poll_records=_POLL_RECORDS_MAX,
+        broker_request_timeout=kafka.request_timeout_s,
+        broker_session_timeout=kafka.session_timeout_s,
+        consumer_auto_offset_reset="earliest",
+        # Faust's own store of table data is never used; it must not litter the folder.
+        store="memory://",
+        key_serializer="raw",
+        value_serializer="raw",
+        # Faust's levels warn and error would set the root logger to DEBUG.
+        loghandlers=[],
+        producer_request_timeout=kafka.request_timeout_s,
+        stream_buffer_maxsize=_BUFFER_RECORDS_MAX,
+        stream_wait_empty=True,
+        # Without tables nothing has standbys; above 0 it would bring Faust's own assignor in.
+        table_standby_replicas=0,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+    )
+
+
+def quiet_faust() -> None:
+    """Faust and aiokafka log their inner life at INFO; keep what an operator can use."""
+    for name in ("faust", "mode", "aiokafka"):
+        logging.getLogger(name).setLevel(logging.WARNING)

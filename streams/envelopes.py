@@ -1,0 +1,94 @@
+"""Our records as Kafka records: topic, partition, key, encoded value and headers. Pure."""
+
+from collections.abc import Mapping
+
+from schemas.codec import encode
+from schemas.headers import Headers, cloudevent_headers
+from schemas.records import (
+    Control,
+    Lane,
+    Record,
+    StepCommand,
+    StepResult,
+    TaskEvent,
+)
+from schemas.topics import Topics
+from streams.publisher import Outgoing
+
+Trace = Mapping[str, str]
+
+_CONTROL_PARTITION = 0
+
+
+def event_record(topics: Topics, partition: int, event: TaskEvent, trace: Trace) -> Outgoing:
+    """A decision, for the log."""
+    headers = cloudevent_headers(
+        event_id=event.event_id,
+        event_type=_type_name(event, event.kind),
+        time_ms=event.occurred_at,
+        task_id=event.task_id,
+        tenant_id=event.tenant_id,
+        task_type=event.task.type if event.task else None,
+        step=event.step.name if event.step else None,
+        trace=trace,
+    )
+    return _outgoing(topics.task_events, partition, event.task_id, event, headers)
+
+
+def command_record(
+    topics: Topics, partition: int, command: StepCommand, lane: Lane, trace: Trace
+) -> Outgoing:
+    """An order to run a step, for the step's lane."""
+    headers = cloudevent_headers(
+        event_id=command.command_id,
+        event_type=_type_name(command),
+        time_ms=command.dispatched_at,
+        task_id=command.task_id,
+        tenant_id=command.tenant_id,
+        task_type=command.pipeline,
+        step=command.step,
+        trace=trace,
+    )
+    topic = topics.step(command.step, lane)
+    return _outgoing(topic, partition, command.task_id, command, headers)
+
+
+def result_record(topics: Topics, partition: int, result: StepResult, trace: Trace) -> Outgoing:
+    """What became of an attempt, for the owner of its task."""
+    headers = cloudevent_headers(
+        event_id=f"{result.command_id}/{result.kind}",
+        event_type=_type_name(result, result.kind),
+        time_ms=result.completed_at or result.started_at,
+        task_id=result.task_id,
+        tenant_id=result.tenant_id,
+        step=result.step,
+        trace=trace,
+    )
+    return _outgoing(topics.step_results, partition, result.task_id, result, headers)
+
+
+def control_record(topics: Topics, control: Control, trace: Trace) -> Outgoing:
+    """A broadcast to all step workers."""
+    headers = cloudevent_headers(
+        event_id=f"{control.task_id}/{control.run}/{control.kind}",
+        event_type=_type_name(control, control.kind),
+        time_ms=control.at,
+        task_id=control.task_id,
+        trace=trace,
+    )
+    return _outgoing(topics.control, _CONTROL_PARTITION, control.task_id, control, headers)
+
+
+def _outgoing(topic: str, partition: int, key: str, record: Record, headers: Headers) -> Outgoing:
+    return Outgoing(
+        topic=topic,
+        partition=partition,
+        key=key.encode() or None,
+        value=encode(record),
+        headers=headers,
+    )
+
+
+def _type_name(record: Record, kind: str | None = None) -> str:
+    name = f"orchestrator.v1.{type(record).__name__}"
+    return f"{name}.{kind}" if kind else name

@@ -1,0 +1,39 @@
+"""What can go wrong with Kafka, and what to do then."""
+
+from schemas.errors import OrchestratorError
+
+
+class PublishError(OrchestratorError):
+    """A batch was not acknowledged in time: whether it was written is unknown.
+
+    The process that sent it must stop (fail-stop): its successor reads the log and sees.
+    """
+
+    code = "PUBLISH_FAILED"
+    retriable = True
+
+
+class KafkaUnavailableError(OrchestratorError):
+    """No broker answered in time, or a log could not be read to its end. Nothing was written."""
+
+    code = "KAFKA_UNAVAILABLE"
+    retriable = True
+
+
+class TopicsDifferError(OrchestratorError):
+    """A topic is not what the table says, in a way that cannot be changed in place."""
+
+    code = "TOPICS_DIFFER"
+
+
+class FaustVersionError(OrchestratorError):
+    """Another Faust than the one whose behaviour this code relies on; install the pinned one."""
+
+    code = "FAUST_VERSION"
+
+
+class OwnershipLostError(OrchestratorError):
+    """Someone else wrote to the log of a partition that we held: stop, decide nothing more."""
+
+    code = "OWNERSHIP_LOST"
+    retriable = True

@@ -1,0 +1,116 @@
+"""Reads a partition from an offset to its end, outside of any group."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from schemas.dead_letter import Origin
+from streams.errors import KafkaUnavailableError
+from streams.settings import KafkaSettings
+
+_POLL_MS = 500
+_FETCH_MAX_BYTES = 5 * 1024 * 1024
+
+
+class LogReader:
+    """A consumer without a group, for recovery, catching up, and the ``tail`` command.
+
+    Every wait is bounded by ``request_timeout_s``; beyond it a :class:`KafkaUnavailableError` is
+    raised, and reading again from the last offset is safe.
+    """
+
+    def __init__(self, kafka: KafkaSettings, *, client_id: str) -> None:
+        self._timeout_s = kafka.request_timeout_s
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=kafka.servers,
+            client_id=client_id,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            max_partition_fetch_bytes=_FETCH_MAX_BYTES,
+            fetch_max_wait_ms=100,
+            request_timeout_ms=int(kafka.request_timeout_s * 1000),
+        )
+
+    async def __aenter__(self) -> LogReader:
+        """Connect; KafkaUnavailableError if no broker answers."""
+        await self._bounded(self._consumer.start())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._bounded(self._consumer.stop())
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """The first offset that is still there, and the one that the next record will get."""
+        tp = TopicPartition(topic, partition)
+        first = await self._bounded(self._consumer.beginning_offsets([tp]))
+        end = await self._bounded(self._consumer.end_offsets([tp]))
+        return int(first[tp]), int(end[tp])
+
+    async def partitions(self, topic: str) -> list[int]:
+        """The partitions of a topic, in order."""
+        await self._bounded(self._consumer._client._wait_on_metadata(topic))
+        return sorted(self._consumer.partitions_for_topic(topic) or ())
+
+    async def read(
+        self, topic: str, partition: int, start: int, end: int
+    ) -> AsyncIterator[Sequence[Origin]]:
+        """Yield the records with ``start <= offset < end`` in batches, in order.
+
+        Offsets may have holes (compaction, transaction markers); the end is recognized by
+        position. Only one read of a reader may run at a time.
+
+        Raises:
+            KafkaUnavailableError: no progress within the timeout, or the start is no longer there.
+        """
+        tp = TopicPartition(topic, partition)
+        self._consumer.assign([tp])
+        self._consumer.seek(tp, start)
+        position, waited_s = start, 0.0
+        while position < end:
+            fetched = await self._bounded(self._consumer.getmany(tp, timeout_ms=_POLL_MS))
+            records = [_origin(record) for record in fetched.get(tp, ()) if record.offset < end]
+            if records:
+                yield records
+            reached = int(await self._bounded(self._consumer.position(tp)))
+            waited_s = 0.0 if reached > position else waited_s + _POLL_MS / 1000
+            if waited_s > self._timeout_s:
+                raise KafkaUnavailableError(
+                    f"{topic}[{partition}] stands at {reached}, its end is {end}"
+                )
+            position = reached
+
+    async def follow(self, topic: str, starts: dict[int, int]) -> AsyncIterator[Sequence[Origin]]:
+        """Yield records of several partitions from ``starts`` on, for ever."""
+        tps = [TopicPartition(topic, partition) for partition in starts]
+        self._consumer.assign(tps)
+        for tp in tps:
+            self._consumer.seek(tp, starts[tp.partition])
+        while True:
+            fetched = await self._bounded(self._consumer.getmany(*tps, timeout_ms=_POLL_MS))
+            for records in fetched.values():
+                yield [_origin(record) for record in records]
+
+    async def _bounded(self, awaitable: Any) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await awaitable
+        except (KafkaError, TimeoutError) as error:
+            raise KafkaUnavailableError(repr(error)) from error
+
+
+def _origin(record: Any) -> Origin:
+    return Origin(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp_ms=record.timestamp,
+        key=record.key,
+        value=record.value,
+        headers=tuple(record.headers),
+    )

@@ -1,0 +1,23 @@
+"""What this process counts, for Prometheus. Labels have few values: never an id."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+RECORDS = Counter(
+    "orchestrator_records_total",
+    "Records taken, by topic and outcome.",
+    ["topic", "outcome"],
+)
+EVENTS = Counter("orchestrator_task_events_total", "Events appended to the log.", ["kind"])
+DEAD_LETTERS = Counter(
+    "orchestrator_dead_letters_total", "Dead letters written.", ["topic", "code"]
+)
+TAKEOVERS = Counter("orchestrator_takeovers_total", "Partitions taken over by this process.")
+TASKS_IN_MEMORY = Gauge(
+    "orchestrator_tasks_in_memory", "Tasks that an owner remembers.", ["partition"]
+)
+STEP_SECONDS = Histogram(
+    "orchestrator_step_duration_seconds",
+    "Duration of a downstream call, by step and outcome.",
+    ["step", "outcome"],
+)
+"""Default buckets: 5 ms to 10 s; a generation that takes longer counts as +Inf."""

@@ -1,0 +1,37 @@
+"""Which events of a partition count: one rule for every reader. Pure.
+
+Each owner of a partition announces itself by a marker, ``ownership_taken``, with the next
+epoch and an id of its own. Whatever a former owner writes after that marker is ignored by
+everyone, so a process that was paused for too long cannot change a task's history.
+"""
+
+from dataclasses import dataclass
+
+from schemas.records import EventKind, TaskEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Who owns a partition at some offset of its log."""
+
+    epoch: int
+    owner: str
+
+
+def accept(current: Ownership | None, event: TaskEvent) -> Ownership | None:
+    """Judge the next event of a partition.
+
+    Args:
+        current: the ownership that holds before this event; None for a reader that has seen
+            no marker yet.
+        event: the event at the next offset.
+
+    Returns:
+        The ownership that holds after the event if it is accepted; None if it is ignored.
+        A reader that has seen no marker accepts the first one, whatever its epoch.
+    """
+    claimed = Ownership(event.owner_epoch, event.owner)
+    if event.kind is EventKind.OWNERSHIP_TAKEN:
+        expected = current is None or claimed.epoch == current.epoch + 1
+        return claimed if expected else None
+    return claimed if claimed == current else None

@@ -1,0 +1,40 @@
+"""What has to happen at a time: due retries and deadlines of one partition. Pure."""
+
+import heapq
+
+from schemas.records import Millis, TaskId
+from tasks.task import Task
+
+
+class Timers:
+    """A heap of times, rebuilt from task state.
+
+    An entry is only a reminder: whoever takes it looks at the task to see what is due, so
+    entries of tasks that went on mean nothing and need not be removed.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[Millis, TaskId]] = []
+        self._deadlines: dict[TaskId, Millis] = {}
+
+    def watch(self, task: Task) -> None:
+        """Note the times of a task after it changed."""
+        if task.status.terminal:
+            self._deadlines.pop(task.spec.task_id, None)
+            return
+        if self._deadlines.get(task.spec.task_id) != task.deadline_at:
+            self._deadlines[task.spec.task_id] = task.deadline_at
+            heapq.heappush(self._heap, (task.deadline_at, task.spec.task_id))
+        if task.outstanding is not None and task.outstanding.due_at is not None:
+            heapq.heappush(self._heap, (task.outstanding.due_at, task.spec.task_id))
+
+    def next_at(self) -> Millis | None:
+        """The earliest time, Unix milliseconds; None if nothing is to come."""
+        return self._heap[0][0] if self._heap else None
+
+    def take_due(self, now: Millis) -> list[tuple[Millis, TaskId]]:
+        """Remove and return the entries whose time has come, earliest first."""
+        due = []
+        while self._heap and self._heap[0][0] <= now:
+            due.append(heapq.heappop(self._heap))
+        return due

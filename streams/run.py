@@ -1,0 +1,73 @@
+"""Runs one role's application until it is told to stop, or fails."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+
+from streams.app import App
+
+log = structlog.get_logger()
+
+_STOP_TIMEOUT_S = 15.0
+
+
+async def run_app(app: App) -> int:
+    """Run an application; return the exit code of its process.
+
+    On SIGTERM or SIGINT the deliveries in flight are drained, what is acknowledged is
+    committed, and the result is 0. When the application fails the result is 1 and nothing
+    more is acknowledged: what was in flight is delivered again.
+    """
+    stopping = asyncio.Event()
+    with _signals(stopping.set):
+        async with _started(app):
+            log.info("role_started", group=app.conf.id)
+            await _first(stopping.wait(), app.failed.wait(), app.wait_until_stopped())
+            failed = app.failed.is_set() or app.crashed
+            if not failed:
+                await app.drain()
+    log.info("role_stopped", group=app.conf.id, failed=failed)
+    return 1 if failed else 0
+
+
+@asynccontextmanager
+async def _started(app: App) -> AsyncIterator[None]:
+    app.finalize()
+    await app.maybe_start()
+    try:
+        yield
+    finally:
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await app.stop()
+        except TimeoutError:
+            log.error("stop_timed_out", group=app.conf.id)
+
+
+async def _first(*awaitables: object) -> None:
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]  # type: ignore[call-overload]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+class _signals:  # noqa: N801  # reads as a statement: with _signals(callback)
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback = callback
+
+    def __enter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._callback)
+
+    def __exit__(self, *_: object) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

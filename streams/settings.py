@@ -1,0 +1,43 @@
+"""Settings of everything that talks to Kafka."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaSettings:
+    """``ORCH_KAFKA_<FIELD>``."""
+
+    bootstrap: str = ""
+    """``host:port`` of brokers, separated by commas."""
+
+    client_id: str = "ai-orchestrator"
+    """How our connections appear in the broker's logs and metrics."""
+
+    request_timeout_s: float = 30.0
+    """Bound of one request, and of the delivery of one batch. A batch that is not delivered
+    by then has an unknown outcome: its process stops, and its successor reads what happened."""
+
+    session_timeout_s: float = 10.0
+    """A process that is silent for so long loses its partitions. At least 6 s: the broker's
+    own lower bound. Longer: slower takeover; shorter: a pause becomes a rebalance."""
+
+    drain_timeout_s: float = 5.0
+    """At a rebalance, work in flight has so long to finish; the rest is cancelled and
+    delivered again to the next owner. Far under the session timeout of the other members."""
+
+    commit_interval_s: float = 1.0
+    """How often acknowledged offsets are committed: bounds what a kill delivers again."""
+
+    def __post_init__(self) -> None:
+        if self.session_timeout_s < 6:
+            raise ValueError(f"session_timeout_s is {self.session_timeout_s}; at least 6")
+        for name in ("request_timeout_s", "drain_timeout_s", "commit_interval_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.session_timeout_s >= self.request_timeout_s:
+            raise ValueError("session_timeout_s must be below request_timeout_s")
+
+    @property
+    def servers(self) -> list[str]:
+        """The brokers of ``bootstrap``."""
+        return [server.strip() for server in self.bootstrap.split(",") if server.strip()]

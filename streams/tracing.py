@@ -1,0 +1,43 @@
+"""The trace of a task through records: read from headers, written into headers.
+
+Faust's consumer is seen by no instrumentation, so this is the seam. Headers come from
+strangers: one that does not decode, or is no trace, starts a new trace and raises nothing.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from schemas.headers import header_text
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+_TRACER = trace.get_tracer("ai-orchestrator")
+
+
+def context_of(headers: Iterable[tuple[str, bytes | None]]) -> Context:
+    """The trace context that a record carries; an empty one if it carries none."""
+    pairs = list(headers)
+    carrier = {}
+    for name in ("traceparent", "tracestate"):
+        text = header_text(pairs, name)
+        if text is not None:
+            carrier[name] = text
+    return _PROPAGATOR.extract(carrier)
+
+
+def trace_headers(context: Context | None = None) -> dict[str, str]:
+    """The headers that carry a context on; by default the current one. Empty without a trace."""
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier, context)
+    return carrier
+
+
+@contextmanager
+def consumer_span(name: str, headers: Iterable[tuple[str, bytes | None]]) -> Iterator[None]:
+    """A span around the processing of one record, child of the span that published it."""
+    with _TRACER.start_as_current_span(name, context=context_of(headers), kind=SpanKind.CONSUMER):
+        yield

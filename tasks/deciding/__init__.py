@@ -1,0 +1,1 @@
+"""The rules, one module for each kind of input; :mod:`tasks.decide` is their table."""

@@ -1,0 +1,27 @@
+"""What every rule needs besides the task and the record."""
+
+from dataclasses import dataclass
+
+from schemas.records import Millis
+from tasks.decision import Rules
+from tasks.inputs import Cause
+from tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """One decision's circumstances."""
+
+    cause: Cause
+    now: Millis
+    """The owner's clock. Deadlines and due times go by it."""
+    jitter: float
+    """A draw from ``[0, 1)``."""
+    rules: Rules
+
+    def occurred_at(self, task: Task | None) -> Millis:
+        """The time of the event: now, but never before the task's last one.
+
+        An owner's clock may be behind its predecessor's; a task's history still runs forward.
+        """
+        return self.now if task is None else max(self.now, task.updated_at)

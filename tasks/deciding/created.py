@@ -1,0 +1,48 @@
+"""The rule for ``TaskCreated``: a new task passes the door and its first step is dispatched."""
+
+from schemas.errors import InvalidRecordError
+from schemas.records import EventKind, TaskCreated, TaskEvent, TaskStatus, Usage
+from tasks.admission import Admitted, admit
+from tasks.deciding.context import Context
+from tasks.deciding.event import bytes_at_most, event_id_of
+from tasks.decision import Accepted, Decision, Ignored, Rejected
+from tasks.task import Phase, Task
+
+
+def on_created(task: Task | None, record: TaskCreated, context: Context) -> Decision:
+    """Create the task, held or queued.
+
+    A second record for a known id is ignored whatever it says: the first one won.
+    """
+    if task is not None:
+        return Ignored("duplicate")
+    try:
+        admitted = admit(record, rules=context.rules, now=context.now)
+    except InvalidRecordError as error:
+        return Rejected(error.code, str(error))
+    event = _created(admitted, context)
+    if bytes_at_most(event) > context.rules.limits.event_max_bytes:
+        return Rejected("INPUT_TOO_LARGE", "the task does not fit into one event")
+    return Accepted(event)
+
+
+def _created(admitted: Admitted, context: Context) -> TaskEvent:
+    spec = admitted.spec
+    return TaskEvent(
+        event_id=event_id_of(spec.task_id, 1),
+        task_id=spec.task_id,
+        tenant_id=spec.tenant_id,
+        kind=EventKind.CREATED,
+        sequence=1,
+        run=1,
+        status=TaskStatus.PENDING,
+        phase=Phase.HELD if spec.hold else Phase.QUEUED,
+        priority=spec.priority,
+        occurred_at=context.occurred_at(None),
+        cause_topic=context.cause.topic,
+        cause_partition=context.cause.partition,
+        cause_offset=context.cause.offset,
+        task=spec,
+        dispatched=[] if spec.hold else [admitted.first],
+        usage=Usage(),
+    )

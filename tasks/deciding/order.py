@@ -1,0 +1,47 @@
+"""A command about a known task, and its refusal."""
+
+from dataclasses import dataclass
+
+from schemas.records import EventKind, Millis, TaskCommand, TaskEvent
+from tasks.clean import MESSAGE_MAX_CHARS, NAME_MAX_CHARS, storable_or_none
+from tasks.deciding.context import Context
+from tasks.deciding.event import next_event
+from tasks.pipeline import Pipeline
+from tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A command that its task's owner has to answer."""
+
+    task: Task
+    command: TaskCommand
+    context: Context
+
+    @property
+    def occurred_at(self) -> Millis:
+        """The time of the event that answers."""
+        return self.context.occurred_at(self.task)
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """The task's, in its version; None if it is not loaded any more."""
+        spec = self.task.spec
+        return self.context.rules.pipelines.get(spec.pipeline, spec.pipeline_version)
+
+    @property
+    def actor(self) -> str | None:
+        """Who ordered, storable."""
+        return storable_or_none(self.command.actor, max_chars=NAME_MAX_CHARS)
+
+    @property
+    def reason(self) -> str | None:
+        """Why, in the actor's words, storable."""
+        return storable_or_none(self.command.reason, max_chars=MESSAGE_MAX_CHARS)
+
+
+def refused(order: Order, code: str) -> TaskEvent:
+    """The answer "no": the state stays as it is, the code is the reason."""
+    return next_event(
+        order.task, order.context, EventKind.COMMAND_REFUSED, actor=order.actor, reason=code
+    )

@@ -1,0 +1,85 @@
+"""The rule for a retry: an ended task begins a new run, from the first step without a result."""
+
+import msgspec
+
+from schemas.records import Error, EventKind, Json, Millis, StepName, TaskSpec, TaskStatus
+from tasks.deciding.dispatch import dispatch
+from tasks.deciding.event import bytes_at_most, next_event
+from tasks.deciding.order import Order, refused
+from tasks.decision import Accepted, Decision, Ignored
+from tasks.pipeline import Pipeline, PipelineUnknownError
+from tasks.task import Phase
+
+
+def on_retry(order: Order) -> Decision:
+    """Begin the next run, with a fresh deadline.
+
+    ``from_step`` goes back to an earlier step; the outputs from there on are dropped. The
+    event carries the whole task, so that a reader who forgot it folds it from that alone.
+    Refusals: ``TASK_NOT_RETRIABLE`` (not failed or cancelled), ``STEP_UNKNOWN`` (no such step,
+    or a step before it has no result), ``PIPELINE_VERSION_UNKNOWN``, ``TASK_TOO_LARGE``, and
+    the codes of :func:`~tasks.deciding.dispatch.dispatch`.
+    """
+    if order.command.run is not None and order.command.run != order.task.run:
+        return Ignored("other_run")
+    if order.task.status not in (TaskStatus.FAILED, TaskStatus.CANCELLED):
+        return Accepted(refused(order, "TASK_NOT_RETRIABLE"))
+    if order.pipeline is None:
+        return Accepted(refused(order, PipelineUnknownError.code))
+    index = _first_index(order, order.pipeline)
+    if index is None:
+        return Accepted(refused(order, "STEP_UNKNOWN"))
+    return _retried(order, order.pipeline, index)
+
+
+def _first_index(order: Order, pipeline: Pipeline) -> int | None:
+    """Where the new run begins; None if it cannot begin where it should."""
+    names = [step.name for step in pipeline.steps]
+    without = next((i for i, name in enumerate(names) if name not in order.task.outputs), None)
+    if order.command.from_step is None:
+        return without
+    wanted = pipeline.index_of(order.command.from_step)
+    reachable = wanted is not None and (without is None or wanted <= without)
+    return wanted if reachable else None
+
+
+def _retried(order: Order, pipeline: Pipeline, index: int) -> Decision:
+    kept = {step.name: order.task.outputs[step.name] for step in pipeline.steps[:index]}
+    limits = order.context.rules.limits
+    step = dispatch(
+        order.task.spec,
+        kept,
+        pipeline=pipeline,
+        index=index,
+        run=order.task.run + 1,
+        priority=order.task.priority,
+        max_bytes=limits.step_input_max_bytes,
+    )
+    if isinstance(step, Error):
+        return Accepted(refused(order, step.code))
+    event = next_event(
+        order.task,
+        order.context,
+        EventKind.RETRIED,
+        status=TaskStatus.PENDING,
+        phase=Phase.QUEUED,
+        run=order.task.run + 1,
+        spec=_fresh_spec(order, kept),
+        dispatched=[step],
+        actor=order.actor,
+        reason=order.reason,
+    )
+    if bytes_at_most(event) > limits.event_max_bytes:
+        return Accepted(refused(order, "TASK_TOO_LARGE"))
+    return Accepted(event)
+
+
+def _fresh_spec(order: Order, kept: dict[StepName, Json]) -> TaskSpec:
+    spec = order.task.spec
+    return msgspec.structs.replace(
+        spec,
+        priority=order.task.priority,
+        hold=False,
+        deadline_at=Millis(order.occurred_at + spec.timeout_ms),
+        kept_outputs=dict(kept),
+    )

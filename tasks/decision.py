@@ -1,0 +1,58 @@
+"""What a decision may be, and what it goes by besides the state and the input."""
+
+from dataclasses import dataclass, field
+
+from schemas.limits import Limits
+from schemas.records import TaskEvent
+from tasks.pipeline import Pipelines
+
+TIMEOUT_MAX_MS = 24 * 60 * 60 * 1000
+"""The longest time a task may have: states are kept at least that long after their end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The input changes the task, or is refused with an answer in the log: append the event.
+
+    The owner stamps ``owner`` and ``owner_epoch``; all else is final.
+    """
+
+    event: TaskEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """The input changes nothing and nobody waits for an answer: ack it."""
+
+    reason: str
+    """``snake_case``, stable: the label of a metric."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The input cannot be decided: dead-letter it with this code, then ack it."""
+
+    code: str
+    message: str
+
+
+Decision = Accepted | Ignored | Rejected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The data that decisions go by; the same for every owner of one system."""
+
+    pipelines: Pipelines
+    limits: Limits = field(default_factory=Limits)
+    default_timeout_ms: int = 300_000
+    """Milliseconds that a task has when its creator names neither timeout nor deadline."""
+    max_timeout_ms: int = TIMEOUT_MAX_MS
+    """A longer timeout, or a deadline further away, is refused: ``TIMEOUT_OUT_OF_RANGE``.
+    At most 24 h, the time for which ended tasks are remembered."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_timeout_ms <= TIMEOUT_MAX_MS:
+            raise ValueError(f"max_timeout_ms must be 1..{TIMEOUT_MAX_MS}")
+        if not 1 <= self.default_timeout_ms <= self.max_timeout_ms:
+            raise ValueError("default_timeout_ms must be 1..max_timeout_ms")

@@ -1,0 +1,154 @@
+"""Effects: what follows from an accepted event, once it is proved. Pure.
+
+Everything is a function of the event and the states around it, so a new owner that makes an
+effect again makes the same bytes with the same key.
+"""
+
+from dataclasses import dataclass
+
+from schemas.records import (
+    Control,
+    ControlKind,
+    Error,
+    EventKind,
+    Lane,
+    StepCommand,
+    TaskEvent,
+)
+from tasks.pipeline import Pipelines, PipelineStep, PipelineUnknownError
+from tasks.task import Outstanding, StepStatus, Task
+
+
+@dataclass(frozen=True, slots=True)
+class SendStep:
+    """Send a command into its step's topic of this lane. Key: the task id."""
+
+    command: StepCommand
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """Tell all step workers to stop calls of this task's run. Key: the task id."""
+
+    control: Control
+
+
+@dataclass(frozen=True, slots=True)
+class BuryStep:
+    """Dead-letter the command of a step that failed for good.
+
+    Its position is in ``event.step`` (``command_topic``, ``command_partition``,
+    ``command_offset``): the dead letter's id comes from there.
+    """
+
+    command: StepCommand
+    error: Error
+    event: TaskEvent
+
+
+Effect = SendStep | Broadcast | BuryStep
+
+
+def effects(
+    before: Task | None, event: TaskEvent, after: Task, pipelines: Pipelines
+) -> list[Effect]:
+    """What an event brings about.
+
+    Args:
+        before: the state that the event was applied to.
+        event: accepted, of this task.
+        after: ``apply(before, event)``.
+        pipelines: all versions that tasks may have.
+
+    Raises:
+        PipelineUnknownError: a command is to be sent for a pipeline that is not loaded.
+    """
+    found: list[Effect] = []
+    if event.dispatched and after.outstanding is not None:
+        command = _command(after, after.outstanding, pipelines)
+        found += [SendStep(command, step.lane) for step in event.dispatched]
+    if before is None or before.outstanding is None:
+        return found
+    if event.kind is EventKind.CANCELLED:
+        found.append(_broadcast(ControlKind.CANCEL, event))
+    elif event.kind is EventKind.FAILED and event.step is not None:
+        if event.step.status == StepStatus.FAILED:
+            found += _bury(before, before.outstanding, event, pipelines)
+        else:
+            found.append(_broadcast(ControlKind.DEADLINE, event))
+    return found
+
+
+def due_command(task: Task, pipelines: Pipelines) -> SendStep:
+    """The command of the outstanding attempt, for a scheduled retry whose time came.
+
+    Also for an owner that does not know whether a command was sent: a second copy does
+    nothing.
+
+    Raises:
+        ValueError: the task waits for no attempt; ask only while ``outstanding`` is set.
+        PipelineUnknownError: its pipeline is not loaded.
+    """
+    if task.outstanding is None:
+        raise ValueError(f"{task.task_id} waits for no attempt")
+    return SendStep(_command(task, task.outstanding, pipelines), task.outstanding.lane)
+
+
+def _broadcast(kind: ControlKind, event: TaskEvent) -> Broadcast:
+    return Broadcast(
+        Control(
+            kind=kind,
+            task_id=event.task_id,
+            run=event.run,
+            reason=event.error.code if event.error else "",
+            at=event.occurred_at,
+        )
+    )
+
+
+def _bury(
+    before: Task, outstanding: Outstanding, event: TaskEvent, pipelines: Pipelines
+) -> list[BuryStep]:
+    error = event.error or Error()
+    if error.code == PipelineUnknownError.code:
+        # Without its pipeline the command cannot be made again; a retry of the task can,
+        # once the file is back.
+        return []
+    return [BuryStep(_command(before, outstanding, pipelines), error, event)]
+
+
+def _command(task: Task, outstanding: Outstanding, pipelines: Pipelines) -> StepCommand:
+    spec = task.spec
+    step = _step(task, outstanding, pipelines)
+    return StepCommand(
+        command_id=outstanding.command_id,
+        task_id=spec.task_id,
+        tenant_id=spec.tenant_id,
+        run=task.run,
+        step=outstanding.step,
+        step_index=outstanding.step_index,
+        attempt=outstanding.attempt,
+        max_attempts=step.retry.max_attempts,
+        pipeline=spec.pipeline,
+        pipeline_version=spec.pipeline_version,
+        service=outstanding.service,
+        method=step.method,
+        input=outstanding.input,
+        priority=outstanding.priority,
+        conversation_id=spec.conversation_id,
+        timeout_ms=step.timeout_ms,
+        deadline_at=task.deadline_at,
+        dispatched_at=outstanding.dispatched_at,
+    )
+
+
+def _step(task: Task, outstanding: Outstanding, pipelines: Pipelines) -> PipelineStep:
+    spec = task.spec
+    pipeline = pipelines.get(spec.pipeline, spec.pipeline_version)
+    if pipeline is None or not pipeline.has(outstanding.step, outstanding.step_index):
+        raise PipelineUnknownError(
+            f"{task.task_id}: {spec.pipeline} version {spec.pipeline_version} is not loaded, "
+            f"or without step {outstanding.step} in its place"
+        )
+    return pipeline.steps[outstanding.step_index]

@@ -1,0 +1,30 @@
+"""Task ids, and the key that goes with them."""
+
+from uuid import UUID, uuid5
+
+from schemas.errors import InvalidRecordError
+from schemas.records import TaskId
+
+TASK_NAMESPACE = UUID("4b913518-d5d6-4902-9edd-c946b3b7656c")
+"""Public and for ever: the UUIDv5 namespace of ids that come from an idempotency key."""
+
+
+def task_id_for(tenant_id: str, idempotency_key: str) -> TaskId:
+    """The id of the task that a tenant names by an idempotency key, on every machine.
+
+    ``task_`` and the UUIDv5 of ``tenant NUL key`` in :data:`TASK_NAMESPACE`. Neither part may
+    hold a lone surrogate (``UnicodeEncodeError``); a NUL in either would make pairs ambiguous,
+    so the door refuses both.
+    """
+    name = f"{tenant_id}\0{idempotency_key}"
+    return TaskId(f"task_{uuid5(TASK_NAMESPACE, name)}")
+
+
+def check_key(key: bytes | None, task_id: TaskId) -> None:
+    """Check that a record has its task's id as its key, which decides its partition.
+
+    Raises:
+        InvalidRecordError: ``KEY_MISMATCH``; whoever wrote the record has to fix it.
+    """
+    if key != task_id.encode("utf-8", "surrogatepass"):
+        raise InvalidRecordError("KEY_MISMATCH", "the record's key is not its task_id")

@@ -1,0 +1,150 @@
+"""Pipeline files: YAML text to :class:`~tasks.pipeline.Pipeline`. Every error names its line.
+
+The format, by example::
+
+    pipeline: rag                # the task type
+    version: 1                   # a change is a new version, in a new file
+    steps:
+      - name: retrieve           # [a-z][a-z0-9_]*, bound to one service everywhere
+        service: retrieval
+        method: Retrieve
+        timeout_s: 10            # for one attempt
+        retry: {max_attempts: 4, base_delay_s: 0.5, max_delay_s: 30}   # optional
+        input:                   # a template: JSON with paths in it
+          query: $.input.query
+          top_k: {from: $.input.top_k, default: 20}
+          prefix: {literal: "$ is no path here"}
+    output: $.steps.retrieve     # a template, too
+
+Anchors, aliases and tags are refused: a pipeline is read by people.
+"""
+
+from collections.abc import Mapping
+from importlib.resources import files
+
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from schemas.records import StepName
+from tasks.pipeline import Pipeline, Pipelines, PipelineStep
+from tasks.retry import RetryPolicy
+from tasks.template import Fields, Items, Literal, Path, Reference, Template, parse_path
+from tasks.yaml_reader import YamlReader
+
+STEPS_MAX = 32
+STEP_TIMEOUT_MAX_S = 24 * 60 * 60
+
+
+def load_pipelines(extra: Mapping[str, str] | None = None) -> Pipelines:
+    """Read the built-in pipelines and those of an installation.
+
+    Args:
+        extra: file name to YAML text; a new version of a built-in pipeline is welcome.
+
+    Raises:
+        PipelineFileError: a file is wrong, or two contradict each other.
+    """
+    built_in = sorted((files("tasks") / "pipelines").iterdir(), key=lambda entry: entry.name)
+    texts = {
+        f"tasks/pipelines/{entry.name}": entry.read_text("utf-8")
+        for entry in built_in
+        if entry.name.endswith(".yaml")
+    }
+    given = list(texts.items()) + list((extra or {}).items())
+    return Pipelines(parse_pipeline(text, file=file) for file, text in given)
+
+
+def parse_pipeline(text: str, *, file: str) -> Pipeline:
+    """Read one pipeline file.
+
+    Args:
+        text: the YAML.
+        file: its name, for messages.
+
+    Raises:
+        PipelineFileError: the first thing that is wrong with it.
+    """
+    reader = YamlReader(file)
+    root = reader.compose(text)
+    fields = reader.mapping(root, required=("pipeline", "version", "steps", "output"))
+    items = reader.sequence(fields["steps"], at_least=1, at_most=STEPS_MAX)
+    steps: list[PipelineStep] = []
+    for item in items:
+        steps.append(_step(reader, item, steps))
+    return Pipeline(
+        name=reader.name(fields["pipeline"]),
+        version=reader.integer(fields["version"], at_least=1, at_most=2**31 - 1),
+        steps=tuple(steps),
+        output=_template(reader, fields["output"], steps),
+        declared_at=reader.where(root),
+    )
+
+
+def _step(reader: YamlReader, node: Node, earlier: list[PipelineStep]) -> PipelineStep:
+    fields = reader.mapping(
+        node, required=("name", "service", "method", "timeout_s", "input"), optional=("retry",)
+    )
+    name = StepName(reader.name(fields["name"]))
+    if any(step.name == name for step in earlier):
+        raise reader.error(fields["name"], f"step {name} occurs twice")
+    timeout_s = reader.number(fields["timeout_s"], above=0, at_most=STEP_TIMEOUT_MAX_S)
+    if not isinstance(fields["input"], MappingNode):
+        raise reader.error(fields["input"], "a step's input must be a mapping")
+    return PipelineStep(
+        name=name,
+        service=reader.service(fields["service"]),
+        method=reader.word(fields["method"]),
+        timeout_ms=max(1, round(timeout_s * 1000)),
+        input=_template(reader, fields["input"], earlier),
+        retry=_retry(reader, fields["retry"]) if "retry" in fields else RetryPolicy(),
+        declared_at=reader.where(node),
+    )
+
+
+def _retry(reader: YamlReader, node: Node) -> RetryPolicy:
+    fields = reader.mapping(node, optional=("max_attempts", "base_delay_s", "max_delay_s"))
+    default = RetryPolicy()
+    attempts = default.max_attempts
+    if "max_attempts" in fields:
+        attempts = reader.integer(fields["max_attempts"], at_least=1, at_most=100)
+    delays = {
+        name: reader.number(fields[name], above=0, at_most=3600)
+        for name in ("base_delay_s", "max_delay_s")
+        if name in fields
+    }
+    try:
+        return RetryPolicy(max_attempts=attempts, **delays)
+    except ValueError as error:
+        raise reader.error(node, str(error)) from None
+
+
+def _template(reader: YamlReader, node: Node, steps: list[PipelineStep]) -> Template:
+    match node:
+        case MappingNode():
+            return _object(reader, node, steps)
+        case SequenceNode():
+            return Items(tuple(_template(reader, item, steps) for item in node.value))
+        case ScalarNode() if node.value.startswith("$"):
+            return Reference(_path(reader, node, steps))
+    return Literal(reader.json(node))
+
+
+def _object(reader: YamlReader, node: Node, steps: list[PipelineStep]) -> Template:
+    keys = reader.keys(node)
+    if keys == {"literal"}:
+        return Literal(reader.json(reader.mapping(node, required=("literal",))["literal"]))
+    if keys in ({"from"}, {"from", "default"}):
+        fields = reader.mapping(node, required=("from",), optional=("default",))
+        default = Literal(reader.json(fields["default"])) if "default" in fields else None
+        return Reference(_path(reader, fields["from"], steps), default)
+    fields = reader.mapping(node, optional=tuple(keys))
+    return Fields(tuple((key, _template(reader, value, steps)) for key, value in fields.items()))
+
+
+def _path(reader: YamlReader, node: Node, steps: list[PipelineStep]) -> Path:
+    try:
+        path = parse_path(reader.text(node))
+    except ValueError as error:
+        raise reader.error(node, str(error)) from None
+    if path.step is not None and all(step.name != path.step for step in steps):
+        raise reader.error(node, f"{path}: there is no step {path.step} before this")
+    return path

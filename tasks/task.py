@@ -1,0 +1,115 @@
+"""The state of one task: what the fold of its events gives.
+
+Only :mod:`tasks.apply` makes these, only :mod:`tasks.decide` judges by them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from schemas.records import (
+    CommandId,
+    Error,
+    Json,
+    Lane,
+    Millis,
+    StepName,
+    TaskId,
+    TaskSpec,
+    TaskStatus,
+    Usage,
+)
+
+
+class Phase(StrEnum):
+    """Where a task is, finer than its status. Readers must expect new ones."""
+
+    ACCEPTED = "accepted"
+    """Known to the door's readers only; its owner has not decided yet. Never in a state."""
+    HELD = "held"
+    """Pending, waits for an execute command. Its deadline runs."""
+    QUEUED = "queued"
+    """A step's command is out, nobody said that it started."""
+    STEP_RUNNING = "step_running"
+    """A worker reported that it calls the step's service."""
+    RETRY_SCHEDULED = "retry_scheduled"
+    """An attempt failed; the next one's command goes out at its due time, without an event."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StepStatus(StrEnum):
+    """The status of a step in an event."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RETRY_SCHEDULED = "retry_scheduled"
+    """This attempt failed and another one follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outstanding:
+    """The one attempt whose result counts. Its command is a function of these fields."""
+
+    command_id: CommandId
+    step: StepName
+    step_index: int
+    """From 0."""
+    attempt: int
+    """From 1."""
+    lane: Lane
+    """Where the command is, or will be sent; a changed priority may move it."""
+    service: str
+    input: Json
+    priority: int
+    """The task's priority when the command was made. A later change moves the command to
+    another lane but not a byte of it: one command id has one content."""
+    dispatched_at: Millis
+    """When the event occurred that dispatched this attempt, or scheduled it."""
+    due_at: Millis | None = None
+    """None: the command is sent. A time: it is sent then, and may have been sent since."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A task as its owner knows it. Values of mappings must not be changed."""
+
+    spec: TaskSpec
+    run: int
+    """From 1; one more for each retry of an ended task."""
+    status: TaskStatus
+    phase: Phase
+    priority: int
+    """The present one; ``spec`` holds the priority at the start of the run."""
+    sequence: int
+    """Of the last applied event, from 1."""
+    outputs: Mapping[StepName, Json]
+    """Of the steps that succeeded, kept ones of an earlier run included."""
+    outstanding: Outstanding | None
+    """None when held or ended."""
+    usage: Usage
+    """Sum over all applied attempts of all runs."""
+    output: Json | None
+    error: Error | None
+    created_at: Millis
+    started_at: Millis | None
+    """First start of a step in this run."""
+    completed_at: Millis | None
+    """When this run ended, well or not."""
+    updated_at: Millis
+    deadline_at: Millis
+    decided: Mapping[str, int]
+    """Input topic to the offset of the last input that was decided for this task."""
+
+    @property
+    def task_id(self) -> TaskId:
+        """The id, also the key of everything about this task."""
+        return self.spec.task_id
+
+
+def command_id_of(task_id: TaskId, *, run: int, step: StepName, attempt: int) -> CommandId:
+    """Name one attempt: ``task_id/run/step/attempt``."""
+    return CommandId(f"{task_id}/{run}/{step}/{attempt}")

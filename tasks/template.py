@@ -1,0 +1,163 @@
+"""How a step's input, or a task's output, is built from the task and earlier outputs.
+
+A template is JSON in which some values are paths: ``$.input…``, ``$.metadata…`` or
+``$.steps.<step>…``, followed by the keys of nested objects. Lists are not indexed: a service
+that wants the third document gets all of them. ``null`` is a value, so a default stands in
+for an absent key only.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.errors import OrchestratorError
+from schemas.json_text import read
+from schemas.records import Json, StepName
+
+_PATH = re.compile(r"\$\.(input|metadata|steps)((?:\.[A-Za-z_][A-Za-z0-9_-]*)*)")
+
+
+class PathMissingError(OrchestratorError):
+    """Nothing is at a path without a default. The document that was to hold it is the fault."""
+
+    code = "STEP_INPUT_INCOMPLETE"
+
+    def __init__(self, path: "Path") -> None:
+        super().__init__(f"{path} is missing")
+        self.path = path
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Where a value comes from."""
+
+    root: str
+    """``input``, ``metadata`` or ``steps``."""
+    keys: tuple[str, ...]
+    """From the outermost; the first one of ``steps`` is a step's name."""
+
+    @property
+    def step(self) -> StepName | None:
+        """The step whose output is meant, if any."""
+        return StepName(self.keys[0]) if self.root == "steps" else None
+
+    def __str__(self) -> str:
+        return ".".join(("$", self.root, *self.keys))
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A JSON value that is the same for every task."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The value at a path; without a default it must be there."""
+
+    path: Path
+    default: Literal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """An object whose values are templates."""
+
+    fields: tuple[tuple[str, "Template"], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list whose items are templates."""
+
+    items: tuple["Template", ...]
+
+
+Template = Literal | Reference | Fields | Items
+
+
+def parse_path(text: str) -> Path:
+    """Read a path such as ``$.steps.retrieve.documents``.
+
+    Raises:
+        ValueError: it is none; the message says what a path looks like.
+    """
+    match = _PATH.fullmatch(text)
+    if match is None or (match[1] == "steps" and not match[2]):
+        raise ValueError(
+            f"{text} is no path; it begins with $.input, $.metadata or $.steps.<step>, keys follow"
+        )
+    return Path(match[1], tuple(match[2].split(".")[1:]))
+
+
+def paths(template: Template) -> Iterator[Path]:
+    """All paths in a template, in the order in which they are written."""
+    match template:
+        case Reference(path):
+            yield path
+        case Fields(fields):
+            for _, value in fields:
+                yield from paths(value)
+        case Items(items):
+            for item in items:
+                yield from paths(item)
+        case Literal():
+            return
+
+
+class Scope:
+    """The documents that paths lead into; each is parsed when a path first needs it."""
+
+    def __init__(self, *, given: Json, metadata: Json, outputs: Mapping[StepName, Json]) -> None:
+        self._texts: dict[tuple[str, str], Json] = {
+            ("input", ""): given,
+            ("metadata", ""): metadata,
+        }
+        self._texts |= {("steps", step): output for step, output in outputs.items()}
+        self._values: dict[tuple[str, str], Any] = {}
+
+    def find(self, path: Path) -> Any:
+        """The value at a path.
+
+        Raises:
+            PathMissingError: a key is absent, or leads into what is not an object.
+        """
+        document = (path.root, str(path.step or ""))
+        if document not in self._texts:
+            raise PathMissingError(path)
+        if document not in self._values:
+            self._values[document] = read(self._texts[document])
+        value = self._values[document]
+        for key in path.keys[1:] if path.step else path.keys:
+            if not isinstance(value, dict) or key not in value:
+                raise PathMissingError(path)
+            value = value[key]
+        return value
+
+
+def build(template: Template, scope: Scope) -> Any:
+    """Fill in a template.
+
+    Raises:
+        PathMissingError: a path without default leads nowhere.
+    """
+    match template:
+        case Literal(value):
+            return value
+        case Reference(path, default):
+            return _resolve(path, default, scope)
+        case Fields(fields):
+            return {name: build(value, scope) for name, value in fields}
+        case Items(items):
+            return [build(item, scope) for item in items]
+
+
+def _resolve(path: Path, default: Literal | None, scope: Scope) -> Any:
+    try:
+        return scope.find(path)
+    except PathMissingError:
+        if default is None:
+            raise
+        return default.value

@@ -1,0 +1,51 @@
+"""One whole system for all end-to-end tests: every role its own process, real servers."""
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from orchestrator.dev.system import DEV_DEFAULTS, open_system
+from orchestrator.settings import load_settings
+from tests.e2e.driving import Running, a_database
+
+FAULTS = [
+    {"tenant": "slow", "delay_s": 1.0},
+    {
+        "tenant": "failing",
+        "service": "rag_engine",
+        "status": "UNAVAILABLE",
+        "error_code": "MODEL_AWAY",
+    },
+    {"tenant": "recovering", "service": "rag_engine", "status": "UNAVAILABLE", "times": 2},
+    {
+        "tenant": "waiting",
+        "service": "retrieval",
+        "status": "RESOURCE_EXHAUSTED",
+        "retry_after_ms": 1500,
+        "times": 1,
+    },
+    {"tenant": "refused", "service": "retrieval", "status": "INVALID_ARGUMENT"},
+    {"tenant": "garbled", "service": "rag_engine", "output": "no JSON"},
+    {"tenant": "hanging", "service": "retrieval", "hang": True},
+]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def running(
+    kafka_bootstrap: str, postgres_dsn: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Running]:
+    """The running system, with faults by tenant and a log of all calls of its services."""
+    folder = tmp_path_factory.mktemp("system")
+    dsn = await a_database(postgres_dsn)
+    call_log = folder / "calls.jsonl"
+    environment = {
+        "ORCH_KAFKA_BOOTSTRAP": kafka_bootstrap,
+        "ORCH_POSTGRES_DSN": dsn,
+        "ORCH_DEMO_FAULTS": json.dumps(FAULTS),
+        "ORCH_DEMO_CALL_LOG": str(call_log),
+    }
+    settings = load_settings(environment, DEV_DEFAULTS)
+    async with open_system(settings, environment=environment, logs=folder) as system:
+        yield Running(system=system, call_log=call_log, logs=folder)

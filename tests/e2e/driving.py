@@ -1,0 +1,164 @@
+"""Drives a running system from outside, as its users do: Kafka in, Kafka and Postgres out."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaProducer
+
+from orchestrator.dev.system import System
+from schemas.codec import encode
+from schemas.dead_letter import Origin
+from schemas.headers import header_text
+from schemas.records import Json, Millis, TaskCreated, TaskId
+from schemas.topics import Topics, dlq
+from streams.log_reader import LogReader
+from tests.e2e.checking import fold_log, read_events
+
+WAIT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A running system and the evidence that it leaves."""
+
+    system: System
+    call_log: Path
+    logs: Path
+
+    @property
+    def bootstrap(self) -> str:
+        return self.system.settings.kafka.bootstrap
+
+    @property
+    def topics(self) -> Topics:
+        return Topics(self.system.settings.topics)
+
+    async def publish(
+        self,
+        topic: str,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        partition: int | None = None,
+        headers: list[tuple[str, bytes]] | None = None,
+    ) -> list[tuple[int, int]]:
+        """Publish keys and values as an upstream service does; return their positions."""
+        async with AIOKafkaProducer(
+            bootstrap_servers=self.bootstrap,
+            acks="all",
+            enable_idempotence=True,
+            max_request_size=4_000_000,
+        ) as producer:
+            sent = [
+                await producer.send(topic, value, key=key, partition=partition, headers=headers)
+                for key, value in records
+            ]
+            return [(m.partition, m.offset) for m in await asyncio.gather(*sent)]
+
+    async def create(self, tasks: Sequence[TaskCreated]) -> None:
+        """Publish tasks to the door."""
+        records = [(task.task_id.encode(), encode(task)) for task in tasks]
+        await self.publish(self.topics.task_created, records)
+
+    async def rows(self, ids: Sequence[str]) -> dict[str, asyncpg.Record]:
+        """The rows of these tasks."""
+        connection = await asyncpg.connect(self.system.settings.postgres.dsn)
+        try:
+            found = await connection.fetch(
+                "SELECT * FROM ai_orchestrator.tasks WHERE id = ANY($1::text[])", list(ids)
+            )
+        finally:
+            await connection.close()
+        return {row["id"]: row for row in found}
+
+    async def ended(
+        self, ids: Sequence[str], *, timeout_s: float = WAIT_S
+    ) -> dict[str, asyncpg.Record]:
+        """Wait until all of these tasks ended in Postgres; return their rows."""
+        rows: dict[str, asyncpg.Record] = {}
+        try:
+            async with asyncio.timeout(timeout_s):
+                while sum(row["completed_at"] is not None for row in rows.values()) < len(ids):
+                    await asyncio.sleep(0.1)
+                    rows = await self.rows(ids)
+        except TimeoutError:
+            raise AssertionError(self._story(ids, rows)) from None
+        return rows
+
+    async def dead_letter(self, topic: str, position: tuple[int, int]) -> Origin:
+        """Wait for the dead letter of the record at this position."""
+        partition, offset = position
+        async with LogReader(self.system.settings.kafka, client_id="test") as reader:
+            start = 0
+            async with asyncio.timeout(WAIT_S):
+                while True:
+                    _, end = await reader.bounds(dlq(topic), partition)
+                    async for records in reader.read(dlq(topic), partition, start, end):
+                        for record in records:
+                            if header_text(record.headers, "__dlq.errors.offset") == str(offset):
+                                return record
+                    start = end
+                    await asyncio.sleep(0.05)
+
+    async def events(self) -> list[dict[str, Any]]:
+        """All accepted events of the log, in order within each partition."""
+        return await read_events(self.bootstrap, self.topics.task_events)
+
+    def calls(self) -> list[dict[str, Any]]:
+        """The calls that the services saw begin, in order."""
+        if not self.call_log.exists():
+            return []
+        lines = [json.loads(line) for line in self.call_log.read_text().splitlines()]
+        return [line for line in lines if line["event"] == "began"]
+
+    def calls_by_key(self, ids: Sequence[str]) -> Counter[str]:
+        """How often each attempt of these tasks was called."""
+        wanted = set(ids)
+        return Counter(c["idempotency_key"] for c in self.calls() if c["task_id"] in wanted)
+
+    async def until(self, condition: Callable[[], bool], *, timeout_s: float = WAIT_S) -> None:
+        """Wait for something outside."""
+        async with asyncio.timeout(timeout_s):
+            while not condition():  # noqa: ASYNC110  # it happens in another process
+                await asyncio.sleep(0.02)
+
+    async def check(self, ids: Sequence[str]) -> None:
+        """None lost, one history each, and the rows equal the fold of the log."""
+        await fold_log(self.bootstrap, self.topics.task_events, await self.rows(ids), ids)
+
+    def _story(self, ids: Sequence[str], rows: dict[str, asyncpg.Record]) -> str:
+        states = Counter(row["phase"] for row in rows.values())
+        tails = "\n".join(
+            f"--- {path.name}\n" + "\n".join(path.read_text().splitlines()[-15:])
+            for path in sorted(self.logs.glob("*.log"))
+        )
+        return f"{len(rows)} of {len(ids)} tasks have rows: {dict(states)}\n{tails}"
+
+
+def a_rag_task(tenant: str = "acme", **changes: Any) -> TaskCreated:
+    """A task whose question the project's own documents answer."""
+    fields: dict[str, Any] = {
+        "task_id": TaskId(f"task_{uuid.uuid4()}"),
+        "tenant_id": tenant,
+        "type": "rag",
+        "input": Json(json.dumps({"query": "What is a dead letter?"})),
+        "created_at": Millis(time.time_ns() // 1_000_000),
+    }
+    return TaskCreated(**(fields | changes))
+
+
+async def a_database(server_dsn: str) -> str:
+    """The DSN of a new, empty database: a projection belongs to one log."""
+    name = f"e2e_{uuid.uuid4().hex}"
+    connection = await asyncpg.connect(server_dsn)
+    try:
+        await connection.execute(f"CREATE DATABASE {name}")
+    finally:
+        await connection.close()
+    return server_dsn.rsplit("/", 1)[0] + f"/{name}"
