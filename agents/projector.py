@@ -91,6 +91,10 @@ class Projector:
             delivery.ack()
         metrics.RECORDS.labels(self._parts.topics.task_events, "written").inc(len(ours))
 
+    def unfinished(self) -> list[Delivery]:
+        """Nothing: the sink is never deposed, its position is."""
+        return []
+
     def wakeup_s(self) -> float | None:
         """The sink has no timers."""
         return None

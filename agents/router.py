@@ -1,22 +1,32 @@
 """Router: decides what becomes of every task.
 
 In: ``task-created``, ``task-commands``, ``step-results``. Out: ``task-events``, then the
-step topics, ``control`` and dead letters. Delivery: an event is in the log before anything
-that follows from it is done, and an input is acknowledged after both.
+step topics, ``control`` and dead letters; snapshots to ``task-state``. Delivery: an event is
+in the log, and proved to be ours, before anything that follows from it is done, and an input
+is acknowledged after both.
 """
 
 from collections.abc import AsyncIterator
 
+from faust.types import TP
+
 from streams.app import App, create_app
 from streams.batches import batches
-from streams.ownership.owner import Owner, OwnerParts
+from streams.ownership.kafka_world import WorldParts
+from streams.ownership.owner import OwnerParts
+from streams.ownership.partition import OwnedPartition
 from streams.partitions import Partitions
 
 
-def create_router(parts: OwnerParts) -> App:
+def create_router(parts: OwnerParts, world: WorldParts) -> App:
     """Build the application of the router. One process owns all tasks of a partition."""
-    app = create_app(parts.group, parts.kafka)
-    owners = Partitions(app, lambda partition: Owner(partition, parts))
+    app = create_app(world.group, world.kafka)
+
+    def pause(topic: str, partition: int, paused: bool) -> None:
+        change = app.consumer.pause_partitions if paused else app.consumer.resume_partitions
+        change([TP(topic, partition)])
+
+    owners = Partitions(app, lambda p: OwnedPartition(p, parts, world, pause=pause))
 
     @app.agent(app.topic(*parts.topics.router_inputs))  # type: ignore[untyped-decorator]
     async def route(stream: AsyncIterator[object]) -> None:

@@ -27,6 +27,8 @@ from streams.admin import Admin, check_partitions
 from streams.app import App
 from streams.dead_letters import DeadLetters
 from streams.errors import TopicsDifferError
+from streams.log_reader import LogReader
+from streams.ownership.kafka_world import WorldParts
 from streams.ownership.owner import OwnerParts
 from streams.publisher import Publisher
 from streams.run import run_app
@@ -51,6 +53,18 @@ def roles(pipelines: Pipelines) -> list[str]:
 def topic_table(settings: Settings, pipelines: Pipelines) -> list[Topic]:
     """The topics of this system."""
     return Topics(settings.topics).table(pipelines.step_names, settings.limits)
+
+
+def rules_of(settings: Settings, pipelines: Pipelines) -> Rules:
+    """What every owner decides by, and every door checks by."""
+    router = settings.router
+    return Rules(
+        pipelines=pipelines,
+        limits=settings.limits,
+        default_timeout_ms=round(router.default_timeout_s * 1000),
+        remember_ms=round(router.remember_s * 1000),
+        remember_failed_ms=round(router.remember_failed_s * 1000),
+    )
 
 
 async def run_role(role: str, settings: Settings) -> int:
@@ -102,19 +116,25 @@ class _Composition:
         self._client_id = f"{settings.kafka.client_id}-{role}"
 
     async def router(self, resources: AsyncExitStack) -> App:
-        publisher = await self._publisher(resources)
+        settings, publisher = self._settings, await self._publisher(resources)
+        ends = LogReader(settings.kafka, client_id=f"{self._client_id}-ends")
         return create_router(
             OwnerParts(
-                group=self._group,
-                kafka=self._settings.kafka,
                 topics=self._topics,
-                partitions=self._settings.topics.partitions,
-                rules=Rules(pipelines=self._pipelines, limits=self._settings.limits),
-                publisher=publisher,
-                dead_letters=DeadLetters(publisher, group=self._group),
+                rules=rules_of(settings, self._pipelines),
+                settings=settings.router,
                 clock=_now,
                 jitter=random.random,
-            )
+            ),
+            WorldParts(
+                group=self._group,
+                kafka=settings.kafka,
+                topics=self._topics,
+                limits=settings.limits,
+                publisher=publisher,
+                dead_letters=DeadLetters(publisher, group=self._group),
+                ends=await resources.enter_async_context(ends),
+            ),
         )
 
     async def sink(self, resources: AsyncExitStack) -> App:

@@ -16,6 +16,7 @@ from schemas.errors import SettingsError
 from schemas.limits import Limits
 from schemas.topics import TopicsSettings
 from sinks.settings import PostgresSettings
+from streams.ownership.settings import RouterSettings
 from streams.settings import KafkaSettings
 
 PREFIX = "ORCH_"
@@ -28,6 +29,7 @@ class Settings:
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     topics: TopicsSettings = field(default_factory=TopicsSettings)
     limits: Limits = field(default_factory=Limits)
+    router: RouterSettings = field(default_factory=RouterSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     services: ServicesSettings = field(default_factory=ServicesSettings)
     postgres: PostgresSettings = field(default_factory=PostgresSettings)

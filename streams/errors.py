@@ -37,3 +37,12 @@ class OwnershipLostError(OrchestratorError):
 
     code = "OWNERSHIP_LOST"
     retriable = True
+
+
+class LogLostError(OrchestratorError):
+    """The log ends before what was read of it: the cluster lost acknowledged records.
+
+    Nobody may go on by himself: the offsets of this log name other records now.
+    """
+
+    code = "LOG_LOST"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from schemas.codec import decode
 from schemas.dead_letter import Origin
 from schemas.limits import Limits
-from schemas.records import StepResult, TaskCommand, TaskCreated, TaskId
+from schemas.records import StepResult, TaskCommand, TaskCreated
 from schemas.topics import Topics
 from tasks.identity import check_key
 from tasks.inputs import Cause, Commanded, Created, Input, Reported
@@ -38,10 +38,3 @@ class Inbound:
         result = decode(record.value, StepResult, max_bytes=max_bytes)
         check_key(record.key, result.task_id)
         return Reported(cause, result)
-
-
-def task_id_of(given: Input) -> TaskId:
-    """The task that an input is about."""
-    if isinstance(given, (Created, Commanded, Reported)):
-        return given.record.task_id
-    return given.task_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -52,6 +52,15 @@ class LogReader:
         end = await self._bounded(self._consumer.end_offsets([tp]))
         return int(first[tp]), int(end[tp])
 
+    async def ends(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """The offset that the next record of each of these partitions gets.
+
+        May be asked at any time, also while something is read.
+        """
+        tps = [TopicPartition(topic, partition) for topic, partition in partitions]
+        found = await self._bounded(self._consumer.end_offsets(tps))
+        return {(tp.topic, tp.partition): int(offset) for tp, offset in found.items()}
+
     async def partitions(self, topic: str) -> list[int]:
         """The partitions of a topic, in order."""
         await self._bounded(self._consumer._client._wait_on_metadata(topic))
@@ -59,7 +68,7 @@ class LogReader:
 
     async def read(
         self, topic: str, partition: int, start: int, end: int
-    ) -> AsyncIterator[Sequence[Origin]]:
+    ) -> AsyncGenerator[Sequence[Origin], None]:
         """Yield the records with ``start <= offset < end`` in batches, in order.
 
         Offsets may have holes (compaction, transaction markers); the end is recognized by

@@ -15,6 +15,7 @@ TAKEOVERS = Counter("orchestrator_takeovers_total", "Partitions taken over by th
 TASKS_IN_MEMORY = Gauge(
     "orchestrator_tasks_in_memory", "Tasks that an owner remembers.", ["partition"]
 )
+SNAPSHOTS = Counter("orchestrator_snapshots_total", "Task states written to task-state.")
 STEP_SECONDS = Histogram(
     "orchestrator_step_duration_seconds",
     "Duration of a downstream call, by step and outcome.",

@@ -12,6 +12,7 @@ import structlog
 from streams.app import App
 from streams.batches import BATCH_MAX
 from streams.delivery import Delivery
+from streams.errors import OwnershipLostError
 
 log = structlog.get_logger()
 
@@ -29,8 +30,14 @@ class PartitionHandler(Protocol):
         """Process deliveries in their order and acknowledge them.
 
         Called with an empty sequence when :meth:`wakeup_s` has passed. May be cancelled at a
-        rebalance; what was not acknowledged is delivered again. An exception stops the
-        process.
+        rebalance; what was not acknowledged is delivered again. OwnershipLostError makes
+        way for a new handler; any other exception stops the process.
+        """
+
+    def unfinished(self) -> list[Delivery]:
+        """What it took and has not acknowledged, in offset order for each topic.
+
+        Asked of a handler that was deposed; its successor begins with these.
         """
 
     def wakeup_s(self) -> float | None:
@@ -41,7 +48,8 @@ class Partitions:
     """Hands deliveries to the handler of their partition, in order, one batch at a time.
 
     What arrives while a handler works joins its next batch. Handlers live from one rebalance
-    to the next.
+    to the next; one that was deposed in between is replaced, as long as the group still
+    assigns its partition to us.
     """
 
     def __init__(self, app: App, handler: Callable[[int], PartitionHandler]) -> None:
@@ -87,17 +95,34 @@ class Partitions:
             )
 
     async def _run(self, partition: int, inbox: _Inbox) -> None:
+        carried: list[Delivery] = []
         try:
-            handler = self._handler(partition)
-            await handler.open()
             while not inbox.closed:
-                deliveries = await inbox.take(handler.wakeup_s())
+                handler = self._handler(partition)
+                carried = await self._serve(handler, inbox, carried)
                 if not inbox.closed:
-                    await handler.handle(deliveries)
+                    log.warning("partition_deposed", partition=partition, carried=len(carried))
+                    # Whoever deposed us may be right: by then the group has told us.
+                    await inbox.wait_closed(self._app.kafka.session_timeout_s / 3)
         except asyncio.CancelledError:
             raise
         except Exception as error:
             self._app.fail("partition_handler_raised", error)
+
+    async def _serve(
+        self, handler: PartitionHandler, inbox: _Inbox, carried: list[Delivery]
+    ) -> list[Delivery]:
+        """Let a handler work until the inbox is closed or it is deposed; return what is left."""
+        try:
+            await handler.open()
+            while not inbox.closed:
+                deliveries = carried or await inbox.take(handler.wakeup_s())
+                carried = []
+                if not inbox.closed:
+                    await handler.handle(deliveries)
+        except OwnershipLostError as error:
+            log.warning("ownership_lost", code=error.code, reason=str(error))
+        return carried or handler.unfinished()
 
 
 class _Inbox:
@@ -108,6 +133,7 @@ class _Inbox:
         self._waiting: deque[Delivery] = deque()
         self._filled = asyncio.Event()
         self._taken = asyncio.Event()
+        self._closing = asyncio.Event()
 
     def put(self, delivery: Delivery, *, force: bool = False) -> bool:
         if len(self._waiting) >= INBOX_MAX and not force:
@@ -135,7 +161,16 @@ class _Inbox:
         self._taken.set()
         return taken
 
+    async def wait_closed(self, timeout_s: float) -> None:
+        """Until it is closed, at most so long."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._closing.wait()
+        except TimeoutError:
+            return
+
     def close(self) -> None:
         self.closed = True
+        self._closing.set()
         self._filled.set()
         self._taken.set()

@@ -53,6 +53,21 @@ def apply(task: Task | None, event: TaskEvent) -> Task:
     return _changed(task, event)
 
 
+def fold(task: Task | None, event: TaskEvent) -> Task | None:
+    """As :func:`apply`, for a reader whose memory of a task may have a beginning or a gap.
+
+    ``created`` begins a new life, ``retried`` carries the whole task; of a task that is not
+    remembered nothing else can be known (None). An event that is not the next one says
+    nothing new: the state was taken at a later time.
+    """
+    if event.kind is EventKind.CREATED:
+        return apply(None, event)
+    next_one = task is not None and event.sequence == task.sequence + 1
+    if not next_one and event.kind is EventKind.RETRIED and event.task is not None:
+        return apply(None, event)
+    return apply(task, event) if next_one else task
+
+
 def _begun(task: Task | None, event: TaskEvent, spec: TaskSpec) -> Task:
     """A run's first state; of the task before a retry, only what was decided lives on."""
     return Task(

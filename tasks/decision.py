@@ -9,6 +9,8 @@ from tasks.pipeline import Pipelines
 TIMEOUT_MAX_MS = 24 * 60 * 60 * 1000
 """The longest time a task may have: states are kept at least that long after their end."""
 
+_DAY_MS = 24 * 60 * 60 * 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
@@ -50,9 +52,17 @@ class Rules:
     max_timeout_ms: int = TIMEOUT_MAX_MS
     """A longer timeout, or a deadline further away, is refused: ``TIMEOUT_OUT_OF_RANGE``.
     At most 24 h, the time for which ended tasks are remembered."""
+    remember_ms: int = _DAY_MS
+    """A completed task is remembered so long after its end, and at least for the longest
+    timeout: a second ``TaskCreated`` is known as a duplicate until then."""
+    remember_failed_ms: int = 30 * _DAY_MS
+    """A failed or cancelled task is remembered so long, and can be retried until then: as
+    long as its dead letters are kept."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_timeout_ms <= TIMEOUT_MAX_MS:
             raise ValueError(f"max_timeout_ms must be 1..{TIMEOUT_MAX_MS}")
         if not 1 <= self.default_timeout_ms <= self.max_timeout_ms:
             raise ValueError("default_timeout_ms must be 1..max_timeout_ms")
+        if not 0 <= self.remember_ms <= self.remember_failed_ms:
+            raise ValueError("remember_ms must be 0..remember_failed_ms")

@@ -3,7 +3,7 @@
 from uuid import UUID, uuid5
 
 from schemas.errors import InvalidRecordError
-from schemas.records import TaskId
+from schemas.records import Millis, TaskId
 
 TASK_NAMESPACE = UUID("4b913518-d5d6-4902-9edd-c946b3b7656c")
 """Public and for ever: the UUIDv5 namespace of ids that come from an idempotency key."""
@@ -18,6 +18,19 @@ def task_id_for(tenant_id: str, idempotency_key: str) -> TaskId:
     """
     name = f"{tenant_id}\0{idempotency_key}"
     return TaskId(f"task_{uuid5(TASK_NAMESPACE, name)}")
+
+
+def born_at(task_id: TaskId) -> Millis | None:
+    """The time in an id that is ``task_`` and a UUIDv7; None for any other id.
+
+    Source: RFC 9562, section 5.7: the first 48 bits are Unix milliseconds.
+    """
+    try:
+        uuid = UUID(task_id.removeprefix("task_"))
+    except ValueError:
+        return None
+    named = task_id.startswith("task_") and uuid.version == 7
+    return Millis(uuid.int >> 80) if named else None
 
 
 def check_key(key: bytes | None, task_id: TaskId) -> None:

@@ -50,3 +50,10 @@ class DeadlineDue:
 
 
 Input = Created | Commanded | Reported | DeadlineDue
+
+
+def task_id_of(given: Input) -> TaskId:
+    """The task that an input is about."""
+    if isinstance(given, DeadlineDue):
+        return given.task_id
+    return given.record.task_id

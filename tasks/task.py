@@ -103,6 +103,8 @@ class Task:
     deadline_at: Millis
     decided: Mapping[str, int]
     """Input topic to the offset of the last input that was decided for this task."""
+    content_hash: str = ""
+    """Of what was asked for; empty until the documents are dropped (:mod:`tasks.remember`)."""
 
     @property
     def task_id(self) -> TaskId:

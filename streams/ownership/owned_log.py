@@ -8,17 +8,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from schemas.codec import decode
-from schemas.dead_letter import Origin
-from schemas.errors import DecodeError
 from schemas.records import EventKind, Millis, TaskEvent, TaskId
-from schemas.topics import Topics
-from streams.envelopes import event_record
-from streams.errors import OwnershipLostError
-from streams.log_reader import LogReader
+from streams.errors import LogLostError, OwnershipLostError
 from streams.ownership.acceptance import Ownership, accept
-from streams.publisher import Outgoing, Publisher
-from streams.settings import KafkaSettings
+from streams.ownership.ports import Sealed, World
 
 if TYPE_CHECKING:
     from streams.ownership.recovery import Recovery
@@ -34,15 +27,12 @@ class OwnedLog:
     ownership.
     """
 
-    def __init__(
-        self, partition: int, *, kafka: KafkaSettings, topics: Topics, publisher: Publisher
-    ) -> None:
+    def __init__(self, partition: int, world: World) -> None:
         self.ownership = Ownership(0, "")
+        self.next_offset = 0
+        """Where our next event must land; everything below is proved."""
         self._partition = partition
-        self._kafka = kafka
-        self._topics = topics
-        self._publisher = publisher
-        self._next_offset = 0
+        self._world = world
 
     async def take_over(self, recovery: Recovery, clock: Callable[[], Millis]) -> None:
         """Fold the log into ``recovery``, announce a new epoch, and fold through the marker.
@@ -51,42 +41,65 @@ class OwnedLog:
         counts, and the other one tries again with the epoch after it.
 
         Raises:
-            KafkaUnavailableError, PublishError: nothing was decided; stop, and take over anew.
-            OwnershipLostError: where the marker landed is unknown; the same.
+            LogLostError: the log ends before its checkpoint. Nothing was written.
         """
-        async with self._reader() as reader:
-            position, end = await reader.bounds(self._topics.task_events, self._partition)
-            while recovery.ownership is None or recovery.ownership != self.ownership:
-                await self._fold(reader, recovery, position, end)
-                marker_at = await self._announce(recovery.ownership, clock())
-                # Someone else's events may lie between the end that was read and our marker.
-                await self._fold(reader, recovery, end, marker_at + 1)
-                position = end = marker_at + 1
-        self._next_offset = end
+        first, end = await self._world.log_bounds()
+        position = recovery.start_at(first)
+        if position > end:
+            raise LogLostError(
+                f"task-events[{self._partition}] ends at {end}, its checkpoint says {position}"
+            )
+        while recovery.ownership is None or recovery.ownership != self.ownership:
+            await self._fold(recovery, position, end)
+            marker_at = await self._announce(recovery.ownership, clock())
+            # Someone else's events may lie between the end that was read and our marker.
+            position, end = end, await self._end_after(marker_at)
+            await self._fold(recovery, position, end)
+            position = end
+        self.next_offset = end
 
-    async def append(self, events: Sequence[Outgoing]) -> None:
-        """Append events; return when they are in the log and ours to write.
+    async def append(self, events: Sequence[Sealed]) -> None:
+        """Append events, at least one; return when they are in the log and ours to write.
 
         Raises:
             PublishError: unknown whether they were written. Stop: the successor reads it.
             OwnershipLostError: another owner took over. Nothing more may be decided.
         """
-        if not events:
+        offsets = list(await self._world.log_append(events))
+        if offsets == list(range(self.next_offset, self.next_offset + len(events))):
+            self.next_offset += len(events)
             return
-        offsets = await self._publisher.publish(events)
-        if offsets == list(range(self._next_offset, self._next_offset + len(events))):
-            self._next_offset += len(events)
-        else:
-            await self._prove(len(events), offsets[-1])
+        ours = await self._read_on(await self._end_after(offsets[-1]))
+        if ours != len(events):
+            raise OwnershipLostError(
+                f"{ours} of {len(events)} events of partition {self._partition} are in the log"
+            )
 
-    async def _fold(self, reader: LogReader, recovery: Recovery, start: int, end: int) -> None:
-        async for records in reader.read(self._topics.task_events, self._partition, start, end):
+    async def prove(self) -> None:
+        """Make sure that nobody took over before what is asked for was decided.
+
+        For a batch that appends nothing, and so has no offset that proves anything.
+
+        Raises:
+            OwnershipLostError: as :meth:`append`.
+        """
+        end = await self._world.log_end()
+        if end != self.next_offset:
+            await self._read_on(end)
+
+    async def _end_after(self, offset: int) -> int:
+        """The offset after one that we wrote; where it is unknown, that after all there is."""
+        return offset + 1 if offset >= 0 else await self._world.log_end()
+
+    async def _fold(self, recovery: Recovery, position: int, end: int) -> None:
+        while position < end:
+            records, position = await self._world.log_read(position, end)
             for record in records:
                 recovery.fold(record)
 
     async def _announce(self, last: Ownership | None, now: Millis) -> int:
         """Append our marker, with the epoch after the last accepted one; return its offset."""
-        self.ownership = Ownership((last.epoch if last else 0) + 1, str(uuid.uuid4()))
+        self.ownership = Ownership((last.epoch if last else 0) + 1, self._new_owner_id())
         marker = TaskEvent(
             event_id=f"{self._partition}/{self.ownership.epoch}/{self.ownership.owner}",
             task_id=TaskId(""),
@@ -97,35 +110,26 @@ class OwnedLog:
             owner=self.ownership.owner,
             owner_epoch=self.ownership.epoch,
         )
-        record = event_record(self._topics, self._partition, marker, {})
-        [offset] = await self._publisher.publish([record])
-        if offset < 0:
-            raise OwnershipLostError("where the ownership marker landed is unknown")
+        [offset] = await self._world.log_append([self._world.seal_event(marker, {})])
         return offset
 
-    async def _prove(self, appended: int, last_offset: int) -> None:
-        """Read up to our last event (to the end, if its offset is unknown) and look for others."""
-        topic, ours = self._topics.task_events, 0
-        async with self._reader() as reader:
-            _, end = await reader.bounds(topic, self._partition)
-            end = end if last_offset < 0 else last_offset + 1
-            async for records in reader.read(topic, self._partition, self._next_offset, end):
-                ours += sum(self._is_ours(record) for record in records)
-        if ours != appended:
-            raise OwnershipLostError(
-                f"{ours} of {appended} events of partition {self._partition} are in the log"
-            )
+    def _new_owner_id(self) -> str:
+        # New for each takeover: an append of an earlier takeover of this very process that
+        # lands late must not be taken for one of this takeover.
+        return str(uuid.uuid4())
+
+    async def _read_on(self, end: int) -> int:
+        """Read what lies from our position to ``end``; return how many events of it are ours."""
+        position, ours = self.next_offset, 0
+        while position < end:
+            records, position = await self._world.log_read(position, end)
+            for record in records:
+                accepted = None if record.event is None else accept(self.ownership, record.event)
+                if accepted not in (None, self.ownership):
+                    raise OwnershipLostError(
+                        f"{accepted} took partition {self._partition} over at {record.offset}"
+                    )
+                ours += accepted is not None
         log.warning("log_written_by_others", partition=self._partition, end=end)
-        self._next_offset = end
-
-    def _is_ours(self, record: Origin) -> bool:
-        try:
-            accepted = accept(self.ownership, decode(record.value, TaskEvent))
-        except DecodeError:
-            return False
-        if accepted not in (None, self.ownership):
-            raise OwnershipLostError(f"{accepted} took partition {self._partition} over")
-        return accepted is not None
-
-    def _reader(self) -> LogReader:
-        return LogReader(self._kafka, client_id=f"{self._kafka.client_id}-log-{self._partition}")
+        self.next_offset = max(self.next_offset, end)
+        return ours

@@ -6,163 +6,234 @@ before anything that follows from it is done, and an input is acknowledged after
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 import structlog
 
-from schemas.dead_letter import FailureClass, Stage
+from schemas.dead_letter import Failure, FailureClass, Stage
 from schemas.errors import DecodeError, InvalidRecordError, OrchestratorError
-from schemas.records import Millis, TaskId
+from schemas.records import CommandKind, Millis, TaskId
 from schemas.topics import Topics
 from streams import metrics
-from streams.admin import Admin
-from streams.dead_letters import DeadLetters, failure_of
-from streams.delivery import Delivery
-from streams.envelopes import Trace, event_record
-from streams.inbound import Inbound, task_id_of
+from streams.acks import OrderedAcks
+from streams.dead_letters import failure_of
+from streams.envelopes import Trace
+from streams.ownership.forgetting import Forgetting
+from streams.ownership.held import Held, HeldCommands
 from streams.ownership.owned_log import OwnedLog
+from streams.ownership.ports import Arrival, World
+from streams.ownership.progress import InputProgress
 from streams.ownership.recovery import Recovery
+from streams.ownership.settings import RouterSettings
+from streams.ownership.snapshots import Snapshots
 from streams.ownership.timers import Timers
 from streams.ownership.work import Work
 from streams.partitioner import partition_of
-from streams.publisher import Outgoing, Publisher
-from streams.settings import KafkaSettings
-from streams.tracing import context_of, trace_headers
 from tasks.apply import apply
 from tasks.decide import decide
-from tasks.decision import Accepted, Ignored, Rejected, Rules
+from tasks.decision import Accepted, Decision, Ignored, Rejected, Rules
 from tasks.effects import due_command, effects
-from tasks.inputs import DeadlineDue, Input
+from tasks.inputs import Commanded, Created, DeadlineDue, Input, task_id_of
 from tasks.pipeline import PipelineUnknownError
+from tasks.remember import shrunk
 from tasks.task import Task
 
 log = structlog.get_logger()
 
 _NO_TRACE: Trace = {}
+_LOOK_AGAIN_MS = 1_000
+"""How often to ask whether there are records at all below an end that was not reached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnerParts:
     """What every owner of this process shares."""
 
-    group: str
-    kafka: KafkaSettings
     topics: Topics
-    partitions: int
     rules: Rules
-    publisher: Publisher
-    dead_letters: DeadLetters
+    settings: RouterSettings
     clock: Callable[[], Millis]
     jitter: Callable[[], float]
 
 
 class Owner:
-    """Takes a partition over, then decides its inputs. A ``PartitionHandler``.
+    """Takes a partition over, then decides its inputs.
 
-    Fail-stop: when the outcome of an append is unknown, or someone else wrote to the log, it
-    raises; the process ends, and its successor finds out from the log.
+    Fail-stop: when the outcome of an append is unknown it raises, the process ends, and its
+    successor finds out from the log. When someone else took over it raises
+    :class:`OwnershipLostError`, and is of no use any more: what it has not acknowledged is
+    in :meth:`unfinished`.
     """
 
-    def __init__(self, partition: int, parts: OwnerParts) -> None:
+    def __init__(self, partition: int, parts: OwnerParts, world: World) -> None:
+        settings = parts.settings
         self._partition = partition
         self._parts = parts
-        self._inbound = Inbound(parts.topics, parts.rules.limits)
-        self._log = OwnedLog(
-            partition, kafka=parts.kafka, topics=parts.topics, publisher=parts.publisher
+        self._world = world
+        self._log = OwnedLog(partition, world)
+        self._snapshots = Snapshots(
+            parts.topics.settings.partitions,
+            world,
+            every_ms=round(settings.snapshot_interval_s * 1000),
+            every_events=settings.snapshot_events,
         )
         self._tasks: dict[TaskId, Task] = {}
+        self._decided_created = -1
         self._timers = Timers()
+        self._forgetting = Forgetting(parts.rules)
+        self._held = HeldCommands(hold_ms=round(settings.hold_s * 1000), at_most=settings.held_max)
+        self._progress = InputProgress({}, {})
+        self._look_again_at = Millis(0)
+        self._acks: dict[str, OrderedAcks[Arrival]] = defaultdict(OrderedAcks)
 
     async def open(self) -> None:
-        """Take over: read the log, announce a new epoch, redo what may be undone.
+        """Take over: read snapshots and log, announce a new epoch, redo what may be undone.
 
         Raises:
             KafkaUnavailableError, PublishError: nothing was decided; another takeover may
                 follow.
-            OwnershipLostError: another process took over at the same time.
+            TopicsDifferError: the partition belongs to a system of another shape.
         """
-        recovery = await self._recover()
-        work = Work()
-        for task_id, effect in recovery.redo():
+        parts, world = self._parts, self._world
+        committed = await world.committed()
+        recovery = Recovery(
+            pipelines=parts.rules.pipelines,
+            committed=committed,
+            created_topic=parts.topics.task_created,
+            partitions=parts.topics.settings.partitions,
+        )
+        for record in await self._snapshots.load():
+            recovery.load(record)
+        await self._log.take_over(recovery, parts.clock)
+        redone = recovery.redo()
+        for task_id, effect in redone:
             log.info("effect_redone", task_id=task_id, effect=type(effect).__name__)
-            work.add_effect(self._parts.topics, self._partition, effect, _NO_TRACE)
-        await self._do(work)
-        self._tasks = recovery.tasks
-        for task in self._tasks.values():
-            self._timers.watch(task)
+        await world.send([world.seal_effect(effect, _NO_TRACE) for _, effect in redone])
+        self._remember(recovery)
+        self._progress = InputProgress(committed, await world.input_ends())
+        self._look_again_at = Millis(parts.clock() + _LOOK_AGAIN_MS)
         metrics.TAKEOVERS.inc()
         log.info(
             "partition_taken_over",
             partition=self._partition,
             epoch=self._log.ownership.epoch,
             tasks=len(self._tasks),
-            redone=len(work.effects) + len(work.letters),
+            redone=len(redone),
         )
 
-    async def handle(self, deliveries: Sequence[Delivery]) -> None:
-        """Decide a batch: events first, then their effects, acknowledgements last."""
-        ours = [delivery for delivery in deliveries if not delivery.stale()]
+    async def handle(self, arrivals: Sequence[Arrival]) -> None:
+        """Decide a batch, and do what follows from it, each part before the next.
+
+        1. Bury what is refused whatever the state is.
+        2. Append the events and prove that they are ours; without any, prove that nobody
+           took over.
+        3. Do the effects.
+        4. Acknowledge.
+        """
         work = Work()
-        for delivery in ours:
-            self._take(delivery, work)
-        self._take_due(work)
-        await self._log.append(work.events)
-        await self._do(work)
-        for delivery in ours:
-            delivery.ack()
+        for arrival in arrivals:
+            self._take(arrival, work)
+        await self._see_ends()
+        self._take_expired(work)
+        if not self._progress.behind:
+            self._take_due(work)
+        if work:
+            await self._do(work)
+        await self._snapshot()
         metrics.TASKS_IN_MEMORY.labels(str(self._partition)).set(len(self._tasks))
 
+    def unfinished(self) -> list[Arrival]:
+        """What was taken and not acknowledged, in offset order for each topic."""
+        return [arrival for acks in self._acks.values() for arrival in acks.clear()]
+
+    @property
+    def full(self) -> bool:
+        """True if no more commands should be given for now: too many wait for their tasks."""
+        return self._held.full
+
     def wakeup_s(self) -> float | None:
-        """Seconds until the next retry or deadline is due."""
-        next_at = self._timers.next_at()
-        return None if next_at is None else max(0.0, (next_at - self._parts.clock()) / 1000)
+        """Seconds until something is due without an input; None: never."""
+        now = self._parts.clock()
+        times = [self._snapshots.due_at()]
+        waits_for_records = self._held.wanted_created_end(now) is not None
+        if not waits_for_records:
+            times.append(self._held.next_at())
+        if not self._progress.behind:
+            times.append(self._timers.next_at())
+        waits = [max(0.0, (at - now) / 1000) for at in times if at is not None]
+        if waits_for_records or self._progress.behind:
+            waits.append(_LOOK_AGAIN_MS / 1000)
+        return min(waits, default=None)
 
-    async def _recover(self) -> Recovery:
-        parts = self._parts
-        inputs = [(name, self._partition) for name in parts.topics.router_inputs]
-        async with Admin(parts.kafka) as admin:
-            committed = await admin.committed(parts.group, inputs)
-        recovery = Recovery(
-            pipelines=parts.rules.pipelines,
-            committed={name: offset for (name, _), offset in committed.items()},
-            now=parts.clock(),
-        )
-        await self._log.take_over(recovery, parts.clock)
-        return recovery
+    def _remember(self, recovery: Recovery) -> None:
+        self._tasks = recovery.tasks
+        self._decided_created = recovery.decided_created
+        self._snapshots.start(self._parts.clock())
+        for task_id in recovery.touched:
+            self._snapshots.changed(task_id)
+        for task in self._tasks.values():
+            self._timers.watch(task)
+            self._forgetting.watch(task)
 
-    def _take(self, delivery: Delivery, work: Work) -> None:
+    def _take(self, arrival: Arrival, work: Work) -> None:
         """Decide one record. Total: whatever is wrong with it becomes a dead letter."""
+        self._acks[arrival.topic].add(arrival)
+        self._progress.read(arrival.topic, arrival.offset)
         try:
-            given = self._inbound.read(delivery.origin)
-            outcome = self._decide(given, delivery, work)
+            outcome = self._decide(arrival, work)
         except DecodeError as error:
             outcome = error.code
             failure = failure_of(error, stage=Stage.DECODE, failure_class=FailureClass.POISON)
-            work.letters.append((delivery.origin, failure))
-        except InvalidRecordError as error:
-            outcome = error.code
-            failure = failure_of(error, stage=Stage.VALIDATE, failure_class=FailureClass.REJECTED)
-            work.letters.append((delivery.origin, failure))
+            work.refused.append((arrival, failure))
         # The last line of defence: one record that trips a fault of ours must not stop all
         # tasks of its partition, again after each restart.
         except Exception as error:
-            log.error("decision_raised", delivery=repr(delivery), exc_info=True)
-            outcome = OrchestratorError.code
-            fault = OrchestratorError(f"{type(error).__name__}: {error}")
-            failure = failure_of(fault, stage=Stage.ROUTE, failure_class=FailureClass.PERMANENT)
-            work.letters.append((delivery.origin, failure))
-        metrics.RECORDS.labels(delivery.topic, outcome).inc()
+            outcome, failure = _refusal(error)
+            if outcome == OrchestratorError.code:
+                log.error("decision_raised", arrival=repr(arrival), exc_info=True)
+            created = arrival.topic == self._parts.topics.task_created
+            (work.refused if created else work.letters).append((arrival, failure))
+        if outcome != "held":
+            work.done.append(arrival)
+        metrics.RECORDS.labels(arrival.topic, outcome).inc()
 
-    def _decide(self, given: Input, delivery: Delivery, work: Work) -> str:
+    def _decide(self, arrival: Arrival, work: Work) -> str:
+        given = arrival.read()
         task_id = task_id_of(given)
-        home = partition_of(task_id.encode(), self._parts.partitions)
+        home = partition_of(task_id.encode(), self._parts.topics.settings.partitions)
         if home != self._partition:
-            work.effects.append(_forwarded(delivery, home))
+            work.effects.append(self._world.seal_forward(arrival, home))
             return "forwarded"
-        trace = trace_headers(context_of(delivery.headers))
-        verdict = self._advance(task_id, given, trace, work)
+        if task_id not in self._tasks:
+            if isinstance(given, Commanded):
+                self._held.add(arrival, given, self._parts.clock())
+                return "held"
+            if isinstance(given, Created) and self._was_forgotten(given):
+                return "forgotten"
+        outcome = self._outcome(self._advance(task_id, given, arrival.trace(), work))
+        for held in self._held.release(task_id) if task_id in self._tasks else ():
+            self._take_released(held, work)
+        return outcome
+
+    def _was_forgotten(self, given: Created) -> bool:
+        """True for an input that was decided, and whose task was forgotten since."""
+        return given.cause.offset <= self._decided_created
+
+    def _take_released(self, held: Held, work: Work) -> None:
+        """Decide a command whose task is known now."""
+        arrival, task_id = held.arrival, held.given.record.task_id
+        try:
+            outcome = self._outcome(self._advance(task_id, held.given, arrival.trace(), work))
+        except Exception as error:
+            outcome, failure = _refusal(error)
+            work.letters.append((arrival, failure))
+        work.done.append(arrival)
+        metrics.RECORDS.labels(arrival.topic, outcome).inc()
+
+    def _outcome(self, verdict: Decision) -> str:
         match verdict:
             case Accepted():
                 return "accepted"
@@ -171,33 +242,67 @@ class Owner:
             case Rejected(code=code, message=message):
                 raise InvalidRecordError(code, message)
 
-    def _advance(
-        self, task_id: TaskId, given: Input, trace: Trace, work: Work
-    ) -> Accepted | Ignored | Rejected:
+    def _advance(self, task_id: TaskId, given: Input, trace: Trace, work: Work) -> Decision:
         """Decide, and if that makes an event: append it to the work and to memory."""
-        parts, before, ours = self._parts, self._tasks.get(task_id), self._log.ownership
+        parts, world, ours = self._parts, self._world, self._log.ownership
+        before = self._tasks.get(task_id)
         verdict = decide(before, given, now=parts.clock(), jitter=parts.jitter(), rules=parts.rules)
         if isinstance(verdict, Accepted):
             event = msgspec.structs.replace(verdict.event, owner=ours.owner, owner_epoch=ours.epoch)
             after = apply(before, event)
-            todo = Work([event_record(parts.topics, self._partition, event, trace)])
-            for effect in effects(before, event, after, parts.rules.pipelines):
-                todo.add_effect(parts.topics, self._partition, effect, trace)
+            sealed = world.seal_event(event, trace)
+            todo = [
+                world.seal_effect(effect, trace)
+                for effect in effects(before, event, after, parts.rules.pipelines)
+            ]
             # Nothing raised: only now does the decision exist.
-            self._tasks[task_id] = after
-            self._timers.watch(after)
-            work.events += todo.events
-            work.effects += todo.effects
-            work.letters += todo.letters
+            work.events.append(sealed)
+            work.effects += todo
+            self._put(task_id, after)
+            if isinstance(given, Created):
+                self._decided_created = max(self._decided_created, given.cause.offset)
             metrics.EVENTS.labels(event.kind).inc()
         return verdict
+
+    def _put(self, task_id: TaskId, task: Task) -> None:
+        self._tasks[task_id] = shrunk(task)
+        self._timers.watch(task)
+        self._forgetting.watch(task)
+        self._snapshots.changed(task_id)
+
+    async def _see_ends(self) -> None:
+        """Ask for ends: what newly held commands have to wait for, and what hides no record."""
+        created = self._parts.topics.task_created
+        if self._held.unknown_end:
+            self._held.set_created_end((await self._world.input_ends())[created])
+        waiting = dict(self._progress.behind)
+        if (end := self._held.wanted_created_end(self._parts.clock())) is not None:
+            waiting[created] = max(end, waiting.get(created, 0))
+        if not waiting or self._parts.clock() < self._look_again_at:
+            return
+        self._look_again_at = Millis(self._parts.clock() + _LOOK_AGAIN_MS)
+        for topic, end in waiting.items():
+            start = self._progress.next_of(topic)
+            if start < end and await self._world.no_input_between(topic, start, end):
+                self._progress.read_to(topic, end)
+
+    def _take_expired(self, work: Work) -> None:
+        """Give up commands whose task nobody created."""
+        read_to = self._progress.next_of(self._parts.topics.task_created)
+        for held in self._held.expire(self._parts.clock(), read_to):
+            retry = held.given.record.kind is CommandKind.RETRY
+            code = "TASK_FORGOTTEN" if retry else "TASK_UNKNOWN"
+            error = InvalidRecordError(code, "there is no task of this id")
+            work.letters.append((held.arrival, _refusal(error)[1]))
+            work.done.append(held.arrival)
+            metrics.RECORDS.labels(held.arrival.topic, code).inc()
 
     def _take_due(self, work: Work) -> None:
         """Send due retries, fail tasks whose deadline passed."""
         now = self._parts.clock()
         for due_at, task_id in self._timers.take_due(now):
-            task = self._tasks[task_id]
-            if task.status.terminal:
+            task = self._tasks.get(task_id)
+            if task is None or task.status.terminal:
                 continue
             if task.deadline_at <= now:
                 self._advance(task_id, DeadlineDue(task_id), _NO_TRACE, work)
@@ -211,21 +316,53 @@ class Owner:
             # Its file was taken away: the task ends by its deadline, the others go on.
             log.error("retry_not_sent", task_id=task.spec.task_id, code=error.code)
             return
-        work.add_effect(self._parts.topics, self._partition, effect, _NO_TRACE)
+        work.effects.append(self._world.seal_effect(effect, _NO_TRACE))
 
     async def _do(self, work: Work) -> None:
-        if work.effects:
-            await self._parts.publisher.publish(work.effects)
-        await self._parts.dead_letters.bury(work.letters)
+        await self._world.bury(work.refused)
+        if work.events:
+            await self._log.append(work.events)
+        else:
+            await self._log.prove()
+        await self._world.send(work.effects)
+        await self._world.bury(work.letters)
+        for arrival in work.done:
+            for released in self._acks[arrival.topic].finish(arrival):
+                released.ack()
+
+    async def _snapshot(self) -> None:
+        now = self._parts.clock()
+        due_at = self._snapshots.due_at()
+        if due_at is not None and due_at <= now:
+            await self._forget(now)
+            count = await self._snapshots.write(
+                self._tasks,
+                by=self._log.ownership,
+                next_offset=self._log.next_offset,
+                decided_created=self._decided_created,
+                now=now,
+            )
+            metrics.SNAPSHOTS.inc(count)
+
+    async def _forget(self, now: Millis) -> None:
+        """Let go of tasks that ended long ago, if none of their inputs can come again."""
+        candidates = self._forgetting.take_due(now, self._tasks)
+        if not candidates:
+            return
+        confirmed = await self._world.committed()
+        for task in candidates:
+            if self._forgetting.allows(task, confirmed):
+                del self._tasks[task.task_id]
+                self._snapshots.forgotten(task.task_id)
+            else:
+                self._forgetting.watch(task)
 
 
-def _forwarded(delivery: Delivery, partition: int) -> Outgoing:
-    """A record that its client's partitioner put elsewhere, for the partition of its key."""
-    return Outgoing(
-        topic=delivery.topic,
-        partition=partition,
-        key=delivery.key,
-        value=delivery.value,
-        headers=list(delivery.headers),
-        timestamp_ms=delivery.timestamp_ms,
-    )
+def _refusal(error: Exception) -> tuple[str, Failure]:
+    """The outcome and the dead letter of an input that was refused, or that met a fault."""
+    if isinstance(error, InvalidRecordError):
+        stage, failure_class = Stage.VALIDATE, FailureClass.REJECTED
+        return error.code, failure_of(error, stage=stage, failure_class=failure_class)
+    fault = OrchestratorError(f"{type(error).__name__}: {error}")
+    stage, failure_class = Stage.ROUTE, FailureClass.PERMANENT
+    return fault.code, failure_of(fault, stage=stage, failure_class=failure_class)

@@ -1,77 +1,26 @@
-"""What a batch of inputs comes to: events, effects, dead letters. Decided before it is done."""
+"""What a batch of inputs comes to: decided before anything of it is done."""
 
 from dataclasses import dataclass, field
 
-from schemas.codec import encode
-from schemas.dead_letter import Failure, FailureClass, Origin, Stage
-from schemas.records import ErrorCategory, Millis
-from schemas.topics import Topics
-from streams.envelopes import Trace, command_record, control_record
-from streams.publisher import Outgoing
-from tasks.effects import Broadcast, BuryStep, Effect, SendStep
-from tasks.lane import lane_of
+from schemas.dead_letter import Failure
+from streams.ownership.ports import Arrival, Sealed
 
 
 @dataclass(slots=True)
 class Work:
     """The outcome of deciding one batch, in the order in which it has to be done."""
 
-    events: list[Outgoing] = field(default_factory=list)
-    """First: appended to the log, and proved to be ours."""
-    effects: list[Outgoing] = field(default_factory=list)
-    """Then: step commands, broadcasts, and records forwarded to their partition."""
-    letters: list[tuple[Origin, Failure]] = field(default_factory=list)
-    """With the effects: dead letters."""
+    refused: list[tuple[Arrival, Failure]] = field(default_factory=list)
+    """First: inputs that are refused whatever the state is. Buried before an event can make
+    a later input of their topic count as decided."""
+    events: list[Sealed] = field(default_factory=list)
+    """Then: appended to the log, and proved to be ours."""
+    effects: list[Sealed] = field(default_factory=list)
+    """Then: step commands, broadcasts, dead letters of steps, forwarded inputs."""
+    letters: list[tuple[Arrival, Failure]] = field(default_factory=list)
+    """With the effects: inputs that the state refuses."""
+    done: list[Arrival] = field(default_factory=list)
+    """Last: acknowledged."""
 
-    def add_effect(self, topics: Topics, partition: int, effect: Effect, trace: Trace) -> None:
-        """Add what an accepted event entails."""
-        match effect:
-            case SendStep(command=command, lane=lane):
-                self.effects.append(command_record(topics, partition, command, lane, trace))
-            case Broadcast(control=control):
-                self.effects.append(control_record(topics, control, trace))
-            case BuryStep():
-                self.letters.append(buried_step(topics, partition, effect))
-
-
-def buried_step(topics: Topics, partition: int, effect: BuryStep) -> tuple[Origin, Failure]:
-    """A step that failed for good, as a dead letter of its command's topic.
-
-    The command is rebuilt from state: the same bytes as those that the worker read. Where the
-    worker read them is known from its result.
-    """
-    command, error, step = effect.command, effect.error, effect.event.step
-    known = step is not None and step.command_offset >= 0
-    origin = Origin(
-        topic=step.command_topic
-        if step is not None and known
-        else topics.step(command.step, lane_of(command.priority)),
-        partition=step.command_partition if step is not None and known else partition,
-        offset=step.command_offset if step is not None and known else -1,
-        timestamp_ms=Millis(command.dispatched_at),
-        key=command.task_id.encode(),
-        value=encode(command),
-        headers=(),
-    )
-    failure = Failure(
-        stage=Stage.EXECUTE,
-        failure_class=_class_of(effect),
-        code=error.code,
-        message=error.message,
-        delivery_count=command.attempt,
-        task_id=command.task_id,
-        tenant_id=command.tenant_id,
-        step=command.step,
-        service=command.service,
-    )
-    return origin, failure
-
-
-def _class_of(effect: BuryStep) -> FailureClass:
-    match effect.error.category:
-        case ErrorCategory.TIMEOUT:
-            return FailureClass.TIMEOUT
-        case ErrorCategory.POISON:
-            return FailureClass.POISON
-    retriable = effect.error.retriable
-    return FailureClass.TRANSIENT_EXHAUSTED if retriable else FailureClass.PERMANENT
+    def __bool__(self) -> bool:
+        return bool(self.refused or self.events or self.effects or self.letters or self.done)

@@ -6,16 +6,21 @@ from tasks.admission import Admitted, admit
 from tasks.deciding.context import Context
 from tasks.deciding.event import bytes_at_most, event_id_of
 from tasks.decision import Accepted, Decision, Ignored, Rejected
+from tasks.identity import born_at
 from tasks.task import Phase, Task
 
 
 def on_created(task: Task | None, record: TaskCreated, context: Context) -> Decision:
     """Create the task, held or queued.
 
-    A second record for a known id is ignored whatever it says: the first one won.
+    A second record for a known id is ignored whatever it says: the first one won. An id that
+    tells its age, and is older than tasks are remembered, may have been a task before.
     """
     if task is not None:
         return Ignored("duplicate")
+    born = born_at(record.task_id)
+    if born is not None and born < context.now - context.rules.remember_ms:
+        return Rejected("TASK_TOO_OLD", "the id is older than tasks are remembered: take a new one")
     try:
         admitted = admit(record, rules=context.rules, now=context.now)
     except InvalidRecordError as error:

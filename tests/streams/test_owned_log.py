@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -9,14 +10,17 @@ import pytest
 from schemas.records import Millis
 from schemas.topics import Topics, TopicsSettings
 from streams.admin import Admin
-from streams.envelopes import event_record
+from streams.dead_letters import DeadLetters
 from streams.errors import OwnershipLostError
+from streams.log_reader import LogReader
+from streams.ownership.kafka_world import KafkaWorld, WorldParts
 from streams.ownership.owned_log import OwnedLog
+from streams.ownership.ports import Sealed
 from streams.ownership.recovery import Recovery
-from streams.publisher import Outgoing, Publisher
+from streams.publisher import Publisher
 from streams.settings import KafkaSettings
 from tests.streams.building import a_record, a_topic
-from tests.tasks.builders import RULES, START, Life, a_life
+from tests.tasks.builders import CREATED, RULES, START, Life, a_life
 
 
 @pytest.fixture
@@ -27,86 +31,114 @@ async def topics(kafka: KafkaSettings) -> Topics:
     return topics
 
 
-async def an_owner(
+@pytest.fixture
+async def world(
     kafka: KafkaSettings, topics: Topics, publisher: Publisher
-) -> tuple[OwnedLog, Recovery]:
-    owned = OwnedLog(0, kafka=kafka, topics=topics, publisher=publisher)
-    recovery = Recovery(pipelines=RULES.pipelines, committed={}, now=START)
+) -> AsyncIterator[KafkaWorld]:
+    async with LogReader(kafka, client_id="ends") as ends:
+        parts = WorldParts(
+            group="g",
+            kafka=kafka,
+            topics=topics,
+            limits=RULES.limits,
+            publisher=publisher,
+            dead_letters=DeadLetters(publisher, group="g"),
+            ends=ends,
+        )
+        yield KafkaWorld(0, parts)
+
+
+async def an_owner(world: KafkaWorld) -> tuple[OwnedLog, Recovery]:
+    owned = OwnedLog(0, world)
+    recovery = Recovery(
+        pipelines=RULES.pipelines, committed={}, created_topic=CREATED, partitions=1
+    )
     await owned.take_over(recovery, lambda: Millis(START))
     return owned, recovery
 
 
-def events_of(life: Life, owned: OwnedLog, topics: Topics) -> list[Outgoing]:
+def events_of(life: Life, owned: OwnedLog, world: KafkaWorld) -> list[Sealed]:
     stamped = [
         msgspec.structs.replace(
             event, owner=owned.ownership.owner, owner_epoch=owned.ownership.epoch
         )
         for event in life.events
     ]
-    return [event_record(topics, 0, event, {}) for event in stamped]
+    return [world.seal_event(event, {}) for event in stamped]
 
 
 async def test_each_takeover_has_the_next_epoch_and_its_own_id(
-    kafka: KafkaSettings, topics: Topics, publisher: Publisher
+    world: KafkaWorld,
 ) -> None:
-    first, _ = await an_owner(kafka, topics, publisher)
-    second, _ = await an_owner(kafka, topics, publisher)
+    first, _ = await an_owner(world)
+    second, _ = await an_owner(world)
 
     assert (first.ownership.epoch, second.ownership.epoch) == (1, 2)
     assert first.ownership.owner != second.ownership.owner
 
 
 async def test_a_successor_remembers_what_was_appended(
-    kafka: KafkaSettings, topics: Topics, publisher: Publisher
+    world: KafkaWorld,
 ) -> None:
     life = a_life()
-    owned, _ = await an_owner(kafka, topics, publisher)
-    await owned.append(events_of(life, owned, topics))
+    owned, _ = await an_owner(world)
+    await owned.append(events_of(life, owned, world))
 
-    _, recovery = await an_owner(kafka, topics, publisher)
+    _, recovery = await an_owner(world)
     assert list(recovery.tasks.values()) == [life.task]
 
 
 async def test_a_deposed_owner_stops_at_its_next_append(
-    kafka: KafkaSettings, topics: Topics, publisher: Publisher
+    world: KafkaWorld,
 ) -> None:
-    deposed, _ = await an_owner(kafka, topics, publisher)
-    await an_owner(kafka, topics, publisher)
+    deposed, _ = await an_owner(world)
+    await an_owner(world)
 
     with pytest.raises(OwnershipLostError):
-        await deposed.append(events_of(a_life(), deposed, topics))
+        await deposed.append(events_of(a_life(), deposed, world))
 
 
 async def test_what_a_deposed_owner_appended_is_nobody_s_memory(
-    kafka: KafkaSettings, topics: Topics, publisher: Publisher
+    world: KafkaWorld,
 ) -> None:
-    deposed, _ = await an_owner(kafka, topics, publisher)
-    await an_owner(kafka, topics, publisher)
+    deposed, _ = await an_owner(world)
+    await an_owner(world)
     with pytest.raises(OwnershipLostError):
-        await deposed.append(events_of(a_life(), deposed, topics))
+        await deposed.append(events_of(a_life(), deposed, world))
 
-    _, recovery = await an_owner(kafka, topics, publisher)
+    _, recovery = await an_owner(world)
     assert recovery.tasks == {}
 
 
 async def test_a_stranger_s_bytes_in_the_log_depose_nobody(
-    kafka: KafkaSettings, topics: Topics, publisher: Publisher
+    world: KafkaWorld, topics: Topics, publisher: Publisher
 ) -> None:
     life = a_life()
-    owned, _ = await an_owner(kafka, topics, publisher)
+    owned, _ = await an_owner(world)
     await publisher.publish([a_record(topics.task_events, value=b"garbage")])
-    await owned.append(events_of(life, owned, topics))
+    await owned.append(events_of(life, owned, world))
     life.succeeded()
-    await owned.append(events_of(life, owned, topics)[1:])
+    await owned.append(events_of(life, owned, world)[1:])
 
-    _, recovery = await an_owner(kafka, topics, publisher)
+    _, recovery = await an_owner(world)
     assert list(recovery.tasks.values()) == [life.task]
 
 
 async def test_of_takeovers_at_the_same_time_each_gets_an_epoch_of_its_own(
-    kafka: KafkaSettings, topics: Topics, publisher: Publisher
+    world: KafkaWorld,
 ) -> None:
-    owners = await asyncio.gather(*(an_owner(kafka, topics, publisher) for _ in range(5)))
+    owners = await asyncio.gather(*(an_owner(world) for _ in range(5)))
 
     epochs = [owned.ownership.epoch for owned, _ in owners]
     assert sorted(epochs) == [1, 2, 3, 4, 5]
+
+
+async def test_an_owner_that_appends_nothing_notices_its_successor_all_the_same(
+    world: KafkaWorld,
+) -> None:
+    deposed, _ = await an_owner(world)
+    await deposed.prove()
+    await an_owner(world)
+
+    with pytest.raises(OwnershipLostError):
+        await deposed.prove()

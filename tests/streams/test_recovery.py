@@ -3,13 +3,14 @@
 import msgspec
 import pytest
 
-from schemas.codec import encode
-from schemas.dead_letter import Origin
 from schemas.records import EventKind, Millis, TaskEvent, TaskId
+from streams.errors import TopicsDifferError
 from streams.ownership.acceptance import Ownership
-from streams.ownership.recovery import REDO_TIMERS_MS, Recovery
+from streams.ownership.ports import Checkpoint, Logged, Snapshot, StateRecord
+from streams.ownership.recovery import Recovery
 from streams.ownership.timers import Timers
 from tasks.effects import Broadcast, SendStep
+from tasks.task import Task
 from tests.tasks.builders import ANSWER, CREATED, RESULTS, RULES, START, TASK, Life, a_life
 
 
@@ -29,29 +30,37 @@ def by(owner: str, epoch: int, events: list[TaskEvent]) -> list[TaskEvent]:
     return [msgspec.structs.replace(event, owner=owner, owner_epoch=epoch) for event in events]
 
 
-def a_log(*events: TaskEvent | bytes) -> list[Origin]:
-    values = [event if isinstance(event, bytes) else encode(event) for event in events]
-    return [
-        Origin(
-            topic="log",
-            partition=0,
-            offset=offset,
-            timestamp_ms=0,
-            key=b"",
-            value=value,
-            headers=(),
-        )
-        for offset, value in enumerate(values)
-    ]
+def a_log(*events: TaskEvent | None) -> list[Logged]:
+    return [Logged(offset, event) for offset, event in enumerate(events)]
 
 
 def recovered(
-    log: list[Origin], *, committed: dict[str, int] | None = None, now: int = START
+    log: list[Logged],
+    *state: StateRecord,
+    committed: dict[str, int] | None = None,
+    partitions: int = 1,
 ) -> Recovery:
-    recovery = Recovery(pipelines=RULES.pipelines, committed=committed or {}, now=Millis(now))
-    for record in log:
-        recovery.fold(record)
+    recovery = Recovery(
+        pipelines=RULES.pipelines,
+        committed=committed or {},
+        created_topic=CREATED,
+        partitions=partitions,
+    )
+    for record in state:
+        recovery.load(record)
+    start = recovery.start_at(0)
+    for logged in log[start:]:
+        recovery.fold(logged)
     return recovery
+
+
+def a_snapshot(task: Task | None, as_of: int, by: Ownership, offset: int = 0) -> StateRecord:
+    return StateRecord(Snapshot(task_id=TASK, task=task, as_of=as_of), by, offset)
+
+
+def a_checkpoint(offset: int, by: Ownership, state_from: int = 0) -> StateRecord:
+    checkpoint = Checkpoint(offset=offset, state_from=state_from, decided_created=0, partitions=1)
+    return StateRecord(checkpoint, by, state_from + 1)
 
 
 def test_memory_after_recovery_equals_the_memory_before() -> None:
@@ -109,7 +118,7 @@ def test_what_a_former_owner_wrote_after_its_successor_is_ignored() -> None:
 
 def test_bytes_in_the_log_that_nobody_can_read_are_passed_over() -> None:
     life = a_life()
-    log = a_log(a_marker(1, "a"), b"garbage", *by("a", 1, life.events))
+    log = a_log(a_marker(1, "a"), None, *by("a", 1, life.events))
 
     assert recovered(log).tasks == {TASK: life.task}
 
@@ -129,16 +138,74 @@ def a_life_that_missed_its_deadline() -> Life:
     return life
 
 
-@pytest.mark.parametrize(("age_ms", "times"), [(0, 1), (REDO_TIMERS_MS, 0)])
-def test_the_effects_of_a_timer_are_done_again_while_they_can_matter(
-    age_ms: int, times: int
-) -> None:
+def test_the_effects_of_a_timer_are_done_again_since_the_checkpoint() -> None:
     life = a_life_that_missed_its_deadline()
     log = a_log(a_marker(1, "a"), *by("a", 1, life.events))
-    recovery = recovered(log, committed={CREATED: 1, RESULTS: 1}, now=life.now + age_ms)
+    recovery = recovered(log, committed={CREATED: 1, RESULTS: 1})
 
-    effects = [effect for _, effect in recovery.redo()]
-    assert [type(effect) for effect in effects] == [Broadcast] * times
+    assert [type(effect) for _, effect in recovery.redo()] == [Broadcast]
+
+
+def test_events_below_the_checkpoint_are_not_read() -> None:
+    life, owner = a_life(), Ownership(1, "a")
+    created = life.task
+    life.succeeded()
+    log = a_log(a_marker(1, "a"), None, *by("a", 1, life.events[1:]))
+    recovery = recovered(log, a_snapshot(created, 2, owner), a_checkpoint(2, owner))
+
+    assert recovery.tasks == {TASK: life.task}
+    assert recovery.ownership == owner
+
+
+def test_an_event_that_its_snapshot_holds_already_is_not_applied_again() -> None:
+    life, owner = a_life(), Ownership(1, "a")
+    life.succeeded()
+    log = a_log(a_marker(1, "a"), *by("a", 1, life.events))
+    recovery = recovered(log, a_snapshot(life.task, 3, owner), a_checkpoint(1, owner))
+
+    assert recovery.tasks == {TASK: life.task}
+    assert recovery.redo() == []
+
+
+def test_a_late_snapshot_of_a_former_owner_is_brought_up_to_date() -> None:
+    life, former, owner = a_life(), Ownership(1, "a"), Ownership(2, "b")
+    created = life.task
+    life.succeeded()
+    log = a_log(
+        a_marker(1, "a"), *by("a", 1, life.events[:1]), a_marker(2, "b"),
+        *by("b", 2, life.events[1:]),
+    )  # fmt: skip
+    recovery = recovered(
+        log,
+        a_snapshot(life.task, 4, owner, offset=0),
+        a_checkpoint(4, owner, state_from=0),
+        a_snapshot(created, 2, former, offset=7),
+    )
+
+    assert recovery.tasks == {TASK: life.task}
+    assert recovery.ownership == owner
+    assert TASK in recovery.touched
+
+
+def test_a_forgotten_task_stays_forgotten() -> None:
+    owner = Ownership(1, "a")
+    recovery = recovered(
+        a_log(a_marker(1, "a")), a_snapshot(a_life().task, 1, owner), a_snapshot(None, 1, owner)
+    )
+
+    assert recovery.tasks == {}
+
+
+def test_the_highest_decided_create_is_remembered_though_its_task_is_not() -> None:
+    owner = Ownership(1, "a")
+    recovery = recovered(a_log(a_marker(1, "a")), a_checkpoint(1, owner))
+
+    assert recovery.decided_created == 0
+
+
+def test_a_checkpoint_of_another_number_of_partitions_stops_the_start() -> None:
+    with pytest.raises(TopicsDifferError):
+        recovered(a_log(), a_checkpoint(0, Ownership(1, "a")), partitions=2)
 
 
 def test_timers_are_rebuilt_from_a_scheduled_retry_and_its_deadline() -> None:

@@ -1,0 +1,51 @@
+"""The dead letter of a step that failed for good. Pure."""
+
+from schemas.codec import encode
+from schemas.dead_letter import Failure, FailureClass, Origin, Stage
+from schemas.records import ErrorCategory, Millis
+from schemas.topics import Topics
+from tasks.effects import BuryStep
+from tasks.lane import lane_of
+
+
+def buried_step(topics: Topics, partition: int, effect: BuryStep) -> tuple[Origin, Failure]:
+    """A step that failed for good, as a dead letter of its command's topic.
+
+    The command is rebuilt from state: the same bytes as those that the worker read. Where the
+    worker read them is known from its result.
+    """
+    command, error, step = effect.command, effect.error, effect.event.step
+    known = step is not None and step.command_offset >= 0
+    origin = Origin(
+        topic=step.command_topic
+        if step is not None and known
+        else topics.step(command.step, lane_of(command.priority)),
+        partition=step.command_partition if step is not None and known else partition,
+        offset=step.command_offset if step is not None and known else -1,
+        timestamp_ms=Millis(command.dispatched_at),
+        key=command.task_id.encode(),
+        value=encode(command),
+        headers=(),
+    )
+    failure = Failure(
+        stage=Stage.EXECUTE,
+        failure_class=_class_of(effect),
+        code=error.code,
+        message=error.message,
+        delivery_count=command.attempt,
+        task_id=command.task_id,
+        tenant_id=command.tenant_id,
+        step=command.step,
+        service=command.service,
+    )
+    return origin, failure
+
+
+def _class_of(effect: BuryStep) -> FailureClass:
+    match effect.error.category:
+        case ErrorCategory.TIMEOUT:
+            return FailureClass.TIMEOUT
+        case ErrorCategory.POISON:
+            return FailureClass.POISON
+    retriable = effect.error.retriable
+    return FailureClass.TRANSIENT_EXHAUSTED if retriable else FailureClass.PERMANENT

@@ -1,0 +1,210 @@
+"""One partition of the real Kafka, as its owner reaches it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from schemas.codec import decode
+from schemas.dead_letter import Failure, Origin
+from schemas.errors import DecodeError
+from schemas.limits import Limits
+from schemas.records import TaskEvent
+from schemas.topics import Topics
+from streams.admin import Admin
+from streams.dead_letters import DeadLetters
+from streams.delivery import Delivery
+from streams.envelopes import Trace, command_record, control_record, event_record
+from streams.inbound import Inbound
+from streams.log_reader import LogReader
+from streams.ownership.buried_step import buried_step
+from streams.ownership.ports import Arrival, Logged, Sealed, StateRecord
+from streams.ownership.state_record import read_state, write_state
+from streams.publisher import Outgoing, Publisher
+from streams.settings import KafkaSettings
+from streams.tracing import context_of, trace_headers
+from tasks.effects import Broadcast, BuryStep, Effect, SendStep
+from tasks.inputs import Input
+
+_READ_MAX = 10_000
+"""Records that one read brings into memory, or a little more."""
+_TRACE_HEADERS = ("traceparent", "tracestate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorldParts:
+    """What the worlds of all partitions of this process share."""
+
+    group: str
+    kafka: KafkaSettings
+    topics: Topics
+    limits: Limits
+    publisher: Publisher
+    dead_letters: DeadLetters
+    ends: LogReader
+    """Asked for the ends of partitions only; reading needs a reader of its own."""
+
+
+class KafkaArrival:
+    """A delivery of an input topic. An ``Arrival``."""
+
+    __slots__ = ("_inbound", "delivery", "offset", "topic")
+
+    def __init__(self, delivery: Delivery, inbound: Inbound) -> None:
+        self.delivery = delivery
+        self.topic = delivery.topic
+        self.offset = delivery.offset
+        self._inbound = inbound
+
+    def __repr__(self) -> str:
+        return repr(self.delivery)
+
+    def read(self) -> Input:
+        """Decode the record and check its key."""
+        return self._inbound.read(self.delivery.origin)
+
+    def trace(self) -> Trace:
+        """The trace in the record's headers."""
+        return trace_headers(context_of(self.delivery.headers))
+
+    def ack(self) -> None:
+        """Acknowledge the delivery."""
+        self.delivery.ack()
+
+
+class KafkaWorld:
+    """A ``World``. Reads with a consumer of its own, publishes with the process's producer."""
+
+    def __init__(self, partition: int, parts: WorldParts) -> None:
+        self._partition = partition
+        self._parts = parts
+
+    async def log_bounds(self) -> tuple[int, int]:
+        """The bounds of our partition of ``task-events``."""
+        return await self._parts.ends.bounds(self._parts.topics.task_events, self._partition)
+
+    async def log_end(self) -> int:
+        """The end of our partition of ``task-events``."""
+        return await self._end(self._parts.topics.task_events)
+
+    async def log_read(self, start: int, end: int) -> tuple[Sequence[Logged], int]:
+        """Read and decode events."""
+        records, position = await self._read(self._parts.topics.task_events, start, end)
+        return [self._logged(record) for record in records], position
+
+    async def log_append(self, events: Sequence[Sealed]) -> Sequence[int]:
+        """Publish events."""
+        return await self._parts.publisher.publish(_outgoing(events))
+
+    async def state_bounds(self) -> tuple[int, int]:
+        """The bounds of our partition of ``task-state``."""
+        return await self._parts.ends.bounds(self._parts.topics.task_state, self._partition)
+
+    async def state_end(self) -> int:
+        """The end of our partition of ``task-state``."""
+        return await self._end(self._parts.topics.task_state)
+
+    async def state_read(self, start: int, end: int) -> tuple[Sequence[StateRecord], int]:
+        """Read and decode snapshots and checkpoints."""
+        records, position = await self._read(self._parts.topics.task_state, start, end)
+        return [read_state(record) for record in records], position
+
+    async def state_write(self, records: Sequence[StateRecord]) -> Sequence[int]:
+        """Publish snapshots or a checkpoint."""
+        topic = self._parts.topics.task_state
+        return await self._parts.publisher.publish(
+            [write_state(topic, self._partition, record) for record in records]
+        )
+
+    async def committed(self) -> Mapping[str, int]:
+        """Ask the group's coordinator."""
+        inputs = [(topic, self._partition) for topic in self._parts.topics.router_inputs]
+        async with Admin(self._parts.kafka) as admin:
+            found = await admin.committed(self._parts.group, inputs)
+        return {topic: offset for (topic, _), offset in found.items()}
+
+    async def input_ends(self) -> Mapping[str, int]:
+        """Ask for the ends of our partition of each input topic."""
+        inputs = [(topic, self._partition) for topic in self._parts.topics.router_inputs]
+        ends = await self._parts.ends.ends(inputs)
+        return {topic: end for (topic, _), end in ends.items()}
+
+    async def no_input_between(self, topic: str, start: int, end: int) -> bool:
+        """Read until there is a record."""
+        first, _ = await self._parts.ends.bounds(topic, self._partition)
+        position = max(start, first)
+        while position < end:
+            records, position = await self._read(topic, position, end)
+            if records:
+                return False
+        return True
+
+    def seal_event(self, event: TaskEvent, trace: Trace) -> Sealed:
+        """Encode an event."""
+        return event_record(self._parts.topics, self._partition, event, trace)
+
+    def seal_effect(self, effect: Effect, trace: Trace) -> Sealed:
+        """Encode a command or a broadcast, or describe a dead letter."""
+        topics = self._parts.topics
+        match effect:
+            case SendStep(command=command, lane=lane):
+                return command_record(topics, self._partition, command, lane, trace)
+            case Broadcast(control=control):
+                return control_record(topics, control, trace)
+            case BuryStep():
+                return buried_step(topics, self._partition, effect)
+
+    def seal_forward(self, arrival: Arrival, partition: int) -> Sealed:
+        """The same record for the partition of its key, without the trace of its way here."""
+        assert isinstance(arrival, KafkaArrival)
+        delivery = arrival.delivery
+        return Outgoing(
+            topic=delivery.topic,
+            partition=partition,
+            key=delivery.key,
+            value=delivery.value,
+            headers=[pair for pair in delivery.headers if pair[0] not in _TRACE_HEADERS],
+            timestamp_ms=delivery.timestamp_ms,
+        )
+
+    async def send(self, effects: Sequence[Sealed]) -> None:
+        """Publish records, then dead letters of steps."""
+        records = [effect for effect in effects if isinstance(effect, Outgoing)]
+        if records:
+            await self._parts.publisher.publish(records)
+        await self._parts.dead_letters.bury([e for e in effects if isinstance(e, tuple)])
+
+    async def bury(self, letters: Sequence[tuple[Arrival, Failure]]) -> None:
+        """Publish dead letters of inputs."""
+        await self._parts.dead_letters.bury(
+            [(a.delivery.origin, f) for a, f in letters if isinstance(a, KafkaArrival)]
+        )
+
+    def _logged(self, record: Origin) -> Logged:
+        try:
+            event = decode(record.value, TaskEvent, max_bytes=self._parts.limits.event_max_bytes)
+        except DecodeError:
+            return Logged(record.offset, None)
+        return Logged(record.offset, event)
+
+    async def _end(self, topic: str) -> int:
+        ends = await self._parts.ends.ends([(topic, self._partition)])
+        return ends[topic, self._partition]
+
+    async def _read(self, topic: str, start: int, end: int) -> tuple[list[Origin], int]:
+        """Read a part of a range; return it and where to go on."""
+        kafka, found = self._parts.kafka, list[Origin]()
+        async with (
+            LogReader(kafka, client_id=f"{kafka.client_id}-router-reads") as reader,
+            aclosing(reader.read(topic, self._partition, start, end)) as batches,
+        ):
+            async for batch in batches:
+                found += batch
+                if len(found) >= _READ_MAX:
+                    return found, found[-1].offset + 1
+        return found, end
+
+
+def _outgoing(records: Sequence[Sealed]) -> list[Outgoing]:
+    return [record for record in records if isinstance(record, Outgoing)]

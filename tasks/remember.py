@@ -1,0 +1,50 @@
+"""What is remembered of a task that ended, and for how long. Pure."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+
+import msgspec
+
+from schemas.records import Json, Millis, TaskSpec, TaskStatus
+from tasks.decision import Rules
+from tasks.task import Task
+
+_NOTHING = Json("")
+
+
+def shrunk(task: Task) -> Task:
+    """A completed task without its documents: nobody can ask for them again.
+
+    What is left answers duplicates and refuses commands. A task that failed or was cancelled
+    stays whole, so that it can be retried; so does one that has not ended.
+    """
+    if task.status is not TaskStatus.COMPLETED or task.content_hash:
+        return task
+    spec = msgspec.structs.replace(task.spec, input=_NOTHING, metadata=_NOTHING, kept_outputs={})
+    return replace(task, spec=spec, outputs={}, output=None, content_hash=content_hash(task.spec))
+
+
+def content_hash(spec: TaskSpec) -> str:
+    """Tell whether two tasks ask for the same: SHA-256 of type, input and metadata, hex."""
+    asked = msgspec.json.encode((spec.type, spec.input, spec.metadata))
+    return hashlib.sha256(asked).hexdigest()
+
+
+def forgettable_at(task: Task, rules: Rules) -> Millis | None:
+    """From when on a task may be forgotten; None while it has not ended."""
+    if not task.status.terminal or task.completed_at is None:
+        return None
+    completed = task.status is TaskStatus.COMPLETED
+    kept_ms = rules.remember_ms if completed else rules.remember_failed_ms
+    return Millis(task.completed_at + max(kept_ms, rules.max_timeout_ms))
+
+
+def inputs_are_committed(task: Task, confirmed: Mapping[str, int]) -> bool:
+    """True if no input that was decided for this task can be delivered again.
+
+    Args:
+        task: the task.
+        confirmed: input topic to the offset that the broker says is committed.
+    """
+    return all(offset < confirmed.get(topic, 0) for topic, offset in task.decided.items())
