@@ -42,7 +42,8 @@ format: $(VENV)/.dev ## rewrite the code in the house format
 	@$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev ## measure; prints the machine, the versions and the commands
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.parts
+	@$(BIN)/python -m benchmarks.recovery --tasks 20000 --events 100000
 
 lock: $(VENV)/.dev ## resolve the dependencies again and write requirements/*.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command 'make lock' \

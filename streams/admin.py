@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
@@ -86,11 +87,14 @@ class Admin:
     async def committed(
         self, group: str, partitions: Sequence[tuple[str, int]]
     ) -> dict[tuple[str, int], int]:
-        """The committed offset of a group in each of these partitions where it has one."""
+        """The committed offset of a group in each of these partitions where it has one.
+
+        Waits out a coordinator that is still being elected, within the request timeout.
+        """
         wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
         try:
             async with asyncio.timeout(self._timeout_s):
-                found = await self._client.list_consumer_group_offsets(group, partitions=wanted)
+                found = await self._offsets(group, wanted)
         except (KafkaError, TimeoutError) as error:
             raise KafkaUnavailableError(f"offsets of {group}: {error!r}") from error
         return {
@@ -98,6 +102,15 @@ class Admin:
             for tp, stored in found.items()
             if stored.offset >= 0
         }
+
+    async def _offsets(self, group: str, wanted: Sequence[TopicPartition]) -> Any:
+        while True:
+            try:
+                return await self._client.list_consumer_group_offsets(group, partitions=wanted)
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+            await asyncio.sleep(_POLL_S)
 
 
 def check_partitions(table: Sequence[Topic], existing: dict[str, int]) -> None:

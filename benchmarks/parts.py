@@ -1,18 +1,11 @@
-"""``make bench``: what our own choices cost, each as a ratio to its plain alternative.
-
-Prints the machine and the versions. Ratios of one run on one machine; not a promise.
-"""
+"""What our own choices cost, each as a ratio to its plain alternative: codec, publisher."""
 
 import asyncio
 import io
-import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +13,7 @@ import fastavro
 import msgspec
 from aiokafka import AIOKafkaProducer
 
+from benchmarks.machine import print_machine
 from orchestrator.embedded.kafka import EmbeddedKafka
 from schemas.codec import decode, encode
 from schemas.records import DispatchedStep, EventKind, Json, TaskEvent, TaskId, TaskStatus
@@ -141,9 +135,7 @@ async def bench_publisher(bootstrap: str) -> None:
 
 
 async def main() -> None:
-    print(f"{' '.join(sys.argv)} on {platform.platform()}, {os.cpu_count()} CPUs")
-    names = ("aiokafka", "fastavro", "msgspec")
-    print(f"Python {platform.python_version()}, " + ", ".join(f"{n} {version(n)}" for n in names))
+    print_machine("aiokafka", "fastavro", "msgspec")
     bench_codec()
     with tempfile.TemporaryDirectory() as folder:
         kafka = EmbeddedKafka(Path(folder))
@@ -153,4 +145,5 @@ async def main() -> None:
             await kafka.kill()
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())
