@@ -29,6 +29,14 @@ FAULTS = [
     {"tenant": "refused", "service": "retrieval", "status": "INVALID_ARGUMENT"},
     {"tenant": "garbled", "service": "rag_engine", "output": "no JSON"},
     {"tenant": "hanging", "service": "retrieval", "hang": True},
+    {"tenant": "mended", "service": "rag_engine", "status": "INVALID_ARGUMENT", "times": 1},
+    {
+        "tenant": "waiting-long",
+        "service": "retrieval",
+        "status": "UNAVAILABLE",
+        "retry_after_ms": 6000,
+        "times": 1,
+    },
 ]
 
 
@@ -45,6 +53,9 @@ async def running(
         "ORCH_POSTGRES_DSN": dsn,
         "ORCH_DEMO_FAULTS": json.dumps(FAULTS),
         "ORCH_DEMO_CALL_LOG": str(call_log),
+        # Shorter than in a deployment, so that tests need not wait.
+        "ORCH_ROUTER_HOLD_S": "2",
+        "ORCH_ROUTER_SNAPSHOT_INTERVAL_S": "1",
     }
     settings = load_settings(environment, DEV_DEFAULTS)
     async with open_system(settings, environment=environment, logs=folder) as system:

@@ -20,6 +20,8 @@ from schemas.headers import header_text
 from schemas.records import Json, Millis, TaskCreated, TaskId
 from schemas.topics import Topics, dlq
 from streams.log_reader import LogReader
+from streams.ownership.state_record import CHECKPOINT_KEY
+from streams.partitioner import partition_of
 from tests.e2e.checking import fold_log, read_events
 
 WAIT_S = 60.0
@@ -90,6 +92,31 @@ class Running:
         except TimeoutError:
             raise AssertionError(self._story(ids, rows)) from None
         return rows
+
+    async def row_until(
+        self, task_id: str, condition: Callable[[asyncpg.Record], bool]
+    ) -> asyncpg.Record:
+        """Wait until a task's row is as wanted; return it."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                row = (await self.rows([task_id])).get(task_id)
+                if row is not None and condition(row):
+                    return row
+                await asyncio.sleep(0.05)
+
+    async def until_state_holds(self, task_id: str) -> None:
+        """Wait until ``task-state`` has a snapshot of a task, and a checkpoint after it."""
+        topic, partitions = self.topics.task_state, self.system.settings.topics.partitions
+        partition, seen = partition_of(task_id.encode(), partitions), list[bytes | None]()
+        async with LogReader(self.system.settings.kafka, client_id="test") as reader:
+            start = 0
+            async with asyncio.timeout(WAIT_S):
+                while task_id.encode() not in seen or seen[-1] != CHECKPOINT_KEY:
+                    _, end = await reader.bounds(topic, partition)
+                    async for records in reader.read(topic, partition, start, end):
+                        seen += [record.key for record in records]
+                    start = end
+                    await asyncio.sleep(0.1)
 
     async def dead_letter(self, topic: str, position: tuple[int, int]) -> Origin:
         """Wait for the dead letter of the record at this position."""

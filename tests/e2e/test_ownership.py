@@ -1,0 +1,116 @@
+"""What the owner of a task promises about commands and timers."""
+
+import json
+import time
+import uuid
+
+import pytest
+
+from schemas.codec import encode
+from schemas.headers import header_text
+from schemas.records import CommandKind, Millis, TaskCommand
+from tests.e2e.driving import Running, a_rag_task
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def command(
+    running: Running, task_id: str, kind: CommandKind, tenant: str = "acme"
+) -> tuple[int, int]:
+    """Publish a command; return its position."""
+    record = TaskCommand(
+        command_id=str(uuid.uuid4()),
+        task_id=task_id,  # type: ignore[arg-type]
+        tenant_id=tenant,
+        kind=kind,
+        actor="a test",
+        issued_at=Millis(time.time_ns() // 1_000_000),
+    )
+    values = [(task_id.encode(), encode(record))]
+    [position] = await running.publish(running.topics.task_commands, values)
+    return position
+
+
+async def kinds(running: Running, task_id: str) -> list[str]:
+    return [event["kind"] for event in await running.events() if event["task_id"] == task_id]
+
+
+async def test_a_cancel_that_comes_before_its_task_cancels_it(running: Running) -> None:
+    task = a_rag_task("slow")
+    await command(running, task.task_id, CommandKind.CANCEL, "slow")
+    await running.create([task])
+
+    row = (await running.ended([task.task_id]))[task.task_id]
+    assert row["status"] == "cancelled"
+    assert await kinds(running, task.task_id) == ["created", "cancelled"]
+
+
+async def test_a_command_for_a_task_that_nobody_creates_is_dead_lettered(
+    running: Running,
+) -> None:
+    task_id = f"task_{uuid.uuid4()}"
+    position = await command(running, task_id, CommandKind.CANCEL)
+
+    letter = await running.dead_letter(running.topics.task_commands, position)
+    assert header_text(letter.headers, "__dlq.errors.code") == "TASK_UNKNOWN"
+
+
+async def test_a_held_task_waits_for_its_execute(running: Running) -> None:
+    task = a_rag_task(hold=True)
+    await running.create([task])
+    await command(running, task.task_id, CommandKind.EXECUTE)
+
+    row = (await running.ended([task.task_id]))[task.task_id]
+    assert row["status"] == "completed"
+    assert (await kinds(running, task.task_id))[:2] == ["created", "execute_requested"]
+
+
+async def test_a_failed_task_can_be_retried_from_its_first_step_without_a_result(
+    running: Running,
+) -> None:
+    task = a_rag_task("mended")
+    await running.create([task])
+    row = (await running.ended([task.task_id]))[task.task_id]
+    assert row["status"] == "failed"
+    await command(running, task.task_id, CommandKind.RETRY, "mended")
+
+    await running.row_until(task.task_id, lambda found: found["status"] == "completed")
+    calls = [c["idempotency_key"] for c in running.calls() if c["task_id"] == task.task_id]
+    assert [key.removeprefix(f"{task.task_id}/") for key in calls] == [
+        "1/retrieve/1",
+        "1/generate/1",
+        "2/generate/1",
+    ]
+    await running.check([task.task_id])
+
+
+async def test_a_scheduled_retry_survives_the_kill_of_the_router(running: Running) -> None:
+    task = a_rag_task("waiting-long")
+    await running.create([task])
+    await running.row_until(task.task_id, lambda found: found["phase"] == "retry_scheduled")
+    running.system.child("router").kill()
+
+    row = (await running.ended([task.task_id]))[task.task_id]
+    calls = running.calls_by_key([task.task_id])
+    assert row["status"] == "completed"
+    assert calls[f"{task.task_id}/1/retrieve/2"] >= 1
+    await running.check([task.task_id])
+
+
+async def test_a_new_owner_begins_at_the_snapshots_of_the_old_one(running: Running) -> None:
+    task = a_rag_task(hold=True, timeout_ms=3_600_000)
+    await running.create([task])
+    await running.row_until(task.task_id, lambda found: found["phase"] == "held")
+    await running.until_state_holds(task.task_id)
+    running.system.child("router").kill()
+    await command(running, task.task_id, CommandKind.EXECUTE)
+
+    row = (await running.ended([task.task_id]))[task.task_id]
+    assert row["status"] == "completed"
+    takeovers = [
+        json.loads(line)
+        for line in (running.logs / "router.log").read_text().splitlines()
+        if '"partition_taken_over"' in line
+    ]
+    assert max(takeover["tasks"] for takeover in takeovers[-4:]) >= 1
+    await running.check([task.task_id])
