@@ -37,7 +37,6 @@ from tasks.decide import decide
 from tasks.decision import Accepted, Decision, Ignored, Rejected, Rules
 from tasks.effects import due_command, effects
 from tasks.inputs import Commanded, Created, DeadlineDue, Input, task_id_of
-from tasks.pipeline import PipelineUnknownError
 from tasks.remember import shrunk
 from tasks.task import Task
 
@@ -304,18 +303,18 @@ class Owner:
             task = self._tasks.get(task_id)
             if task is None or task.status.terminal:
                 continue
-            if task.deadline_at <= now:
-                self._advance(task_id, DeadlineDue(task_id), _NO_TRACE, work)
-            elif task.outstanding is not None and task.outstanding.due_at == due_at:
-                self._send_due(task, work)
+            try:
+                if task.deadline_at <= now:
+                    self._advance(task_id, DeadlineDue(task_id), _NO_TRACE, work)
+                elif task.outstanding is not None and task.outstanding.due_at == due_at:
+                    self._send_due(task, work)
+            # As for inputs: one task that trips a fault of ours must not stop all others.
+            except Exception:
+                log.error("timer_raised", task_id=task_id, exc_info=True)
 
     def _send_due(self, task: Task, work: Work) -> None:
-        try:
-            effect = due_command(task, self._parts.rules.pipelines)
-        except PipelineUnknownError as error:
-            # Its file was taken away: the task ends by its deadline, the others go on.
-            log.error("retry_not_sent", task_id=task.spec.task_id, code=error.code)
-            return
+        # Without its pipeline the task ends by its deadline.
+        effect = due_command(task, self._parts.rules.pipelines)
         work.effects.append(self._world.seal_effect(effect, _NO_TRACE))
 
     async def _do(self, work: Work) -> None:
