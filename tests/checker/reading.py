@@ -30,13 +30,12 @@ async def read_evidence(
     """
     committed = await read_committed(bootstrap, prefix)
     tables = None if dsn is None else await read_tables(dsn)
+    counts = await _partition_counts(bootstrap, prefix)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, group_id=None, auto_offset_reset="earliest"
     )
     await consumer.start()
     try:
-        topics = {t for t in await consumer.topics() if t.startswith((prefix, f"dlq.{prefix}"))}
-        counts = {t: len(consumer.partitions_for_topic(t) or ()) for t in topics}
         places = [TopicPartition(t, p) for t, count in counts.items() for p in range(count)]
         starts = await consumer.beginning_offsets(places)
         ends = await consumer.end_offsets(places)
@@ -53,6 +52,18 @@ async def read_evidence(
         tables=tables,
         now_ms=time.time_ns() // 1_000_000,
     )
+
+
+async def _partition_counts(bootstrap: str, prefix: str) -> dict[str, int]:
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await client.start()
+    try:
+        names = await client.list_topics()
+        ours = [name for name in names if name.startswith((prefix, f"dlq.{prefix}"))]
+        described = await client.describe_topics(ours)
+        return {entry["topic"]: len(entry["partitions"]) for entry in described}
+    finally:
+        await client.close()
 
 
 async def _read(

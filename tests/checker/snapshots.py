@@ -20,7 +20,14 @@ class Checkpoint:
     """What a checkpoint says."""
 
     record: Kept
+    value: Value
     state: Value
+
+    @property
+    def claim(self) -> tuple[int, str]:
+        """Whose it is: the ownership that held at its offset."""
+        said = {"epoch": self.value["owner_epoch"], "owner": self.value["owner"], **self.state}
+        return said["epoch"], said["owner"]
 
     @property
     def offset(self) -> int:
@@ -32,7 +39,7 @@ def checkpoints(evidence: Evidence) -> Iterator[Checkpoint]:
     """All checkpoints that are still in the topic."""
     for record in evidence.all_of("task-state"):
         if record.key == CHECKPOINT_KEY and (value := decode(record.value, "TaskState")):
-            yield Checkpoint(record, _state(value))
+            yield Checkpoint(record, value, _state(value))
 
 
 def decided_created(evidence: Evidence, partition: int) -> int:
@@ -112,9 +119,9 @@ def _check_checkpoint(
         findings.add("CHECKPOINT_AHEAD", record.position, f"{offset} is beyond the log's end {end}")
     if state.get("partitions", evidence.partitions) != evidence.partitions:
         findings.add("CHECKPOINT_WRONG", record.position, "another number of partitions")
-    claim = (state.get("epoch"), state.get("owner"))
-    if claim != (log.owner_before(record.partition, offset) or (None, None)):
-        findings.add("CHECKPOINT_WRONG", record.position, f"epoch {claim[0]} did not own {offset}")
+    if checkpoint.claim != log.owner_before(record.partition, offset):
+        what = f"epoch {checkpoint.claim[0]} did not own {offset}"
+        findings.add("CHECKPOINT_WRONG", record.position, what)
     kept = _kept(evidence, record)
     for task_id, history in log.histories.items():
         if history[0].partition != record.partition:
