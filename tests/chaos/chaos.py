@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ from orchestrator.embedded.postgres import EmbeddedPostgres
 from tests.chaos.form import Form
 from tests.chaos.load import Load
 from tests.chaos.watch import Watch
-from tests.checker.reading import read_committed, read_positions
+from tests.checker.reading import read_committed, read_ends, read_positions
 from tests.checker.verdict import Statistics
 from tests.e2e.driving import Running
 
@@ -60,8 +60,10 @@ class Chaos:
         )
         publishing = asyncio.create_task(load.run(at_least=self.form.tasks))
         try:
+            # All roles are at work when the first task has ended.
             await self.watch.until(
-                lambda: load.in_flight >= self.form.in_flight or publishing.done(), timeout_s=END_S
+                lambda: not self.watch.ended.isdisjoint(load.ids) or publishing.done(),
+                timeout_s=END_S,
             )
             yield load
             load.finish()
@@ -79,6 +81,15 @@ class Chaos:
             left = set(ids) - self.watch.ended
             raise AssertionError(f"{len(left)} tasks did not end: {sorted(left)[:3]}") from None
 
+    async def enough(self, load: Load) -> int:
+        """Wait until enough tasks are in flight for a fault; return how many."""
+        await self.watch.until(lambda: load.in_flight >= self.form.in_flight, timeout_s=END_S)
+        return load.in_flight
+
+    async def written(self) -> int:
+        """How far the sink has come, in events of the log."""
+        return sum((await read_positions(self.running.system.settings.postgres.dsn)).values())
+
     async def kill(self, name: str, load: Load) -> Blow:
         """SIGKILL a process at a moment when it has work that is not committed.
 
@@ -90,7 +101,7 @@ class Chaos:
         """
         supervisor = self.running.system.supervisor
         for _ in range(TRIES):
-            await self.watch.until(lambda: load.in_flight >= self.form.in_flight, timeout_s=END_S)
+            await self.enough(load)
             supervisor.pause(name)
             if not await self.uncommitted(name):
                 supervisor.resume(name)
@@ -149,38 +160,28 @@ class Chaos:
 
     async def _read_up(self) -> None:
         """Wait until the watch has read what is there now."""
-        ends = await self.running.ends(list(self.watch.topics))
+        ends = await read_ends(self.running.bootstrap, self.watch.topics)
         await self.watch.until(
-            lambda: all(self.watch.reached.get(tp, 0) >= end for tp, end in ends.items()),
+            lambda: all(self.watch.reached.get(place, 0) >= end for place, end in ends.items()),
             timeout_s=COMMIT_S,
         )
 
     async def _is_settled(self) -> bool:
         committed = await read_committed(self.running.bootstrap, self.prefix)
         topics = self.running.topics
-        consumed = {"router": topics.router_inputs, "sink": [topics.task_events]}
-        for name in self.watch.topics:
-            if ".steps." in name:
-                step = name.removeprefix(f"{self.prefix}steps.").rsplit(".", 2)[0]
-                consumed.setdefault(f"step.{step}", []).append(name)
-        for group, names in consumed.items():
-            for tp, end in (await self.running.ends(names)).items():
-                if committed.get((group, tp.topic, tp.partition), 0) < end:
-                    return False
-        return True
+        doors = dict.fromkeys(topics.router_inputs, self.form.partitions)
+        ends = await read_ends(self.running.bootstrap, {**self.watch.topics, **doors})
+        return all(
+            committed.get((self._reader_of(topic), topic, partition), 0) >= end
+            for (topic, partition), end in ends.items()
+        )
+
+    def _reader_of(self, topic: str) -> str:
+        if topic.startswith(f"{self.prefix}steps."):
+            return "step." + topic.removeprefix(f"{self.prefix}steps.").rsplit(".", 2)[0]
+        return "sink" if topic == self.running.topics.task_events else "router"
 
 
 def load_pause_s(load: Load) -> float:
-    """A random moment later, so that looking does not keep time with the commits."""
-    return 0.05 + 0.3 * load.draw()
-
-
-async def stopped_and_started(
-    stop: Callable[[], Awaitable[None]], start: Callable[[], Awaitable[object]], *, for_s: float
-) -> None:
-    """Take a server away for a while; it is back in every case."""
-    await stop()
-    try:
-        await asyncio.sleep(for_s)
-    finally:
-        await start()
+    """A random moment later: looking must not keep time with commits, nor starve a start."""
+    return 0.3 + load.draw()

@@ -19,6 +19,7 @@ class Form:
     minutes: float
     """Of everything at once."""
     seed: int
+    partitions: int = 4
 
     @property
     def twice(self) -> int:

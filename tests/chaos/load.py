@@ -52,6 +52,10 @@ class Load:
         """Published, and not ended in the log."""
         return len(self.ids) - len(self._watch.ended.intersection(self.ids))
 
+    def draw(self) -> float:
+        """The next draw of the plan, from ``[0, 1)``."""
+        return self._plan.random()
+
     def finish(self) -> None:
         """Publish no more than was asked for at least."""
         self._finishing = True
@@ -81,9 +85,7 @@ class Load:
         self.ids += [task["task_id"] for task in tasks]
         orders = [a_command(task, "execute") for task in tasks if task["hold"]]
         orders += [a_command(task, "cancel") for task in tasks if self._plan.random() < 0.05]
-        await self._send(
-            self._commands, [(o["task_id"], encode(o, "TaskCommand")) for o in orders]
-        )
+        await self._send(self._commands, [(o["task_id"], encode(o, "TaskCommand")) for o in orders])
 
     async def _send(self, topic: str, records: list[tuple[str, bytes]]) -> None:
         """Send, again while the broker is away: the same id is the same task."""

@@ -26,7 +26,9 @@ class Watch:
     """The inputs that were decided."""
     commands: dict[Position, str] = field(default_factory=dict)
     """Where step commands are, by their ids."""
-    reached: dict[TopicPartition, int] = field(default_factory=dict)
+    topics: dict[str, int] = field(default_factory=dict)
+    """What is followed, with the partition counts."""
+    reached: dict[tuple[str, int], int] = field(default_factory=dict)
     """The next offset of each followed partition."""
 
     async def until(self, condition: Callable[[], bool], *, timeout_s: float) -> None:
@@ -62,7 +64,7 @@ class Watch:
 @asynccontextmanager
 async def open_watch(bootstrap: str, topics: dict[str, int]) -> AsyncIterator[Watch]:
     """Follow these topics (by name, with their partition counts) from their beginnings."""
-    watch = Watch()
+    watch = Watch(topics=topics)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, group_id=None, auto_offset_reset="earliest"
     )
@@ -88,4 +90,4 @@ async def _follow(consumer: AIOKafkaConsumer, watch: Watch) -> None:
         for tp, records in fetched.items():
             for record in records:
                 watch.note(tp.topic, tp.partition, record.offset, record.value)
-            watch.reached[tp] = records[-1].offset + 1
+            watch.reached[tp.topic, tp.partition] = records[-1].offset + 1

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -104,6 +104,28 @@ async def read_committed(bootstrap: str, prefix: str) -> dict[tuple[str, str, in
         }
     finally:
         await client.close()
+
+
+async def read_ends(bootstrap: str, topics: Mapping[str, int]) -> dict[tuple[str, int], int]:
+    """The next offset of each partition of topics, given with their partition counts."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None)
+    await consumer.start()
+    try:
+        places = [TopicPartition(t, p) for t, count in topics.items() for p in range(count)]
+        ends = await consumer.end_offsets(places)
+    finally:
+        await consumer.stop()
+    return {(tp.topic, tp.partition): offset for tp, offset in ends.items()}
+
+
+async def read_positions(dsn: str) -> dict[int, int]:
+    """By partition of the log, the next offset that the sink will write."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        query = "SELECT log_partition, next_offset FROM ai_orchestrator.sink_offsets"
+        return {row["log_partition"]: row["next_offset"] for row in await connection.fetch(query)}
+    finally:
+        await connection.close()
 
 
 async def read_tables(dsn: str) -> Tables:
