@@ -13,7 +13,7 @@ from orchestrator.embedded.postgres import EmbeddedPostgres
 from tests.chaos.form import Form
 from tests.chaos.load import Load
 from tests.chaos.watch import Watch
-from tests.checker.reading import read_committed, read_ends, read_positions
+from tests.checker.reading import read_committed, read_ends, read_members, read_positions
 from tests.checker.verdict import Statistics
 from tests.e2e.driving import Running
 
@@ -85,6 +85,12 @@ class Chaos:
         """Wait until enough tasks are in flight for a fault; return how many."""
         await self.watch.until(lambda: load.in_flight >= self.form.in_flight, timeout_s=END_S)
         return load.in_flight
+
+    async def joined(self, role: str, members: int) -> None:
+        """Wait until a role's group is stable with so many members."""
+        async with asyncio.timeout(END_S):
+            while await read_members(self.running.bootstrap, self.prefix + role) != members:  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
 
     async def written(self) -> int:
         """How far the sink has come, in events of the log."""

@@ -6,12 +6,16 @@ import asyncio
 import random
 import time
 import uuid
+from collections.abc import Sequence
+from typing import TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from tests.chaos.watch import Watch
 from tests.checker.wire import Value, encode
+
+T = TypeVar("T")
 
 _TICK_S = 0.1
 _STEP = 40
@@ -56,6 +60,10 @@ class Load:
         """The next draw of the plan, from ``[0, 1)``."""
         return self._plan.random()
 
+    def pick(self, options: Sequence[T], weights: Sequence[int]) -> T:
+        """One of these, by the plan."""
+        return self._plan.choices(options, weights)[0]
+
     def finish(self) -> None:
         """Publish no more than was asked for at least."""
         self._finishing = True
@@ -67,7 +75,7 @@ class Load:
             while len(self.ids) < at_least or not self._finishing:
                 wanted = min(_STEP, self._target - self.in_flight)
                 if wanted > 0:
-                    await self._publish([self._task() for _ in range(wanted)])
+                    await self.publish([self._task() for _ in range(wanted)])
                 await asyncio.sleep(_TICK_S)
         finally:
             await self._producer.stop()
@@ -80,7 +88,11 @@ class Load:
             hold=self._plan.random() < 0.05,
         )
 
-    async def _publish(self, tasks: list[Value]) -> None:
+    async def publish(self, tasks: list[Value]) -> None:
+        """Publish tasks, and for some of them a command right away.
+
+        Executes and cancels race with their creates: they are in another topic.
+        """
         await self._send(self._created, [(t["task_id"], encode(t, "TaskCreated")) for t in tasks])
         self.ids += [task["task_id"] for task in tasks]
         orders = [a_command(task, "execute") for task in tasks if task["hold"]]

@@ -24,6 +24,10 @@ class Watch:
     ended: set[str] = field(default_factory=set)
     causes: set[Position] = field(default_factory=set)
     """The inputs that were decided."""
+    zombie_events: int = 0
+    """Events of an owner that a later one had replaced before."""
+    epochs: dict[int, int] = field(default_factory=dict)
+    """The newest owner's epoch, by partition."""
     commands: dict[Position, str] = field(default_factory=dict)
     """Where step commands are, by their ids."""
     topics: dict[str, int] = field(default_factory=dict)
@@ -51,6 +55,9 @@ class Watch:
         event = decode(value, "TaskEvent")
         if event is None:
             return
+        newest = self.epochs.get(partition, 0)
+        self.zombie_events += event["owner_epoch"] < newest
+        self.epochs[partition] = max(newest, event["owner_epoch"])
         if event["kind"] in ("created", "retried"):
             self.created.add(event["task_id"])
             self.ended.discard(event["task_id"])

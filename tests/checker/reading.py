@@ -106,6 +106,18 @@ async def read_committed(bootstrap: str, prefix: str) -> dict[tuple[str, str, in
         await client.close()
 
 
+async def read_members(bootstrap: str, group: str) -> int:
+    """How many members a group has; 0 while it rebalances."""
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await client.start()
+    try:
+        [answer] = await client.describe_consumer_groups([group])
+        [(_, _, state, _, _, members, *_)] = answer.groups
+        return len(members) if state == "Stable" else 0
+    finally:
+        await client.close()
+
+
 async def read_ends(bootstrap: str, topics: Mapping[str, int]) -> dict[tuple[str, int], int]:
     """The next offset of each partition of topics, given with their partition counts."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None)
