@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Sequence
 
@@ -17,48 +19,118 @@ _RESTART_MAX_S = 5.0
 # A process that lived for so long has not failed at its start: the next restart is quick.
 _HEALTHY_AFTER_S = 30.0
 _STOP_GRACE_S = 10.0
+_START_S = 10.0
+_POLL_S = 0.02
 
 
 class Supervisor:
     """Starts children and restarts them until it is closed.
 
-    An async context manager: leaving it stops all children, with SIGTERM first.
+    An async context manager: leaving it stops all children, with SIGTERM first. A child that
+    was stopped or held by name stays down until :meth:`start`.
     """
 
     def __init__(self, children: Sequence[Child]) -> None:
         self.children = {child.name: child for child in children}
         self.restarts: dict[str, int] = dict.fromkeys(self.children, 0)
         """How often each child was started again."""
+        self._wanted = {name: _set_event() for name in self.children}
         self._watchers: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Supervisor:
         """Start all children."""
         for child in self.children.values():
-            child.start()
-            self._watchers.append(asyncio.create_task(self._watch(child)))
+            self._begin(child)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
+        for name in self.children:
+            # A paused process would not see the SIGTERM.
+            self.resume(name)
         await asyncio.gather(*(child.stop(_STOP_GRACE_S) for child in self.children.values()))
 
+    def add(self, child: Child) -> None:
+        """Start one child more, and keep it running.
+
+        Raises:
+            ValueError: there is one of this name.
+        """
+        if child.name in self.children:
+            raise ValueError(f"there is a child {child.name} already")
+        self.children[child.name] = child
+        self.restarts[child.name] = 0
+        self._wanted[child.name] = _set_event()
+        self._begin(child)
+
+    async def stop(self, name: str) -> None:
+        """End a child with SIGTERM (SIGKILL after 10 s), and keep it down."""
+        self.hold(name)
+        self.resume(name)
+        await self.children[name].stop(_STOP_GRACE_S)
+
+    def hold(self, name: str) -> None:
+        """Do not start a child again when it ends. It goes on running until then."""
+        self._wanted[name].clear()
+
+    async def start(self, name: str) -> None:
+        """Start a child that was stopped or held; return when its process exists.
+
+        Raises:
+            TimeoutError: it could not be started.
+        """
+        self._wanted[name].set()
+        async with asyncio.timeout(_START_S):
+            while self.children[name].returncode is not None:  # noqa: ASYNC110
+                await asyncio.sleep(_POLL_S)
+
+    async def restart(self, name: str) -> None:
+        """A clean restart: SIGTERM, wait for its end, start."""
+        await self.stop(name)
+        await self.start(name)
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP: the process and its children stand still, their connections stay open."""
+        self._signal(name, signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """SIGCONT; harmless for a process that runs."""
+        self._signal(name, signal.SIGCONT)
+
+    def _signal(self, name: str, number: signal.Signals) -> None:
+        child = self.children[name]
+        if child.pid is not None and child.returncode is None:
+            os.killpg(child.pid, number)
+
+    def _begin(self, child: Child) -> None:
+        child.start()
+        self._watchers.append(asyncio.create_task(self._watch(child)))
+
     async def _watch(self, child: Child) -> None:
-        delay_s = _RESTART_MIN_S
+        wanted, delay_s = self._wanted[child.name], _RESTART_MIN_S
         while True:
             started = time.monotonic()
             returncode = await child.wait()
-            if time.monotonic() - started > _HEALTHY_AFTER_S:
-                delay_s = _RESTART_MIN_S
-            log.warning(
-                "process_ended",
-                name=child.name,
-                returncode=returncode,
-                restart_in_s=delay_s,
-                last_line=child.log_tail(1),
-            )
-            await asyncio.sleep(delay_s)
-            delay_s = min(_RESTART_MAX_S, delay_s * 2)
+            if wanted.is_set():
+                if time.monotonic() - started > _HEALTHY_AFTER_S:
+                    delay_s = _RESTART_MIN_S
+                log.warning(
+                    "process_ended",
+                    name=child.name,
+                    returncode=returncode,
+                    restart_in_s=delay_s,
+                    last_line=child.log_tail(1),
+                )
+                await asyncio.sleep(delay_s)
+                delay_s = min(_RESTART_MAX_S, delay_s * 2)
+            await wanted.wait()
             self.restarts[child.name] += 1
             child.start()
+
+
+def _set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event

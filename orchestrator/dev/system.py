@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from orchestrator.dev.supervisor import Supervisor
@@ -16,6 +16,7 @@ from orchestrator.roles import roles, topic_table
 from orchestrator.settings import Settings
 from sinks.migrate import migrate_up
 from streams.admin import Admin
+from streams.settings import KafkaSettings
 from tasks.pipeline_file import load_pipelines
 
 DEMO_SERVICES = "demo-services"
@@ -36,15 +37,31 @@ class System:
     supervisor: Supervisor
     environment: Mapping[str, str]
     """The ``ORCH_*`` variables that its processes run with."""
+    logs: Path
+    """The folder with one log file for each process."""
 
-    def child(self, role: str) -> Child:
-        """The process of a role."""
-        return self.supervisor.children[role]
+    def child(self, name: str) -> Child:
+        """A process: that of a role, or ``<role>.2`` and so on for its further replicas."""
+        return self.supervisor.children[name]
+
+    def replicas(self, role: str) -> list[str]:
+        """The names of a role's processes, also of those that are stopped."""
+        return [name for name in self.supervisor.children if _role_of(name) == role]
+
+    def add_replica(self, role: str) -> str:
+        """Start one process more of a role; return its name."""
+        name = _replica(role, len(self.replicas(role)) + 1)
+        self.supervisor.add(_worker(name, self.environment, self.logs))
+        return name
 
 
 @asynccontextmanager
 async def open_system(
-    settings: Settings, *, environment: Mapping[str, str], logs: Path
+    settings: Settings,
+    *,
+    environment: Mapping[str, str],
+    logs: Path,
+    replicas: Mapping[str, int] | None = None,
 ) -> AsyncIterator[System]:
     """Create topics and tables, start every role, and stop them all at the end.
 
@@ -52,6 +69,7 @@ async def open_system(
         settings: with the addresses of Kafka and Postgres.
         environment: further ``ORCH_*`` variables for the processes.
         logs: the folder for one log file per process.
+        replicas: how many processes a role has; 1 where it says nothing.
     """
     pipelines = load_pipelines()
     async with Admin(settings.kafka) as admin:
@@ -65,12 +83,42 @@ async def open_system(
         **_service_addresses(),
         **environment,
     }
+    counts = replicas or {}
+    names = [
+        _replica(role, number)
+        for role in roles(pipelines)
+        for number in range(1, counts.get(role, 1) + 1)
+    ]
     children = [
         _child([DEMO_SERVICES], DEMO_SERVICES, variables, logs),
-        *(_child(["worker", role], role, variables, logs) for role in roles(pipelines)),
+        *(_worker(name, variables, logs) for name in names),
     ]
     async with Supervisor(children) as supervisor:
-        yield System(settings, supervisor, variables)
+        yield System(settings, supervisor, variables, logs)
+
+
+def _replica(role: str, number: int) -> str:
+    return role if number == 1 else f"{role}.{number}"
+
+
+def _role_of(name: str) -> str:
+    role, _, number = name.rpartition(".")
+    return role if number.isdecimal() else name
+
+
+def _worker(name: str, variables: Mapping[str, str], logs: Path) -> Child:
+    variables = {**variables, **_instance_id(name)}
+    return _child(["worker", _role_of(name)], name, variables, logs)
+
+
+def _instance_id(name: str) -> dict[str, str]:
+    """What makes a replica the same member of its group after a restart.
+
+    HOOK: ``instance_id`` comes with static membership; this condition, and the test of it,
+    go when the setting is there.
+    """
+    known = "instance_id" in {field.name for field in fields(KafkaSettings)}
+    return {"ORCH_KAFKA_INSTANCE_ID": name} if known else {}
 
 
 def _child(arguments: list[str], name: str, variables: Mapping[str, str], logs: Path) -> Child:

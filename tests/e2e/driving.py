@@ -22,7 +22,12 @@ from schemas.topics import Topics, dlq
 from streams.log_reader import LogReader
 from streams.ownership.state_record import CHECKPOINT_KEY
 from streams.partitioner import partition_of
-from tests.e2e.checking import fold_log, read_events
+from tests.checker.check import check, events_of
+from tests.checker.evidence import Evidence
+from tests.checker.reading import read_evidence
+from tests.checker.verdict import Statistics
+from tests.checker.waiting import ENDS
+from tests.checker.wire import Value
 
 WAIT_S = 60.0
 
@@ -133,9 +138,10 @@ class Running:
                     start = end
                     await asyncio.sleep(0.05)
 
-    async def events(self) -> list[dict[str, Any]]:
+    async def events(self) -> list[Value]:
         """All accepted events of the log, in order within each partition."""
-        return await read_events(self.bootstrap, self.topics.task_events)
+        log = events_of(await self._evidence(tables=False))
+        return [logged.event for logged in log.events()]
 
     def calls(self) -> list[dict[str, Any]]:
         """The calls that the services saw begin, in order."""
@@ -155,9 +161,26 @@ class Running:
             while not condition():  # noqa: ASYNC110  # it happens in another process
                 await asyncio.sleep(0.02)
 
-    async def check(self, ids: Sequence[str]) -> None:
-        """None lost, one history each, and the rows equal the fold of the log."""
-        await fold_log(self.bootstrap, self.topics.task_events, await self.rows(ids), ids)
+    async def check(self, ids: Sequence[str], *, quiet: bool = False) -> Statistics:
+        """Let the checker judge all that this system left; these tasks must have ended.
+
+        Args:
+            ids: tasks that were published.
+            quiet: nothing is under way, so the last events' effects are demanded, too.
+        """
+        evidence = await self._evidence(tables=True)
+        verdict, histories = check(evidence, quiet=quiet), events_of(evidence).histories
+        assert not verdict.violations, str(verdict)
+        lost = [
+            i for i in ids if i not in histories or histories[i][-1].event["status"] not in ENDS
+        ]
+        assert not lost, f"{len(lost)} tasks did not end, {lost[0]} among them"
+        return verdict.statistics
+
+    async def _evidence(self, *, tables: bool) -> Evidence:
+        settings = self.system.settings
+        dsn = settings.postgres.dsn if tables else None
+        return await read_evidence(self.bootstrap, dsn, prefix=settings.topics.prefix)
 
     def _story(self, ids: Sequence[str], rows: dict[str, asyncpg.Record]) -> str:
         states = Counter(row["phase"] for row in rows.values())
