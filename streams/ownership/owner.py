@@ -333,6 +333,8 @@ class Owner:
         now = self._parts.clock()
         due_at = self._snapshots.due_at()
         if due_at is not None and due_at <= now:
+            # A timer may have woken an owner that slept past its session.
+            await self._log.prove()
             await self._forget(now)
             count = await self._snapshots.write(
                 self._tasks,

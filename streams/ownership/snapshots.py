@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from schemas.records import Millis, TaskId
+from streams.errors import OwnershipLostError
 from streams.ownership.acceptance import Ownership
 from streams.ownership.ports import Checkpoint, Snapshot, StateRecord, World
 from tasks.task import Task
@@ -82,6 +83,10 @@ class Snapshots:
         3. Only then write the checkpoint that lets a successor begin here.
 
         Cancelled or failed in between, the checkpoint before this one holds.
+
+        Raises:
+            OwnershipLostError: a successor writes snapshots already; what it knows and we do
+                not must not be called forgotten.
         """
         looked_to = await self._look(tasks, by)
         round_ = [
@@ -117,6 +122,8 @@ class Snapshots:
         while position < end:
             records, position = await self._world.state_read(position, end)
             for record in records:
+                if record.by.epoch > by.epoch:
+                    raise OwnershipLostError(f"{record.by} wrote snapshots at {record.offset}")
                 if isinstance(record.content, Snapshot) and record.by != by:
                     self._rewrite(record.content.task_id, tasks)
         self._looked_to = end
