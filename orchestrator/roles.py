@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack
 
 import structlog
 
+from agents.dlq_index import create_dlq_index
+from agents.dlq_indexer import IndexerParts
 from agents.projector import ProjectorParts
 from agents.router import create_router
 from agents.services.directory import Directory
@@ -20,7 +22,8 @@ from agents.step_worker import create_step_worker
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 from schemas.records import Millis, StepName
-from schemas.topics import Topic, Topics
+from schemas.topics import DLQ_PREFIX, Topic, Topics
+from sinks.dead_letter_writer import DeadLetterWriter
 from sinks.errors import SinkUnavailableError
 from sinks.writer import Writer
 from streams.admin import Admin, check_partitions
@@ -42,12 +45,13 @@ _POSTGRES_RETRY_S = 2.0
 
 ROUTER = "router"
 SINK = "sink"
+DLQ_INDEX = "dlq-index"
 STEP_PREFIX = "step."
 
 
 def roles(pipelines: Pipelines) -> list[str]:
     """All roles that a whole system needs; each is a process of its own."""
-    return [ROUTER, SINK, *(STEP_PREFIX + step for step in pipelines.step_names)]
+    return [ROUTER, SINK, DLQ_INDEX, *(STEP_PREFIX + step for step in pipelines.step_names)]
 
 
 def topic_table(settings: Settings, pipelines: Pipelines) -> list[Topic]:
@@ -86,6 +90,8 @@ async def run_role(role: str, settings: Settings) -> int:
             app = await composition.router(resources)
         elif role == SINK:
             app = await composition.sink(resources)
+        elif role == DLQ_INDEX:
+            app = await composition.dlq_index(resources)
         else:
             step = StepName(role.removeprefix(STEP_PREFIX))
             app = await composition.step_worker(step, resources)
@@ -153,6 +159,25 @@ class _Composition:
             )
         )
 
+    async def dlq_index(self, resources: AsyncExitStack) -> App:
+        settings, publisher = self._settings, await self._publisher(resources)
+        table = {topic.name: topic.partitions for topic in topic_table(settings, self._pipelines)}
+        writer = DeadLetterWriter(settings.postgres)
+        await _open_when_there(writer)
+        resources.push_async_callback(writer.close)
+        return create_dlq_index(
+            IndexerParts(
+                group=self._group,
+                kafka=settings.kafka,
+                topics=self._topics,
+                dlq_topics=[name for name in table if name.startswith(DLQ_PREFIX)],
+                partitions=table,
+                writer=writer,
+                publisher=publisher,
+                dead_letters=DeadLetters(publisher, group=self._group),
+            )
+        )
+
     async def step_worker(self, step: StepName, resources: AsyncExitStack) -> App:
         services = Directory(self._settings.services)
         services.check({self._pipelines.services[step]})
@@ -182,7 +207,7 @@ class _Composition:
         return publisher
 
 
-async def _open_when_there(writer: Writer) -> None:
+async def _open_when_there(writer: Writer | DeadLetterWriter) -> None:
     """Open a writer, waiting for Postgres: its absence stops no task, only what shows them."""
     while True:
         try:

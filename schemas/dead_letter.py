@@ -2,20 +2,32 @@
 
 A dead letter keeps its origin's key, value, headers and partition. What is added are
 headers that begin with ``__dlq.``; their names follow Kafka Connect's error headers. Two
-aliases serve tools that look for other names.
+aliases serve tools that look for other names. ``docs/dead-letters.md`` is the page for those
+who read them; :mod:`schemas.buried` reads them back.
 """
 
 import uuid
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from schemas.headers import Headers
+from schemas.headers import Headers, header_text
 
 # UUIDv5 of the URL namespace and "ai-orchestrator/dead-letter".
 _NAMESPACE = uuid.UUID("2eac8257-8728-5053-bb3d-24d13921230e")
 # A header block must stay small beside the value: enough for the innermost frames.
 STACKTRACE_MAX_BYTES = 8 * 1024
 MESSAGE_MAX_BYTES = 1024
+
+ID_HEADER = "__dlq.id"
+"""The first of our headers: what stands before its last occurrence is the original's."""
+REPLAY_HEADERS = (
+    "__dlq.replay.count",
+    "__dlq.replay.of",
+    "__dlq.replay.id",
+    "__dlq.replay.by",
+    "__dlq.replay.at",
+)
+"""What a replay appends to the original headers, in this order."""
 
 
 class Stage(StrEnum):
@@ -68,6 +80,23 @@ class Failure:
     tenant_id: str | None = None
     step: str | None = None
     service: str | None = None
+    traceparent: str | None = None
+    """The trace in which it failed; None: the one that the record carries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayMark:
+    """What a replayed record says of its replay."""
+
+    count: int
+    """How often the record was replayed, this time included."""
+    of: str
+    """The id of the dead letter that it was."""
+    replay_id: str
+    """The run of the replay tool."""
+    by: str
+    at_ms: int
+    """Unix milliseconds, UTC."""
 
 
 def dead_letter_id(origin: Origin, group: str) -> str:
@@ -79,14 +108,18 @@ def dead_letter_id(origin: Origin, group: str) -> str:
 def dead_letter_headers(origin: Origin, failure: Failure, *, group: str, now_ms: int) -> Headers:
     """The original headers, in their order, followed by ours.
 
+    The original headers of a replayed record end with its :class:`ReplayMark`, so a dead
+    letter carries the count of its replays whoever writes it.
+
     Args:
         origin: the record that could not be processed.
         failure: why.
         group: the consumer group that gave up.
         now_ms: Unix milliseconds, UTC.
     """
+    trace = failure.traceparent or header_text(origin.headers, "traceparent")
     pairs: list[tuple[str, str | None]] = [
-        ("__dlq.id", dead_letter_id(origin, group)),
+        (ID_HEADER, dead_letter_id(origin, group)),
         ("__dlq.errors.topic", origin.topic),
         ("__dlq.errors.partition", str(origin.partition)),
         ("__dlq.errors.offset", str(origin.offset)),
@@ -100,15 +133,23 @@ def dead_letter_headers(origin: Origin, failure: Failure, *, group: str, now_ms:
         ("__dlq.errors.code", failure.code),
         ("__dlq.errors.timestamp", str(now_ms)),
         ("__dlq.errors.original.timestamp", str(origin.timestamp_ms)),
-        ("__dlq.task.id", failure.task_id),
-        ("__dlq.tenant", failure.tenant_id),
-        ("__dlq.step", failure.step),
+        ("__dlq.task.id", failure.task_id or header_text(origin.headers, "ce_subject")),
+        ("__dlq.tenant", failure.tenant_id or header_text(origin.headers, "ce_tenantid")),
+        ("__dlq.step", failure.step or header_text(origin.headers, "ce_step")),
         ("__dlq.service", failure.service),
+        ("__dlq.traceparent", trace),
         ("x-original-topic", origin.topic),
         ("kafka_dlt-original-topic", origin.topic),
     ]
     ours = [(name, _encoded(value)) for name, value in pairs if value is not None]
     return [*origin.headers, *ours]
+
+
+def replay_headers(original: Headers, mark: ReplayMark) -> Headers:
+    """The headers of a record that is replayed: the original ones, then the mark."""
+    values = (str(mark.count), mark.of, mark.replay_id, mark.by, str(mark.at_ms))
+    ours = zip(REPLAY_HEADERS, map(_encoded, values), strict=True)
+    return [*original, *ours]
 
 
 def _cut(text: str, max_bytes: int) -> str:

@@ -111,6 +111,24 @@ class ChunkKind(StrEnum):
     PROGRESS = "progress"
 
 
+class DeadLetterActionKind(StrEnum):
+    """What was done with dead letters."""
+
+    UNKNOWN = "unknown"
+    REPLAY_STARTED = "replay_started"
+    REPLAY_INTENDED = "replay_intended"
+    REPLAYED = "replayed"
+    REPLAY_PROGRESSED = "replay_progressed"
+    REPLAY_STOP_REQUESTED = "replay_stop_requested"
+    REPLAY_ENDED = "replay_ended"
+    EDITED = "edited"
+    PARKED = "parked"
+    DISCARDED = "discarded"
+    RESOLVED = "resolved"
+    REOPENED = "reopened"
+    IMPORTED = "imported"
+
+
 class Record(Struct, frozen=True):
     """Base of all records: immutable, compared by value."""
 
@@ -348,6 +366,35 @@ class StreamChunk(Record, frozen=True, kw_only=True):
     at: Millis
 
 
+class DeadLetterItem(Record, frozen=True, kw_only=True):
+    """What an action means for one dead letter."""
+
+    letter_id: str
+    count: int = 0
+    topic: str = ""
+    partition: int = -1
+    offset: int = -1
+    reason: str = ""
+
+
+class DeadLetterAction(Record, frozen=True, kw_only=True):
+    """What was done with dead letters, by whom and why: the ledger of the bench."""
+
+    action_id: str
+    kind: DeadLetterActionKind = DeadLetterActionKind.UNKNOWN
+    replay_id: str | None = None
+    actor: str = ""
+    reason: str = ""
+    filter: Json = Json("{}")
+    counts: dict[str, int] = field(default_factory=dict)
+    outcome: str = ""
+    items: list[DeadLetterItem] = field(default_factory=list)
+    value_base64: str | None = None
+    sha256_before: str | None = None
+    sha256_after: str | None = None
+    at: Millis
+
+
 WIRE_RECORDS: tuple[type[Record], ...] = (
     TaskCreated,
     TaskCommand,
@@ -357,5 +404,6 @@ WIRE_RECORDS: tuple[type[Record], ...] = (
     TaskState,
     Control,
     StreamChunk,
+    DeadLetterAction,
 )
 """The records that are the value of a topic; the others are parts of these."""

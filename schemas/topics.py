@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from schemas.limits import Limits
 from schemas.records import (
     Control,
+    DeadLetterAction,
     Lane,
     Record,
     StepCommand,
@@ -127,6 +128,11 @@ class Topics:
         """Progress and token deltas; best effort."""
         return f"{self.settings.prefix}stream.v1"
 
+    @property
+    def dlq_actions(self) -> str:
+        """What was done with dead letters: one partition, so that it has one order."""
+        return f"{self.settings.prefix}dlq-actions.v1"
+
     def step(self, step: StepName, lane: Lane) -> str:
         """The commands of one step in one lane."""
         return f"{self.settings.prefix}steps.{step}.{lane}.v1"
@@ -139,6 +145,22 @@ class Topics:
     def router_inputs(self) -> list[str]:
         """The co-partitioned topics whose records the owner of a task decides."""
         return [self.task_created, self.task_commands, self.step_results]
+
+    def record_of(self, topic: str) -> type[Record] | None:
+        """What the values of a topic are; None for a topic that is none of ours."""
+        if topic.startswith(f"{self.settings.prefix}steps."):
+            return StepCommand
+        records: dict[str, type[Record]] = {
+            self.task_created: TaskCreated,
+            self.task_commands: TaskCommand,
+            self.step_results: StepResult,
+            self.task_events: TaskEvent,
+            self.task_state: TaskState,
+            self.control: Control,
+            self.stream: StreamChunk,
+            self.dlq_actions: DeadLetterAction,
+        }
+        return records.get(topic)
 
     def table(self, steps: Iterable[StepName], limits: Limits | None = None) -> list[Topic]:
         """All topics of a system whose pipelines have these steps."""
@@ -184,6 +206,15 @@ class Topics:
                 days=90,
                 max_bytes=event_max,
             ),
+            row(
+                self.dlq_actions,
+                DeadLetterAction,
+                "replay tool, dead-letter index",
+                "replay tool, dead-letter index",
+                days=400,
+                max_bytes=event_max,
+                partitions=1,
+            ),
         ]
         return [
             *consumed,
@@ -205,7 +236,7 @@ def _dead_letter_topic(origin: Topic, max_bytes: int) -> Topic:
         name=dlq(origin.name),
         record=None,
         written_by=f"readers of {origin.name}",
-        read_by="operators",
+        read_by="replay tool, dead-letter index",
         partitions=origin.partitions,
         replication_factor=origin.replication_factor,
         max_bytes=max_bytes,

@@ -44,6 +44,15 @@ class SinkPositionError(SinkError):
     code = "SINK_POSITION_MOVED"
 
 
+class HistoryExpiredError(SinkError):
+    """The log no longer holds the beginning of a task: its rows cannot be made from it.
+
+    Nothing was written; the rows that are there stay.
+    """
+
+    code = "HISTORY_EXPIRED"
+
+
 class MigrationError(SinkError):
     """The schema is not what this program needs, or its files changed. Nothing was changed.
 

@@ -1,4 +1,4 @@
-"""The named queries of ``queries.sql``.
+"""The named queries of ``queries.sql``, and of other files of their form.
 
 A query begins with ``-- name: <name>`` and a comment that describes it; the SQL follows.
 """
@@ -28,7 +28,12 @@ def load(text: str) -> dict[str, str]:
     return queries
 
 
-_QUERIES = load(files("sinks").joinpath("queries.sql").read_text(encoding="utf-8"))
+def load_file(name: str) -> dict[str, str]:
+    """The queries of one file of this package, by name."""
+    return load(files("sinks").joinpath(name).read_text(encoding="utf-8"))
+
+
+_QUERIES = load_file("queries.sql")
 
 
 def query(name: str) -> str:

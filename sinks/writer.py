@@ -156,7 +156,7 @@ class Writer:
                 await self._settle(conn, partition, after)
                 await transaction.rollback()
                 return
-            await _write(conn, batch)
+            await write_batch(conn, batch)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, SinkPositionError):
             # After any other error the connection is cut, see sinks.pool.
             if not conn.is_closed():
@@ -184,7 +184,8 @@ async def _move(
     return await conn.fetchval(query("move_position"), *to, expected.next_offset) is not None
 
 
-async def _write(conn: Connection, batch: Batch) -> None:
+async def write_batch(conn: Connection, batch: Batch) -> None:
+    """Write the rows of a batch inside the caller's transaction."""
     if batch.begun:
         await conn.execute(
             query("forget_former_lives"),

@@ -16,7 +16,7 @@ from schemas.dead_letter import (
     dead_letter_headers,
     dead_letter_id,
 )
-from schemas.errors import OrchestratorError
+from schemas.errors import DecodeError, OrchestratorError
 from schemas.topics import dlq
 from streams.publisher import Outgoing, Publisher
 
@@ -63,6 +63,11 @@ class DeadLetters:
             headers=dead_letter_headers(origin, failure, group=self._group, now_ms=now_ms),
             timestamp_ms=now_ms,
         )
+
+
+def poison(record: Origin, error: DecodeError) -> tuple[Origin, Failure]:
+    """The dead letter of bytes that nobody can read."""
+    return record, failure_of(error, stage=Stage.DECODE, failure_class=FailureClass.POISON)
 
 
 def failure_of(

@@ -52,6 +52,15 @@ class LogReader:
         end = await self._bounded(self._consumer.end_offsets([tp]))
         return int(first[tp]), int(end[tp])
 
+    async def all_bounds(
+        self, partitions: Sequence[tuple[str, int]]
+    ) -> dict[tuple[str, int], tuple[int, int]]:
+        """The :meth:`bounds` of many partitions at once."""
+        tps = [TopicPartition(topic, partition) for topic, partition in partitions]
+        first = await self._bounded(self._consumer.beginning_offsets(tps))
+        ends = await self._bounded(self._consumer.end_offsets(tps))
+        return {(tp.topic, tp.partition): (int(first[tp]), int(ends[tp])) for tp in tps}
+
     async def ends(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The offset that the next record of each of these partitions gets.
 
@@ -100,6 +109,19 @@ class LogReader:
         self._consumer.assign(tps)
         for tp in tps:
             self._consumer.seek(tp, starts[tp.partition])
+        while True:
+            fetched = await self._bounded(self._consumer.getmany(*tps, timeout_ms=_POLL_MS))
+            for records in fetched.values():
+                yield [_origin(record) for record in records]
+
+    async def follow_all(
+        self, starts: dict[tuple[str, int], int]
+    ) -> AsyncIterator[Sequence[Origin]]:
+        """Yield records of partitions of several topics from ``starts`` on, for ever."""
+        tps = [TopicPartition(*place) for place in starts]
+        self._consumer.assign(tps)
+        for tp in tps:
+            self._consumer.seek(tp, starts[tp.topic, tp.partition])
         while True:
             fetched = await self._bounded(self._consumer.getmany(*tps, timeout_ms=_POLL_MS))
             for records in fetched.values():

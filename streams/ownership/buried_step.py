@@ -1,31 +1,34 @@
 """The dead letter of a step that failed for good. Pure."""
 
-from schemas.codec import encode
 from schemas.dead_letter import Failure, FailureClass, Origin, Stage
 from schemas.records import ErrorCategory, Millis
 from schemas.topics import Topics
+from streams.envelopes import Trace, command_record
 from tasks.effects import BuryStep
 from tasks.lane import lane_of
 
 
-def buried_step(topics: Topics, partition: int, effect: BuryStep) -> tuple[Origin, Failure]:
+def buried_step(
+    topics: Topics, partition: int, effect: BuryStep, trace: Trace
+) -> tuple[Origin, Failure]:
     """A step that failed for good, as a dead letter of its command's topic.
 
-    The command is rebuilt from state: the same bytes as those that the worker read. Where the
-    worker read them is known from its result.
+    The command is rebuilt from state: the same bytes and headers as those that the worker read,
+    but for the trace, which is that of the failure. Where the worker read them is known from
+    its result.
     """
     command, error, step = effect.command, effect.error, effect.event.step
     known = step is not None and step.command_offset >= 0
+    lane = lane_of(command.priority)
+    rebuilt = command_record(topics, partition, command, lane, {})
     origin = Origin(
-        topic=step.command_topic
-        if step is not None and known
-        else topics.step(command.step, lane_of(command.priority)),
+        topic=step.command_topic if step is not None and known else topics.step(command.step, lane),
         partition=step.command_partition if step is not None and known else partition,
         offset=step.command_offset if step is not None and known else -1,
         timestamp_ms=Millis(command.dispatched_at),
-        key=command.task_id.encode(),
-        value=encode(command),
-        headers=(),
+        key=rebuilt.key,
+        value=rebuilt.value,
+        headers=tuple(rebuilt.headers),
     )
     failure = Failure(
         stage=Stage.EXECUTE,
@@ -37,6 +40,7 @@ def buried_step(topics: Topics, partition: int, effect: BuryStep) -> tuple[Origi
         tenant_id=command.tenant_id,
         step=command.step,
         service=command.service,
+        traceparent=trace.get("traceparent"),
     )
     return origin, failure
 

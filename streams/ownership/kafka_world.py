@@ -153,7 +153,7 @@ class KafkaWorld:
             case Broadcast(control=control):
                 return control_record(topics, control, trace)
             case BuryStep():
-                return buried_step(topics, self._partition, effect)
+                return buried_step(topics, self._partition, effect, trace)
 
     def seal_forward(self, arrival: Arrival, partition: int) -> Sealed:
         """The same record for the partition of its key, without the trace of its way here."""

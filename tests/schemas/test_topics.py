@@ -26,8 +26,15 @@ def test_every_consumed_topic_has_a_dead_letter_topic_with_as_many_partitions() 
         assert TABLE[dlq(name)].partitions == TABLE[name].partitions
 
 
-def test_all_but_the_broadcast_have_the_same_number_of_partitions() -> None:
-    assert {topic.partitions for name, topic in TABLE.items() if name != TOPICS.control} == {6}
+def test_all_but_broadcasts_and_the_ledger_have_the_same_number_of_partitions() -> None:
+    single = {TOPICS.control, TOPICS.dlq_actions, dlq(TOPICS.dlq_actions)}
+
+    assert {topic.partitions for name, topic in TABLE.items() if name not in single} == {6}
+    assert {TABLE[name].partitions for name in single} == {1}
+
+
+def test_the_table_and_the_names_agree_on_what_a_topic_holds() -> None:
+    assert all(TOPICS.record_of(name) is topic.record for name, topic in TABLE.items())
 
 
 def test_the_log_and_dead_letters_take_the_largest_event() -> None:

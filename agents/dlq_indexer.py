@@ -1,0 +1,158 @@
+"""Writes one partition of all dead-letter topics into Postgres; that of the ledger, too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from agents.dlq_closing import Closing
+from schemas.buried import DeadLetter, read_dead_letter
+from schemas.codec import decode
+from schemas.dead_letter import Origin
+from schemas.errors import DecodeError
+from schemas.records import DeadLetterAction
+from schemas.topics import Topics
+from sinks.dead_letter_writer import DeadLetterWriter, Moved
+from sinks.errors import SinkPositionError, SinkUnavailableError
+from streams import metrics
+from streams.bench.action_log import PARTITION
+from streams.dead_letters import DeadLetters, poison
+from streams.delivery import Delivery
+from streams.log_reader import LogReader
+from streams.publisher import Publisher
+from streams.settings import KafkaSettings
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+_WAIT_MIN_S = 0.2
+_WAIT_MAX_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexerParts:
+    """What every partition of this process shares."""
+
+    group: str
+    kafka: KafkaSettings
+    topics: Topics
+    dlq_topics: Sequence[str]
+    partitions: dict[str, int]
+    """Of each topic that is read."""
+    writer: DeadLetterWriter
+    publisher: Publisher
+    dead_letters: DeadLetters
+
+
+class Indexer:
+    """Follows one partition of all dead-letter topics. A ``PartitionHandler``.
+
+    Positions are those stored with the rows, not the group's, so an index that was emptied
+    or restored from a backup is filled from where it stands. While Postgres is away it
+    waits, and its partitions pause. The owner of the ledger's partition also closes letters.
+    """
+
+    def __init__(self, partition: int, parts: IndexerParts) -> None:
+        self._partition = partition
+        self._parts = parts
+        consumed = [*parts.dlq_topics, parts.topics.dlq_actions]
+        self._consumed = [name for name in consumed if partition < parts.partitions[name]]
+        self._stored: dict[str, int | None] = {}
+        self._closing = Closing(parts) if partition == PARTITION else None
+
+    async def open(self) -> None:
+        """Read on from the stored positions up to the ends that the topics have now."""
+        writer, reader = self._parts.writer, self._reader()
+        stored = await self._patiently(lambda: writer.positions(self._consumed, self._partition))
+        async with reader:
+            places = [(name, self._partition) for name in self._consumed]
+            for (topic, _), (first, end) in (await reader.all_bounds(places)).items():
+                self._stored[topic] = stored.get(topic)
+                # What expired before it was indexed is gone: the index shows what can be read.
+                start = max(first, stored.get(topic, first))
+                if start < end:
+                    log.info("index_catches_up", topic=topic, partition=self._partition, end=end)
+                async for records in reader.read(topic, self._partition, start, end):
+                    await self._write(records)
+
+    async def handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Write a batch, then acknowledge it; close letters from time to time."""
+        ours = [delivery for delivery in deliveries if not delivery.stale()]
+        await self._write([delivery.origin for delivery in ours])
+        for delivery in ours:
+            delivery.ack()
+            metrics.RECORDS.labels(delivery.topic, "indexed").inc()
+        if self._closing is not None and self._closing.due():
+            await self._check_positions()
+            await self._patiently(self._closing.close)
+
+    def unfinished(self) -> list[Delivery]:
+        """Nothing: the index is never deposed, its positions are."""
+        return []
+
+    def wakeup_s(self) -> float | None:
+        """When letters are to be closed next."""
+        return None if self._closing is None else self._closing.wait_s()
+
+    async def _write(self, records: Sequence[Origin]) -> None:
+        fresh = [r for r in records if r.offset >= (self._stored.get(r.topic) or 0)]
+        if not fresh:
+            return
+        letters, actions, unreadable = self._read(fresh)
+        if unreadable:
+            await self._parts.dead_letters.bury([poison(record, e) for record, e in unreadable])
+        ends: dict[str, int] = defaultdict(int)
+        for record in fresh:
+            ends[record.topic] = max(ends[record.topic], record.offset + 1)
+        moved = [
+            Moved(topic, self._partition, self._stored.get(topic), end)
+            for topic, end in ends.items()
+        ]
+        await self._patiently(lambda: self._parts.writer.write(letters, actions, moved))
+        self._stored.update(ends)
+
+    def _read(
+        self, records: Sequence[Origin]
+    ) -> tuple[
+        list[DeadLetter], list[tuple[int, DeadLetterAction]], list[tuple[Origin, DecodeError]]
+    ]:
+        letters: list[DeadLetter] = []
+        actions: list[tuple[int, DeadLetterAction]] = []
+        unreadable: list[tuple[Origin, DecodeError]] = []
+        for record in records:
+            if record.topic != self._parts.topics.dlq_actions:
+                letters.append(read_dead_letter(record, self._parts.topics))
+                continue
+            try:
+                actions.append((record.offset, decode(record.value, DeadLetterAction)))
+            except DecodeError as error:
+                unreadable.append((record, error))
+        return letters, actions, unreadable
+
+    async def _check_positions(self) -> None:
+        """Notice that somebody emptied the index: it is filled again after a restart."""
+        writer = self._parts.writer
+        stored = await self._patiently(lambda: writer.positions(self._consumed, self._partition))
+        known = {topic: end for topic, end in self._stored.items() if end is not None}
+        if stored != known:
+            raise SinkPositionError("the index is not where this process left it")
+
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do something with Postgres; wait while it is away."""
+        wait_s = _WAIT_MIN_S
+        while True:
+            try:
+                return await work()
+            except SinkUnavailableError as error:
+                log.warning("postgres_away", code=error.code, retry_in_s=wait_s)
+                await asyncio.sleep(wait_s)
+                wait_s = min(_WAIT_MAX_S, wait_s * 2)
+
+    def _reader(self) -> LogReader:
+        kafka = self._parts.kafka
+        return LogReader(kafka, client_id=f"{kafka.client_id}-dlq-index-{self._partition}")

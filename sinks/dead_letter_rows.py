@@ -1,0 +1,125 @@
+"""The rows of the dead-letter index, as tuples in the order of the queries' ``unnest``. Pure."""
+
+from typing import Any, NamedTuple
+
+from schemas.buried import DeadLetter
+from tasks.letters.ledger import Entry, LetterStatus, Target
+
+
+class LetterRow(NamedTuple):
+    """What a letter says of itself."""
+
+    id: str
+    topic: str
+    origin_partition: int
+    origin_offset: int
+    original_at: int
+    dlq_partition: int
+    dlq_offset: int
+    dead_lettered_at: int
+    consumer_group: str
+    stage: str
+    failure_class: str
+    code: str
+    message: str
+    exception: str
+    delivery_count: int
+    task_id: str | None
+    tenant_id: str | None
+    task_type: str | None
+    step: str | None
+    service: str | None
+    run: int | None
+    traceparent: str | None
+    carried_replays: int
+    replay_of: str | None
+
+
+class EntryRow(NamedTuple):
+    """What was done with it."""
+
+    id: str
+    status: str
+    status_reason: str
+    status_by: str
+    status_at: int
+    replays: int
+    replay_id: str | None
+    sent_topic: str | None
+    sent_partition: int | None
+    sent_offset: int | None
+    sha256: str | None
+    mended: bool
+    action_offset: int
+
+
+def letter_row(letter: DeadLetter) -> LetterRow:
+    """The row of a letter."""
+    return LetterRow(
+        id=letter.id,
+        topic=letter.topic,
+        origin_partition=letter.partition,
+        origin_offset=letter.offset,
+        original_at=letter.original_at,
+        dlq_partition=letter.dlq_partition,
+        dlq_offset=letter.dlq_offset,
+        dead_lettered_at=letter.dead_lettered_at,
+        consumer_group=letter.group,
+        stage=letter.stage,
+        failure_class=letter.failure_class,
+        code=letter.code,
+        message=letter.message,
+        exception=letter.exception,
+        delivery_count=letter.delivery_count,
+        task_id=letter.task_id,
+        tenant_id=letter.tenant_id,
+        task_type=letter.task_type,
+        step=letter.step,
+        service=letter.service,
+        run=letter.run,
+        traceparent=letter.traceparent,
+        carried_replays=letter.replays,
+        replay_of=letter.replay_of,
+    )
+
+
+def entry_row(letter_id: str, entry: Entry, action_offset: int) -> EntryRow:
+    """The row of an entry after the action at this offset of ``dlq-actions``."""
+    return EntryRow(
+        id=letter_id,
+        status=entry.status.value,
+        status_reason=_text(entry.reason),
+        status_by=_text(entry.actor),
+        status_at=entry.at,
+        replays=entry.replays,
+        replay_id=entry.replay_id,
+        sent_topic=None if entry.sent is None else entry.sent.topic,
+        sent_partition=None if entry.sent is None else entry.sent.partition,
+        sent_offset=None if entry.sent is None else entry.sent.offset,
+        sha256=entry.sha256,
+        mended=entry.mended,
+        action_offset=action_offset,
+    )
+
+
+def stored_entry(row: Any) -> Entry:
+    """The entry of a row, but for what only the ledger keeps (intent, edited value)."""
+    sent = None
+    if row["sent_topic"] is not None:
+        sent = Target(row["sent_topic"], row["sent_partition"], row["sent_offset"])
+    return Entry(
+        status=LetterStatus(row["status"]),
+        reason=row["status_reason"],
+        actor=row["status_by"],
+        at=row["status_at"] or 0,
+        replays=row["replays"],
+        replay_id=row["replay_id"],
+        sent=sent,
+        sha256=row["sha256"],
+        mended=row["mended"],
+    )
+
+
+def _text(text: str) -> str:
+    # Somebody else's ledger could hold NUL, which Postgres cannot.
+    return text.replace("\0", "\\x00")

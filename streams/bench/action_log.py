@@ -1,0 +1,88 @@
+"""The ledger topic ``dlq-actions``: read to its end, and appended to."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+
+import structlog
+
+from schemas.codec import decode, encode
+from schemas.errors import DecodeError
+from schemas.headers import cloudevent_headers
+from schemas.records import DeadLetterAction, Millis
+from schemas.topics import Topics
+from streams.log_reader import LogReader
+from streams.publisher import Outgoing, Publisher
+from tasks.letters.ledger import Ledger
+
+log = structlog.get_logger()
+
+PARTITION = 0
+"""The topic has one, so that all readers see one order."""
+
+
+class ActionLog:
+    """Folds the topic into a :class:`Ledger`, and appends actions to it."""
+
+    def __init__(self, reader: LogReader, topics: Topics, publisher: Publisher | None) -> None:
+        self.ledger = Ledger()
+        self._reader = reader
+        self._topic = topics.dlq_actions
+        self._publisher = publisher
+        self._next_offset: int | None = None
+
+    async def catch_up(self) -> None:
+        """Read to the end that the topic has now.
+
+        Raises:
+            KafkaUnavailableError: ask again later.
+        """
+        first, end = await self._reader.bounds(self._topic, PARTITION)
+        start = first if self._next_offset is None else max(first, self._next_offset)
+        async for records in self._reader.read(self._topic, PARTITION, start, end):
+            for record in records:
+                try:
+                    action = decode(record.value, DeadLetterAction)
+                except DecodeError as error:
+                    log.warning("action_unreadable", offset=record.offset, code=error.code)
+                else:
+                    self.ledger.add(record.offset, action)
+        self._next_offset = end
+
+    async def append(self, actions: Sequence[DeadLetterAction]) -> None:
+        """Append actions; they are in the ledger after the next :meth:`catch_up`.
+
+        Raises:
+            PublishError: unknown whether they were written.
+        """
+        if self._publisher is None:
+            raise RuntimeError("this action log is read only")
+        await self._publisher.publish([action_record(self._topic, action) for action in actions])
+
+
+def action_record(topic: str, action: DeadLetterAction) -> Outgoing:
+    """An action, for the ledger topic."""
+    return Outgoing(
+        topic=topic,
+        partition=PARTITION,
+        key=(action.replay_id or action.action_id).encode(),
+        value=encode(action),
+        headers=cloudevent_headers(
+            event_id=action.action_id,
+            event_type=f"orchestrator.v1.DeadLetterAction.{action.kind}",
+            time_ms=action.at,
+            task_id=action.replay_id or action.action_id,
+        ),
+    )
+
+
+def new_id() -> str:
+    """An id for an action or a run of the replay tool."""
+    return str(uuid.uuid4())
+
+
+def now_ms() -> Millis:
+    """Unix milliseconds, UTC."""
+    return Millis(time.time_ns() // 1_000_000)

@@ -1,0 +1,48 @@
+"""Counts of dead letters: what broke, since when. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tasks.letters.bench import Case
+from tasks.letters.filter import FIELDS
+
+BY = ("topic", "code", "step", "service", "tenant", "status", "hour")
+"""What ``stats`` and a dry run count by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One line of a histogram. Times are Unix milliseconds."""
+
+    value: str
+    count: int
+    first_at: int
+    last_at: int
+
+
+def histogram(cases: Iterable[Case], by: str) -> list[Bar]:
+    """Count letters by one field, the largest count first; by hour, in the order of time.
+
+    Args:
+        cases: the letters.
+        by: one of ``BY``, or any field of ``tasks.letters.filter.FIELDS``.
+    """
+    counts: Counter[str] = Counter()
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for case in cases:
+        at = case.letter.dead_lettered_at
+        value = _hour(at) if by == "hour" else FIELDS[by](case) or "-"
+        counts[value] += 1
+        first[value] = min(at, first.get(value, at))
+        last[value] = max(at, last.get(value, at))
+    bars = [Bar(value, count, first[value], last[value]) for value, count in counts.items()]
+    if by == "hour":
+        return sorted(bars, key=lambda bar: bar.value)
+    return sorted(bars, key=lambda bar: (-bar.count, bar.value))
+
+
+def _hour(at: int) -> str:
+    return f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H}:00Z"

@@ -1,0 +1,176 @@
+"""What was done with dead letters: the fold of the ``dlq-actions`` topic. Pure.
+
+The topic has one partition, so every reader folds the same order to the same state: the
+replay tool from the topic alone, the index into its table.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem, Millis
+
+REPLAYS_MAX = 3
+"""A record that failed after so many replays is parked: something else has to be mended."""
+
+
+class LetterStatus(StrEnum):
+    """Where a dead letter is."""
+
+    OPEN = "open"
+    """Nobody did anything. After a crash of a replay: still open, or replaying."""
+    REPLAYING = "replaying"
+    """A replay sent it, or was about to. The index resolves it when its outcome is known."""
+    RESOLVED = "resolved"
+    """Nothing more to do: processed, failed again as another letter, or its task went on."""
+    PARKED = "parked"
+    """Replayed ``REPLAYS_MAX`` times in vain: edit or discard it, or replay with ``--force``."""
+    DISCARDED = "discarded"
+    """A person gave it up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A place in a topic: of a record that was sent, or from which to look for it."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What the actions say of one dead letter. The last one counts."""
+
+    status: LetterStatus = LetterStatus.OPEN
+    reason: str = ""
+    actor: str = ""
+    at: int = 0
+    """Unix milliseconds, UTC; 0: nothing was done."""
+    replays: int = 0
+    """Of the record, earlier letters included; as counted when it was last replayed."""
+    replay_id: str | None = None
+    sent: Target | None = None
+    intended: Target | None = None
+    """Set between intent and outcome: a replay that was killed in between may have sent it."""
+    edited: bytes | None = field(default=None, repr=False)
+    sha256: str | None = None
+    """Of the edited value."""
+    mended: bool = False
+    """Edited since its last replay, so the count of replays does not park it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of the replay tool."""
+
+    replay_id: str
+    started_offset: int
+    last_offset: int
+    """Of its last sign of life in ``dlq-actions``."""
+    actor: str
+    reason: str
+    filter: str
+    started_at: Millis
+    stop_requested: bool = False
+    outcome: str = ""
+    """Empty while it runs, and for ever if it was killed."""
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class Ledger:
+    """All that ``dlq-actions`` says, up to some offset."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.runs: dict[str, Run] = {}
+
+    def entry(self, letter_id: str) -> Entry:
+        """What was done with a letter; a fresh entry if nothing was."""
+        return self.entries.get(letter_id, _FRESH)
+
+    def add(self, offset: int, action: DeadLetterAction) -> None:
+        """Take the next action."""
+        for item in action.items:
+            self.entries[item.letter_id] = after(self.entry(item.letter_id), action, item)
+        if action.replay_id is not None:
+            self._add_to_run(action.replay_id, offset, action)
+
+    def unended(self) -> list[Run]:
+        """Runs that neither ended nor were killed for all we know, oldest first."""
+        return [run for run in self.runs.values() if not run.outcome]
+
+    def _add_to_run(self, replay_id: str, offset: int, action: DeadLetterAction) -> None:
+        run = self.runs.get(replay_id)
+        if action.kind is DeadLetterActionKind.REPLAY_STARTED and run is None:
+            self.runs[replay_id] = Run(
+                replay_id=replay_id,
+                started_offset=offset,
+                last_offset=offset,
+                actor=action.actor,
+                reason=action.reason,
+                filter=action.filter,
+                started_at=action.at,
+            )
+        elif run is not None and action.kind is DeadLetterActionKind.REPLAY_STOP_REQUESTED:
+            # Someone else's word: no sign of life.
+            self.runs[replay_id] = replace(run, stop_requested=True)
+        elif run is not None:
+            self.runs[replay_id] = replace(
+                run,
+                last_offset=offset,
+                outcome=action.outcome or run.outcome,
+                counts=action.counts or run.counts,
+            )
+
+
+def after(entry: Entry, action: DeadLetterAction, item: DeadLetterItem) -> Entry:
+    """The entry of a letter after one more action about it."""
+    status = _STATUS_AFTER.get(action.kind)
+    if status is None:
+        return entry
+    said = replace(
+        entry,
+        status=status,
+        reason=item.reason or action.reason,
+        actor=action.actor,
+        at=action.at,
+        intended=None,
+    )
+    target = Target(item.topic, item.partition, item.offset)
+    match action.kind:
+        case DeadLetterActionKind.REPLAY_INTENDED:
+            return replace(said, replay_id=action.replay_id, intended=target)
+        case DeadLetterActionKind.REPLAYED:
+            counted = max(entry.replays, item.count)
+            sent = replace(said, replay_id=action.replay_id, sent=target)
+            return replace(sent, replays=counted, mended=False)
+        case DeadLetterActionKind.REOPENED:
+            return replace(said, replays=max(entry.replays, item.count))
+        case DeadLetterActionKind.EDITED:
+            value = _bytes(action.value_base64)
+            return replace(said, edited=value, sha256=action.sha256_after, mended=True)
+        case _:
+            return said
+
+
+_FRESH = Entry()
+_STATUS_AFTER = {
+    DeadLetterActionKind.REPLAY_INTENDED: LetterStatus.REPLAYING,
+    DeadLetterActionKind.REPLAYED: LetterStatus.REPLAYING,
+    DeadLetterActionKind.EDITED: LetterStatus.OPEN,
+    DeadLetterActionKind.REOPENED: LetterStatus.OPEN,
+    DeadLetterActionKind.PARKED: LetterStatus.PARKED,
+    DeadLetterActionKind.DISCARDED: LetterStatus.DISCARDED,
+    DeadLetterActionKind.RESOLVED: LetterStatus.RESOLVED,
+}
+
+
+def _bytes(text: str | None) -> bytes | None:
+    try:
+        return None if text is None else base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return None

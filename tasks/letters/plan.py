@@ -1,0 +1,166 @@
+"""What a replay does with a dead letter. Pure."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from schemas.buried import DeadLetter
+from schemas.codec import decode, encode
+from schemas.dead_letter import ReplayMark, replay_headers
+from schemas.errors import DecodeError
+from schemas.headers import Headers, cloudevent_headers
+from schemas.records import (
+    CommandKind,
+    Millis,
+    StepCommand,
+    TaskCommand,
+    TaskEvent,
+    TaskId,
+)
+from schemas.topics import Topics
+from tasks.letters.bench import Case
+from tasks.letters.ledger import REPLAYS_MAX, LetterStatus
+
+# UUIDv5 of the URL namespace and "ai-orchestrator/replay-command".
+_COMMANDS = uuid.UUID("8236be43-6f28-5522-bdcf-bd4e12f52fd5")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Publish a record: the original one to where it failed, or a command that retries."""
+
+    topic: str
+    key: bytes | None
+    """None: into ``partition``."""
+    partition: int
+    """Of the dead letter; a record with a key goes to its key's."""
+    value: bytes | None
+    headers: Headers
+    count: int
+    """The number of this replay."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRows:
+    """Write the rows of this task again from the log. Its topic takes no replayed record."""
+
+    task_id: TaskId
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Replayed too often already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Nothing is done; the reason is one of a few, for counts."""
+
+    reason: str
+
+
+Verdict = Send | WriteRows | Park | Skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayOrder:
+    """Who replays, when, why."""
+
+    replay_id: str
+    actor: str
+    reason: str
+    force: bool = False
+    """Replay also what is replaying, resolved, parked or discarded."""
+
+
+def plan(case: Case, order: ReplayOrder, topics: Topics, now: Millis) -> Verdict:
+    """Say what to do with a letter."""
+    if not order.force:
+        if case.status is LetterStatus.PARKED and case.entry.status is LetterStatus.OPEN:
+            return Park()
+        if case.status is not LetterStatus.OPEN:
+            return Skip(case.status.value)
+    letter, count = case.letter, case.entry.replays + 1
+    mark = ReplayMark(
+        count=count, of=letter.id, replay_id=order.replay_id, by=order.actor, at_ms=now
+    )
+    if letter.topic == topics.task_events:
+        return _rows(letter, count)
+    if letter.of_step:
+        return _retry(letter, order, topics, mark)
+    if topics.record_of(letter.topic) is None:
+        return Skip("foreign_topic")
+    value = letter.value if case.entry.edited is None else case.entry.edited
+    return Send(
+        topic=letter.topic,
+        key=letter.key if case.entry.edited is None else _key_of(value, letter, topics),
+        partition=letter.partition,
+        value=value,
+        headers=replay_headers(list(letter.headers), mark),
+        count=count,
+    )
+
+
+def replays_left(case: Case) -> int:
+    """How often a letter may still be replayed without force."""
+    return max(0, REPLAYS_MAX - case.entry.replays)
+
+
+def _rows(letter: DeadLetter, count: int) -> Verdict:
+    try:
+        event = decode(letter.value, TaskEvent)
+    except DecodeError:
+        # No reader can make anything of it, now or later.
+        return Skip("no_event")
+    return WriteRows(event.task_id, count)
+
+
+def _retry(letter: DeadLetter, order: ReplayOrder, topics: Topics, mark: ReplayMark) -> Verdict:
+    """A retry of the task: its owner decides, and ignores it if the task went on."""
+    try:
+        failed = decode(letter.value, StepCommand)
+    except DecodeError:
+        return Skip("no_command")
+    # The same command for the same replay of the same letter.
+    command_id = str(uuid.uuid5(_COMMANDS, f"{letter.id}/{mark.count}/{order.replay_id}"))
+    command = TaskCommand(
+        command_id=command_id,
+        task_id=failed.task_id,
+        tenant_id=failed.tenant_id,
+        kind=CommandKind.RETRY,
+        from_step=failed.step,
+        run=failed.run,
+        reason=order.reason,
+        actor=order.actor,
+        issued_at=Millis(mark.at_ms),
+    )
+    headers = cloudevent_headers(
+        event_id=command_id,
+        event_type="orchestrator.v1.TaskCommand.retry",
+        time_ms=mark.at_ms,
+        task_id=failed.task_id,
+        tenant_id=failed.tenant_id,
+        trace={"traceparent": letter.traceparent} if letter.traceparent else {},
+    )
+    return Send(
+        topic=topics.task_commands,
+        key=failed.task_id.encode(),
+        partition=letter.partition,
+        value=encode(command),
+        headers=replay_headers(headers, mark),
+        count=mark.count,
+    )
+
+
+def _key_of(value: bytes | None, letter: DeadLetter, topics: Topics) -> bytes | None:
+    """The key of an edited record: its task's id, which the edit may have changed."""
+    record_type = topics.record_of(letter.topic)
+    if record_type is None:
+        return letter.key
+    try:
+        task_id = getattr(decode(value, record_type), "task_id", None)
+    except DecodeError:
+        return letter.key
+    return letter.key if task_id is None else str(task_id).encode()
