@@ -82,6 +82,27 @@ def decode(value: bytes | None, record_type: type[R], *, max_bytes: int = EVENT_
     return record
 
 
+def bytes_understood(value: bytes, record_type: type[Record]) -> int:
+    """How many bytes of an undecodable value make sense, from its start: where it broke.
+
+    Up to its end, if the value is a record and what follows it is the fault.
+    """
+    try:
+        schema_id, _ = unframe(value)
+    except MagicUnknownError:
+        return 0
+    version = _VERSIONS.get(schema_id)
+    if version is None or version.record != record_type.__name__:
+        return 1
+    stream = BytesIO(value)
+    stream.seek(_HEADER.size)
+    try:
+        fastavro.schemaless_reader(stream, _PARSED[schema_id], None)
+    except Exception:
+        return stream.tell()
+    return stream.tell()
+
+
 def unframe(value: bytes) -> tuple[int, bytes]:
     """Split a value into its schema id (0 .. 2**32 - 1) and its Avro body.
 

@@ -168,3 +168,18 @@ GROUP BY replay_of;
 -- name: empty_index
 -- Forget all letters and positions; the index agent fills both again from the topics.
 TRUNCATE ai_orchestrator.dead_letters, ai_orchestrator.dlq_index_offsets;
+
+
+-- name: read_letters
+-- Every letter that was read, with what was done with it.
+SELECT
+    id, topic, origin_partition, origin_offset,
+    (extract(epoch FROM original_at) * 1000)::bigint AS original_at,
+    dlq_partition, dlq_offset,
+    (extract(epoch FROM dead_lettered_at) * 1000)::bigint AS dead_lettered_at,
+    consumer_group, stage, failure_class, code, message, exception, delivery_count, task_id,
+    tenant_id, task_type, step, service, run, traceparent, carried_replays, replay_of, status,
+    status_reason, status_by, (extract(epoch FROM status_at) * 1000)::bigint AS status_at,
+    replays, replay_id, sent_topic, sent_partition, sent_offset, sha256, mended
+FROM ai_orchestrator.dead_letters
+WHERE topic IS NOT NULL;

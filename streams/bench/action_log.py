@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Sequence
 
+import msgspec
 import structlog
 
 from schemas.codec import decode, encode
@@ -26,7 +27,9 @@ PARTITION = 0
 class ActionLog:
     """Folds the topic into a :class:`Ledger`, and appends actions to it."""
 
-    def __init__(self, reader: LogReader, topics: Topics, publisher: Publisher | None) -> None:
+    def __init__(
+        self, reader: LogReader, topics: Topics, publisher: Publisher | None = None
+    ) -> None:
         self.ledger = Ledger()
         self._reader = reader
         self._topic = topics.dlq_actions
@@ -50,6 +53,25 @@ class ActionLog:
                 else:
                     self.ledger.add(record.offset, action)
         self._next_offset = end
+
+    async def history(self, letter_id: str) -> list[DeadLetterAction]:
+        """All actions about one letter, oldest first, reduced to it; reads the whole topic."""
+        first, end = await self._reader.bounds(self._topic, PARTITION)
+        found = []
+        async for records in self._reader.read(self._topic, PARTITION, first, end):
+            for record in records:
+                try:
+                    action = decode(record.value, DeadLetterAction)
+                except DecodeError:
+                    continue
+                items = [item for item in action.items if item.letter_id == letter_id]
+                if items:
+                    found.append(msgspec.structs.replace(action, items=items))
+        return found
+
+    def write_with(self, publisher: Publisher) -> None:
+        """Allow :meth:`append`."""
+        self._publisher = publisher
 
     async def append(self, actions: Sequence[DeadLetterAction]) -> None:
         """Append actions; they are in the ledger after the next :meth:`catch_up`.

@@ -23,9 +23,3 @@ class LetterUnknownError(OrchestratorError):
     """No dead letter has this id, or several ids begin so."""
 
     code = "LETTER_UNKNOWN"
-
-
-class EditRefusedError(OrchestratorError):
-    """The edited value is no record of its topic, or this letter cannot be edited."""
-
-    code = "EDIT_REFUSED"

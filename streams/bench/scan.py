@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from schemas.buried import DeadLetter, read_dead_letter
+from schemas.dead_letter import Origin
 from schemas.topics import Topics
 from streams.log_reader import LogReader
 
@@ -22,15 +23,16 @@ async def scan(
         values: False leaves out keys, values, headers and stack traces, which is all that a
             list needs and a tenth of the memory.
     """
-    places = [(name, p) for name in dlq_topics for p in await reader.partitions(name)]
     letters: list[DeadLetter] = []
-    for (topic, partition), (first, end) in (await reader.all_bounds(places)).items():
-        if first == end:
-            continue
-        async for records in reader.read(topic, partition, first, end):
-            found = [read_dead_letter(record, topics) for record in records]
-            letters += found if values else map(_without_values, found)
+    async for records in _all(reader, dlq_topics):
+        found = [read_dead_letter(record, topics) for record in records]
+        letters += found if values else map(_without_values, found)
     return letters
+
+
+async def scan_records(reader: LogReader, dlq_topics: Sequence[str]) -> list[Origin]:
+    """The records of the dead-letter topics as they are."""
+    return [record async for records in _all(reader, dlq_topics) for record in records]
 
 
 async def read_letter(
@@ -44,6 +46,14 @@ async def read_letter(
         for record in records:
             return read_dead_letter(record, topics)
     return None
+
+
+async def _all(reader: LogReader, dlq_topics: Sequence[str]) -> AsyncIterator[Sequence[Origin]]:
+    places = [(name, p) for name in dlq_topics for p in await reader.partitions(name)]
+    for (topic, partition), (first, end) in (await reader.all_bounds(places)).items():
+        if first < end:
+            async for records in reader.read(topic, partition, first, end):
+                yield records
 
 
 def _without_values(letter: DeadLetter) -> DeadLetter:

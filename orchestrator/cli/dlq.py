@@ -1,0 +1,226 @@
+"""``orchestrator dlq``: see dead letters, understand them, mend them, replay them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import dlq_edit, dlq_files, dlq_replay
+from orchestrator.cli.dlq_bench import Workplace, bench_settings, one, workplace
+from orchestrator.cli.dlq_options import (
+    ClassOption,
+    CodeOption,
+    ExceptionOption,
+    JsonOption,
+    ServiceOption,
+    SinceOption,
+    StageOption,
+    StatusOption,
+    StepOption,
+    TaskOption,
+    TenantOption,
+    TopicOption,
+    TypeOption,
+    UntilOption,
+    a_filter,
+)
+from orchestrator.cli.dlq_show import case_fields, letter_document, print_list, print_stats
+from orchestrator.cli.dlq_timeline import timeline
+from orchestrator.observability import LogSettings, set_up_logs
+from orchestrator.settings import load_settings
+from schemas.buried import read_dead_letter
+from schemas.errors import SettingsError
+from sinks.dead_letter_writer import DeadLetterWriter
+from streams.bench.scan import read_letter
+from tasks.letters.bench import Bench, Case
+from tasks.letters.filter import LetterFilter
+from tasks.letters.histogram import BY
+from tasks.letters.ledger import Entry
+
+app = typer.Typer(help="Dead letters: see, mend and replay them.", no_args_is_help=True)
+app.command("replay")(dlq_replay.replay)
+app.command("edit")(dlq_edit.edit)
+app.command("discard")(dlq_edit.discard)
+app.command("export")(dlq_files.export)
+app.command("import")(dlq_files.import_)
+
+_UNSETTLED = ["open", "replaying", "parked"]
+
+
+@app.callback()
+def _logs() -> None:
+    # Results go to standard output, what is odd to standard error.
+    set_up_logs(LogSettings(level="warning", format="console"), role="dlq")
+
+
+@app.command("list")
+def list_letters(
+    topic: TopicOption = None,
+    task: TaskOption = None,
+    tenant: TenantOption = None,
+    task_type: TypeOption = None,
+    step: StepOption = None,
+    service: ServiceOption = None,
+    stage: StageOption = None,
+    failure_class: ClassOption = None,
+    code: CodeOption = None,
+    exception: ExceptionOption = None,
+    status: StatusOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what is resolved or discarded.")
+    ] = False,
+    limit: Annotated[int, typer.Option(help="The newest so many; 0: all.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """Show dead letters: those that wait for somebody, or all, or those that match."""
+    chosen = a_filter(
+        bench_settings().topics.prefix,
+        topic=topic,
+        task=task,
+        tenant=tenant,
+        type=task_type,
+        step=step,
+        service=service,
+        stage=stage,
+        failure_class=failure_class,
+        code=code,
+        exception=exception,
+        status=status or (None if everything else _UNSETTLED),
+        since=since,
+        until=until,
+    )
+    print_list(asyncio.run(_cases(chosen)), limit=limit, as_json=as_json)
+
+
+@app.command()
+def stats(
+    by: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(BY)}; several.")] = None,
+    topic: TopicOption = None,
+    tenant: TenantOption = None,
+    step: StepOption = None,
+    code: CodeOption = None,
+    status: StatusOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Count dead letters: what broke, since when."""
+    fields = by or ["code", "step", "service", "tenant", "hour"]
+    wrong = [name for name in fields if name not in BY]
+    if wrong:
+        raise SettingsError(f"--by {wrong[0]}: it must be one of {', '.join(BY)}")
+    chosen = a_filter(
+        bench_settings().topics.prefix,
+        topic=topic,
+        tenant=tenant,
+        step=step,
+        code=code,
+        status=status,
+        since=since,
+        until=until,
+    )
+    print_stats(asyncio.run(_cases(chosen)), fields, as_json=as_json)
+
+
+@app.command()
+def show(letter_id: Annotated[str, typer.Argument(help="An id, or its beginning.")]) -> None:
+    """Show one dead letter: why, its record, earlier replays, and its task's history, as JSON."""
+    print(json.dumps(asyncio.run(_show(letter_id)), ensure_ascii=False, indent=2))
+
+
+@app.command()
+def tail(
+    from_start: Annotated[bool, typer.Option("--from-start", help="Also what is there.")] = False,
+    tenant: TenantOption = None,
+    code: CodeOption = None,
+) -> None:
+    """Print dead letters as they come, one JSON object a line; Ctrl-C ends it."""
+    chosen = a_filter(bench_settings().topics.prefix, tenant=tenant, code=code)
+    try:
+        asyncio.run(_tail(chosen, from_start))
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+@app.command()
+def reindex() -> None:
+    """Empty the index in Postgres; the role dlq-index fills it again from the topics."""
+    asyncio.run(_reindex())
+
+
+async def _cases(chosen: LetterFilter) -> list[Case]:
+    async with workplace() as place:
+        bench = await place.quick_bench()
+    return [case for case in bench.cases() if chosen.matches(case)]
+
+
+async def _show(letter_id: str) -> dict[str, object]:
+    async with workplace() as place:
+        bench = await place.quick_bench()
+        case = one(bench, letter_id)
+        return letter_document(
+            await _with_value(place, case),
+            place.topics,
+            history=await place.log.history(case.letter.id),
+            related=_related(bench, case),
+            timeline=await timeline(place, case.letter.task_id),
+        )
+
+
+async def _with_value(place: Workplace, case: Case) -> Case:
+    """The letter as its topic has it; as the index has it if it is there no longer."""
+    found = case.letter
+    letter = await read_letter(
+        place.reader, found.dlq_topic, found.dlq_partition, found.dlq_offset, place.topics
+    )
+    return Case(letter or found, case.entry)
+
+
+def _related(bench: Bench, case: Case) -> list[Case]:
+    """The letters that this one was before, or became, and the others of its task."""
+    letter = case.letter
+    return [
+        other
+        for other in bench.cases()
+        if other.letter.id != letter.id
+        and (
+            other.letter.replay_of == letter.id
+            or other.letter.id == letter.replay_of
+            or (letter.task_id is not None and other.letter.task_id == letter.task_id)
+        )
+    ]
+
+
+async def _tail(chosen: LetterFilter, from_start: bool) -> None:
+    async with workplace() as place:
+        places = [(name, p) for name in place.dlq_topics for p in await _partitions(place, name)]
+        bounds = await place.reader.all_bounds(places)
+        starts = {key: first if from_start else end for key, (first, end) in bounds.items()}
+        async for records in place.reader.follow_all(starts):
+            for record in records:
+                case = Case(read_dead_letter(record, place.topics), Entry())
+                if chosen.matches(case):
+                    print(json.dumps(case_fields(case), ensure_ascii=False), flush=True)
+
+
+async def _partitions(place: Workplace, topic: str) -> list[int]:
+    return await place.reader.partitions(topic)
+
+
+async def _reindex() -> None:
+    settings = load_settings(os.environ)
+    if not settings.postgres.dsn:
+        raise SettingsError("ORCH_POSTGRES_DSN is not set")
+    writer = DeadLetterWriter(settings.postgres)
+    await writer.open()
+    try:
+        await writer.empty()
+    finally:
+        await writer.close()
+    print("the index is empty; the role dlq-index fills it again")

@@ -1,0 +1,106 @@
+"""What every ``dlq`` command works on: the letters, the ledger, and how to reach them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from orchestrator.roles import topic_table
+from orchestrator.settings import Settings, load_settings
+from schemas.errors import SettingsError
+from schemas.topics import DLQ_PREFIX, Topics
+from sinks.dead_letter_reader import read_index
+from sinks.errors import SinkUnavailableError
+from streams.bench.action_log import ActionLog
+from streams.bench.errors import LetterUnknownError
+from streams.bench.scan import scan
+from streams.log_reader import LogReader
+from streams.publisher import Publisher
+from tasks.letters.bench import Bench, Case
+from tasks.pipeline_file import load_pipelines
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """Open connections of one command."""
+
+    settings: Settings
+    topics: Topics
+    dlq_topics: list[str]
+    reader: LogReader
+    log: ActionLog
+    resources: AsyncExitStack = field(repr=False)
+
+    async def bench(self, *, values: bool = True) -> Bench:
+        """Everything, from the topics alone, up to their present ends."""
+        letters = await scan(self.reader, self.dlq_topics, self.topics, values=values)
+        await self.log.catch_up()
+        return Bench(letters, self.log.ledger)
+
+    async def quick_bench(self) -> Bench:
+        """From the index if Postgres answers, else from the topics; without values."""
+        if self.settings.postgres.dsn:
+            try:
+                return await read_index(self.settings.postgres)
+            except SinkUnavailableError as error:
+                log.warning("postgres_away", code=error.code, read_instead="topics")
+        return await self.bench(values=False)
+
+    async def publisher(self) -> Publisher:
+        """An open publisher, closed with the command; the ledger can be appended to then."""
+        kafka = self.settings.kafka
+        publisher = Publisher(kafka, client_id=f"{kafka.client_id}-dlq")
+        await publisher.open()
+        self.resources.push_async_callback(publisher.close)
+        self.log.write_with(publisher)
+        return publisher
+
+
+@asynccontextmanager
+async def workplace(settings: Settings | None = None) -> AsyncIterator[Workplace]:
+    """Connect to Kafka.
+
+    Raises:
+        SettingsError: no broker is named.
+        KafkaUnavailableError: none answers.
+    """
+    settings = settings or bench_settings()
+    topics = Topics(settings.topics)
+    names = [topic.name for topic in topic_table(settings, load_pipelines())]
+    async with AsyncExitStack() as resources:
+        client_id = f"{settings.kafka.client_id}-dlq"
+        reader = await resources.enter_async_context(LogReader(settings.kafka, client_id=client_id))
+        yield Workplace(
+            settings=settings,
+            topics=topics,
+            dlq_topics=[name for name in names if name.startswith(DLQ_PREFIX)],
+            reader=reader,
+            log=ActionLog(reader, topics),
+            resources=resources,
+        )
+
+
+def bench_settings() -> Settings:
+    """Settings from the environment, with a broker."""
+    settings = load_settings(os.environ)
+    if not settings.kafka.bootstrap:
+        raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
+    return settings
+
+
+def one(bench: Bench, letter_id: str) -> Case:
+    """The one letter whose id begins so.
+
+    Raises:
+        LetterUnknownError: there is none, or there are several.
+    """
+    found = bench.find(letter_id)
+    if len(found) != 1:
+        raise LetterUnknownError(f"{len(found)} dead letters have an id that begins {letter_id!r}")
+    return found[0]

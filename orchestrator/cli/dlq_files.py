@@ -1,0 +1,183 @@
+"""``orchestrator dlq export`` and ``import``: dead letters as a file, byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.cli.dlq_bench import Workplace, bench_settings, workplace
+from orchestrator.cli.dlq_options import (
+    ActorOption,
+    CodeOption,
+    ExecuteOption,
+    ReasonOption,
+    SinceOption,
+    StatusOption,
+    TaskOption,
+    TenantOption,
+    TopicOption,
+    UntilOption,
+    a_filter,
+    actor_of,
+    check_order,
+)
+from schemas.buried import read_dead_letter
+from schemas.dead_letter import Origin
+from schemas.errors import SettingsError
+from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
+from streams.bench.action_log import new_id, now_ms
+from streams.bench.doubt import chunks
+from streams.bench.scan import scan_records
+from streams.publisher import Outgoing
+from tasks.letters.bench import Bench
+
+_BATCH_MAX = 500
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="Written anew; one JSON object a line.")],
+    ids: Annotated[list[str] | None, typer.Option("--id", help="An id, or its beginning.")] = None,
+    topic: TopicOption = None,
+    task: TaskOption = None,
+    tenant: TenantOption = None,
+    code: CodeOption = None,
+    status: StatusOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+) -> None:
+    """Write dead letters with keys, values and all headers (base64) into a file."""
+    chosen = a_filter(
+        bench_settings().topics.prefix,
+        ids=ids,
+        topic=topic,
+        task=task,
+        tenant=tenant,
+        code=code,
+        status=status,
+        since=since,
+        until=until,
+    )
+
+    async def run() -> int:
+        async with workplace() as place:
+            records = await scan_records(place.reader, place.dlq_topics)
+            await place.log.catch_up()
+            by_id = {read_dead_letter(r, place.topics).id: r for r in reversed(records)}
+            letters = [read_dead_letter(record, place.topics) for record in by_id.values()]
+            cases = [c for c in Bench(letters, place.log.ledger).cases() if chosen.matches(c)]
+            lines = [json.dumps(as_line(by_id[case.letter.id])) for case in cases]
+        file.write_text("".join(line + "\n" for line in lines), "utf-8")
+        return len(lines)
+
+    print(f"{asyncio.run(run())} exported to {file}")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="Written by export.")],
+    execute: ExecuteOption = False,
+    reason: ReasonOption = "",
+    actor: ActorOption = None,
+) -> None:
+    """Put exported dead letters into this cluster's topics; those that are there are left out."""
+    check_order(execute=execute, reason=reason)
+    records = list(from_lines(file))
+    asyncio.run(_import(records, execute, reason, actor_of(actor)))
+
+
+async def _import(records: list[Origin], execute: bool, reason: str, actor: str) -> None:
+    async with workplace() as place:
+        bench = await place.bench(values=False)
+        known = {case.letter.id for case in bench.cases()}
+        fresh = {
+            letter_id: record
+            for record in records
+            if (letter_id := read_dead_letter(record, place.topics).id) not in known
+        }
+        strange = sorted({r.topic for r in fresh.values()} - set(place.dlq_topics))
+        if strange:
+            raise SettingsError(f"{strange[0]} is no dead-letter topic of this system")
+        print(f"{len(fresh)} of {len(records)} are not here yet")
+        if not execute:
+            print("a dry run: nothing was written; add --execute --reason TEXT")
+            return
+        await _publish(place, fresh, reason, actor)
+        print(f"{len(fresh)} imported")
+
+
+async def _publish(place: Workplace, fresh: dict[str, Origin], reason: str, actor: str) -> None:
+    publisher = await place.publisher()
+    for part in chunks([DeadLetterItem(letter_id=i) for i in fresh], _BATCH_MAX):
+        found = [fresh[item.letter_id] for item in part]
+        await publisher.publish(
+            [
+                Outgoing(
+                    topic=record.topic,
+                    partition=record.partition % await publisher.partitions(record.topic),
+                    key=record.key,
+                    value=record.value,
+                    headers=list(record.headers),
+                    timestamp_ms=record.timestamp_ms,
+                )
+                for record in found
+            ]
+        )
+        imported = DeadLetterAction(
+            action_id=new_id(),
+            kind=DeadLetterActionKind.IMPORTED,
+            actor=actor,
+            reason=reason,
+            counts={"imported": len(part)},
+            items=list(part),
+            at=now_ms(),
+        )
+        await place.log.append([imported])
+
+
+def as_line(record: Origin) -> dict[str, Any]:
+    """A record of a dead-letter topic as it is, ready for JSON."""
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp_ms,
+        "key": _base64(record.key),
+        "value": _base64(record.value),
+        "headers": [[name, _base64(value)] for name, value in record.headers],
+    }
+
+
+def from_lines(file: Path) -> Iterator[Origin]:
+    """The records of an exported file.
+
+    Raises:
+        SettingsError: a line is none that ``export`` writes; the message has its number.
+    """
+    for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
+        try:
+            given = json.loads(line)
+            yield Origin(
+                topic=given["topic"],
+                partition=int(given["partition"]),
+                offset=int(given["offset"]),
+                timestamp_ms=int(given["timestamp"]),
+                key=_bytes(given["key"]),
+                value=_bytes(given["value"]),
+                headers=tuple((name, _bytes(value)) for name, value in given["headers"]),
+            )
+        except (ValueError, KeyError, TypeError, binascii.Error) as error:
+            raise SettingsError(f"{file}:{number} is no exported dead letter: {error}") from error
+
+
+def _base64(value: bytes | None) -> str | None:
+    return None if value is None else base64.b64encode(value).decode()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text, validate=True)

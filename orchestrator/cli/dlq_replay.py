@@ -1,0 +1,251 @@
+"""``orchestrator dlq replay``: send dead letters back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from agents.late_rows import LateRows
+from orchestrator.cli.dlq_bench import Workplace, bench_settings, workplace
+from orchestrator.cli.dlq_options import (
+    ActorOption,
+    ClassOption,
+    CodeOption,
+    ExceptionOption,
+    ExecuteOption,
+    Ids,
+    JsonOption,
+    ReasonOption,
+    ServiceOption,
+    SinceOption,
+    StageOption,
+    StatusOption,
+    StepOption,
+    TaskOption,
+    TenantOption,
+    TopicOption,
+    TypeOption,
+    UntilOption,
+    a_filter,
+    actor_of,
+    check_order,
+)
+from orchestrator.cli.dlq_show import print_stats
+from orchestrator.roles import ROUTER
+from schemas.errors import SettingsError
+from schemas.records import DeadLetterAction, DeadLetterActionKind
+from sinks.errors import SinkUnavailableError
+from sinks.rewriter import Rewriter
+from streams.bench.action_log import new_id, now_ms
+from streams.bench.canary import Canary
+from streams.bench.replay import Replay, ReplayLimits, ReplayParts, preview
+from tasks.letters.filter import LetterFilter
+from tasks.letters.plan import ReplayOrder
+
+
+def replay(
+    ids: Ids = None,
+    topic: TopicOption = None,
+    task: TaskOption = None,
+    tenant: TenantOption = None,
+    task_type: TypeOption = None,
+    step: StepOption = None,
+    service: ServiceOption = None,
+    stage: StageOption = None,
+    failure_class: ClassOption = None,
+    code: CodeOption = None,
+    exception: ExceptionOption = None,
+    status: StatusOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every letter; needed when nothing else chooses.")
+    ] = False,
+    execute: ExecuteOption = False,
+    reason: ReasonOption = "",
+    actor: ActorOption = None,
+    at_most: Annotated[int | None, typer.Option("--max", min=1, help="Send so many.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Records a second.")] = None,
+    canary: Annotated[
+        int, typer.Option(min=0, help="Send so many first; the rest when these succeeded.")
+    ] = 0,
+    canary_timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for them.")] = 120,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also what is replaying, resolved, parked, discarded.")
+    ] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the replay that runs now.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Send dead letters back. A dry run, unless --execute is given.
+
+    A step that failed is retried by its task's owner; the row of an event is written again;
+    any other record goes to where it failed, unchanged. What fails again is a new dead
+    letter; after three replays it is parked. Killed, it can simply be started again.
+    Exit status: 0 all done, 3 stopped, 4 the canaries did not succeed.
+    """
+    chosen = a_filter(
+        bench_settings().topics.prefix,
+        ids=ids,
+        topic=topic,
+        task=task,
+        tenant=tenant,
+        type=task_type,
+        step=step,
+        service=service,
+        stage=stage,
+        failure_class=failure_class,
+        code=code,
+        exception=exception,
+        status=status,
+        since=since,
+        until=until,
+    )
+    if stop:
+        asyncio.run(_stop(actor_of(actor), reason))
+        return
+    if chosen == LetterFilter() and not everything:
+        raise SettingsError("nothing chooses the letters: give ids, filters, or --all")
+    check_order(execute=execute, reason=reason)
+    order = ReplayOrder(replay_id=new_id(), actor=actor_of(actor), reason=reason, force=force)
+    limits = ReplayLimits(
+        at_most=at_most, rate_per_s=rate, canaries=canary, canary_timeout_s=canary_timeout
+    )
+    outcome = asyncio.run(_replay(chosen, order, limits, execute=execute, as_json=as_json))
+    raise typer.Exit({"finished": 0, "dry_run": 0, "stopped": 3, "canary_failed": 4}[outcome])
+
+
+async def _replay(
+    chosen: LetterFilter,
+    order: ReplayOrder,
+    limits: ReplayLimits,
+    *,
+    execute: bool,
+    as_json: bool,
+) -> str:
+    async with workplace() as place:
+        bench = await place.bench()
+        cases = [case for case in bench.cases() if chosen.matches(case)]
+        if not execute:
+            counts = preview(cases, order, place.topics)
+            if not as_json:
+                print_stats(cases, ["code", "topic", "tenant"], as_json=False)
+            _report("dry_run", counts, order, as_json=as_json)
+            return "dry_run"
+        with _progress(len(cases), quiet=as_json) as progress:
+            replayed = Replay(await _parts(place, progress), order, limits)
+            outcome = await replayed.run(bench, chosen)
+        _report(outcome, replayed.counts, order, as_json=as_json)
+    return outcome
+
+
+async def _parts(place: Workplace, progress: Callable[[Mapping[str, int]], None]) -> ReplayParts:
+    settings, topics = place.settings, place.topics
+    watched = [*place.dlq_topics, topics.task_events]
+    places = [(name, p) for name in watched for p in await place.reader.partitions(name)]
+    return ReplayParts(
+        topics=topics,
+        router_group=settings.topics.prefix + ROUTER,
+        reader=place.reader,
+        log=place.log,
+        publisher=await place.publisher(),
+        rows=LateRows(place.reader, topics, await _rewriter(place)),
+        canary=Canary(place.reader, settings.kafka, topics, places),
+        progress=progress,
+    )
+
+
+async def _rewriter(place: Workplace) -> Rewriter | None:
+    """For dead letters of the sink; the others need no Postgres."""
+    if not place.settings.postgres.dsn:
+        return None
+    rewriter = Rewriter(place.settings.postgres)
+    try:
+        await rewriter.open()
+    except SinkUnavailableError:
+        return None
+    place.resources.push_async_callback(rewriter.close)
+    return rewriter
+
+
+async def _stop(actor: str, reason: str) -> None:
+    async with workplace() as place:
+        await place.log.catch_up()
+        running = place.log.ledger.unended()
+        await place.publisher()
+        await place.log.append(
+            [
+                DeadLetterAction(
+                    action_id=new_id(),
+                    kind=DeadLetterActionKind.REPLAY_STOP_REQUESTED,
+                    replay_id=run.replay_id,
+                    actor=actor,
+                    reason=reason,
+                    at=now_ms(),
+                )
+                for run in running
+            ]
+        )
+    for run in running:
+        print(f"asked replay {run.replay_id} of {run.actor} to stop")
+    print(f"{len(running)} asked to stop")
+
+
+class _Bar:
+    """A progress bar on standard error, with the counts so far beside it."""
+
+    def __init__(self, bar: Progress, total: int) -> None:
+        self._bar = bar
+        self._task = bar.add_task("replay", total=total, counts="")
+
+    def __call__(self, counts: Mapping[str, int]) -> None:
+        shown = {name: count for name, count in counts.items() if count}
+        self._bar.update(
+            self._task,
+            completed=sum(shown.values()),
+            counts=", ".join(f"{count} {name}" for name, count in shown.items()),
+        )
+
+
+class _Progress(AbstractContextManager["Callable[[Mapping[str, int]], None]"]):
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[counts]}"),
+            console=Console(stderr=True),
+        )
+
+    def __enter__(self) -> Callable[[Mapping[str, int]], None]:
+        self._bar.start()
+        return _Bar(self._bar, self._total)
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+
+def _progress(
+    total: int, *, quiet: bool
+) -> AbstractContextManager[Callable[[Mapping[str, int]], None]]:
+    return nullcontext(lambda _: None) if quiet else _Progress(total)
+
+
+def _report(outcome: str, counts: Mapping[str, int], order: ReplayOrder, *, as_json: bool) -> None:
+    shown = {name: count for name, count in counts.items() if count}
+    if as_json:
+        print(json.dumps({"replay_id": order.replay_id, "outcome": outcome, "counts": shown}))
+        return
+    for name, count in shown.items():
+        print(f"{count:8} {name}")
+    if outcome == "dry_run":
+        print("a dry run: nothing was sent; add --execute --reason TEXT")
+    else:
+        print(f"replay {order.replay_id} {outcome}")

@@ -1,0 +1,163 @@
+"""How dead letters are shown: as tables for eyes, as JSON lines for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from schemas.buried import DeadLetter
+from schemas.codec import bytes_understood, decode
+from schemas.errors import DecodeError
+from schemas.records import DeadLetterAction
+from schemas.topics import Topics
+from tasks.letters.bench import Case
+from tasks.letters.histogram import histogram
+
+_HEX_BEFORE, _HEX_AFTER = 32, 64
+
+
+def case_fields(case: Case) -> dict[str, Any]:
+    """A letter without its value, ready for JSON."""
+    letter, entry = case.letter, case.entry
+    return {
+        "id": letter.id,
+        "status": case.status.value,
+        "status_reason": entry.reason,
+        "status_by": entry.actor,
+        "replays": entry.replays,
+        "dead_lettered_at": _iso(letter.dead_lettered_at),
+        "original_at": _iso(letter.original_at),
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "dlq_partition": letter.dlq_partition,
+        "dlq_offset": letter.dlq_offset,
+        "group": letter.group,
+        "stage": letter.stage,
+        "class": letter.failure_class,
+        "code": letter.code,
+        "message": letter.message,
+        "exception": letter.exception,
+        "delivery_count": letter.delivery_count,
+        "task": letter.task_id,
+        "tenant": letter.tenant_id,
+        "type": letter.task_type,
+        "step": letter.step,
+        "service": letter.service,
+        "run": letter.run,
+        "traceparent": letter.traceparent,
+        "replay_of": letter.replay_of,
+    }
+
+
+def print_list(cases: Sequence[Case], *, limit: int, as_json: bool) -> None:
+    """Print letters, the newest last, and how many there are."""
+    shown = cases[-limit:] if limit else cases
+    if as_json:
+        for case in shown:
+            print(json.dumps(case_fields(case), ensure_ascii=False))
+        return
+    table = Table("id", "since", "status", "topic", "code", "tenant", "task", "step", "replays")
+    for case in shown:
+        letter = case.letter
+        table.add_row(
+            letter.id[:8],
+            _iso(letter.dead_lettered_at),
+            case.status.value,
+            letter.topic,
+            letter.code,
+            letter.tenant_id or "-",
+            letter.task_id or "-",
+            letter.step or "-",
+            str(case.entry.replays),
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"{len(shown)} of {len(cases)} dead letters", highlight=False)
+
+
+def print_stats(cases: Sequence[Case], by: Sequence[str], *, as_json: bool) -> None:
+    """Print histograms: what broke, how often, since when, until when."""
+    if as_json:
+        for field in by:
+            for bar in histogram(cases, field):
+                print(json.dumps({"by": field, **msgspec.to_builtins(bar)}, ensure_ascii=False))
+        return
+    console = Console()
+    for field in by:
+        table = Table(field, "letters", "first", "last")
+        for bar in histogram(cases, field):
+            table.add_row(bar.value, str(bar.count), _iso(bar.first_at), _iso(bar.last_at))
+        console.print(table)
+    console.print(f"{len(cases)} dead letters", highlight=False)
+
+
+def letter_document(
+    case: Case,
+    topics: Topics,
+    *,
+    history: Sequence[DeadLetterAction],
+    related: Sequence[Case],
+    timeline: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    """All that is known about one letter, ready for JSON."""
+    letter = case.letter
+    return {
+        **case_fields(case),
+        "key": _text(letter.key),
+        "headers": [[name, _text(value)] for name, value in letter.headers],
+        **value_document(letter, topics),
+        "stacktrace": letter.stacktrace.splitlines(),
+        "edited_sha256": case.entry.sha256,
+        "history": [_action(action) for action in history],
+        "letters_of_this_record": [case_fields(other) for other in related],
+        "task_timeline": list(timeline),
+    }
+
+
+def value_document(letter: DeadLetter, topics: Topics) -> dict[str, Any]:
+    """The value: decoded, or as hex with the place where decoding failed."""
+    record_type = topics.record_of(letter.topic)
+    if letter.value is None:
+        return {"value": None}
+    if record_type is None:
+        return {"value_hex": letter.value.hex()}
+    try:
+        return {"value": msgspec.to_builtins(decode(letter.value, record_type))}
+    except DecodeError as error:
+        point = bytes_understood(letter.value, record_type)
+        start = max(0, point - _HEX_BEFORE)
+        return {
+            "undecodable": f"{error.code}: {error}",
+            "value_bytes": len(letter.value),
+            "breaks_at_byte": point,
+            "value_hex_before": letter.value[start:point].hex(" "),
+            "value_hex_from_there": letter.value[point : point + _HEX_AFTER].hex(" "),
+        }
+
+
+def _action(action: DeadLetterAction) -> dict[str, Any]:
+    item = action.items[0]
+    return {
+        "at": _iso(action.at),
+        "kind": action.kind.value,
+        "by": action.actor,
+        "reason": item.reason or action.reason,
+        "replay_id": action.replay_id,
+        "count": item.count,
+        "target": f"{item.topic}[{item.partition}]@{item.offset}" if item.topic else None,
+    }
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode(errors="backslashreplace")
+
+
+def _iso(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%S}Z"

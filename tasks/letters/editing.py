@@ -1,0 +1,112 @@
+"""Mends the value of a dead letter: decoded, changed, checked against its schema. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from schemas.buried import DeadLetter
+from schemas.codec import decode, encode
+from schemas.errors import DecodeError, EncodeError, OrchestratorError
+from schemas.records import Record
+from schemas.topics import Topics
+
+
+class EditRefusedError(OrchestratorError):
+    """The edited value is no record of its topic, or this letter cannot be edited.
+
+    Nothing was written; change the edit.
+    """
+
+    code = "EDIT_REFUSED"
+
+
+def record_type_of(letter: DeadLetter, topics: Topics) -> type[Record]:
+    """What the value of a letter must be.
+
+    Raises:
+        EditRefusedError: this letter is not replayed as a record, so an edit had no effect.
+    """
+    if letter.of_step:
+        raise EditRefusedError("a step's input is made from its task: retry the task instead")
+    record_type = topics.record_of(letter.topic)
+    if record_type is None or letter.topic == topics.task_events:
+        raise EditRefusedError(f"no record is ever sent to {letter.topic} again")
+    return record_type
+
+
+def fields_of(value: bytes | None, record_type: type[Record]) -> dict[str, Any]:
+    """The fields of a value; those that every record needs, empty, if it cannot be decoded."""
+    try:
+        return dict(msgspec.to_builtins(decode(value, record_type)))
+    except DecodeError:
+        return {
+            field.name: field.default
+            for field in msgspec.structs.fields(record_type)
+            if field.default is not msgspec.NODEFAULT
+        }
+
+
+def with_changes(fields: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Apply ``path=value`` changes, in order.
+
+    A path is a field's name, or goes on into a JSON document: ``input.query=why?``. A value
+    is JSON where it can be, else text; a field that holds text takes it as it is.
+
+    Raises:
+        EditRefusedError: a change is not of this form, or its path leads nowhere.
+    """
+    changed = dict(fields)
+    for change in changes:
+        path, equals, text = change.partition("=")
+        if not equals or not path:
+            raise EditRefusedError(f"{change!r} is not path=value")
+        name, *rest = path.split(".")
+        if rest:
+            document = _document(changed.get(name), name)
+            _set(document, rest, text)
+            changed[name] = msgspec.json.encode(document).decode()
+        else:
+            changed[name] = text if isinstance(changed.get(name), str) else _value(text)
+    return changed
+
+
+def as_value(fields: dict[str, Any], record_type: type[Record]) -> bytes:
+    """Encode edited fields.
+
+    Raises:
+        EditRefusedError: they do not fit the schema; the message says which one.
+    """
+    known = {field.name for field in msgspec.structs.fields(record_type)}
+    unknown = sorted(set(fields) - known)
+    if unknown:
+        raise EditRefusedError(f"{record_type.__name__} has no field {unknown[0]!r}")
+    try:
+        return encode(msgspec.convert(fields, record_type))
+    except (msgspec.ValidationError, EncodeError) as error:
+        raise EditRefusedError(f"{record_type.__name__}: {error}") from error
+
+
+def _document(value: Any, name: str) -> Any:
+    try:
+        return msgspec.json.decode(value) if isinstance(value, str) else {}
+    except msgspec.DecodeError as error:
+        raise EditRefusedError(f"{name} is not JSON, set it as a whole: {error}") from error
+
+
+def _set(document: Any, path: Sequence[str], text: str) -> None:
+    *way, last = path
+    for name in way:
+        document = document.setdefault(name, {}) if isinstance(document, dict) else None
+    if not isinstance(document, dict):
+        raise EditRefusedError(f"{'.'.join(path)} does not lead into an object")
+    document[last] = text if isinstance(document.get(last), str) else _value(text)
+
+
+def _value(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
