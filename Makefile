@@ -35,6 +35,10 @@ chaos: $(VENV)/.dev ## the full form of the kill tests: every fault many times, 
 test-docker: $(VENV)/.dev ## the tests that need a Docker engine
 	@$(BIN)/python -m pytest -m docker tests/docker $(PYTEST_ARGS)
 
+test-dead-letters-full: $(VENV)/.dev ## the dead-letter tests with their full numbers, and the speed of a replay
+	@TEST_DEAD_LETTERS_FULL=1 $(BIN)/python -m pytest --timeout 900 tests/letters tests/e2e/test_dead_letters.py $(PYTEST_ARGS)
+	@$(BIN)/python -m benchmarks.replay
+
 check: $(VENV)/.dev ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .

@@ -76,6 +76,7 @@ def list_letters(
         bool, typer.Option("--all", help="Also what is resolved or discarded.")
     ] = False,
     limit: Annotated[int, typer.Option(help="The newest so many; 0: all.")] = 50,
+    ids_only: Annotated[bool, typer.Option("--ids", help="Only ids, one a line.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show dead letters: those that wait for somebody, or all, or those that match."""
@@ -95,7 +96,8 @@ def list_letters(
         since=since,
         until=until,
     )
-    print_list(asyncio.run(_cases(chosen)), limit=limit, as_json=as_json)
+    cases = asyncio.run(_cases(chosen))
+    print_list(cases, limit=limit, as_json=as_json, ids_only=ids_only)
 
 
 @app.command()

@@ -112,7 +112,7 @@ async def _edit(
         case = one(await place.bench(), letter_id)
         before = case.letter.value if case.entry.edited is None else case.entry.edited
         record_type = record_type_of(case.letter, place.topics)
-        fields = fields_of(before, record_type)
+        fields = fields_of(case.letter, before, record_type)
         wanted = _wanted(fields, changes, file)
         after = as_value(wanted, record_type)
         for line in difflib.unified_diff(_lines(fields), _lines(wanted), "before", "after", n=0):

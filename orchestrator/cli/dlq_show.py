@@ -56,9 +56,15 @@ def case_fields(case: Case) -> dict[str, Any]:
     }
 
 
-def print_list(cases: Sequence[Case], *, limit: int, as_json: bool) -> None:
+def print_list(
+    cases: Sequence[Case], *, limit: int, as_json: bool = False, ids_only: bool = False
+) -> None:
     """Print letters, the newest last, and how many there are."""
     shown = cases[-limit:] if limit else cases
+    if ids_only:
+        for case in shown:
+            print(case.letter.id)
+        return
     if as_json:
         for case in shown:
             print(json.dumps(case_fields(case), ensure_ascii=False))

@@ -86,7 +86,12 @@ class Demonstration:
                         source=_UPSTREAM,
                     ),
                 )
-            sent = await producer.send_and_wait(topics.task_created, MALFORMED, key=malformed_key)
+            sent = await producer.send_and_wait(
+                topics.task_created,
+                MALFORMED,
+                key=malformed_key,
+                headers=[("ce_tenantid", tasks[0].tenant_id.encode())],
+            )
         return sent.partition, sent.offset
 
     async def _wait_for_rows(self, ids: Sequence[TaskId], timeout_s: float) -> list[StoredTask]:

@@ -37,16 +37,27 @@ def record_type_of(letter: DeadLetter, topics: Topics) -> type[Record]:
     return record_type
 
 
-def fields_of(value: bytes | None, record_type: type[Record]) -> dict[str, Any]:
-    """The fields of a value; those that every record needs, empty, if it cannot be decoded."""
+def fields_of(letter: DeadLetter, value: bytes | None, record_type: type[Record]) -> dict[str, Any]:
+    """The fields of a value, for an edit to begin from.
+
+    Of a value that cannot be decoded: the defaults, and what else is known of the letter.
+    """
     try:
         return dict(msgspec.to_builtins(decode(value, record_type)))
     except DecodeError:
-        return {
-            field.name: field.default
-            for field in msgspec.structs.fields(record_type)
+        fields = msgspec.structs.fields(record_type)
+        known: dict[str, Any] = {
+            "task_id": letter.task_id or (letter.key or b"").decode(errors="replace"),
+            "tenant_id": letter.tenant_id or "",
+            "created_at": letter.original_at,
+            "issued_at": letter.original_at,
+        }
+        defaults = {
+            field.name: msgspec.to_builtins(field.default)
+            for field in fields
             if field.default is not msgspec.NODEFAULT
         }
+        return {**{f.name: known[f.name] for f in fields if f.name in known}, **defaults}
 
 
 def with_changes(fields: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:

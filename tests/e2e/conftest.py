@@ -9,6 +9,7 @@ import pytest_asyncio
 from orchestrator.dev.system import DEV_DEFAULTS, open_system
 from orchestrator.settings import load_settings
 from tests.e2e.driving import Running, a_database
+from tests.letters.load import EACH
 
 FAULTS = [
     {"tenant": "slow", "delay_s": 1.0},
@@ -30,6 +31,15 @@ FAULTS = [
     {"tenant": "garbled", "service": "rag_engine", "output": "no JSON"},
     {"tenant": "hanging", "service": "retrieval", "hang": True},
     {"tenant": "mended", "service": "rag_engine", "status": "INVALID_ARGUMENT", "times": 1},
+    {
+        "tenant": "dlq-step",
+        "service": "retrieval",
+        "status": "INVALID_ARGUMENT",
+        "times": EACH,
+    },
+    {"tenant": "gone-on-completed", "status": "INVALID_ARGUMENT", "times": 1},
+    {"tenant": "gone-on-cancelled", "status": "INVALID_ARGUMENT", "times": 1},
+    {"tenant": "postgres-away", "status": "INVALID_ARGUMENT", "times": 1},
     {
         "tenant": "waiting-long",
         "service": "retrieval",

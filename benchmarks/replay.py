@@ -1,0 +1,111 @@
+"""``python -m benchmarks.replay``: how many dead letters a replay sends in a second.
+
+A real Kafka on this machine, no router: the tool alone, with its intents and outcomes.
+"""
+
+import asyncio
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from orchestrator.embedded.kafka import EmbeddedKafka
+from schemas.codec import encode
+from schemas.dead_letter import Failure, FailureClass, Origin, Stage
+from schemas.records import Millis, TaskCreated, TaskId
+from schemas.topics import DLQ_PREFIX, Topics, TopicsSettings
+from streams.admin import Admin
+from streams.bench.action_log import ActionLog, new_id
+from streams.bench.canary import Canary
+from streams.bench.replay import Replay, ReplayLimits, ReplayParts
+from streams.bench.scan import scan
+from streams.dead_letters import DeadLetters
+from streams.log_reader import LogReader
+from streams.publisher import Publisher
+from streams.settings import KafkaSettings
+from tasks.letters.bench import Bench
+from tasks.letters.filter import LetterFilter
+from tasks.letters.plan import ReplayOrder
+
+LETTERS = 20_000
+TOPICS = Topics(TopicsSettings(partitions=4, replication_factor=1))
+FAILURE = Failure(
+    stage=Stage.VALIDATE,
+    failure_class=FailureClass.REJECTED,
+    code="TASK_TYPE_UNKNOWN",
+    message="there is no pipeline 'poetry'",
+)
+
+
+class NoRows:
+    async def write(
+        self, partition: int, task_ids: Sequence[TaskId]
+    ) -> Mapping[TaskId, str | None] | None:
+        return None
+
+
+def an_origin(number: int) -> Origin:
+    task_id = TaskId(f"task_{number}")
+    task = TaskCreated(task_id=task_id, tenant_id="acme", type="poetry", created_at=Millis(0))
+    return Origin(
+        topic=TOPICS.task_created,
+        partition=number % 4,
+        offset=number,
+        timestamp_ms=0,
+        key=task_id.encode(),
+        value=encode(task),
+        headers=(),
+    )
+
+
+async def measure(bootstrap: str) -> None:
+    kafka = KafkaSettings(bootstrap=bootstrap)
+    wanted = (TOPICS.task_created, TOPICS.dlq_actions)
+    table = [t for t in TOPICS.table([]) if t.name.removeprefix(DLQ_PREFIX) in wanted]
+    async with Admin(kafka) as admin:
+        await admin.apply(table)
+    publisher = Publisher(kafka, client_id="bench")
+    await publisher.open()
+    letters = [(an_origin(number), FAILURE) for number in range(LETTERS)]
+    await DeadLetters(publisher, group="g").bury(letters)
+    async with LogReader(kafka, client_id="bench") as reader:
+        began = time.perf_counter()
+        names = [topic.name for topic in table if topic.record is None]
+        found = await scan(reader, names, TOPICS)
+        scanned = time.perf_counter()
+        log = ActionLog(reader, TOPICS, publisher)
+        parts = ReplayParts(
+            topics=TOPICS,
+            router_group="g",
+            reader=reader,
+            log=log,
+            publisher=publisher,
+            rows=NoRows(),
+            canary=Canary(reader, kafka, TOPICS, []),
+            progress=lambda _: None,
+        )
+        order = ReplayOrder(replay_id=new_id(), actor="bench", reason="to measure")
+        replay = Replay(parts, order, ReplayLimits())
+        await replay.run(Bench(found, log.ledger), LetterFilter())
+        ended = time.perf_counter()
+    await publisher.close()
+    sent = replay.counts["sent"]
+    print(f"read      {LETTERS / (scanned - began):8.0f} letters/s")
+    print(f"replayed  {sent / (ended - scanned):8.0f} records/s ({sent} records, no --rate)")
+
+
+async def main() -> None:
+    print(f"{' '.join(sys.argv)} on {platform.platform()}, {os.cpu_count()} CPUs")
+    with tempfile.TemporaryDirectory() as folder:
+        kafka = EmbeddedKafka(Path(folder))
+        try:
+            await measure(await kafka.start())
+        finally:
+            await kafka.kill()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,138 @@
+"""Drives the dead-letter bench from outside: its commands as processes, its records in Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.cli.dlq_bench import Workplace, workplace
+from schemas.headers import header_text
+from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
+from sinks.dead_letter_reader import read_index
+from streams.bench.action_log import new_id, now_ms
+from tasks.letters.bench import Case
+from tasks.letters.ledger import LetterStatus
+from tests.e2e.driving import WAIT_S, Running
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Its output as JSON lines."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+async def start_dlq(running: Running, *arguments: str) -> asyncio.subprocess.Process:
+    """Start ``orchestrator dlq ...``."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("ORCH_")}
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "orchestrator", "dlq", *arguments),
+        env={**kept, **running.system.environment, "COLUMNS": "200"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def dlq(running: Running, *arguments: str, code: int = 0) -> Ended:
+    """Run ``orchestrator dlq ...`` to its end."""
+    process = await start_dlq(running, *arguments)
+    async with asyncio.timeout(WAIT_S):
+        out, err = await process.communicate()
+    ended = Ended(process.returncode or 0, out.decode(), err.decode())
+    assert ended.code == code, f"{arguments}: {ended}"
+    return ended
+
+
+async def replay(running: Running, *arguments: str) -> dict[str, Any]:
+    """Replay for good; return the report."""
+    done = ("--execute", "--reason", "a test", "--json")
+    return (await dlq(running, "replay", *arguments, *done)).lines[-1]
+
+
+@asynccontextmanager
+async def at_work(running: Running) -> AsyncIterator[Workplace]:
+    async with workplace(running.system.settings) as place:
+        yield place
+
+
+async def cases_of(running: Running, tenants: Sequence[str]) -> list[Case]:
+    """The letters of these tenants, from the topics alone."""
+    async with at_work(running) as place:
+        return [c for c in (await place.bench()).cases() if c.letter.tenant_id in tenants]
+
+
+async def letters(running: Running, tenant: str, count: int) -> list[Case]:
+    """Wait until a tenant has so many letters."""
+    found: list[Case] = []
+    async with asyncio.timeout(WAIT_S):
+        while len(found) < count:
+            await asyncio.sleep(0.2)
+            found = await cases_of(running, [tenant])
+    assert len(found) == count
+    return found
+
+
+async def indexed(running: Running, tenants: Sequence[str]) -> dict[str, LetterStatus]:
+    """The letters of these tenants and their status, from the index."""
+    bench = await read_index(running.system.settings.postgres)
+    return {c.letter.id: c.status for c in bench.cases() if c.letter.tenant_id in tenants}
+
+
+async def closed(running: Running, letter_id: str) -> str:
+    """Wait until the index closed a letter; return why."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            bench = await read_index(running.system.settings.postgres)
+            [case] = bench.find(letter_id)
+            if case.status is LetterStatus.RESOLVED:
+                return case.entry.reason
+            await asyncio.sleep(0.2)
+
+
+async def replayed_letters(running: Running) -> list[str]:
+    """The letter of every replayed record in every topic, in no order."""
+    found = []
+    async with at_work(running) as place:
+        for topic in (running.topics.task_created, running.topics.task_commands):
+            for partition in await place.reader.partitions(topic):
+                first, end = await place.reader.bounds(topic, partition)
+                async for records in place.reader.read(topic, partition, first, end):
+                    found += [header_text(r.headers, "__dlq.replay.of") for r in records]
+    return [letter_id for letter_id in found if letter_id is not None]
+
+
+async def append_edits(running: Running, edits: dict[str, str]) -> None:
+    """Edit many letters at once: id to the new value, base64."""
+    async with at_work(running) as place:
+        await place.publisher()
+        await place.log.append(
+            [
+                DeadLetterAction(
+                    action_id=new_id(),
+                    kind=DeadLetterActionKind.EDITED,
+                    actor="a test",
+                    items=[DeadLetterItem(letter_id=letter_id)],
+                    value_base64=value,
+                    at=now_ms(),
+                )
+                for letter_id, value in edits.items()
+            ]
+        )
+
+
+def a_tenant(name: str) -> str:
+    return f"{name}-{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,319 @@
+"""Dead letters of every kind: seen, mended, replayed, closed; whatever is killed meanwhile."""
+
+import asyncio
+import base64
+import json
+import signal
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from orchestrator.embedded.postgres import EmbeddedPostgres
+from schemas.codec import encode
+from schemas.records import CommandKind, Millis, TaskCommand, TaskCreated
+from tasks.letters.ledger import LetterStatus
+from tests.e2e.bench import (
+    a_tenant,
+    append_edits,
+    at_work,
+    cases_of,
+    closed,
+    dlq,
+    indexed,
+    letters,
+    replay,
+    replayed_letters,
+    start_dlq,
+)
+from tests.e2e.driving import WAIT_S, Running, a_rag_task
+from tests.letters.load import EACH
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+KINDS = ("dlq-bytes", "dlq-type", "dlq-step", "dlq-sink")
+REFUSE = (
+    "ALTER TABLE ai_orchestrator.tasks ADD CONSTRAINT refused_by_a_test "
+    "CHECK (tenant_id <> 'dlq-sink') NOT VALID"
+)
+MEND = "ALTER TABLE ai_orchestrator.tasks DROP CONSTRAINT refused_by_a_test"
+
+
+async def sql(running: Running, statement: str) -> None:
+    connection = await asyncpg.connect(running.system.settings.postgres.dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def publish_all_kinds(running: Running) -> list[str]:
+    """EACH of each kind; return the ids of the tasks that they are to become."""
+    topic = running.topics.task_created
+    wrong_bytes = [a_rag_task("dlq-bytes") for _ in range(EACH)]
+    await running.publish(
+        topic,
+        [(task.task_id.encode(), b"\x00\x00\x00\x00\x65 no task") for task in wrong_bytes],
+        headers=[("ce_tenantid", b"dlq-bytes")],
+    )
+    wrong_type = [a_rag_task("dlq-type", type="poetry") for _ in range(EACH)]
+    others = [a_rag_task(tenant) for tenant in ("dlq-step", "dlq-sink") for _ in range(EACH)]
+    await running.create([*wrong_type, *others])
+    return [str(task.task_id) for task in [*wrong_bytes, *wrong_type, *others]]
+
+
+async def mend_all_kinds(running: Running) -> None:
+    """The table takes the rows again, the service has no fault left, two kinds are edited."""
+    await sql(running, MEND)
+    edits = {}
+    for case in await cases_of(running, ["dlq-bytes", "dlq-type"]):
+        assert case.letter.key is not None
+        task = a_rag_task(str(case.letter.tenant_id), task_id=case.letter.key.decode())
+        edits[case.letter.id] = base64.b64encode(encode(task)).decode()
+    await append_edits(running, edits)
+
+
+async def kill_a_replay_in_the_middle(running: Running, *arguments: str) -> int:
+    """Start a slow replay, kill it after its first records; return how many it had sent."""
+    process = await start_dlq(
+        running, "replay", *arguments, "--execute", "--reason", "killed", "--rate", "25"
+    )
+    sent = 0
+    async with asyncio.timeout(WAIT_S):
+        while sent == 0:
+            async with at_work(running) as place:
+                await place.log.catch_up()
+                run = [r for r in place.log.ledger.runs.values() if r.reason == "killed"]
+                ours = [e for e in place.log.ledger.entries.values() if e.sent]
+                sent = sum(1 for e in ours if run and e.replay_id == run[-1].replay_id)
+    process.send_signal(signal.SIGKILL)
+    assert await process.wait() == -signal.SIGKILL
+    return sent
+
+
+async def test_letters_of_four_kinds_are_replayed_once_each_though_the_replay_is_killed(
+    running: Running,
+) -> None:
+    await sql(running, REFUSE)
+    ids = await publish_all_kinds(running)
+    for tenant in KINDS:
+        await letters(running, tenant, EACH)
+    await mend_all_kinds(running)
+    chosen = [word for tenant in KINDS for word in ("--tenant", tenant)]
+
+    sent_before = await kill_a_replay_in_the_middle(running, *chosen)
+    report = await replay(running, *chosen)
+    rows = await running.ended(ids)
+    assert 0 < sent_before < 4 * EACH
+    assert report["outcome"] == "finished"
+    assert {row["status"] for row in rows.values()} == {"completed"}
+    await running.check(ids)
+    assert set(running.calls_by_key(ids).values()) == {1}
+    await check_each_was_replayed_once(running)
+    await check_that_index_and_topics_agree(running)
+
+
+async def check_each_was_replayed_once(running: Running) -> None:
+    cases = await cases_of(running, KINDS)
+    ours = {c.letter.id for c in cases if c.letter.tenant_id != "dlq-sink"}
+    replayed = [letter_id for letter_id in await replayed_letters(running) if letter_id in ours]
+    assert sorted(replayed) == sorted(ours)
+    assert len(cases) == 4 * EACH
+
+
+async def check_that_index_and_topics_agree(running: Running) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while set((await indexed(running, KINDS)).values()) != {LetterStatus.RESOLVED}:  # noqa: ASYNC110
+            await asyncio.sleep(0.3)
+    in_topics = {case.letter.id: case.status for case in await cases_of(running, KINDS)}
+    assert await indexed(running, KINDS) == in_topics
+
+
+async def test_a_record_that_is_replayed_unmended_three_times_is_parked_until_an_edit_mends_it(
+    running: Running,
+) -> None:
+    tenant = a_tenant("poison")
+    task = a_rag_task(tenant, type="poetry")
+    await running.create([task])
+    for replays in range(1, 4):
+        newest = max(await letters(running, tenant, replays), key=lambda c: c.entry.replays)
+        await replay(running, newest.letter.id)
+        assert newest.entry.replays == replays - 1
+
+    last = max(await letters(running, tenant, 4), key=lambda c: c.entry.replays)
+    refused = await replay(running, last.letter.id)
+    assert (last.entry.replays, last.status) == (3, LetterStatus.PARKED)
+    assert refused["counts"] == {"parked": 1}
+
+    order = ("--set", "type=rag", "--execute", "--reason", "it is a question")
+    await dlq(running, "edit", last.letter.id, *order)
+    await replay(running, last.letter.id)
+    assert (await running.ended([task.task_id]))[task.task_id]["status"] == "completed"
+    shown = await dlq(running, "show", last.letter.id)
+    assert '"kind": "edited"' in shown.out
+
+
+async def test_an_edit_that_is_no_record_is_refused_and_changes_nothing(running: Running) -> None:
+    tenant = a_tenant("edit")
+    await running.create([a_rag_task(tenant, type="poetry")])
+    [case] = await letters(running, tenant, 1)
+
+    order = ("--set", "priority=many", "--execute", "--reason", "a mistake")
+    ended = await dlq(running, "edit", case.letter.id, *order, code=1)
+    assert ended.err.startswith("error EDIT_REFUSED: TaskCreated")
+    [after] = await letters(running, tenant, 1)
+    assert after.entry.edited is None
+
+
+@pytest.mark.parametrize("end", ["completed", "cancelled"])
+async def test_the_replay_of_a_step_whose_task_went_on_leaves_the_task_alone(
+    running: Running, end: str
+) -> None:
+    task = a_rag_task(f"gone-on-{end}")  # its first call is refused
+    await running.create([task])
+    [case] = await letters(running, task.tenant_id, 1)
+    by_hand = [CommandKind.RETRY, *([CommandKind.CANCEL] if end == "cancelled" else [])]
+    await command(running, task, by_hand)
+    await running.row_until(task.task_id, lambda row: row["status"] == end)
+    reason = await closed(running, case.letter.id)
+    before = await history(running, task.task_id)
+
+    report = await replay(running, case.letter.id, "--force", "--canary", "1")
+    assert reason == f"task_went_on: run 2, {end}"
+    assert (report["outcome"], report["counts"]) == ("finished", {"sent": 1})
+    assert await history(running, task.task_id) == before
+    assert await closed(running, case.letter.id) == reason
+
+
+async def command(running: Running, task: TaskCreated, kinds: Sequence[CommandKind]) -> None:
+    records = [
+        TaskCommand(
+            command_id=str(uuid.uuid4()),
+            task_id=task.task_id,
+            tenant_id=task.tenant_id,
+            kind=kind,
+            actor="a test",
+            issued_at=Millis(time.time_ns() // 1_000_000),
+        )
+        for kind in kinds
+    ]
+    values = [(task.task_id.encode(), encode(record)) for record in records]
+    await running.publish(running.topics.task_commands, values)
+
+
+async def history(running: Running, task_id: str) -> list[tuple[str, int]]:
+    return [(e["kind"], e["sequence"]) for e in await running.events() if e["task_id"] == task_id]
+
+
+async def test_canaries_that_fail_again_keep_the_others_back(running: Running) -> None:
+    tenant = a_tenant("canary")
+    await running.create([a_rag_task(tenant, type="poetry") for _ in range(6)])
+    await letters(running, tenant, 6)
+
+    order = ("--execute", "--reason", "too early", "--json")
+    ended = await dlq(running, "replay", "--tenant", tenant, *order, "--canary", "2", code=4)
+    report = ended.lines[-1]
+    assert (report["outcome"], report["counts"]["sent"]) == ("canary_failed", 2)
+    assert len(await letters(running, tenant, 8)) == 8
+
+
+async def test_a_running_replay_can_be_stopped(running: Running) -> None:
+    tenant = a_tenant("stopped")
+    await running.create([a_rag_task(tenant, type="poetry") for _ in range(8)])
+    await letters(running, tenant, 8)
+    order = ("--execute", "--reason", "slowly", "--json", "--rate", "1")
+    process = await start_dlq(running, "replay", "--tenant", tenant, *order)
+    await some_sent(running, tenant)
+
+    await dlq(running, "replay", "--stop", "--reason", "enough")
+    out, _ = await process.communicate()
+    report = json.loads(out.splitlines()[-1])
+    assert (process.returncode, report["outcome"]) == (3, "stopped")
+    assert 0 < report["counts"]["sent"] < 8
+
+
+async def some_sent(running: Running, tenant: str) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not any(case.entry.sent for case in await cases_of(running, [tenant])):  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+
+
+async def test_a_dry_run_sends_nothing_and_says_what_it_would_do(running: Running) -> None:
+    tenant = a_tenant("dry")
+    await running.create([a_rag_task(tenant, type="poetry") for _ in range(2)])
+    await letters(running, tenant, 2)
+
+    ended = await dlq(running, "replay", "--tenant", tenant)
+    assert f"2 send to {running.topics.task_created}" in ended.out
+    assert "a dry run: nothing was sent" in ended.out
+    assert {c.status for c in await cases_of(running, [tenant])} == {LetterStatus.OPEN}
+
+
+async def test_everything_that_is_done_needs_a_reason_and_something_that_chooses(
+    running: Running,
+) -> None:
+    without_reason = await dlq(running, "replay", "--all", "--execute", code=1)
+    without_choice = await dlq(running, "replay", "--execute", "--reason", "all of it", code=1)
+
+    assert "--execute needs --reason" in without_reason.err
+    assert "nothing chooses the letters" in without_choice.err
+
+
+async def test_without_postgres_letters_are_shown_and_replayed_and_the_index_catches_up(
+    running: Running, postgres_server: EmbeddedPostgres
+) -> None:
+    task = a_rag_task("postgres-away")
+    await running.create([task])
+    [case] = await letters(running, "postgres-away", 1)
+    await postgres_server.stop()
+    try:
+        listed = await dlq(running, "list", "--tenant", "postgres-away", "--json")
+        shown = await dlq(running, "show", case.letter.id)
+        report = await replay(running, case.letter.id, "--canary", "1")
+    finally:
+        await postgres_server.start()
+
+    assert [line["id"] for line in listed.lines] == [case.letter.id]
+    assert [event["event"] for event in json.loads(shown.out)["task_timeline"]] == [
+        "created",
+        "failed",
+    ]
+    assert (report["outcome"], report["counts"]) == ("finished", {"sent": 1})
+    assert await closed(running, case.letter.id) == "task_went_on: run 2, completed"
+    assert (await running.ended([task.task_id]))[task.task_id]["status"] == "completed"
+
+
+async def test_an_emptied_index_is_filled_again_from_the_topics(running: Running) -> None:
+    tenant = a_tenant("again")
+    await running.create([a_rag_task(tenant, type="poetry") for _ in range(3)])
+    found = await letters(running, tenant, 3)
+    await dlq(running, "discard", found[0].letter.id, "--execute", "--reason", "a joke")
+    await dlq(running, "reindex")
+
+    wanted = {case.letter.id: case.status for case in await cases_of(running, [tenant])}
+    async with asyncio.timeout(WAIT_S):
+        while await indexed(running, [tenant]) != wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.3)
+    assert sorted(wanted.values()) == [LetterStatus.DISCARDED, LetterStatus.OPEN, LetterStatus.OPEN]
+
+
+async def test_exported_letters_can_be_imported_where_they_are_missing(
+    running: Running, tmp_path: Path
+) -> None:
+    tenant, file = a_tenant("export"), tmp_path / "letters.jsonl"
+    await running.create([a_rag_task(tenant, type="poetry")])
+    [case] = await letters(running, tenant, 1)
+    await dlq(running, "export", str(file), "--tenant", tenant)
+    again = await dlq(running, "import", str(file))
+
+    # Elsewhere it has another id; both are base64 in the file.
+    old, new = (base64.b64encode(i.encode()).decode() for i in (case.letter.id, str(uuid.uuid4())))
+    file.write_text(file.read_text().replace(old, new))
+    await dlq(running, "import", str(file), "--execute", "--reason", "from elsewhere")
+    first, second = await letters(running, tenant, 2)
+    assert "0 of 1 are not here yet" in again.out
+    assert (first.letter.key, first.letter.value) == (second.letter.key, second.letter.value)
+    assert first.letter.headers == second.letter.headers
