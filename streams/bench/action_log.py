@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import msgspec
 import structlog
 
 from schemas.codec import decode, encode
+from schemas.dead_letter import Origin
 from schemas.errors import DecodeError
 from schemas.headers import cloudevent_headers
 from schemas.records import DeadLetterAction, Millis
@@ -35,6 +37,7 @@ class ActionLog:
         self._topic = topics.dlq_actions
         self._publisher = publisher
         self._next_offset: int | None = None
+        self._folding = asyncio.Lock()
 
     async def catch_up(self) -> None:
         """Read to the end that the topic has now.
@@ -42,17 +45,15 @@ class ActionLog:
         Raises:
             KafkaUnavailableError: ask again later.
         """
-        first, end = await self._reader.bounds(self._topic, PARTITION)
-        start = first if self._next_offset is None else max(first, self._next_offset)
-        async for records in self._reader.read(self._topic, PARTITION, start, end):
-            for record in records:
-                try:
-                    action = decode(record.value, DeadLetterAction)
-                except DecodeError as error:
-                    log.warning("action_unreadable", offset=record.offset, code=error.code)
-                else:
-                    self.ledger.add(record.offset, action)
-        self._next_offset = end
+        async with self._folding:
+            if self._next_offset is None:
+                self._next_offset, end = await self._reader.bounds(self._topic, PARTITION)
+            else:
+                end = (await self._reader.ends([(self._topic, PARTITION)]))[self._topic, PARTITION]
+            async for records in self._reader.read(self._topic, PARTITION, self._next_offset, end):
+                for record in records:
+                    self._fold(record)
+            self._next_offset = end
 
     async def history(self, letter_id: str) -> list[DeadLetterAction]:
         """All actions about one letter, oldest first, reduced to it; reads the whole topic."""
@@ -81,7 +82,22 @@ class ActionLog:
         """
         if self._publisher is None:
             raise RuntimeError("this action log is read only")
-        await self._publisher.publish([action_record(self._topic, action) for action in actions])
+        records = [action_record(self._topic, action) for action in actions]
+        offsets = await self._publisher.publish(records)
+        async with self._folding:
+            # What landed right behind what we have read need not be read.
+            for offset, action in zip(offsets, actions, strict=True):
+                if offset == self._next_offset:
+                    self.ledger.add(offset, action)
+                    self._next_offset = offset + 1
+
+    def _fold(self, record: Origin) -> None:
+        try:
+            action = decode(record.value, DeadLetterAction)
+        except DecodeError as error:
+            log.warning("action_unreadable", offset=record.offset, code=error.code)
+        else:
+            self.ledger.add(record.offset, action)
 
 
 def action_record(topic: str, action: DeadLetterAction) -> Outgoing:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.codec import decode, encode, unframe
+from schemas.codec import bytes_understood, decode, encode, unframe
 from schemas.errors import (
     DecodeError,
     EncodeError,
@@ -124,3 +124,13 @@ def test_text_that_is_not_utf8_is_refused() -> None:
 
     with pytest.raises(DecodeError):
         decode(value, TaskCreated)
+
+
+def test_the_place_where_a_value_stops_making_sense_is_known() -> None:
+    task = encode(TaskCreated(task_id=TaskId("t"), tenant_id="a", created_at=Millis(0)))
+
+    assert bytes_understood(b"\x07", TaskCreated) == 0
+    assert bytes_understood(b"\x00\x00\x0f\x42\x3f", TaskCreated) == 1
+    assert bytes_understood(task + b"more", TaskCreated) == len(task)
+    # The second field says that it is 63 bytes long.
+    assert 5 < bytes_understood(task[:7] + b"\x7e", TaskCreated) <= 8

@@ -70,3 +70,14 @@ def test_no_message_breaks_the_headers(text: str) -> None:
     stacktrace = headers["__dlq.errors.exception.stacktrace"]
     assert stacktrace is not None
     assert len(stacktrace) <= STACKTRACE_MAX_BYTES
+
+
+def test_the_trace_is_that_of_the_failure_or_else_that_of_the_record() -> None:
+    origin = an_origin([("traceparent", b"00-record"), ("ce_subject", b"task_1")])
+    found = [
+        dict(dead_letter_headers(origin, failure, group="g", now_ms=0))
+        for failure in (FAILURE, replace(FAILURE, traceparent="00-failure"))
+    ]
+
+    assert [headers["__dlq.traceparent"] for headers in found] == [b"00-record", b"00-failure"]
+    assert found[0]["__dlq.task.id"] == b"task_1"
