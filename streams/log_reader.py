@@ -86,6 +86,8 @@ class LogReader:
         Raises:
             KafkaUnavailableError: no progress within the timeout, or the start is no longer there.
         """
+        if start >= end:
+            return
         tp = TopicPartition(topic, partition)
         self._consumer.assign([tp])
         self._consumer.seek(tp, start)
