@@ -113,7 +113,8 @@ class App(faust.App):  # type: ignore[misc]
             generation=self.consumer_generation_id,
         )
         for drainable in self.drainables:
-            drainable.assigned(partitions)
+            # A process that ends takes nothing over, whatever the group still gives it.
+            drainable.assigned(frozenset() if self.closing else partitions)
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)

@@ -60,6 +60,7 @@ class Service(Directory):
         self.answers = asyncio.Event()
         self.answers.set()
         self.raises: BaseException | None = None
+        self.delay_s = 0.0
 
     def client(self, service: str) -> StepClient:
         return _Client(self)
@@ -77,6 +78,7 @@ class _Client:
         service = self._service
         service.calls.append(request)
         try:
+            await asyncio.sleep(service.delay_s)
             await service.answers.wait()
         except asyncio.CancelledError:
             service.aborted.append((request.task_id, time.monotonic()))
@@ -155,8 +157,10 @@ async def a_site(kafka: KafkaSettings) -> AsyncIterator[Site]:
 
 
 @asynccontextmanager
-async def a_worker(site: Site, service: Service, **settings: Any) -> AsyncIterator[App]:
-    """A worker that runs until the end of the block, and leaves its group."""
+async def a_worker(
+    site: Site, service: Service, *, grace_s: float = 0.0, **settings: Any
+) -> AsyncIterator[App]:
+    """A worker that runs until the end of the block, and leaves its group as at SIGTERM."""
     worker = WorkerSettings(**{"slots": 8, **settings})
     async with AsyncExitStack() as stack:
         publisher = Publisher(site.kafka, client_id="worker")
@@ -187,8 +191,7 @@ async def a_worker(site: Site, service: Service, **settings: Any) -> AsyncIterat
         app.finalize()
         await app.maybe_start()
         stack.push_async_callback(app.stop)
-        # Nothing that waits may outlive the test.
-        stack.push_async_callback(app.close, 0.0)
+        stack.push_async_callback(app.close, grace_s)
         yield app
 
 
