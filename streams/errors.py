@@ -46,3 +46,10 @@ class LogLostError(OrchestratorError):
     """
 
     code = "LOG_LOST"
+
+
+class ReadingStalledError(OrchestratorError):
+    """Records wait and none is read, for no reason of ours: the process has to start again."""
+
+    code = "READING_STALLED"
+    retriable = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -14,6 +15,7 @@ from streams.errors import KafkaUnavailableError
 from streams.settings import KafkaSettings
 
 _POLL_MS = 500
+_CLOSE_S = 1.0
 _FETCH_MAX_BYTES = 5 * 1024 * 1024
 
 
@@ -43,7 +45,11 @@ class LogReader:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._bounded(self._consumer.stop())
+        # Closed while it is busy with a new assignment, aiokafka's fetcher swallows the
+        # cancellation of its task, and its end would be waited for until the timeout.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await self._bounded(self._consumer.stop())
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """The first offset that is still there, and the one that the next record will get."""
@@ -77,6 +83,8 @@ class LogReader:
         Raises:
             KafkaUnavailableError: no progress within the timeout, or the start is no longer there.
         """
+        if start >= end:
+            return
         tp = TopicPartition(topic, partition)
         self._consumer.assign([tp])
         self._consumer.seek(tp, start)

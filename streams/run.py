@@ -10,27 +10,34 @@ from contextlib import asynccontextmanager
 import structlog
 
 from streams.app import App
+from streams.watchdog import watch
 
 log = structlog.get_logger()
 
 _STOP_TIMEOUT_S = 15.0
 
 
-async def run_app(app: App) -> int:
+async def run_app(app: App, *, grace_s: float) -> int:
     """Run an application; return the exit code of its process.
 
-    On SIGTERM or SIGINT the deliveries in flight are drained, what is acknowledged is
-    committed, and the result is 0. When the application fails the result is 1 and nothing
-    more is acknowledged: what was in flight is delivered again.
+    On SIGTERM or SIGINT nothing new is begun, the deliveries in flight have ``grace_s`` to
+    end, what is acknowledged is committed, and the result is 0. When the application fails
+    the result is 1 and nothing more is acknowledged: what was in flight is delivered again.
+
+    Args:
+        app: not started yet.
+        grace_s: whoever sends the signal has to wait longer than that before it kills.
     """
     stopping = asyncio.Event()
     with _signals(stopping.set):
         async with _started(app):
             log.info("role_started", group=app.conf.id)
-            await _first(stopping.wait(), app.failed.wait(), app.wait_until_stopped())
+            await _first(stopping.wait(), app.failed.wait(), app.wait_until_stopped(), watch(app))
             failed = app.failed.is_set() or app.crashed
             if not failed:
-                await app.drain()
+                log.info("role_stopping", group=app.conf.id, in_flight=len(app.pending))
+                await app.close(grace_s)
+                failed = app.failed.is_set() or app.crashed
     log.info("role_stopped", group=app.conf.id, failed=failed)
     return 1 if failed else 0
 
