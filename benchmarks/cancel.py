@@ -44,7 +44,7 @@ async def measure(kafka: KafkaSettings) -> list[float]:
         for number, command in enumerate(commands, 1):
             began_s = time.monotonic()
             await site.control(command.task_id)
-            await until(lambda done=number: len(service.aborted) == done)
+            await until(lambda done=number: len(service.aborted) == done)  # type: ignore[misc]
             task_id, aborted_s = service.aborted[-1]
             assert task_id == command.task_id
             delays_ms.append((aborted_s - began_s) * 1000)

@@ -71,6 +71,13 @@ _BY_SQLSTATE: dict[str, type[SinkError]] = {
 Source: PostgreSQL, appendix A, "PostgreSQL Error Codes".
 """
 
+_LOST = (
+    OSError,
+    asyncpg.TargetServerAttributeNotMatched,
+    # The server died in the middle of an exchange; the connection is cut and never used again.
+    asyncpg.InternalClientError,
+)
+
 
 def ours(error: BaseException, *, connection_lost: bool = False) -> SinkError | None:
     """Say which of our errors a driver's error is; None means that it is a bug.
@@ -88,7 +95,7 @@ def ours(error: BaseException, *, connection_lost: bool = False) -> SinkError | 
         # The driver's own message quotes the value: left out.
         return SinkRowError("a value does not fit the type of its column")
     lost = connection_lost and isinstance(error, asyncpg.InterfaceError)
-    if lost or isinstance(error, OSError | asyncpg.TargetServerAttributeNotMatched):
+    if lost or isinstance(error, _LOST):
         return SinkUnavailableError(f"{type(error).__name__}: {error}")
     return None
 

@@ -63,7 +63,7 @@ async def connection(pool: Pool, settings: PostgresSettings) -> AsyncIterator[Co
             conn = await pool.acquire(timeout=settings.connect_timeout_s)
             yield conn
     except BaseException as error:
-        lost = conn is not None and conn.is_closed()
+        lost = conn is not None and is_lost(conn)
         translated = ours(error, connection_lost=lost)
         known = translated or error
         refused = isinstance(known, SinkError) and not isinstance(known, SinkUnavailableError)
@@ -75,6 +75,15 @@ async def connection(pool: Pool, settings: PostgresSettings) -> AsyncIterator[Co
     finally:
         if conn is not None:
             await pool.release(conn)
+
+
+def is_lost(conn: Connection) -> bool:
+    """True if a connection is of no use any more."""
+    try:
+        return conn.is_closed()
+    except asyncpg.InterfaceError:
+        # The pool took it back when the server went away, and it answers nothing now.
+        return True
 
 
 def server_settings(settings: PostgresSettings) -> dict[str, str]:

@@ -15,7 +15,7 @@ import structlog
 from sinks.errors import SinkPositionError, SinkRowError
 from sinks.migrate import check_migrated
 from sinks.partitions import ensure_months
-from sinks.pool import Connection, Pool, close_pool, connection, open_pool
+from sinks.pool import Connection, Pool, close_pool, connection, is_lost, open_pool
 from sinks.queries import query
 from sinks.rows import Batch, LogEvent, project
 from sinks.settings import PostgresSettings
@@ -159,7 +159,7 @@ class Writer:
             await _write(conn, batch)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, SinkPositionError):
             # After any other error the connection is cut, see sinks.pool.
-            if not conn.is_closed():
+            if not is_lost(conn):
                 await transaction.rollback()
             raise
         self._in_doubt[partition] = after

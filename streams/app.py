@@ -86,6 +86,11 @@ class App(faust.App):  # type: ignore[misc]
         await self._drain_all(grace_s)
         await self.consumer.commit_all()
 
+    def let_go(self) -> None:
+        """Forget all deliveries without an acknowledgement: they are delivered again."""
+        for delivery in list(self.pending):
+            delivery.discard()
+
     def _begin_drain(self) -> asyncio.Task[None]:
         if self._drain is None or self._drain[0] != self.epoch:
             drain = self._drain_all(self.kafka.drain_timeout_s)
@@ -95,8 +100,7 @@ class App(faust.App):  # type: ignore[misc]
     async def _drain_all(self, bound_s: float) -> None:
         """Bring all deliveries to an end within the bound; let go of the others."""
         await asyncio.gather(*(drainable.drain(bound_s) for drainable in self.drainables))
-        for delivery in list(self.pending):
-            delivery.discard()
+        self.let_go()
 
     async def _on_partitions_assigned(self, assigned: Any, generation_id: int = 0) -> None:
         if self._drain is not None:

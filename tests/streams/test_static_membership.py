@@ -49,7 +49,7 @@ async def test_a_process_that_comes_back_under_its_name_gets_its_partitions_at_o
     for life, how in ((3, signal.SIGKILL), (4, signal.SIGTERM)):
         await one.stop(20.0, how)
         one.start()
-        await until(lambda lives=life: len(assignments(one)) == lives)
+        await until(lambda lives=life: len(assignments(one)) == lives)  # type: ignore[misc]
 
         # In the same generation: there was no rebalance.
         assert assignments(one)[-1] == before
