@@ -19,6 +19,7 @@ from orchestrator.demo.server import ReferenceServices
 from orchestrator.demo.settings import DemoSettings
 from schemas.records import CommandId, Json, StepName, TaskId
 
+SPOKEN = Path("orchestrator/demo/samples/question.wav").read_bytes()
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -144,8 +145,7 @@ async def test_an_agent_tells_its_iterations_and_what_each_consumed() -> None:
 
 
 async def test_a_long_call_holds_up_no_other_service_and_ends_when_its_caller_is_gone() -> None:
-    spoken = Path("orchestrator/demo/samples/question.wav").read_bytes()
-    audio = base64.b64encode(spoken).decode()
+    audio = base64.b64encode(SPOKEN).decode()
     async with a_system() as (services, directory):
         voice = directory.client("voice-engine")
         calls = [
