@@ -5,6 +5,7 @@ import base64
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ async def a_system(
     demo: DemoSettings | None = None,
 ) -> AsyncIterator[tuple[ReferenceServices, Directory]]:
     async with ReferenceServices(demo or DemoSettings()) as services:
-        directory = Directory(ServicesSettings(**services.addresses))
+        directory = Directory(replace(ServicesSettings(), **services.addresses))  # type: ignore[arg-type]
         try:
             yield services, directory
         finally:

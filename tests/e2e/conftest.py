@@ -28,6 +28,7 @@ FAULTS = [
     },
     {"tenant": "refused", "service": "retrieval", "status": "INVALID_ARGUMENT"},
     {"tenant": "garbled", "service": "rag_engine", "output": "no JSON"},
+    {"tenant": "late", "delay_s": 3.0},
     {"tenant": "hanging", "service": "retrieval", "hang": True},
     {"tenant": "mended", "service": "rag_engine", "status": "INVALID_ARGUMENT", "times": 1},
     {
