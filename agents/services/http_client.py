@@ -22,7 +22,7 @@ from agents.services.sending import (
 
 TIMEOUT_HEADER = "x-timeout-ms"
 
-CONNECT_TIMEOUT_S = 2.0
+CONNECT_TIMEOUT_S = 5.0
 """A host that drops packets is away; the attempt ends long before its deadline."""
 
 ERROR_BODY_MAX_BYTES = 16 * 1024

@@ -48,21 +48,31 @@ pytestmark = pytest.mark.timeout(1800)
 async def outcome(client: StepClient, number: int, *, stream: bool = False) -> str:
     """``response``, or the code of the failure; anything else is a failure of this test."""
     good = number % GOOD_EVERY == 0
-    request = a_numbered_request(number, timeout_s=30.0 if good else 1.0)
+    # A machine that is busy may be late once; a reply that is good must come through.
+    for _ in range(3 if good else 1):
+        result = await attempt(client, number, stream=stream, timeout_s=30.0 if good else 1.0)
+        if not isinstance(result, ServiceError) or not result.retriable:
+            break
+    if isinstance(result, ServiceError):
+        assert not good, f"reply {number} was good: {result}"
+        check_failure(result, number)
+        return result.code
+    check_response(result, number)
+    assert not good or result.output == GOOD, number
+    return "response"
+
+
+async def attempt(
+    client: StepClient, number: int, *, stream: bool, timeout_s: float
+) -> StepResponse | ServiceError:
     chunks: list[str] = []
+    request = a_numbered_request(number, timeout_s=timeout_s)
     try:
-        response = await client.call(request, on_chunk=chunks.append if stream else None)
+        return await client.call(request, on_chunk=chunks.append if stream else None)
     except ServiceError as error:
-        failure = error
+        return error
     except Exception as error:
         raise AssertionError(f"reply {number} came through as {error!r}") from error
-    else:
-        check_response(response, number)
-        assert not good or response.output == GOOD, number
-        return "response"
-    assert not good, f"reply {number} was good: {failure}"
-    check_failure(failure, number)
-    return failure.code
 
 
 def check_failure(failure: ServiceError, number: int) -> None:
