@@ -41,6 +41,20 @@ FAULTS = [
 ]
 
 
+SEARCH = """\
+pipeline: search
+version: 3
+steps:
+  - name: retrieve
+    service: retrieval-service
+    method: Retrieve
+    timeout_s: 10
+    input: {query: $.input.words, top_k: 2}
+output: {found: $.steps.retrieve.documents}
+"""
+"""A task type of the installation: one file, no code."""
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def running(
     kafka_bootstrap: str, postgres_dsn: str, tmp_path_factory: pytest.TempPathFactory
@@ -58,6 +72,9 @@ async def running(
         "ORCH_ROUTER_HOLD_S": "2",
         "ORCH_ROUTER_SNAPSHOT_INTERVAL_S": "1",
     }
+    (folder / "pipelines").mkdir()
+    (folder / "pipelines" / "search.yaml").write_text(SEARCH)
+    environment["ORCH_PIPELINES_DIR"] = str(folder / "pipelines")
     settings = load_settings(environment, DEV_DEFAULTS)
     async with open_system(settings, environment=environment, logs=folder) as system:
         yield Running(system=system, call_log=call_log, logs=folder)
