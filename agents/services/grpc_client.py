@@ -105,12 +105,9 @@ class GrpcStepClient:
         until_s = loop.time() + timeout_s
         if on_chunk is None or loop.time() < self._stream_from_s:
             return await stub.Run(message, timeout=timeout_s, metadata=metadata)
-        try:
-            return await self._streamed(stub, message, metadata, timeout_s, on_chunk)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNIMPLEMENTED or this_task_is_cancelled():
-                raise
-        # UNIMPLEMENTED says that nothing was run: to ask by Run is still the first call.
+        streamed = await self._streamed(stub, message, metadata, timeout_s, on_chunk)
+        if streamed is not None:
+            return streamed
         left_s = max(0.0, until_s - loop.time())
         answer = await stub.Run(message, timeout=left_s, metadata=metadata)
         self._stream_from_s = loop.time() + NO_STREAM_S
@@ -123,13 +120,18 @@ class GrpcStepClient:
         metadata: Metadata,
         timeout_s: float,
         on_chunk: OnChunk,
-    ) -> pb.RunResponse:
-        """Read a stream to its end; chunks are passed on as they come."""
+    ) -> pb.RunResponse | None:
+        """Read a stream to its end; chunks are passed on as they come.
+
+        None: the service does not stream. It said so before anything else, so nothing was
+        run, and to ask by ``Run`` is still the first call.
+        """
         response: pb.RunResponse | None = None
-        size = 0
+        size, began = 0, False
         call = stub.RunStream(message, timeout=timeout_s, metadata=metadata)
         try:
             async for event in _events(call):
+                began = True
                 if event is None or response is not None:
                     raise self._error(failure.RESPONSE_INVALID, "the stream breaks the contract")
                 if event.WhichOneof("event") == "response":
@@ -139,6 +141,11 @@ class GrpcStepClient:
                     if size > self._max_message_bytes:
                         raise self._error(failure.RESPONSE_TOO_LARGE, "the chunks are too many")
                     on_chunk(event.chunk)
+        except grpc.aio.AioRpcError as error:
+            absent = error.code() is grpc.StatusCode.UNIMPLEMENTED and not began
+            if not absent or this_task_is_cancelled():
+                raise
+            return None
         finally:
             if not call.done():
                 call.cancel()

@@ -111,6 +111,17 @@ async def test_a_stream_that_breaks_off_fails_by_its_status() -> None:
     assert (error.code, error.retriable) == ("SERVICE_UNAVAILABLE", True)
 
 
+async def test_a_service_that_began_to_stream_is_not_called_again() -> None:
+    async def stream(request: pb.RunRequest, context: StreamContext) -> AsyncIterator[pb.RunEvent]:
+        yield pb.RunEvent(chunk="a")
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not any further")
+
+    service = ScriptedService(answers, stream)
+    error = await the_error_of(service)
+
+    assert (error.code, service.calls) == ("SERVICE_METHOD_UNKNOWN", [])
+
+
 async def test_cancelling_the_caller_aborts_a_stream_at_the_service() -> None:
     async def stream(request: pb.RunRequest, context: StreamContext) -> AsyncIterator[pb.RunEvent]:
         yield pb.RunEvent(chunk="a")
