@@ -9,6 +9,7 @@ import pytest_asyncio
 from orchestrator.dev.system import DEV_DEFAULTS, open_system
 from orchestrator.settings import load_settings
 from tests.e2e.driving import Running, a_database
+from tests.services.test_services_page import a_program_of_the_page
 
 FAULTS = [
     {"tenant": "slow", "delay_s": 1.0},
@@ -50,9 +51,14 @@ steps:
     method: Retrieve
     timeout_s: 10
     input: {query: $.input.words, top_k: 2}
-output: {found: $.steps.retrieve.documents}
+  - name: shout
+    service: shout
+    method: Shout
+    timeout_s: 10
+    input: {text: $.input.words}
+output: {found: $.steps.retrieve.documents, said: $.steps.shout.text}
 """
-"""A task type of the installation: one file, no code."""
+"""A task type of the installation: one file, no code, and a service that speaks HTTP."""
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -76,5 +82,12 @@ async def running(
     (folder / "pipelines" / "search.yaml").write_text(SEARCH)
     environment["ORCH_PIPELINES_DIR"] = str(folder / "pipelines")
     settings = load_settings(environment, DEV_DEFAULTS)
-    async with open_system(settings, environment=environment, logs=folder) as system:
+    async with (
+        a_program_of_the_page(folder, "http") as address,
+        open_system(
+            settings,
+            environment={**environment, "ORCH_SERVICES_EXTRA": f"shout={address}"},
+            logs=folder,
+        ) as system,
+    ):
         yield Running(system=system, call_log=call_log, logs=folder)

@@ -119,13 +119,17 @@ async def test_full_multimodal_flow_sees_the_image_and_answers_about_it(running:
     assert "orange" in output["answer"]
 
 
-async def test_a_file_in_the_pipelines_folder_is_a_task_type_that_runs(running: Running) -> None:
+async def test_a_file_in_the_pipelines_folder_is_a_task_type_also_with_a_service_over_http(
+    running: Running,
+) -> None:
     task = a_task("search", words="dead letter")
     await running.create([task])
 
     row = (await running.ended([task.task_id]))[task.task_id]
     assert (row["status"], row["pipeline"], row["pipeline_version"]) == ("completed", "search", 3)
-    assert len(json.loads(row["output"])["found"]) == 2
+    output = json.loads(row["output"])
+    assert len(output["found"]) == 2
+    assert output["said"] == "DEAD LETTER"
 
 
 # --- Pipelines that fail ---

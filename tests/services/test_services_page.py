@@ -21,7 +21,8 @@ PAGE = (ROOT / "docs" / "services.md").read_text()
 
 
 @contextlib.asynccontextmanager
-async def the_service_of_the_page(folder: Path, scheme: str) -> AsyncIterator[StepClient]:
+async def a_program_of_the_page(folder: Path, scheme: str) -> AsyncIterator[str]:
+    """Run the example for a transport, as it stands on the page; the address of its service."""
     programs = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     file = folder / "shout.py"
     file.write_text(programs[("grpc", "http").index(scheme)])
@@ -29,22 +30,28 @@ async def the_service_of_the_page(folder: Path, scheme: str) -> AsyncIterator[St
         *(sys.executable, str(file), "0"),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
     )
     try:
         assert process.stdout is not None
         async with asyncio.timeout(30.0):
             line = (await process.stdout.readline()).decode()
         assert line.startswith("listening on ")
-        port = int(line.removeprefix("listening on "))
-        directory = Directory(ServicesSettings(extra=f"shout={scheme}://127.0.0.1:{port}"))
-        try:
-            yield directory.client("shout")
-        finally:
-            await directory.close()
+        yield f"{scheme}://127.0.0.1:{int(line.removeprefix('listening on '))}"
     finally:
         process.terminate()
         async with asyncio.timeout(10.0):
             await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def the_service_of_the_page(folder: Path, scheme: str) -> AsyncIterator[StepClient]:
+    async with a_program_of_the_page(folder, scheme) as address:
+        directory = Directory(ServicesSettings(extra=f"shout={address}"))
+        try:
+            yield directory.client("shout")
+        finally:
+            await directory.close()
 
 
 def a_request(method: str, text: str) -> StepRequest:
