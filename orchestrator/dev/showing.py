@@ -74,7 +74,9 @@ def _done(row: StoredTask) -> list[tuple[str, str]]:
 
 def _inside(substep: dict[str, Any]) -> str:
     given, came = (_value(substep[name]) for name in ("input", "output"))
-    return f"{given.get('argument', '')} → {json.dumps(came, ensure_ascii=False)}"
+    if "argument" not in given:
+        return ""  # its output is the answer, which follows
+    return f"{given['argument']} → {json.dumps(came, ensure_ascii=False)}"
 
 
 def _value(document: Any) -> Any:
