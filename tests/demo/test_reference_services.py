@@ -4,20 +4,27 @@ import asyncio
 import base64
 import contextlib
 import json
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from agents.services.client import StepRequest, StepResponse
 from agents.services.directory import Directory
 from agents.services.failure import ServiceError
+from agents.services.grpc_client import GrpcStepClient
 from agents.services.settings import ServicesSettings
+from orchestrator.demo.answer import Answer
+from orchestrator.demo.calls import CallLog
 from orchestrator.demo.faults import Fault, Faults
 from orchestrator.demo.server import ReferenceServices
 from orchestrator.demo.settings import DemoSettings
+from orchestrator.demo.step_servicer import StepServicer
+from schemas.gen.services.v1.step_service_pb2_grpc import add_StepServiceServicer_to_server
 from schemas.records import CommandId, Json, StepName, TaskId
 
 SPOKEN = Path("orchestrator/demo/samples/question.wav").read_bytes()
@@ -166,6 +173,38 @@ async def test_a_long_call_holds_up_no_other_service_and_ends_when_its_caller_is
     assert quick.status == "OK"
     assert still_running
     assert json.loads(last.output)["text"] == "what is speech recognition"
+
+
+async def test_a_long_method_is_told_that_its_caller_is_gone() -> None:
+    began, told = threading.Event(), threading.Event()
+
+    def long_method(text: str, stop: threading.Event) -> Answer:
+        began.set()
+        if stop.wait(30):
+            told.set()
+        return Answer(output="{}")
+
+    servicer = StepServicer(
+        "long",
+        {},
+        long_methods={"Wait": long_method},
+        executor=None,
+        faults=Faults(),
+        calls=CallLog(),
+    )
+    server = grpc.aio.server()
+    add_StepServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    client = GrpcStepClient(f"127.0.0.1:{port}", service="long", max_message_bytes=65536)
+    call = asyncio.create_task(client.call(a_request("Wait", {}, timeout_s=60.0)))
+    assert await asyncio.to_thread(began.wait, 10)
+    call.cancel()
+    seen = await asyncio.to_thread(told.wait, 10)
+    await client.close()
+    await server.stop(grace=None)
+
+    assert seen
 
 
 @pytest.mark.parametrize(

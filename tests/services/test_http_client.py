@@ -332,9 +332,11 @@ async def test_an_answer_over_the_limit_is_permanent() -> None:
 
 
 async def test_a_compressed_answer_is_not_unpacked() -> None:
-    error = await the_error_of(answers(b"\x1f\x8b\x08", headers={"Content-Encoding": "gzip"}))
+    said_to_be = {"Content-Encoding": "gzip"}
+    error = await the_error_of(answers(b'{"output": 1}', headers=said_to_be))
 
     assert (error.code, error.retriable) == ("SERVICE_RESPONSE_INVALID", False)
+    assert error.message == "rag-engine: the answer is compressed"
 
 
 # --- Requests that cannot be sent ---
