@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos test-docker check format bench lock proto clean
+.PHONY: help run test chaos fuzz test-docker check format bench lock proto clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: $(VENV)/.dev ## all tests, against a real Kafka and Postgres started here
 # Prints its seed; SEED=… draws the same faults again, MINUTES=… is how long all at once takes.
 chaos: $(VENV)/.dev ## the full form of the kill tests: every fault many times, then all at once
 	@CHAOS=full CHAOS_SEED=$(SEED) CHAOS_MINUTES=$(MINUTES) $(BIN)/python -m pytest -s tests/chaos $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.dev ## 20,000 hostile replies of services; `make test` has a tenth of them
+	@FUZZ_REPLIES=20000 $(BIN)/python -m pytest tests/services/test_hostile_replies.py $(PYTEST_ARGS)
 
 test-docker: $(VENV)/.dev ## the tests that need a Docker engine
 	@$(BIN)/python -m pytest -m docker tests/docker $(PYTEST_ARGS)

@@ -21,6 +21,7 @@ from agents.sink import create_sink
 from agents.step_attempt import RunnerParts
 from agents.step_runner import StepRunner
 from agents.step_worker import create_step_worker
+from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 from schemas.records import Millis, StepName
@@ -38,7 +39,6 @@ from streams.publisher import Publisher
 from streams.run import run_app
 from tasks.decision import Rules
 from tasks.pipeline import Pipelines
-from tasks.pipeline_file import load_pipelines
 
 log = structlog.get_logger()
 
@@ -80,7 +80,7 @@ async def run_role(role: str, settings: Settings) -> int:
     """
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
-    pipelines = load_pipelines()
+    pipelines = installed_pipelines(settings.pipelines)
     if role not in roles(pipelines):
         raise SettingsError(f"there is no role {role!r}; roles: {', '.join(roles(pipelines))}")
     await _check_topics(settings, pipelines)

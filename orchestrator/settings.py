@@ -11,6 +11,7 @@ from agents.settings import WorkerSettings
 from orchestrator.demo.settings import DemoSettings
 from orchestrator.embedded.settings import EmbeddedSettings
 from orchestrator.observability import LogSettings, MetricsSettings
+from orchestrator.pipelines import PipelinesSettings
 from orchestrator.traces import TracesSettings
 from schemas.errors import SettingsError
 from schemas.limits import Limits
@@ -29,6 +30,7 @@ class Settings:
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     topics: TopicsSettings = field(default_factory=TopicsSettings)
     limits: Limits = field(default_factory=Limits)
+    pipelines: PipelinesSettings = field(default_factory=PipelinesSettings)
     router: RouterSettings = field(default_factory=RouterSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     services: ServicesSettings = field(default_factory=ServicesSettings)

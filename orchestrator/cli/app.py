@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from orchestrator.cli import dev, migrate, tail, topics, worker
+from orchestrator.cli import dev, migrate, pipelines, tail, topics, worker
 from schemas.errors import OrchestratorError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command(name="worker")(worker.worker)
 app.command(name="demo-services", hidden=True)(worker.demo_services)
 app.command(name="tail")(tail.tail)
 app.add_typer(topics.app, name="topics")
+app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(migrate.app, name="migrate")
 
 

@@ -7,11 +7,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.pipelines import installed_pipelines
 from orchestrator.roles import topic_table
 from orchestrator.settings import Settings, load_settings
 from schemas.errors import SettingsError
 from streams.admin import Admin
-from tasks.pipeline_file import load_pipelines
 
 app = typer.Typer(help="The topics of the system.", no_args_is_help=True)
 
@@ -20,7 +20,8 @@ app = typer.Typer(help="The topics of the system.", no_args_is_help=True)
 def list_topics() -> None:
     """Show every topic: who writes and reads it, and how it is kept. Asks no broker."""
     rows = Table("topic", "record", "written by", "read by", "partitions", "kept")
-    for topic in topic_table(load_settings(os.environ), load_pipelines()):
+    settings = load_settings(os.environ)
+    for topic in topic_table(settings, installed_pipelines(settings.pipelines)):
         rows.add_row(
             topic.name,
             topic.record.__name__ if topic.record else "as its origin",
@@ -46,7 +47,7 @@ def apply_topics() -> None:
 
 async def _apply(settings: Settings) -> list[str]:
     async with Admin(settings.kafka) as admin:
-        return await admin.apply(topic_table(settings, load_pipelines()))
+        return await admin.apply(topic_table(settings, installed_pipelines(settings.pipelines)))
 
 
 def _days(milliseconds: int) -> str:

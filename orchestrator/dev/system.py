@@ -12,12 +12,12 @@ from pathlib import Path
 
 from orchestrator.dev.supervisor import Supervisor
 from orchestrator.embedded.process import Child
+from orchestrator.pipelines import installed_pipelines
 from orchestrator.roles import roles, topic_table
 from orchestrator.settings import Settings
 from sinks.migrate import migrate_up
 from streams.admin import Admin
 from streams.settings import KafkaSettings
-from tasks.pipeline_file import load_pipelines
 
 DEMO_SERVICES = "demo-services"
 
@@ -71,7 +71,7 @@ async def open_system(
         logs: the folder for one log file per process.
         replicas: how many processes a role has; 1 where it says nothing.
     """
-    pipelines = load_pipelines()
+    pipelines = installed_pipelines(settings.pipelines)
     async with Admin(settings.kafka) as admin:
         await admin.apply(topic_table(settings, pipelines))
     await migrate_up(settings.postgres.dsn)
@@ -133,7 +133,8 @@ def _child(arguments: list[str], name: str, variables: Mapping[str, str], logs: 
 def _service_addresses() -> dict[str, str]:
     """Free ports for the reference services, told to them and to the workers."""
     addresses = {}
-    for service, port in zip(("RETRIEVAL", "RAG_ENGINE"), _free_ports(2), strict=True):
+    services = ("RETRIEVAL", "RAG_ENGINE", "AGENT_ENGINE", "VOICE_ENGINE", "MULTIMODAL_ENGINE")
+    for service, port in zip(services, _free_ports(len(services)), strict=True):
         addresses[f"ORCH_DEMO_{service}_PORT"] = str(port)
         addresses[f"ORCH_SERVICES_{service}"] = f"grpc://127.0.0.1:{port}"
     return addresses

@@ -9,6 +9,7 @@ import pytest_asyncio
 from orchestrator.dev.system import DEV_DEFAULTS, open_system
 from orchestrator.settings import load_settings
 from tests.e2e.driving import Running, a_database
+from tests.services.test_services_page import a_program_of_the_page
 
 FAULTS = [
     {"tenant": "slow", "delay_s": 1.0},
@@ -28,6 +29,7 @@ FAULTS = [
     },
     {"tenant": "refused", "service": "retrieval", "status": "INVALID_ARGUMENT"},
     {"tenant": "garbled", "service": "rag_engine", "output": "no JSON"},
+    {"tenant": "late", "delay_s": 3.0},
     {"tenant": "hanging", "service": "retrieval", "hang": True},
     {"tenant": "mended", "service": "rag_engine", "status": "INVALID_ARGUMENT", "times": 1},
     {
@@ -38,6 +40,25 @@ FAULTS = [
         "times": 1,
     },
 ]
+
+
+SEARCH = """\
+pipeline: search
+version: 3
+steps:
+  - name: retrieve
+    service: retrieval-service
+    method: Retrieve
+    timeout_s: 10
+    input: {query: $.input.words, top_k: 2}
+  - name: shout
+    service: shout
+    method: Shout
+    timeout_s: 10
+    input: {text: $.input.words}
+output: {found: $.steps.retrieve.documents, said: $.steps.shout.text}
+"""
+"""A task type of the installation: one file, no code, and a service that speaks HTTP."""
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -57,6 +78,16 @@ async def running(
         "ORCH_ROUTER_HOLD_S": "2",
         "ORCH_ROUTER_SNAPSHOT_INTERVAL_S": "1",
     }
+    (folder / "pipelines").mkdir()
+    (folder / "pipelines" / "search.yaml").write_text(SEARCH)
+    environment["ORCH_PIPELINES_DIR"] = str(folder / "pipelines")
     settings = load_settings(environment, DEV_DEFAULTS)
-    async with open_system(settings, environment=environment, logs=folder) as system:
+    async with (
+        a_program_of_the_page(folder, "http") as address,
+        open_system(
+            settings,
+            environment={**environment, "ORCH_SERVICES_EXTRA": f"shout={address}"},
+            logs=folder,
+        ) as system,
+    ):
         yield Running(system=system, call_log=call_log, logs=folder)
