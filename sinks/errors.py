@@ -53,6 +53,12 @@ class MigrationError(SinkError):
     code = "MIGRATION_FAILED"
 
 
+class CursorError(SinkError):
+    """The text is no cursor of this list's order. Begin with the first page."""
+
+    code = "CURSOR_INVALID"
+
+
 _BY_SQLSTATE: dict[str, type[SinkError]] = {
     "08": SinkUnavailableError,  # connection exception
     "22": SinkRowError,  # data exception
