@@ -1,13 +1,13 @@
 """UUIDs that begin with their time, so that ids sort by age and tell when they were made.
 
+:func:`tasks.identity.born_at` reads the time again.
+
 Source: RFC 9562, section 5.7 (Python has them from 3.14 on).
 """
 
 from uuid import UUID
 
 from schemas.records import Millis, TaskId
-
-_TASK_PREFIX = "task_"
 
 
 def uuid7(time: Millis, entropy: bytes) -> UUID:
@@ -24,15 +24,5 @@ def uuid7(time: Millis, entropy: bytes) -> UUID:
 
 
 def new_task_id(time: Millis, entropy: bytes) -> TaskId:
-    """The usual id of a new task, as :func:`uuid7` makes it."""
-    return TaskId(f"{_TASK_PREFIX}{uuid7(time, entropy)}")
-
-
-def time_of(task_id: TaskId) -> Millis | None:
-    """When an id was made, by the clock of who made it; None if it does not tell."""
-    text = task_id.removeprefix(_TASK_PREFIX)
-    try:
-        value = UUID(text)
-    except ValueError:
-        return None
-    return Millis(value.int >> 80) if value.version == 7 and str(value) == text else None
+    """The usual id of a new task: ``task_`` and a :func:`uuid7`."""
+    return TaskId(f"task_{uuid7(time, entropy)}")

@@ -3,7 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
+import asyncpg
+
 from schemas.records import TaskId
+from sinks.errors import PostgresRefusedError, SinkRowError
+from sinks.migrate import check_migrated
 from sinks.paging import NewestCursor, QueueCursor, TaskFilter
 from sinks.pool import Pool, close_pool, connection, open_pool
 from sinks.queries import query
@@ -25,8 +29,26 @@ class Reader:
         self._pool: Pool | None = None
 
     async def open(self) -> None:
-        """Connect."""
-        self._pool = await open_pool(self._settings, plan_for_values=True)
+        """Connect, and check that the schema is there.
+
+        Raises:
+            SinkUnavailableError: try again later.
+            PostgresRefusedError: a wrong password, no such database, no right, a wrong DSN.
+            MigrationError: a migration that this program needs was not applied.
+        """
+        try:
+            self._pool = await open_pool(self._settings, plan_for_values=True)
+            async with connection(self._pool, self._settings) as conn:
+                await check_migrated(conn)
+        except (asyncpg.PostgresError, SinkRowError, ValueError) as error:
+            await self.close()
+            # The message of a wrong DSN may quote it, with its password.
+            told = isinstance(error, asyncpg.PostgresError)
+            said = str(error) if told else "the DSN is no libpq URI of a database"
+            raise PostgresRefusedError(said) from (error if told else None)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Close the connections."""
