@@ -53,6 +53,18 @@ class MigrationError(SinkError):
     code = "MIGRATION_FAILED"
 
 
+class PostgresRefusedError(SinkError):
+    """Postgres answers and refuses us, or the DSN is wrong. A person has to mend the set-up."""
+
+    code = "POSTGRES_REFUSED"
+
+
+class CursorError(SinkError):
+    """The text is no cursor of this list's order. Begin with the first page."""
+
+    code = "CURSOR_INVALID"
+
+
 _BY_SQLSTATE: dict[str, type[SinkError]] = {
     "08": SinkUnavailableError,  # connection exception
     "22": SinkRowError,  # data exception

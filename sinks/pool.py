@@ -18,8 +18,14 @@ _COMMAND_MARGIN_S = 2.0
 """The server's own timeout answers first; ours is for a server that does not answer."""
 
 
-async def open_pool(settings: PostgresSettings) -> Pool:
+async def open_pool(settings: PostgresSettings, *, plan_for_values: bool = False) -> Pool:
     """Open a pool and its first connection.
+
+    Args:
+        settings: where, and how long to wait.
+        plan_for_values: plan each statement anew for its values. Costs a millisecond, and
+            finds the index that a filter needs, also after a statement was sent many times;
+            for pages of lists, not for what the sink writes.
 
     Raises:
         SinkUnavailableError: no connection; try again later.
@@ -33,7 +39,8 @@ async def open_pool(settings: PostgresSettings) -> Pool:
                 max_size=settings.pool_max_size,
                 timeout=settings.connect_timeout_s,
                 command_timeout=settings.statement_timeout_ms / 1000 + _COMMAND_MARGIN_S,
-                server_settings=server_settings(settings),
+                server_settings=server_settings(settings)
+                | ({"plan_cache_mode": "force_custom_plan"} if plan_for_values else {}),
             )
     except Exception as error:
         if (translated := ours(error)) is not None:

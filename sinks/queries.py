@@ -1,4 +1,4 @@
-"""The named queries of ``queries.sql``.
+"""The named queries of ``queries.sql`` (what the sink writes) and ``read_queries.sql``.
 
 A query begins with ``-- name: <name>`` and a comment that describes it; the SQL follows.
 """
@@ -28,7 +28,8 @@ def load(text: str) -> dict[str, str]:
     return queries
 
 
-_QUERIES = load(files("sinks").joinpath("queries.sql").read_text(encoding="utf-8"))
+_FILES = ("queries.sql", "read_queries.sql")
+_QUERIES = load("\n".join(files("sinks").joinpath(name).read_text("utf-8") for name in _FILES))
 
 
 def query(name: str) -> str:

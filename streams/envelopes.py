@@ -10,6 +10,8 @@ from schemas.records import (
     Record,
     StepCommand,
     StepResult,
+    TaskCommand,
+    TaskCreated,
     TaskEvent,
 )
 from schemas.topics import Topics
@@ -18,6 +20,33 @@ from streams.publisher import Outgoing
 Trace = Mapping[str, str]
 
 _CONTROL_PARTITION = 0
+
+
+def created_record(topics: Topics, partition: int, task: TaskCreated, source: str) -> Outgoing:
+    """A wish for a task, for the door; ``source`` says who wishes, as CloudEvents name it."""
+    headers = cloudevent_headers(
+        event_id=task.task_id,
+        event_type=_type_name(task),
+        time_ms=task.created_at,
+        task_id=task.task_id,
+        tenant_id=task.tenant_id,
+        task_type=task.type,
+        source=source,
+    )
+    return _outgoing(topics.task_created, partition, task.task_id, task, headers)
+
+
+def order_record(topics: Topics, partition: int, order: TaskCommand, source: str) -> Outgoing:
+    """An order about a task, for its owner."""
+    headers = cloudevent_headers(
+        event_id=order.command_id,
+        event_type=_type_name(order, order.kind),
+        time_ms=order.issued_at,
+        task_id=order.task_id,
+        tenant_id=order.tenant_id,
+        source=source,
+    )
+    return _outgoing(topics.task_commands, partition, order.task_id, order, headers)
 
 
 def event_record(topics: Topics, partition: int, event: TaskEvent, trace: Trace) -> Outgoing:

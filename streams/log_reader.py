@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -67,6 +67,12 @@ class LogReader:
         found = await self._bounded(self._consumer.end_offsets(tps))
         return {(tp.topic, tp.partition): int(offset) for tp, offset in found.items()}
 
+    async def offset_at(self, topic: str, partition: int, time_ms: int) -> int | None:
+        """The first offset whose record has this timestamp or a later one; None: none has."""
+        tp = TopicPartition(topic, partition)
+        found = await self._bounded(self._consumer.offsets_for_times({tp: max(time_ms, 0)}))
+        return None if found[tp] is None else int(found[tp].offset)
+
     async def partitions(self, topic: str) -> list[int]:
         """The partitions of a topic, in order."""
         await self._bounded(self._consumer._client._wait_on_metadata(topic))
@@ -102,7 +108,9 @@ class LogReader:
                 )
             position = reached
 
-    async def follow(self, topic: str, starts: dict[int, int]) -> AsyncIterator[Sequence[Origin]]:
+    async def follow(
+        self, topic: str, starts: dict[int, int]
+    ) -> AsyncGenerator[Sequence[Origin], None]:
         """Yield records of several partitions from ``starts`` on, for ever."""
         tps = [TopicPartition(topic, partition) for partition in starts]
         self._consumer.assign(tps)

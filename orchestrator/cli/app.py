@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from orchestrator.cli import dev, migrate, pipelines, tail, topics, worker
+from orchestrator.cli import dev, migrate, pipelines, tail, task, topics, usage, worker
 from schemas.errors import OrchestratorError
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app.command(name="dev")(dev.dev)
 app.command(name="worker")(worker.worker)
 app.command(name="demo-services", hidden=True)(worker.demo_services)
 app.command(name="tail")(tail.tail)
+app.command(name="usage")(usage.usage)
+app.add_typer(task.app, name="task")
 app.add_typer(topics.app, name="topics")
 app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(migrate.app, name="migrate")
