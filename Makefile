@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos test-docker check format bench lock proto clean
+.PHONY: help run test chaos test-docker check format bench lock proto asyncapi clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ lock: $(VENV)/.dev ## resolve the dependencies again and write requirements/*.lo
 proto: $(VENV)/.dev ## generate schemas/gen from schemas/proto
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I schemas/gen=schemas/proto \
 		--python_out=. --mypy_out=. --grpc_python_out=. --mypy_grpc_out=. $$(cd schemas/proto && find . -name '*.proto' | sed 's|^\./|schemas/gen/|')
+
+asyncapi: $(VENV)/.dev ## generate schemas/asyncapi.yaml from the topic table and the schemas
+	@$(BIN)/python -m schemas.asyncapi > schemas/asyncapi.yaml
 
 clean: ## remove the environment and the data of `make run`
 	rm -rf $(VENV) .orchestrator
