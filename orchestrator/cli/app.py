@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from orchestrator.cli import dev, migrate, tail, topics, worker
+from orchestrator.cli import dev, migrate, sink, tail, topics, worker
 from schemas.errors import OrchestratorError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command(name="demo-services", hidden=True)(worker.demo_services)
 app.command(name="tail")(tail.tail)
 app.add_typer(topics.app, name="topics")
 app.add_typer(migrate.app, name="migrate")
+app.add_typer(sink.app, name="sink")
 
 
 def run() -> None:
