@@ -61,6 +61,14 @@ class LogReader:
         found = await self._bounded(self._consumer.end_offsets(tps))
         return {(tp.topic, tp.partition): int(offset) for tp, offset in found.items()}
 
+    async def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
+        """The first offset whose record is not before a time (Unix ms); else the end."""
+        tp = TopicPartition(topic, partition)
+        found = await self._bounded(self._consumer.offsets_for_times({tp: max(0, time_ms)}))
+        if found[tp] is not None:
+            return int(found[tp].offset)
+        return (await self.bounds(topic, partition))[1]
+
     async def partitions(self, topic: str) -> list[int]:
         """The partitions of a topic, in order."""
         await self._bounded(self._consumer._client._wait_on_metadata(topic))
