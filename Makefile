@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos test-docker check format bench lock proto asyncapi clean
+.PHONY: help run test chaos test-docker test-analytics fuzz check format bench lock proto asyncapi clean
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # A stamp for each lock: an install happens when the lock changed, and only then.
 $(VENV)/.run: requirements/run.lock pyproject.toml
@@ -34,6 +34,12 @@ chaos: $(VENV)/.dev ## the full form of the kill tests: every fault many times, 
 
 test-docker: $(VENV)/.dev ## the tests that need a Docker engine
 	@$(BIN)/python -m pytest -m docker tests/docker $(PYTEST_ARGS)
+
+test-analytics: $(VENV)/.dev ## the examples that need a schema registry and kcat, which are fetched
+	@$(BIN)/python -m pytest -m registry tests/examples $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.dev ## 100,000 malformed or hostile records over all consumed topics
+	@$(BIN)/python -m pytest -m fuzz tests/e2e/test_fuzz_records.py $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .

@@ -46,3 +46,10 @@ class LogLostError(OrchestratorError):
     """
 
     code = "LOG_LOST"
+
+
+class SchemaRegistryError(OrchestratorError):
+    """The schema registry did not answer, or refuses our schemas. Nothing was read or written."""
+
+    code = "SCHEMA_REGISTRY_FAILED"
+    retriable = True

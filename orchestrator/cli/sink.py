@@ -3,8 +3,9 @@
 import asyncio
 import os
 import re
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -12,12 +13,17 @@ from agents.rebuild import RebuildParts
 from agents.rebuild import rebuild as rebuild_projection
 from agents.rebuild import verify as verify_projection
 from orchestrator.observability import set_up_logs
+from orchestrator.roles import topic_table
 from orchestrator.settings import Settings, load_settings
 from schemas.errors import SettingsError
 from schemas.topics import Topics
 from sinks.retention import drop_months
+from streams.schema_registry import use_registry
+from tasks.pipeline_file import load_pipelines
 
 app = typer.Typer(help="The projection in Postgres.", no_args_is_help=True)
+
+T = TypeVar("T")
 
 _AGE = re.compile(r"([1-9][0-9]{0,4})d")
 
@@ -28,7 +34,7 @@ def rebuild() -> None:
 
     The sink and all readers go on meanwhile. Rows of older tasks stay. Also makes the schema.
     """
-    swapped = asyncio.run(rebuild_projection(_parts()))
+    swapped = asyncio.run(_with_schemas(rebuild_projection))
     print(f"{swapped.tasks} tasks rebuilt")
     for table, rows in swapped.changed.items():
         print(f"{rows} rows written to {table}")
@@ -40,7 +46,7 @@ def verify() -> None:
 
     The hash is of all rows that were compared, without identities and write times.
     """
-    found = asyncio.run(verify_projection(_parts()))
+    found = asyncio.run(_with_schemas(verify_projection))
     print(f"{found.tasks} tasks compared, {found.rows} rows; {found.older} older rows left out")
     print(f"hash {found.hash}")
     for difference in found.listed:
@@ -72,16 +78,18 @@ def retention(
             print(f"{'would drop' if dry_run else 'dropped'} {month.name}")
 
 
-def _parts() -> RebuildParts:
+async def _with_schemas(work: Callable[[RebuildParts], Awaitable[T]]) -> T:
     settings = _settings()
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
-    return RebuildParts(
+    await use_registry(settings.schemas, topic_table(settings, load_pipelines()))
+    parts = RebuildParts(
         kafka=settings.kafka,
         topics=Topics(settings.topics),
         limits=settings.limits,
         postgres=settings.postgres,
     )
+    return await work(parts)
 
 
 def _settings() -> Settings:

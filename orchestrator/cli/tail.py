@@ -22,6 +22,7 @@ from schemas.topics import DLQ_PREFIX, Topic
 from streams.accepted import ownership_at_start, ownership_before
 from streams.log_reader import LogReader
 from streams.ownership.acceptance import Ownership, accept
+from streams.schema_registry import use_registry
 from tasks.pipeline_file import load_pipelines
 
 _AGO = re.compile(r"([0-9]{1,6})([smhd])")
@@ -107,6 +108,7 @@ class _Tail:
 
     async def run(self, *, table: bool) -> None:
         kafka = self._settings.kafka
+        await use_registry(self._settings.schemas, topic_table(self._settings, load_pipelines()))
         async with LogReader(kafka, client_id=f"{kafka.client_id}-tail") as reader:
             if table:
                 print(TABLE_HEAD, flush=True)
