@@ -112,3 +112,21 @@ async def test_a_running_sink_makes_the_next_months_itself(sink: Sink) -> None:
 
     assert [row[0] for row in await sink.fetch(months)] == [ahead]
     assert (projector.wakeup_s() or 0) > 3_600
+
+
+async def test_a_running_sink_buries_the_row_that_postgres_refuses_and_goes_on(
+    sink: Sink,
+) -> None:
+    bad = msgspec.structs.replace(a_history("bad")[0], priority=11)
+    async with running(sink) as app:
+        await sink.append([a_marker(), *a_history("t1"), bad, *a_history("t2")])
+        await until_written(sink, "t1", "t2")
+
+        assert not app.failed.is_set()
+    topic = dlq(sink.parts.topics.task_events)
+    async with LogReader(sink.parts.kafka, client_id="t") as reader:
+        [letter] = [r async for batch in reader.read(topic, 0, 0, 1) for r in batch]
+    assert header_text(letter.headers, "__dlq.errors.code") == "ROW_REFUSED"
+    assert header_text(letter.headers, "__dlq.errors.offset") == "2"
+    assert letter.key == b"bad"
+    assert await sink.statuses("bad") == []
