@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos fuzz test-docker check format bench lock proto clean
+.PHONY: help run test chaos fuzz test-docker test-analytics check format bench lock proto asyncapi clean
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # A stamp for each lock: an install happens when the lock changed, and only then.
 $(VENV)/.run: requirements/run.lock pyproject.toml
@@ -38,6 +38,12 @@ fuzz: $(VENV)/.dev ## 20,000 hostile replies of services; `make test` has a tent
 test-docker: $(VENV)/.dev ## the tests that need a Docker engine
 	@$(BIN)/python -m pytest -m docker tests/docker $(PYTEST_ARGS)
 
+test-analytics: $(VENV)/.dev ## the examples that need a schema registry and kcat, which are fetched
+	@$(BIN)/python -m pytest -m registry tests/examples $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.dev ## 100,000 malformed or hostile records over all consumed topics
+	@$(BIN)/python -m pytest -m fuzz tests/e2e/test_fuzz_records.py $(PYTEST_ARGS)
+
 check: $(VENV)/.dev ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -61,6 +67,9 @@ lock: $(VENV)/.dev ## resolve the dependencies again and write requirements/*.lo
 proto: $(VENV)/.dev ## generate schemas/gen from schemas/proto
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I schemas/gen=schemas/proto \
 		--python_out=. --mypy_out=. --grpc_python_out=. --mypy_grpc_out=. $$(cd schemas/proto && find . -name '*.proto' | sed 's|^\./|schemas/gen/|')
+
+asyncapi: $(VENV)/.dev ## generate schemas/asyncapi.yaml from the topic table and the schemas
+	@$(BIN)/python -m schemas.asyncapi > schemas/asyncapi.yaml
 
 clean: ## remove the environment and the data of `make run`
 	rm -rf $(VENV) .orchestrator

@@ -37,6 +37,7 @@ from streams.ownership.kafka_world import WorldParts
 from streams.ownership.owner import OwnerParts
 from streams.publisher import Publisher
 from streams.run import run_app
+from streams.schema_registry import use_registry
 from tasks.decision import Rules
 from tasks.pipeline import Pipelines
 
@@ -77,6 +78,7 @@ async def run_role(role: str, settings: Settings) -> int:
     Raises:
         SettingsError: there is no such role, or a setting that it needs is missing.
         TopicsDifferError: topics are missing or differ from the table; nothing was read.
+        SchemaRegistryError: a registry is set and does not answer; nothing was read.
     """
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
@@ -84,6 +86,7 @@ async def run_role(role: str, settings: Settings) -> int:
     if role not in roles(pipelines):
         raise SettingsError(f"there is no role {role!r}; roles: {', '.join(roles(pipelines))}")
     await _check_topics(settings, pipelines)
+    await use_registry(settings.schemas, topic_table(settings, pipelines))
     composition = _Composition(settings, pipelines, role)
     grace_s = settings.kafka.drain_timeout_s
     async with AsyncExitStack() as resources:

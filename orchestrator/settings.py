@@ -18,7 +18,7 @@ from schemas.limits import Limits
 from schemas.topics import TopicsSettings
 from sinks.settings import PostgresSettings
 from streams.ownership.settings import RouterSettings
-from streams.settings import KafkaSettings
+from streams.settings import KafkaSettings, SchemasSettings
 
 PREFIX = "ORCH_"
 
@@ -29,6 +29,7 @@ class Settings:
 
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     topics: TopicsSettings = field(default_factory=TopicsSettings)
+    schemas: SchemasSettings = field(default_factory=SchemasSettings)
     limits: Limits = field(default_factory=Limits)
     pipelines: PipelinesSettings = field(default_factory=PipelinesSettings)
     router: RouterSettings = field(default_factory=RouterSettings)

@@ -44,6 +44,12 @@ class SinkPositionError(SinkError):
     code = "SINK_POSITION_MOVED"
 
 
+class RebuildRunsError(SinkError):
+    """Another session rebuilds or verifies this projection. Nothing was changed; wait for it."""
+
+    code = "REBUILD_RUNS"
+
+
 class MigrationError(SinkError):
     """The schema is not what this program needs, or its files changed. Nothing was changed.
 

@@ -1,9 +1,10 @@
-"""The named queries of ``queries.sql`` (what the sink writes) and ``read_queries.sql``.
+"""The named queries of the ``.sql`` files.
 
 A query begins with ``-- name: <name>`` and a comment that describes it; the SQL follows.
 """
 
 import re
+from functools import cache
 from importlib.resources import files
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
@@ -28,10 +29,23 @@ def load(text: str) -> dict[str, str]:
     return queries
 
 
-_FILES = ("queries.sql", "read_queries.sql")
-_QUERIES = load("\n".join(files("sinks").joinpath(name).read_text("utf-8") for name in _FILES))
+SCHEMA = "ai_orchestrator"
+"""Where the projection is; the files name it."""
+
+_FILES = ("queries.sql", "read_queries.sql", "rebuild.sql")
 
 
-def query(name: str) -> str:
-    """The SQL of a query; a name that is not there is a bug (``KeyError``)."""
-    return _QUERIES[name]
+@cache
+def query(name: str, schema: str = SCHEMA) -> str:
+    """The SQL of a query, for the tables of ``schema``; an unknown name is a bug (``KeyError``)."""
+    return in_schema(_QUERIES[name], schema)
+
+
+def in_schema(statement: str, schema: str) -> str:
+    """A statement that names our schema, said of another table set."""
+    return statement.replace(f"{SCHEMA}.", f"{schema}.").replace(f"'{SCHEMA}'", f"'{schema}'")
+
+
+_QUERIES = load(
+    "\n".join(files("sinks").joinpath(name).read_text(encoding="utf-8") for name in _FILES)
+)

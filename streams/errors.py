@@ -53,3 +53,10 @@ class ReadingStalledError(OrchestratorError):
 
     code = "READING_STALLED"
     retriable = True
+
+
+class SchemaRegistryError(OrchestratorError):
+    """The schema registry did not answer, or refuses our schemas. Nothing was read or written."""
+
+    code = "SCHEMA_REGISTRY_FAILED"
+    retriable = True

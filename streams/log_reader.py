@@ -67,11 +67,13 @@ class LogReader:
         found = await self._bounded(self._consumer.end_offsets(tps))
         return {(tp.topic, tp.partition): int(offset) for tp, offset in found.items()}
 
-    async def offset_at(self, topic: str, partition: int, time_ms: int) -> int | None:
-        """The first offset whose record has this timestamp or a later one; None: none has."""
+    async def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
+        """The first offset whose record is not before a time (Unix ms); else the end."""
         tp = TopicPartition(topic, partition)
-        found = await self._bounded(self._consumer.offsets_for_times({tp: max(time_ms, 0)}))
-        return None if found[tp] is None else int(found[tp].offset)
+        found = await self._bounded(self._consumer.offsets_for_times({tp: max(0, time_ms)}))
+        if found[tp] is not None:
+            return int(found[tp].offset)
+        return (await self.bounds(topic, partition))[1]
 
     async def partitions(self, topic: str) -> list[int]:
         """The partitions of a topic, in order."""

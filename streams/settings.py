@@ -1,7 +1,7 @@
 """Settings of everything that talks to Kafka."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9._-]{1,249}")  # what Kafka accepts
 
@@ -58,3 +58,23 @@ class KafkaSettings:
     def servers(self) -> list[str]:
         """The brokers of ``bootstrap``."""
         return [server.strip() for server in self.bootstrap.split(",") if server.strip()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemasSettings:
+    """``ORCH_SCHEMAS_<FIELD>``. The same in every process of one system."""
+
+    registry_url: str = field(default="", repr=False)  # may hold a password
+    """The Confluent API of a schema registry; with it our schemas are registered there, and
+    values carry its ids. Empty: values carry the ids of ``schemas/avro/lock.json``. Processes
+    with the one and the other read each other only if both know the registry: set it
+    everywhere, or nowhere."""
+
+    registry_timeout_s: float = 30.0
+    """Bound of asking the registry at the start of a process, which fails after it."""
+
+    def __post_init__(self) -> None:
+        if not self.registry_timeout_s > 0:
+            raise ValueError(f"registry_timeout_s is {self.registry_timeout_s}; it must be above 0")
+        if self.registry_url and not self.registry_url.startswith(("http://", "https://")):
+            raise ValueError("registry_url must begin with http:// or https://")

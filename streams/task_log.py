@@ -135,7 +135,7 @@ class TaskLog:
 
     async def _start(self, partition: int, since: Millis, first: int, last: int) -> int:
         found = await self._reader.offset_at(self._topics.task_events, partition, since - SKEW_MS)
-        return max(first, last if found is None else min(found, last))
+        return max(first, min(found, last))
 
     async def _read(
         self, task_id: TaskId, partition: int, start: int, end: int, *, whole: bool

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from orchestrator.cli import dev, migrate, pipelines, tail, task, topics, usage, worker
+from orchestrator.cli import dev, migrate, pipelines, sink, tail, task, topics, usage, worker
 from schemas.errors import OrchestratorError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.add_typer(task.app, name="task")
 app.add_typer(topics.app, name="topics")
 app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(migrate.app, name="migrate")
+app.add_typer(sink.app, name="sink")
 
 
 def run() -> None:

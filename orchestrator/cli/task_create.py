@@ -14,13 +14,13 @@ from orchestrator.cli.output import Output, OutputOption, print_json, print_line
 from orchestrator.cli.running import kafka_settings, run
 from orchestrator.cli.task_door import Sent, open_door
 from orchestrator.cli.task_view import event_line
+from orchestrator.pipelines import installed_pipelines
+from orchestrator.roles import rules_of
 from orchestrator.settings import Settings
 from schemas.records import Json, Millis, TaskCreated, TaskEvent, TaskId, TaskStatus
 from schemas.uuid7 import new_task_id
 from tasks.admission import admit
-from tasks.decision import Rules
 from tasks.identity import task_id_for
-from tasks.pipeline_file import load_pipelines
 
 STILL_RUNNING = 3
 """Exit status: the record is written, what becomes of it is not known yet."""
@@ -79,7 +79,7 @@ def create(
         idempotency_key=key,
         created_at=now,
     )
-    admit(wish, rules=Rules(pipelines=load_pipelines(), limits=settings.limits), now=now)
+    admit(wish, rules=rules_of(settings, installed_pipelines(settings.pipelines)), now=now)
     sent, end = run(_create(settings, wish, wait_s if wait else None))
     _show(wish, sent, end, wait=wait, output=output)
     if wait:

@@ -133,8 +133,7 @@ class TaskFinder:
         since = born_at(task_id)
         start, end = await self._reader.bounds(topic, partition)
         if since is not None:
-            found = await self._reader.offset_at(topic, partition, since - SKEW_MS)
-            start = end if found is None else max(start, found)
+            start = max(start, await self._reader.offset_at(topic, partition, since - SKEW_MS))
         async with aclosing(self._reader.read(topic, partition, start, end)) as batches:
             async for records in batches:
                 for record in records:
