@@ -41,7 +41,13 @@ class LogReader:
 
     async def __aenter__(self) -> LogReader:
         """Connect; KafkaUnavailableError if no broker answers."""
-        await self._bounded(self._consumer.start())
+        try:
+            await self._bounded(self._consumer.start())
+        except BaseException:
+            # Cancelled, or no broker: what was opened so far is closed, and says nothing more.
+            with suppress(KafkaUnavailableError):
+                await self._bounded(self._consumer.stop())
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

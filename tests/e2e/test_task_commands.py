@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
+import sys
 import uuid
 from dataclasses import replace
 from typing import Any
@@ -12,7 +16,7 @@ from orchestrator.embedded.postgres import EmbeddedPostgres
 from schemas.topics import Topics
 from streams.admin import Admin
 from tests.commands import Ended, run_command
-from tests.e2e.driving import Running
+from tests.e2e.driving import WAIT_S, Running
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -100,6 +104,24 @@ async def test_a_held_task_waits_until_it_is_executed_then_completes(running: Ru
     )
     assert watched.documents[0]["phase"] == "held"
     assert watched.documents[-1]["kind"] == "completed"
+
+
+async def test_ctrl_c_ends_a_watch_without_a_traceback(running: Running) -> None:
+    task_id = await created(running, "--hold")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "orchestrator", "task", "watch", task_id),
+        env={**os.environ, "ORCH_KAFKA_BOOTSTRAP": running.bootstrap},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(WAIT_S):
+        first = await process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+
+    assert b"created" in first
+    assert (process.returncode, err) == (130, b"")
 
 
 async def test_a_held_task_changes_its_priority_and_is_cancelled_twice(running: Running) -> None:
