@@ -12,7 +12,7 @@ from typing import Any
 from agents.answers import Answers
 from agents.cancels import Cancels
 from agents.control import ControlFollower
-from agents.services.client import StepClient, StepRequest, StepResponse
+from agents.services.client import OnChunk, StepClient, StepRequest, StepResponse
 from agents.services.directory import Directory
 from agents.services.settings import ServicesSettings
 from agents.settings import WorkerSettings
@@ -74,7 +74,7 @@ class _Client:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def call(self, request: StepRequest) -> StepResponse:
+    async def call(self, request: StepRequest, *, on_chunk: OnChunk | None = None) -> StepResponse:
         service = self._service
         service.calls.append(request)
         try:
