@@ -18,7 +18,8 @@ _RESTART_MIN_S = 0.2
 _RESTART_MAX_S = 5.0
 # A process that lived for so long has not failed at its start: the next restart is quick.
 _HEALTHY_AFTER_S = 30.0
-_STOP_GRACE_S = 10.0
+# Longer than a worker gives the calls in flight (ORCH_WORKER_DRAIN_S), and its own end.
+_STOP_GRACE_S = 30.0
 _START_S = 10.0
 _POLL_S = 0.02
 
