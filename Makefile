@@ -32,17 +32,15 @@ test: $(VENV)/.dev ## all tests, against a real Kafka and Postgres started here
 chaos: $(VENV)/.dev ## the full form of the kill tests: every fault many times, then all at once
 	@CHAOS=full CHAOS_SEED=$(SEED) CHAOS_MINUTES=$(MINUTES) $(BIN)/python -m pytest -s tests/chaos $(PYTEST_ARGS)
 
-fuzz: $(VENV)/.dev ## 20,000 hostile replies of services; `make test` has a tenth of them
-	@FUZZ_REPLIES=20000 $(BIN)/python -m pytest tests/services/test_hostile_replies.py $(PYTEST_ARGS)
-
 test-docker: $(VENV)/.dev ## the tests that need a Docker engine
 	@$(BIN)/python -m pytest -m docker tests/docker $(PYTEST_ARGS)
 
 test-analytics: $(VENV)/.dev ## the examples that need a schema registry and kcat, which are fetched
 	@$(BIN)/python -m pytest -m registry tests/examples $(PYTEST_ARGS)
 
-fuzz: $(VENV)/.dev ## 100,000 malformed or hostile records over all consumed topics
+fuzz: $(VENV)/.dev ## 100,000 hostile records and 20,000 hostile replies; `make test` has a tenth
 	@$(BIN)/python -m pytest -m fuzz tests/e2e/test_fuzz_records.py $(PYTEST_ARGS)
+	@FUZZ_REPLIES=20000 $(BIN)/python -m pytest tests/services/test_hostile_replies.py $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .

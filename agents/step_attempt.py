@@ -10,6 +10,7 @@ import structlog
 
 from agents.answers import Answers
 from agents.cancels import Cancels
+from agents.chunks import Chunks
 from agents.services.client import StepRequest, StepResponse
 from agents.services.directory import Directory
 from agents.services.failure import ServiceError
@@ -62,6 +63,13 @@ class RunningAttempt:
         self._attempt = attempt
         self._parts = parts
         self._call = StepCall()
+        self._chunks = Chunks(
+            attempt.command,
+            attempt.origin.partition,
+            topics=parts.topics,
+            publisher=parts.publisher,
+            clock=parts.clock,
+        )
 
     @property
     def command(self) -> StepCommand:
@@ -89,6 +97,8 @@ class RunningAttempt:
             PublishError: unknown whether it was reported as started. The process must stop.
         """
         result = await self._result()
+        # Whoever watches sees all of an answer before its end.
+        await self._chunks.flush()
         return result, self._record(result)
 
     async def _result(self) -> StepResult:
@@ -127,6 +137,7 @@ class RunningAttempt:
             _request(command, min(command.timeout_ms, left_ms, _TIMEOUT_MAX_MS) / 1000),
             slow_after_s=parts.started_after_ms / 1000,
             slow=self._report_started,
+            on_chunk=self._chunks.add,
         )
         self._check_size(response)
         return response

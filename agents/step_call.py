@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from agents.services.client import StepClient, StepRequest, StepResponse
+from agents.services.client import OnChunk, StepClient, StepRequest, StepResponse
 from schemas.records import Control
 
 # A client keeps its own deadline; this holds if the client does not. The same time is given
@@ -54,6 +54,7 @@ class StepCall:
         *,
         slow_after_s: float,
         slow: Callable[[], Awaitable[None]],
+        on_chunk: OnChunk | None = None,
     ) -> StepResponse:
         """Make the call.
 
@@ -62,6 +63,7 @@ class StepCall:
             request: its ``timeout_s`` bounds the call.
             slow_after_s: when the call still runs then, ``slow`` is awaited, once.
             slow: may raise; the call is aborted then.
+            on_chunk: gets the answer while it grows, if the service can stream.
 
         Raises:
             ServiceError: the call failed.
@@ -71,7 +73,7 @@ class StepCall:
         """
         if self._stopped_by is not None:
             raise StoppedError(self._stopped_by)
-        task = self._task = asyncio.create_task(client.call(request))
+        task = self._task = asyncio.create_task(client.call(request, on_chunk=on_chunk))
         try:
             await asyncio.wait({task}, timeout=slow_after_s)
             if not task.done():

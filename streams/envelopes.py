@@ -10,6 +10,7 @@ from schemas.records import (
     Record,
     StepCommand,
     StepResult,
+    StreamChunk,
     TaskCommand,
     TaskCreated,
     TaskEvent,
@@ -106,6 +107,18 @@ def control_record(topics: Topics, control: Control, trace: Trace) -> Outgoing:
         trace=trace,
     )
     return _outgoing(topics.control, _CONTROL_PARTITION, control.task_id, control, headers)
+
+
+def chunk_record(topics: Topics, partition: int, chunk: StreamChunk) -> Outgoing:
+    """A piece of an answer, for whoever watches its task."""
+    headers = cloudevent_headers(
+        event_id=f"{chunk.task_id}/{chunk.run}/{chunk.step}/{chunk.attempt}/{chunk.index}",
+        event_type=_type_name(chunk, chunk.kind),
+        time_ms=chunk.at,
+        task_id=chunk.task_id,
+        step=chunk.step,
+    )
+    return _outgoing(topics.stream, partition, chunk.task_id, chunk, headers)
 
 
 def _outgoing(topic: str, partition: int, key: str, record: Record, headers: Headers) -> Outgoing:
