@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from agents.services.client import StepClient
 from agents.services.grpc_client import GrpcStepClient
 from agents.services.http_client import HttpStepClient
+from agents.services.inline_client import InlineStepClient, load_function
 from agents.services.settings import SERVICE_NAME, ServicesSettings, field_of
 from schemas.errors import SettingsError
 
@@ -68,6 +69,8 @@ class Directory:
     def _client(self, service: str) -> StepClient:
         scheme, target = self._target(service)
         limit = self._settings.max_message_bytes
+        if scheme == "python":
+            return InlineStepClient(load_function(target), service=service)
         if scheme == "grpc":
             return GrpcStepClient(target, service=service, max_message_bytes=limit)
         return HttpStepClient(target, service=service, max_message_bytes=limit)
@@ -84,15 +87,18 @@ class Directory:
                 f"(ORCH_SERVICES_EXTRA={service}=grpc://host:port)"
             )
         variable = "ORCH_SERVICES_" + ("EXTRA" if field in extra else field.upper())
+        scheme, _, target = address.partition("://")
+        if scheme == "python":
+            load_function(target)
+            return scheme, target
         match = _GRPC.fullmatch(address) or _HTTP.fullmatch(address)
         if match is None:
             raise SettingsError(
-                f"{variable} is {address!r}; "
-                "it must be grpc://host:port or http(s)://host:port/path"
+                f"{variable} is {address!r}; it must be grpc://host:port, "
+                "http(s)://host:port/path or python://package.module:function"
             )
         if match["port"] is not None and not 1 <= int(match["port"]) <= 65535:
             raise SettingsError(f"{variable} is {address!r}; the port must be 1 to 65535")
-        scheme, _, target = address.partition("://")
         return scheme, target if scheme == "grpc" else address
 
 

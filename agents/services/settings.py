@@ -10,7 +10,8 @@ SERVICE_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 class ServicesSettings:
     """``ORCH_SERVICES_<FIELD>``.
 
-    An address is ``grpc://host:port``, ``http://host:port/path`` or ``https://…``. A host name
+    An address is ``grpc://host:port``, ``http://host:port/path``, ``https://…``, or
+    ``python://package.module:function`` for a function in the worker itself. A host name
     is looked up again whenever a connection is opened, so a service may move behind its name.
     An address is checked when a process starts that has a pipeline with this service, and
     only then.

@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.dev.supervisor import Supervisor
@@ -17,7 +17,6 @@ from orchestrator.roles import roles, topic_table
 from orchestrator.settings import Settings
 from sinks.migrate import migrate_up
 from streams.admin import Admin
-from streams.settings import KafkaSettings
 
 DEMO_SERVICES = "demo-services"
 
@@ -107,18 +106,9 @@ def _role_of(name: str) -> str:
 
 
 def _worker(name: str, variables: Mapping[str, str], logs: Path) -> Child:
-    variables = {**variables, **_instance_id(name)}
+    # Its own name in its group: a restart is the same member, and moves no partition.
+    variables = {**variables, "ORCH_KAFKA_INSTANCE_ID": name}
     return _child(["worker", _role_of(name)], name, variables, logs)
-
-
-def _instance_id(name: str) -> dict[str, str]:
-    """What makes a replica the same member of its group after a restart.
-
-    HOOK: ``instance_id`` comes with static membership; this condition, and the test of it,
-    go when the setting is there.
-    """
-    known = "instance_id" in {field.name for field in fields(KafkaSettings)}
-    return {"ORCH_KAFKA_INSTANCE_ID": name} if known else {}
 
 
 def _child(arguments: list[str], name: str, variables: Mapping[str, str], logs: Path) -> Child:
