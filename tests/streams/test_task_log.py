@@ -116,7 +116,7 @@ async def test_a_task_that_is_older_than_its_id_says_is_found_all_the_same(
     assert history.sieve.whole
 
 
-@pytest.mark.parametrize("since", [None, NOW])
+@pytest.mark.parametrize("since", [None, NOW], ids=["from the start", "from a time"])
 async def test_what_a_former_owner_writes_after_its_successor_does_not_count(
     written: Written, since: Millis | None
 ) -> None:
