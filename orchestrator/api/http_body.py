@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -16,6 +17,8 @@ from schemas.json_text import check_depth
 R = TypeVar("R", bound=msgspec.Struct)
 
 _JSON = "application/json"
+_TIMES = frozenset({"since", "until"})
+_NUMBER = re.compile(r"[-+0-9.eE]*")
 
 
 async def read_json(request: Request, kind: type[R], *, max_bytes: int, optional: bool) -> R:
@@ -68,6 +71,9 @@ def read_query(request: Request, kind: type[R], *, lists: frozenset[str] = froze
             given[name] = [part for value in values for part in value.split(",") if part]
         elif len(values) > 1:
             raise invalid(name, "given more than once")
+        elif name in _TIMES and _NUMBER.fullmatch(values[0]):
+            # Read laxly, as numbers in a query must be, a year would become seconds of 1970.
+            raise invalid(name, "no time of RFC 3339")
         else:
             given[name] = values[0]
     try:

@@ -37,7 +37,28 @@ from sinks.stored import ListedTask, StoredLog, StoredStep, StoredTask
 from tasks.task import Phase
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_decode_steps = msgspec.json.Decoder(list[StepView]).decode
+
+
+class _StoredStep(msgspec.Struct, frozen=True):
+    """An element of ``tasks.steps``. (msgspec decodes no optional raw JSON: null is raw, too.)"""
+
+    id: str
+    name: str
+    service: str
+    run: int
+    attempt: int
+    status: str
+    input: Raw
+    output: Raw
+    error: ErrorView | None
+    usage: UsageView | None
+    substeps: Raw
+    started_at: datetime | None
+    completed_at: datetime | None
+    duration_ms: int | None
+
+
+_decode_steps = msgspec.json.Decoder(list[_StoredStep]).decode
 
 # --- tasks ---
 
@@ -118,7 +139,7 @@ def stored_view(row: StoredTask) -> TaskView:
         tenant_id=row.tenant_id,
         input=_raw(row.input),
         output=None if row.output is None else _raw(row.output),
-        steps=_decode_steps(row.steps),
+        steps=[_stored_step(step) for step in _decode_steps(row.steps)],
         metadata=_raw(row.metadata),
         created_at=row.created_at,
         updated_at=row.updated_at,
@@ -198,6 +219,14 @@ def _step(row: StepRow | StoredStep, first_input: str | None) -> StepView:
         completed_at=_any_time(row.completed_at),
         duration_ms=_any_between(row.started_at, row.completed_at),
     )
+
+
+def _stored_step(step: _StoredStep) -> StepView:
+    fields = {name: getattr(step, name) for name in StepView.__struct_fields__}
+    for name in ("input", "output"):
+        if bytes(fields[name]) == b"null":
+            fields[name] = None
+    return StepView(**fields)
 
 
 def _step_usage(row: StepRow | StoredStep) -> UsageView | None:

@@ -33,6 +33,7 @@ class Replica:
         self.grpc_address = f"127.0.0.1:{grpc_port}"
         self.url = f"http://127.0.0.1:{http_port}"
         self._clients: list[httpx.AsyncClient] = []
+        self._shared: dict[str, httpx.AsyncClient] = {}
         self._channel: grpc.aio.Channel | None = None
 
     @property
@@ -51,6 +52,12 @@ class Replica:
         client = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=WAIT_S)
         self._clients.append(client)
         return client
+
+    def shared(self, tenant: str) -> httpx.AsyncClient:
+        """One client for many calls of a tenant."""
+        if tenant not in self._shared:
+            self._shared[tenant] = self.http(tenant)
+        return self._shared[tenant]
 
     async def wait_ready(self) -> None:
         """Until it has read all that was there."""

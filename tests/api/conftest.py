@@ -1,6 +1,7 @@
 """One whole system with two replicas of the service, for all tests of the API."""
 
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 
@@ -8,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.api.access import key_hash
+from orchestrator.api.server import Serving, open_service
 from orchestrator.dev.system import DEV_DEFAULTS, SERVE, open_system
 from orchestrator.embedded.process import Child
 from orchestrator.settings import load_settings
@@ -21,7 +23,7 @@ FAULTS = [
 ]
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def served(
     kafka_bootstrap: str, postgres_dsn: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Served]:
@@ -40,6 +42,8 @@ async def served(
         "ORCH_API_GRPC_PORT": str(ports[0]),
         "ORCH_API_HTTP_PORT": str(ports[1]),
         "ORCH_API_HEARTBEAT_S": "1",
+        # Replicas that start in the midst of a test begin with snapshots.
+        "ORCH_ROUTER_SNAPSHOT_EVENTS": "50",
     }
     settings = load_settings(environment, DEV_DEFAULTS)
     async with open_system(settings, environment=environment, logs=folder) as system:
@@ -68,7 +72,17 @@ async def served(
             await second.stop(5)
 
 
-def _plain_environment() -> dict[str, str]:
-    import os
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def third(served: Served) -> AsyncIterator[Serving]:
+    """A replica in this process, whose memory can be looked into."""
+    environment = {
+        **dict(served.running.system.environment),
+        "ORCH_API_GRPC_PORT": "0",
+        "ORCH_API_HTTP_PORT": "0",
+    }
+    async with open_service(load_settings(environment)) as serving:
+        yield serving
 
+
+def _plain_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("ORCH_")}
