@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from schemas.dead_letter import Origin
 from streams.errors import KafkaUnavailableError
+from streams.log_reader import LogReader
 from streams.settings import KafkaSettings
 
 Place = tuple[str, int]
@@ -32,6 +33,9 @@ class Follower:
 
     def __init__(self, kafka: KafkaSettings, *, client_id: str) -> None:
         self._timeout_s = kafka.request_timeout_s
+        # On a connection of its own: a broker answers the requests of one connection in order,
+        # so a question would wait behind the long poll of the fetches.
+        self._ends = LogReader(kafka, client_id=f"{client_id}-ends")
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=kafka.servers,
             client_id=client_id,
@@ -50,8 +54,12 @@ class Follower:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._consumer.start()
+            await self._ends.__aenter__()
         except (KafkaError, TimeoutError) as error:
             raise KafkaUnavailableError(repr(error)) from error
+        except BaseException:
+            await self._consumer.stop()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -61,6 +69,7 @@ class Follower:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._consumer.stop()
+            await self._ends.__aexit__(None, None, None)
         except (KafkaError, TimeoutError) as error:
             raise KafkaUnavailableError(repr(error)) from error
 
@@ -107,10 +116,8 @@ class Follower:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                tps = [TopicPartition(*place) for place in places]
-                ends = await self._consumer.end_offsets(tps)
-                await self.reached({(tp.topic, tp.partition): int(end) for tp, end in ends.items()})
-        except (KafkaError, TimeoutError) as error:
+                await self.reached(await self._ends.ends(places))
+        except TimeoutError as error:
             raise KafkaUnavailableError(f"the ends of the logs: {error!r}") from error
 
     async def reached(self, ends: Mapping[Place, int]) -> None:

@@ -87,8 +87,10 @@ async def test_without_a_broker_calls_are_refused_soon_and_live_tasks_are_read(
     async with asyncio.timeout(WAIT_S * 2):
         while (back := await http.post("/api/v1/tasks", json=a_body(hold=True))).status_code != 201:
             assert back.status_code == 503
-        while (await http.post(f"{path}:cancel")).status_code != 200:
-            await asyncio.sleep(0.1)  # its owner has to come back, too
-        task_id = back.json()["task"]["id"]
-        while (await http.get(f"/api/v1/tasks/{task_id}")).json().get("phase") != "held":
-            await asyncio.sleep(0.1)
+        # Its owner has to come back, too.
+        while (ended := await http.post(f"{path}:cancel")).status_code != 200:
+            assert ended.status_code == 503
+        wanted = f"/api/v1/tasks/{back.json()['task']['id']}?min_sequence=1"
+        while (known := await http.get(wanted)).status_code != 200:
+            assert known.status_code == 503
+    assert known.json()["phase"] == "held"
