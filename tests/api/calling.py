@@ -20,7 +20,7 @@ from tests.e2e.driving import Running
 WAIT_S = 60.0
 KEYS = {
     name: f"orch_{name}"
-    for name in ("acme", "other", "slow", "hanging", "refused", "fuzzed", "crowd")
+    for name in ("acme", "other", "slow", "hanging", "refused", "fuzzed", "crowd", "pending")
 }
 QUESTION = json.dumps({"query": "What is a dead letter?"})
 _TERMINAL = ("completed", "failed", "cancelled")

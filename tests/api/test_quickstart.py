@@ -25,7 +25,7 @@ PYTHON = [text for kind, text in SNIPPETS if kind == "python"]
 
 async def test_the_shell_snippets_run(served: Served) -> None:
     # curl fails for a refusal here, which the page does not show: it is for eyes.
-    script = "set -eu\n" + "\n".join(SHELL[1:]).replace("curl -sS", "curl -sS --fail-with-body")
+    script = "set -eu\n" + "\n".join(SHELL[1:]).replace("curl ", "curl --fail ")
     shown = await run(served, "bash", "-c", script)
 
     assert shown.count('"task"') >= 1
@@ -64,7 +64,7 @@ async def test_a_grpcurl_snippet_is_a_call_that_works(served: Served, snippet: s
     assert answer
 
 
-def test_the_page_has_each_use_case() -> None:
+async def test_the_page_has_each_use_case() -> None:
     text = "\n".join(PYTHON)
 
     for method in pb.DESCRIPTOR.services_by_name["Orchestrator"].methods_by_name:

@@ -189,7 +189,7 @@ async def test_a_wait_that_ends_early_answers_the_task_as_it_is(served: Served) 
 
 
 async def test_pending_tasks_are_released_by_priority_then_age(served: Served) -> None:
-    tenant = as_tenant("crowd")
+    tenant = as_tenant("pending")
     made = {}
     for name, priority in (("old", 5), ("new", 5), ("low", 0), ("high", 10)):
         request = a_create(hold=True, priority=priority)
@@ -202,8 +202,8 @@ async def test_pending_tasks_are_released_by_priority_then_age(served: Served) -
         pb.ExecutePendingTasksRequest(limit=2), metadata=tenant
     )
     path = "/api/v1/tasks:executePending"
-    second = await served.one.http("crowd").post(path, json={"limit": 10})
-    nothing = await served.one.http("crowd").post(path)
+    second = await served.one.http("pending").post(path, json={"limit": 10})
+    nothing = await served.one.http("pending").post(path)
 
     assert list(first.task_ids) == [made["high"], made["old"]]
     assert second.json()["task_ids"] == [made["new"], made["low"]]
