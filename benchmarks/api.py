@@ -58,8 +58,8 @@ class Noop(step_service_pb2_grpc.StepServiceServicer):
     async def Run(self, request: Any, context: Any) -> Any:  # noqa: N802  # as in the proto
         return step_service_pb2.RunResponse(output="{}")
 
-    async def RunStream(self, request: Any, context: Any) -> Any:  # noqa: N802  # as in the proto
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "nothing to stream")
+    async def RunStream(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        yield step_service_pb2.RunEvent(response=await self.Run(request, context))
 
 
 @asynccontextmanager

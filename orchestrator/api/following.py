@@ -13,7 +13,6 @@ import structlog
 from orchestrator.api.history import History
 from orchestrator.api.live_tasks import LiveTasks
 from schemas.dead_letter import Origin
-from schemas.errors import OrchestratorError
 from schemas.records import TaskId
 from schemas.topics import Topics, dlq
 from sinks.errors import SinkUnavailableError
@@ -67,22 +66,24 @@ class Following:
             await self._ready.wait()
 
     async def run(self) -> None:
-        """Follow until cancelled. Failures of Kafka are logged, and following begins again."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_house())
-            starts: dict[Place, int] | None = None
-            while True:
-                try:
-                    starts = starts or await self._load()
-                    await self._follow(starts)
-                except FollowedTooLateError as error:
-                    log.warning("follower_begins_anew", code=error.code)
-                    starts = None
-                except OrchestratorError as error:
-                    log.warning("follower_waits", code=error.code, retry_in_s=_RESTART_S)
-                    if self._follower is not None and self._follower.positions:
-                        starts = dict(self._follower.positions)
-                await asyncio.sleep(_RESTART_S)
+        """Follow until cancelled. Failures of Kafka are logged, and following begins again.
+
+        Raises:
+            TopicsDifferError: a checkpoint is of a system with other partitions. As with any
+                other exception, memory is not kept up any more: the process must end.
+        """
+        tasks = [
+            asyncio.create_task(self._keep_following()),
+            asyncio.create_task(self._keep_house()),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def caught_up(self, task_id: TaskId, *, timeout_s: float) -> None:
         """Return when all that is in the logs about a task now is in memory.
@@ -104,20 +105,44 @@ class Following:
             raise KafkaUnavailableError("the logs are not followed yet")
         return self._follower
 
+    async def _keep_following(self) -> None:
+        starts: dict[Place, int] | None = None
+        while True:
+            try:
+                starts = starts or await self._load()
+                await self._follow(starts)
+            except FollowedTooLateError as error:
+                log.warning("follower_begins_anew", code=error.code)
+                starts = None
+            except KafkaUnavailableError as error:
+                log.warning("follower_waits", code=error.code, retry_in_s=_RESTART_S)
+                if self._follower is not None and self._follower.positions:
+                    starts = dict(self._follower.positions)
+            await asyncio.sleep(_RESTART_S)
+
     async def _follow(self, starts: dict[Place, int]) -> None:
         kafka = self._parts.kafka
         async with Follower(kafka, client_id=f"{kafka.client_id}-api-follower") as follower:
             self._follower = follower
-            async with asyncio.TaskGroup() as group:
-                running = group.create_task(self._run(follower, starts))
-                if not self.ready:
-                    await follower.catch_up(list(starts), timeout_s=kafka.request_timeout_s * 4)
-                    self._ready.set()
-                    log.info("follower_ready", tasks=len(self._parts.live))
+            running = asyncio.create_task(follower.run(starts, self._take))
+            catching_up = asyncio.create_task(self._catch_up(follower, list(starts)))
+            try:
+                # The second one ends by itself; whatever ends the first one ends both.
+                await asyncio.wait([running, catching_up], return_when=asyncio.FIRST_EXCEPTION)
+                for task in (running, catching_up):
+                    if task.done():
+                        task.result()
                 await running
+            finally:
+                running.cancel()
+                catching_up.cancel()
+                await asyncio.gather(running, catching_up, return_exceptions=True)
 
-    async def _run(self, follower: Follower, starts: dict[Place, int]) -> None:
-        await follower.run(starts, self._take)
+    async def _catch_up(self, follower: Follower, places: Sequence[Place]) -> None:
+        if not self.ready:
+            await follower.catch_up(places, timeout_s=self._parts.kafka.request_timeout_s * 4)
+            self._ready.set()
+            log.info("follower_ready", tasks=len(self._parts.live))
 
     def _take(self, records: Sequence[Origin]) -> None:
         self._parts.live.take(records)

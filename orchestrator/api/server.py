@@ -36,6 +36,7 @@ from schemas.errors import SettingsError
 from schemas.gen.orchestrator.v1 import orchestrator_pb2
 from schemas.records import Millis
 from schemas.topics import Topics
+from streams.errors import KafkaUnavailableError
 from streams.schema_registry import use_registry
 
 log = structlog.get_logger()
@@ -51,6 +52,8 @@ class Serving:
     grpc_address: str
     http_address: str
     parts: Parts
+    following: asyncio.Task[None]
+    """Ends only if memory is not kept up any more."""
 
 
 async def serve(settings: Settings, stopping: asyncio.Event) -> None:
@@ -63,7 +66,10 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
     async with open_service(settings) as serving:
         waiting = asyncio.create_task(stopping.wait())
         try:
-            await waiting
+            await asyncio.wait([waiting, serving.following], return_when=asyncio.FIRST_COMPLETED)
+            if serving.following.done():
+                # Answers would be older and older: the supervisor starts another one.
+                serving.following.result()
         finally:
             waiting.cancel()
         log.info("stopping", http=serving.http_address)
@@ -112,8 +118,8 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         await door.open()
         stack.push_async_callback(door.close)
         stack.push_async_callback(history.close)
-        await stack.enter_async_context(_running(following))
-        await following.wait_ready(settings.kafka.request_timeout_s * 4)
+        task = await stack.enter_async_context(_running(following))
+        await _until_ready(following, task, settings.kafka.request_timeout_s * 4)
         grpc_address = await stack.enter_async_context(_grpc(use_cases, settings.api))
         application = http_app(
             use_cases, settings.api, topic_table(settings, pipelines), lambda: following.ready
@@ -122,7 +128,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         stack.callback(live.wake_all)
         stack.callback(parts.closing.set)
         _tell(keys, settings.api, grpc_address, http_address)
-        yield Serving(grpc_address, http_address, parts)
+        yield Serving(grpc_address, http_address, parts, task)
 
 
 def _tell(keys: Keys, settings: ApiSettings, grpc_address: str, http_address: str) -> None:
@@ -132,13 +138,26 @@ def _tell(keys: Keys, settings: ApiSettings, grpc_address: str, http_address: st
 
 
 @asynccontextmanager
-async def _running(following: Following) -> AsyncIterator[None]:
+async def _running(following: Following) -> AsyncIterator[asyncio.Task[None]]:
     task = asyncio.create_task(following.run())
     try:
-        yield
+        yield task
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def _until_ready(following: Following, task: asyncio.Task[None], timeout_s: float) -> None:
+    ready = asyncio.create_task(following.wait_ready(timeout_s))
+    try:
+        await asyncio.wait([ready, task], return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        await ready
+    except TimeoutError as error:
+        raise KafkaUnavailableError("the logs were not read up to their ends in time") from error
+    finally:
+        ready.cancel()
 
 
 @asynccontextmanager
