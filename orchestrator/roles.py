@@ -85,7 +85,7 @@ async def run_role(role: str, settings: Settings) -> int:
     pipelines = installed_pipelines(settings.pipelines)
     if role not in roles(pipelines):
         raise SettingsError(f"there is no role {role!r}; roles: {', '.join(roles(pipelines))}")
-    await _check_topics(settings, pipelines)
+    await check_topics(settings, pipelines)
     await use_registry(settings.schemas, topic_table(settings, pipelines))
     composition = _Composition(settings, pipelines, role)
     grace_s = settings.kafka.drain_timeout_s
@@ -101,7 +101,13 @@ async def run_role(role: str, settings: Settings) -> int:
         return await run_app(app, grace_s=grace_s)
 
 
-async def _check_topics(settings: Settings, pipelines: Pipelines) -> None:
+async def check_topics(settings: Settings, pipelines: Pipelines) -> None:
+    """Check that all topics are there, with the right number of partitions.
+
+    Raises:
+        TopicsDifferError: they are not.
+        KafkaUnavailableError: no broker answers.
+    """
     table = topic_table(settings, pipelines)
     async with Admin(settings.kafka) as admin:
         existing = await admin.partition_counts([topic.name for topic in table])

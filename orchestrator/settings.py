@@ -8,6 +8,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from agents.services.settings import ServicesSettings
 from agents.settings import WorkerSettings
+from orchestrator.api.settings import ApiSettings
 from orchestrator.demo.settings import DemoSettings
 from orchestrator.embedded.settings import EmbeddedSettings
 from orchestrator.observability import LogSettings, MetricsSettings
@@ -36,6 +37,7 @@ class Settings:
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     services: ServicesSettings = field(default_factory=ServicesSettings)
     postgres: PostgresSettings = field(default_factory=PostgresSettings)
+    api: ApiSettings = field(default_factory=ApiSettings)
     embedded: EmbeddedSettings = field(default_factory=EmbeddedSettings)
     demo: DemoSettings = field(default_factory=DemoSettings)
     log: LogSettings = field(default_factory=LogSettings)

@@ -149,3 +149,8 @@ WHERE ($2::timestamptz IS NULL OR t.created_at >= $2)
     AND ($4::text IS NULL OR t.tenant_id = $4)
 GROUP BY 1, 2, 3, 4, 5
 ORDER BY 4, 3, 2, 1, 5;
+
+
+-- name: next_offsets
+-- How far each partition of the log was written.
+SELECT log_partition, next_offset FROM ai_orchestrator.sink_offsets;

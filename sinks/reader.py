@@ -124,6 +124,11 @@ class Reader:
         rows = await self._fetch("usage", list(which.by), which.since, which.until, which.tenant_id)
         return [UsageRow.of(row) for row in rows]
 
+    async def next_offsets(self) -> dict[int, int]:
+        """For each partition of the log that was ever written: the first offset that is not."""
+        rows = await self._fetch("next_offsets")
+        return {row["log_partition"]: row["next_offset"] for row in rows}
+
     async def _fetch(self, name: str, *arguments: object) -> list[dict[str, Any]]:
         if self._pool is None:
             raise RuntimeError("the reader is not open")

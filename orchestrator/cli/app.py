@@ -5,7 +5,19 @@ import sys
 
 import typer
 
-from orchestrator.cli import dev, migrate, pipelines, sink, tail, task, topics, usage, worker
+from orchestrator.cli import (
+    dev,
+    keys,
+    migrate,
+    pipelines,
+    serve,
+    sink,
+    tail,
+    task,
+    topics,
+    usage,
+    worker,
+)
 from schemas.errors import OrchestratorError
 
 app = typer.Typer(
@@ -16,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(name="dev")(dev.dev)
+app.command(name="serve")(serve.serve)
 app.command(name="worker")(worker.worker)
 app.command(name="demo-services", hidden=True)(worker.demo_services)
 app.command(name="tail")(tail.tail)
@@ -25,6 +38,7 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(sink.app, name="sink")
+app.add_typer(keys.app, name="keys")
 
 
 def run() -> None:

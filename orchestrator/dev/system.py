@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.api.settings import ApiSettings
 from orchestrator.dev.supervisor import Supervisor
+from orchestrator.embedded.ports import is_free
 from orchestrator.embedded.process import Child
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.roles import roles, topic_table
@@ -19,6 +21,8 @@ from sinks.migrate import migrate_up
 from streams.admin import Admin
 
 DEMO_SERVICES = "demo-services"
+SERVE = "serve"
+_GRPC_PORT, _HTTP_PORT = "ORCH_API_GRPC_PORT", "ORCH_API_HTTP_PORT"
 
 DEV_DEFAULTS = {
     # One broker, few cores.
@@ -38,6 +42,16 @@ class System:
     """The ``ORCH_*`` variables that its processes run with."""
     logs: Path
     """The folder with one log file for each process."""
+
+    @property
+    def grpc_address(self) -> str:
+        """Where the service speaks gRPC."""
+        return f"127.0.0.1:{self.environment[_GRPC_PORT]}"
+
+    @property
+    def http_address(self) -> str:
+        """Where the service speaks HTTP."""
+        return f"127.0.0.1:{self.environment[_HTTP_PORT]}"
 
     def child(self, name: str) -> Child:
         """A process: that of a role, or ``<role>.2`` and so on for its further replicas."""
@@ -82,6 +96,7 @@ async def open_system(
         **_service_addresses(),
         **environment,
     }
+    variables |= _api_ports(settings.api, variables)
     counts = replicas or {}
     names = [
         _replica(role, number)
@@ -91,6 +106,7 @@ async def open_system(
     children = [
         _child([DEMO_SERVICES], DEMO_SERVICES, variables, logs),
         *(_worker(name, variables, logs) for name in names),
+        _child(["serve"], SERVE, variables, logs),
     ]
     async with Supervisor(children) as supervisor:
         yield System(settings, supervisor, variables, logs)
@@ -128,6 +144,16 @@ def _service_addresses() -> dict[str, str]:
         addresses[f"ORCH_DEMO_{service}_PORT"] = str(port)
         addresses[f"ORCH_SERVICES_{service}"] = f"grpc://127.0.0.1:{port}"
     return addresses
+
+
+def _api_ports(settings: ApiSettings, variables: Mapping[str, str]) -> dict[str, str]:
+    """The usual ports where they are free, else free ones; those that are set stay."""
+    wanted = {_GRPC_PORT: settings.grpc_port, _HTTP_PORT: settings.http_port}
+    others = iter(_free_ports(len(wanted)))
+    return {
+        name: variables.get(name) or str(port if is_free(port) else next(others))
+        for name, port in wanted.items()
+    }
 
 
 def _free_ports(count: int) -> list[int]:
