@@ -39,6 +39,14 @@ FAULTS = [
         "retry_after_ms": 6000,
         "times": 1,
     },
+    {
+        "tenant": "away",
+        "service": "retrieval",
+        "status": "UNAVAILABLE",
+        "retry_after_ms": 4000,
+    },
+    {"tenant": "hanging-once", "service": "retrieval", "hang": True, "times": 1},
+    {"tenant": "raced", "delay_s": 0.1},
 ]
 
 
@@ -60,6 +68,19 @@ output: {found: $.steps.retrieve.documents, said: $.steps.shout.text}
 """
 """A task type of the installation: one file, no code, and a service that speaks HTTP."""
 
+PATIENT = """\
+pipeline: patient
+version: 1
+steps:
+  - name: retrieve
+    service: retrieval-service
+    method: Retrieve
+    timeout_s: 200
+    input: {query: $.input.query, top_k: 2}
+output: {found: $.steps.retrieve.documents}
+"""
+"""A task type whose only call may take longer than any test: what ends it is no timeout."""
+
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def running(
@@ -80,6 +101,7 @@ async def running(
     }
     (folder / "pipelines").mkdir()
     (folder / "pipelines" / "search.yaml").write_text(SEARCH)
+    (folder / "pipelines" / "patient.yaml").write_text(PATIENT)
     environment["ORCH_PIPELINES_DIR"] = str(folder / "pipelines")
     settings = load_settings(environment, DEV_DEFAULTS)
     async with (

@@ -145,10 +145,11 @@ class Running:
 
     def calls(self) -> list[dict[str, Any]]:
         """The calls that the services saw begin, in order."""
-        if not self.call_log.exists():
-            return []
-        lines = [json.loads(line) for line in self.call_log.read_text().splitlines()]
-        return [line for line in lines if line["event"] == "began"]
+        return self._noted("began")
+
+    def ended_calls(self) -> list[dict[str, Any]]:
+        """The calls that ended, each as its service saw it end."""
+        return self._noted("ended")
 
     def calls_by_key(self, ids: Sequence[str]) -> Counter[str]:
         """How often each attempt of these tasks was called."""
@@ -176,6 +177,12 @@ class Running:
         ]
         assert not lost, f"{len(lost)} tasks did not end, {lost[0]} among them"
         return verdict.statistics
+
+    def _noted(self, event: str) -> list[dict[str, Any]]:
+        if not self.call_log.exists():
+            return []
+        lines = [json.loads(line) for line in self.call_log.read_text().splitlines()]
+        return [line for line in lines if line["event"] == event]
 
     async def _evidence(self, *, tables: bool) -> Evidence:
         settings = self.system.settings
