@@ -16,6 +16,8 @@ from orchestrator.settings import load_settings
 from tests.api.calling import KEYS, Replica, Served, free_ports
 from tests.e2e.driving import Running, a_database
 
+BOUNDS = {"ORCH_API_ANSWER_TIMEOUT_S": "2.0", "ORCH_API_PUBLISH_TIMEOUT_S": "1.5"}
+"""As they are by default."""
 FAULTS = [
     {"tenant": "slow", "delay_s": 0.7},
     {"tenant": "hanging", "service": "retrieval", "hang": True},
@@ -42,6 +44,8 @@ async def served(
         "ORCH_API_GRPC_PORT": str(ports[0]),
         "ORCH_API_HTTP_PORT": str(ports[1]),
         "ORCH_API_HEARTBEAT_S": "1",
+        # On a machine that does many things at once, slow is not away.
+        **dict.fromkeys(BOUNDS, "20"),
         # Replicas that start in the midst of a test begin with snapshots.
         "ORCH_ROUTER_SNAPSHOT_EVENTS": "50",
     }
@@ -74,9 +78,10 @@ async def served(
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def third(served: Served) -> AsyncIterator[Serving]:
-    """A replica in this process, whose memory can be looked into."""
+    """A replica in this process, whose memory can be looked into, with the usual bounds."""
     environment = {
         **dict(served.running.system.environment),
+        **BOUNDS,
         "ORCH_API_GRPC_PORT": "0",
         "ORCH_API_HTTP_PORT": "0",
     }

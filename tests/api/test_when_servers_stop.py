@@ -6,10 +6,11 @@ import time
 import grpc
 import pytest
 
+from orchestrator.api.server import Serving
 from orchestrator.embedded.kafka import EmbeddedKafka
 from orchestrator.embedded.postgres import EmbeddedPostgres
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
-from tests.api.calling import ACME, WAIT_S, Served, a_body, a_create, as_tenant, refusal_of
+from tests.api.calling import ACME, WAIT_S, Replica, Served, a_body, a_create, as_tenant, refusal_of
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
@@ -53,12 +54,13 @@ async def test_without_postgres_tasks_are_created_executed_read_and_watched(
 
 
 async def test_without_a_broker_calls_are_refused_soon_and_live_tasks_are_read(
-    served: Served, kafka_server: EmbeddedKafka
+    served: Served, third: Serving, kafka_server: EmbeddedKafka
 ) -> None:
-    http = served.one.http("hanging")
-    live = await served.one.stub.CreateTask(a_create(), metadata=HANGING)
+    replica = Replica(*(int(a.split(":")[1]) for a in (third.grpc_address, third.http_address)))
+    http = replica.http("hanging")
+    live = await replica.stub.CreateTask(a_create(), metadata=HANGING)
     path = f"/api/v1/tasks/{live.task.id}"
-    await served.one.stub.GetTask(
+    await replica.stub.GetTask(
         pb.GetTaskRequest(task_id=live.task.id, min_sequence=1), metadata=HANGING
     )
     await kafka_server.stop()
@@ -66,7 +68,7 @@ async def test_without_a_broker_calls_are_refused_soon_and_live_tasks_are_read(
         began = time.monotonic()
         create = await http.post("/api/v1/tasks", json=a_body())
         with pytest.raises(grpc.aio.AioRpcError) as over_grpc:
-            await served.one.stub.CancelTask(
+            await replica.stub.CancelTask(
                 pb.CancelTaskRequest(task_id=live.task.id), metadata=HANGING
             )
         missing = await http.get("/api/v1/tasks/unknown")
@@ -94,4 +96,5 @@ async def test_without_a_broker_calls_are_refused_soon_and_live_tasks_are_read(
         wanted = f"/api/v1/tasks/{back.json()['task']['id']}?min_sequence=1"
         while (known := await http.get(wanted)).status_code != 200:
             assert known.status_code == 503
+    await replica.close()
     assert known.json()["phase"] == "held"
