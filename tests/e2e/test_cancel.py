@@ -28,8 +28,8 @@ NORMAL_SLOTS = 63
 
 
 def a_patient_task(tenant: str) -> TaskCreated:
-    """A task of one step whose timeout is longer than the test."""
-    return a_rag_task(tenant, type="patient")
+    """A task of one step; no timeout ends it before the test does, nor much later."""
+    return a_rag_task(tenant, type="patient", timeout_ms=150_000)
 
 
 # --- Cancels, by what they find ---
