@@ -13,6 +13,9 @@ from streams.partitioner import partition_of
 from tests.checker.wire import Value
 from tests.e2e.driving import WAIT_S, Running, a_rag_task
 
+ANSWERS = ("cancelled", "failed", "command_refused")
+"""What is last in the log once a task was stopped, or could not be."""
+
 
 def an_order(task: TaskCreated, kind: CommandKind, **changes: Any) -> TaskCommand:
     """A command about a task, of its own tenant."""
@@ -84,14 +87,13 @@ async def without(running: Running, *names: str) -> AsyncIterator[None]:
 
 
 async def answered(running: Running, tasks: Sequence[TaskCreated]) -> dict[str, list[Value]]:
-    """Wait until each task was cancelled, or its cancel refused; return their histories."""
-    ids = {task.task_id for task in tasks}
+    """Wait until each task was stopped, or its cancel refused; return their histories."""
+    histories: dict[str, list[Value]] = {task.task_id: [] for task in tasks}
     async with asyncio.timeout(WAIT_S):
-        while True:
-            events = [event for event in await running.events() if event["task_id"] in ids]
-            answers = {
-                e["task_id"] for e in events if e["kind"] in ("cancelled", "command_refused")
-            }
-            if answers == ids:
-                return {i: [e for e in events if e["task_id"] == i] for i in ids}
-            await asyncio.sleep(0.1)
+        while not all(events and events[-1]["kind"] in ANSWERS for events in histories.values()):
+            await asyncio.sleep(0.1)  # another process writes them
+            histories = {task_id: [] for task_id in histories}
+            for event in await running.events():
+                if event["task_id"] in histories:
+                    histories[event["task_id"]].append(event)
+    return histories

@@ -18,19 +18,24 @@ from tests.e2e.ordering import an_order, answered
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-WAVES, WAVE = 5, 100
+WAVES, WAVE = 10, 50
 
 
+@pytest.mark.timeout(300)
 async def test_of_500_cancels_raced_against_completion_each_either_wins_or_is_refused(
     running: Running,
 ) -> None:
     seed = int(os.environ.get("ORCH_TEST_SEED") or random.randrange(10**6))
     print(f"seed {seed}")
     draw, tasks = random.Random(seed), list[TaskCreated]()
-    lasts_s = await uncancelled(running)
+    # The first task finds every process started, or waits for it.
+    await warmed_up(running)
+    within_s = 1.0
     for _ in range(WAVES):
         wave = [a_rag_task("raced") for _ in range(WAVE)]
-        await race(running, wave, draw, lasts_s)
+        completed = await race(running, wave, draw, within_s)
+        # So that about half of the cancels win, however fast this machine is now.
+        within_s = min(5.0, within_s * 1.5) if completed < WAVE / 2 else within_s / 1.5
         tasks += wave
 
     ids = [task.task_id for task in tasks]
@@ -53,35 +58,29 @@ async def test_of_500_cancels_raced_against_completion_each_either_wins_or_is_re
     await running.check(ids)
 
 
-async def uncancelled(running: Running) -> float:
-    """How long a wave of tasks takes on this machine now if nobody cancels it, in seconds."""
-    tasks, began_s = [a_rag_task("raced") for _ in range(WAVE)], time.monotonic()
-    await running.create(tasks)
-    await running.ended([task.task_id for task in tasks])
-    return time.monotonic() - began_s
+async def warmed_up(running: Running) -> None:
+    task = a_rag_task()
+    await running.create([task])
+    await running.ended([task.task_id])
 
 
 async def race(
-    running: Running, tasks: Sequence[TaskCreated], draw: random.Random, lasts_s: float
-) -> None:
-    """Publish tasks, and the cancel of each at a time of its own; wait until all ended."""
-    cancels = sorted((draw.uniform(0, 1.2 * lasts_s), number) for number in range(len(tasks)))
+    running: Running, tasks: Sequence[TaskCreated], draw: random.Random, within_s: float
+) -> int:
+    """Publish tasks, and the cancel of each at a time of its own; return how many completed."""
+    cancels = sorted((draw.uniform(0, within_s), number) for number in range(len(tasks)))
     async with AIOKafkaProducer(bootstrap_servers=running.bootstrap, acks="all") as producer:
         began_s = time.monotonic()
         await running.create(tasks)
         sent = []
         for at_s, number in cancels:
             await asyncio.sleep(max(0.0, began_s + at_s - time.monotonic()))
-            task = tasks[number]
-            sent.append(
-                await producer.send(
-                    running.topics.task_commands,
-                    encode(an_order(task, CommandKind.CANCEL)),
-                    key=task.task_id.encode(),
-                )
-            )
+            record = an_order(tasks[number], CommandKind.CANCEL)
+            key = record.task_id.encode()
+            sent.append(await producer.send(running.topics.task_commands, encode(record), key=key))
         await asyncio.gather(*sent)
-    await running.ended([task.task_id for task in tasks])
+    rows = await running.ended([task.task_id for task in tasks])
+    return sum(row["status"] == "completed" for row in rows.values())
 
 
 def calls_that_run(running: Running, ids: Sequence[str]) -> set[str]:
