@@ -280,10 +280,20 @@ class Owner:
         if not waiting or self._parts.clock() < self._look_again_at:
             return
         self._look_again_at = Millis(self._parts.clock() + _LOOK_AGAIN_MS)
+        await self._pass_committed()
         for topic, end in waiting.items():
             start = self._progress.next_of(topic)
             if start < end and await self._world.no_input_between(topic, start, end):
                 self._progress.read_to(topic, end)
+
+    async def _pass_committed(self) -> None:
+        """Count what is committed as read.
+
+        If we follow an owner that was deposed in this very process, what it acknowledged was
+        perhaps not committed when we took over, and does not come again.
+        """
+        for topic, offset in (await self._world.committed()).items():
+            self._progress.read_to(topic, offset)
 
     def _take_expired(self, work: Work) -> None:
         """Give up commands whose task nobody created."""

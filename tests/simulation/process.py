@@ -64,6 +64,11 @@ class Process:
         return self.alive and self.paused_until <= self.broker.now
 
     @property
+    def works(self) -> bool:
+        """True if it runs and has, or believes to have, the partition."""
+        return self.runs and (self.session is not None or self.group.assigned == self.name)
+
+    @property
     def is_member(self) -> bool:
         return self.name in self.group.members
 

@@ -111,7 +111,7 @@ class Simulation:
             self.worker.step: 80,
             self._publish: 40,
             self._commit: 80,
-            self._notice: 30,
+            self._notice: 8,
             self.sink.step: 30,
             self.faults.compact: 20,
             self._help_to_end: 12,
@@ -122,7 +122,7 @@ class Simulation:
 
     def run(self) -> None:
         """Faults first, then a calm in which everything must end, then the verdict."""
-        for _ in range(self.rng.randint(200, 700)):
+        for _ in range(self.rng.randint(150, 500)):
             self._turn()
         self.faults.heal()
         self.broker.calm = True
@@ -148,21 +148,18 @@ class Simulation:
         self.rng.choices(self._actions, cum_weights=self._weights)[0]()
 
     def _step(self) -> None:
-        if (process := self._any_running()) is not None:
-            process.step()
+        if working := [process for process in self.faults.processes if process.works]:
+            self.rng.choice(working).step()
 
     def _commit(self) -> None:
-        if (process := self._any_running()) is not None:
-            process.commit()
+        if working := [process for process in self.faults.processes if process.works]:
+            self.rng.choice(working).commit()
 
     def _notice(self) -> None:
-        process = self._any_running()
-        if process is not None and not process.is_member:
-            process.notice()
-
-    def _any_running(self) -> Process | None:
-        process = self.rng.choice(self.faults.processes)
-        return process if process.runs else None
+        for process in self.faults.processes:
+            if process.runs and not process.is_member:
+                process.notice()
+                return
 
     def _publish(self) -> None:
         if self.clients.orders:

@@ -112,6 +112,10 @@ def _owner_is_the_host(self: OwnedLog) -> str:
     return self._world.process.split(".")[0]
 
 
+async def _pass_nothing(self: Owner) -> None:
+    pass
+
+
 async def _load_to_the_first_end(self: Snapshots) -> list[StateRecord]:
     position, end = await self._world.state_bounds()
     found: list[StateRecord] = []
@@ -200,6 +204,10 @@ SWITCHES: Mapping[str, Switch] = {
     "as_of": Switch(
         "An event is applied to a task only at or after its snapshot's offset.",
         [(Recovery, "_use_snapshots", _use_snapshots_whole)],
+    ),
+    "committed_is_read": Switch(
+        "What a deposed owner of the same process acknowledged counts as read.",
+        [(Owner, "_pass_committed", _pass_nothing)],
     ),
     "late_snapshots": Switch(
         "A snapshot that a former owner wrote late is brought up to date.",
