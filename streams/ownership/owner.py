@@ -81,6 +81,7 @@ class Owner:
         )
         self._tasks: dict[TaskId, Task] = {}
         self._decided_created = -1
+        self._orphans: set[tuple[str, int]] = set()
         self._timers = Timers()
         self._forgetting = Forgetting(parts.rules)
         self._held = HeldCommands(hold_ms=round(settings.hold_s * 1000), at_most=settings.held_max)
@@ -170,6 +171,7 @@ class Owner:
     def _remember(self, recovery: Recovery) -> None:
         self._tasks = recovery.tasks
         self._decided_created = recovery.decided_created
+        self._orphans = recovery.orphans
         self._snapshots.start(self._parts.clock())
         for task_id in recovery.touched:
             self._snapshots.changed(task_id)
@@ -206,6 +208,8 @@ class Owner:
         if home != self._partition:
             work.effects.append(self._world.seal_forward(arrival, home))
             return "forwarded"
+        if (arrival.topic, arrival.offset) in self._orphans:
+            return "duplicate"
         if task_id not in self._tasks:
             if isinstance(given, Commanded):
                 self._held.add(arrival, given, self._parts.clock())

@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=0, help="the first of them")
     given = parser.parse_args()
     if given.seed is None:
-        return _many(range(given.start, given.start + given.seeds))
+        return _many(range(given.start, given.start + given.seeds), given.off)
     return _one(given.seed, given.off)
 
 
@@ -32,11 +32,11 @@ def _one(seed: int, off: str | None) -> int:
     return outcome.violation is not None
 
 
-def _many(seeds: range) -> int:
+def _many(seeds: range, off: str | None) -> int:
     epochs = ignored = 0
-    for count, outcome in enumerate(outcomes(seeds), start=1):
+    for count, outcome in enumerate(outcomes(seeds, off=off), start=1):
         if outcome.violation is not None:
-            print(report(outcome))
+            print(report(outcome, off=off))
             return 1
         epochs, ignored = epochs + outcome.epochs, ignored + outcome.ignored
         if count % 1_000 == 0:

@@ -42,6 +42,7 @@ class Verdict:
     def at_end(self, owners: Mapping[str, Owner]) -> None:
         """Everything came to its end: compare everything."""
         self._every_input_is_accounted_for()
+        self._every_result_counts_for_its_attempt()
         self._every_effect_was_done()
         for task_id, task in self._history.tasks().items():
             if not task.status.terminal:
@@ -102,6 +103,17 @@ class Verdict:
             case StepResult():
                 return any(_settles(accepted, record) for accepted in self._history.accepted)
         return False
+
+    def _every_result_counts_for_its_attempt(self) -> None:
+        for (topic, offset), accepted in self._history.by_cause.items():
+            entry = self._broker.topic(topic)[offset]
+            if entry is None or not isinstance(entry.value, StepResult):
+                continue
+            if not _settles(accepted, entry.value):
+                raise ViolationError(
+                    f"foreign_result: {entry.value.command_id} decided {accepted.event.kind} of "
+                    f"another attempt @{accepted.offset}"
+                )
 
     def _every_effect_was_done(self) -> None:
         effects = [entry.value for name in (STEPS, DEAD, TOPICS.control) for entry in
