@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos fuzz test-docker test-analytics check format bench lock proto asyncapi clean
+.PHONY: help run test simulate chaos fuzz test-docker test-analytics check format bench lock proto asyncapi clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,11 @@ test-analytics: $(VENV)/.dev ## the examples that need a schema registry and kca
 fuzz: $(VENV)/.dev ## 100,000 hostile records and 20,000 hostile replies; `make test` has a tenth
 	@$(BIN)/python -m pytest -m fuzz tests/e2e/test_fuzz_records.py $(PYTEST_ARGS)
 	@FUZZ_REPLIES=20000 $(BIN)/python -m pytest tests/services/test_hostile_replies.py $(PYTEST_ARGS)
+
+SEEDS ?= 20000
+START ?= 0
+simulate: $(VENV)/.dev ## the ownership protocol on a simulated Kafka; SEEDS=20000 START=0
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START)
 
 check: $(VENV)/.dev ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .

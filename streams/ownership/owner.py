@@ -81,6 +81,7 @@ class Owner:
         )
         self._tasks: dict[TaskId, Task] = {}
         self._decided_created = -1
+        self._orphans: set[tuple[str, int]] = set()
         self._timers = Timers()
         self._forgetting = Forgetting(parts.rules)
         self._held = HeldCommands(hold_ms=round(settings.hold_s * 1000), at_most=settings.held_max)
@@ -170,6 +171,7 @@ class Owner:
     def _remember(self, recovery: Recovery) -> None:
         self._tasks = recovery.tasks
         self._decided_created = recovery.decided_created
+        self._orphans = recovery.orphans
         self._snapshots.start(self._parts.clock())
         for task_id in recovery.touched:
             self._snapshots.changed(task_id)
@@ -206,6 +208,8 @@ class Owner:
         if home != self._partition:
             work.effects.append(self._world.seal_forward(arrival, home))
             return "forwarded"
+        if (arrival.topic, arrival.offset) in self._orphans:
+            return "duplicate"
         if task_id not in self._tasks:
             if isinstance(given, Commanded):
                 self._held.add(arrival, given, self._parts.clock())
@@ -280,10 +284,20 @@ class Owner:
         if not waiting or self._parts.clock() < self._look_again_at:
             return
         self._look_again_at = Millis(self._parts.clock() + _LOOK_AGAIN_MS)
+        await self._pass_committed()
         for topic, end in waiting.items():
             start = self._progress.next_of(topic)
             if start < end and await self._world.no_input_between(topic, start, end):
                 self._progress.read_to(topic, end)
+
+    async def _pass_committed(self) -> None:
+        """Count what is committed as read.
+
+        If we follow an owner that was deposed in this very process, what it acknowledged was
+        perhaps not committed when we took over, and does not come again.
+        """
+        for topic, offset in (await self._world.committed()).items():
+            self._progress.read_to(topic, offset)
 
     def _take_expired(self, work: Work) -> None:
         """Give up commands whose task nobody created."""
