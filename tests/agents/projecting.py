@@ -125,7 +125,7 @@ async def running(sink: Sink) -> AsyncIterator[App]:
     try:
         yield app
     finally:
-        await app.drain()
+        await app.close(5.0)
         await app.stop()
 
 

@@ -204,7 +204,7 @@ async def test_only_one_rebuild_runs_at_a_time(sink: Sink) -> None:
 
 async def test_a_sink_that_runs_beside_rebuilds_misses_nothing(sink: Sink) -> None:
     """Tasks come all the time; the rows are spoilt, rebuilt, and complete at the end."""
-    count = 300
+    count = 200
     await sink.append([a_marker()])
     async with running(sink) as app, asyncio.timeout(WAIT_S), asyncio.TaskGroup() as group:
         done = asyncio.Event()
