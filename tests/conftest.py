@@ -18,22 +18,6 @@ import pytest_asyncio
 from orchestrator.embedded.kafka import EmbeddedKafka
 from orchestrator.embedded.postgres import EmbeddedPostgres
 
-_SYSTEM_TESTS = ("chaos", "e2e", "api")
-"""Folders whose tests run whole systems."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep whole systems in one process of two, one after the other: there are few cores.
-
-    All other tests are spread by file.
-    """
-    tests = Path(__file__).parent
-    for item in items:
-        place = item.path.relative_to(tests)
-        group = "systems" if place.parts[0] in _SYSTEM_TESTS else str(place)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 _ROOM_BYTES = 4 * 1024**3
 """Far more than a session writes; in containers the file system is often 64 MiB."""
 
