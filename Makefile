@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test simulate chaos fuzz test-docker test-analytics check format bench lock proto asyncapi clean
+.PHONY: help run test simulate chaos defects fuzz test-docker test-analytics check format bench lock proto asyncapi clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: $(VENV)/.dev ## all tests, against a real Kafka and Postgres started here
 # Prints its seed; SEED=… draws the same faults again, MINUTES=… is how long all at once takes.
 chaos: $(VENV)/.dev ## the full form of the kill tests: every fault many times, then all at once
 	@CHAOS=full CHAOS_SEED=$(SEED) CHAOS_MINUTES=$(MINUTES) $(BIN)/python -m pytest -s tests/chaos $(PYTEST_ARGS)
+
+defects: $(VENV)/.dev ## make ten deliberate defects, one after the other; the checker has to find each
+	@$(BIN)/python -m tests.checker.defects.run
 
 test-docker: $(VENV)/.dev ## the tests that need a Docker engine
 	@$(BIN)/python -m pytest -m docker tests/docker $(PYTEST_ARGS)
