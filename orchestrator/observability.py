@@ -1,5 +1,6 @@
 """Logs and metrics of a process."""
 
+import io
 import logging
 import sys
 from dataclasses import dataclass
@@ -11,6 +12,19 @@ from streams.app import quiet_faust
 
 _LEVELS = ("debug", "info", "warning", "error")
 _FORMATS = ("json", "console")
+
+
+class _StandardError(io.TextIOBase):
+    """Whatever ``sys.stderr`` is when something is written, also after it was replaced."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+_STDERR = _StandardError()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +72,11 @@ def set_up_logs(settings: LogSettings, *, role: str) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_STDERR),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(role=role)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_STDERR)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
