@@ -4,6 +4,7 @@ import io
 import logging
 import sys
 from dataclasses import dataclass
+from typing import TextIO, cast
 
 import structlog
 from prometheus_client import start_http_server
@@ -24,7 +25,8 @@ class _StandardError(io.TextIOBase):
         sys.stderr.flush()
 
 
-_STDERR = _StandardError()
+# A TextIO in all that loggers use of one.
+_STDERR = cast(TextIO, _StandardError())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
