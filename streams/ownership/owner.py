@@ -199,6 +199,10 @@ class Owner:
             (work.refused if created else work.letters).append((arrival, failure))
         if outcome != "held":
             work.done.append(arrival)
+        if arrival.topic == self._parts.topics.task_created:
+            # Whatever the decision was: also a duplicate must not begin a new life when it is
+            # read once more after its task was forgotten.
+            self._decided_created = max(self._decided_created, arrival.offset)
         metrics.RECORDS.labels(arrival.topic, outcome).inc()
 
     def _decide(self, arrival: Arrival, work: Work) -> str:
@@ -262,8 +266,6 @@ class Owner:
             work.events.append(sealed)
             work.effects += todo
             self._put(task_id, after)
-            if isinstance(given, Created):
-                self._decided_created = max(self._decided_created, given.cause.offset)
             metrics.EVENTS.labels(event.kind).inc()
         return verdict
 

@@ -212,8 +212,14 @@ class Simulation:
             and self.worker.idle
             and all(self.group.committed.get(t, 0) == self.broker.end(t) for t in INPUTS)
             and all(task.status.terminal for task in self.history.tasks().values())
-            and any(process.idle_owner for process in self.faults.processes)
+            and all(process.is_member for process in self.faults.processes)
+            and any(self._is_up_to_date(process) for process in self.faults.processes)
         )
+
+    def _is_up_to_date(self, process: Process) -> bool:
+        """True if the owner that the group names is the one that the log names."""
+        owner = process.idle_owner
+        return owner is not None and self.history.owner == owner._log.ownership
 
     def _judge(self) -> None:
         owners = {
