@@ -125,6 +125,10 @@ class History:
         step = event.step
         if step is None or step.name != _LAST_STEP or step.output is None:
             return
+        # Lives of one id share their command ids: a result that nobody read for longer than
+        # tasks are remembered counts for the next life. The protocol does not prevent that.
+        if event.task_id in self.forgotten:
+            return
         assert before is not None
         assert before.outstanding is not None
         if json.loads(step.output)["from"] != before.outstanding.input:
