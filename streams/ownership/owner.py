@@ -114,8 +114,10 @@ class Owner:
             log.info("effect_redone", task_id=task_id, effect=type(effect).__name__)
         await world.send([world.seal_effect(effect, _NO_TRACE) for _, effect in redone])
         self._remember(recovery)
-        self._committed = committed
-        self._progress = InputProgress(committed, await world.input_ends())
+        # Asked again, after task-state was read: a task that is forgotten there had all its
+        # inputs committed before.
+        self._committed = await world.committed()
+        self._progress = InputProgress(self._committed, await world.input_ends())
         self._look_again_at = Millis(parts.clock() + _LOOK_AGAIN_MS)
         metrics.TAKEOVERS.inc()
         log.info(
