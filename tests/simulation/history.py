@@ -11,6 +11,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 
 from schemas.records import EventKind, StepName, TaskEvent, TaskId, TaskStatus
+from streams.ownership.acceptance import Ownership
 from streams.ownership.ports import Snapshot, StateRecord
 from tasks.apply import apply
 from tasks.effects import Effect, effects
@@ -49,18 +50,18 @@ class History:
     """Tasks of which some owner once wrote a tombstone."""
     ignored: int = 0
     epochs: int = 0
-    _owner: tuple[int, str] | None = None
+    owner: Ownership | None = None
     _states: dict[TaskId, list[tuple[int, Task]]] = field(default_factory=dict)
 
     def add(self, offset: int, entry: Entry) -> None:
         event = entry.value
         assert isinstance(event, TaskEvent)
-        by = (event.owner_epoch, event.owner)
+        by = Ownership(event.owner_epoch, event.owner)
         if event.kind is EventKind.OWNERSHIP_TAKEN:
-            if event.owner_epoch == (self._owner[0] if self._owner else 0) + 1:
-                self._owner = by
+            if event.owner_epoch == (self.owner.epoch if self.owner else 0) + 1:
+                self.owner = by
                 self.epochs += 1
-        elif by == self._owner:
+        elif by == self.owner:
             self._accept(offset, entry.request, event)
         else:
             self.ignored += 1
@@ -123,6 +124,10 @@ class History:
         """An output must come from the command that the log says was dispatched."""
         step = event.step
         if step is None or step.name != _LAST_STEP or step.output is None:
+            return
+        # Lives of one id share their command ids: a result that nobody read for longer than
+        # tasks are remembered counts for the next life. The protocol does not prevent that.
+        if event.task_id in self.forgotten:
             return
         assert before is not None
         assert before.outstanding is not None

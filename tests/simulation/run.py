@@ -198,9 +198,12 @@ class Simulation:
             self.history.note_tombstone(entry.value)
 
     def _help_to_end(self) -> None:
-        """Once the faults have stopped, release held tasks: nobody else will."""
+        """Once the faults have stopped: release held tasks, and let idle owners find out."""
         if not self.broker.calm:
             return
+        if self._all_ended() and self.rng.random() < 0.1:
+            # An owner that has nothing to do does not notice that a zombie took over.
+            self.group.rebalance()
         for task_id, task in self.history.tasks().items():
             if task.phase is Phase.HELD and self.rng.random() < 0.3:
                 self.clients.release(task_id)
@@ -211,9 +214,18 @@ class Simulation:
             and self.broker.quiet
             and self.worker.idle
             and all(self.group.committed.get(t, 0) == self.broker.end(t) for t in INPUTS)
-            and all(task.status.terminal for task in self.history.tasks().values())
-            and any(process.idle_owner for process in self.faults.processes)
+            and self._all_ended()
+            and all(process.is_member for process in self.faults.processes)
+            and any(self._is_up_to_date(process) for process in self.faults.processes)
         )
+
+    def _all_ended(self) -> bool:
+        return all(task.status.terminal for task in self.history.tasks().values())
+
+    def _is_up_to_date(self, process: Process) -> bool:
+        """True if the owner that the group names is the one that the log names."""
+        owner = process.idle_owner
+        return owner is not None and self.history.owner == owner._log.ownership
 
     def _judge(self) -> None:
         owners = {

@@ -199,6 +199,10 @@ SWITCHES: Mapping[str, Switch] = {
         "An event is applied to a task only at or after its snapshot's offset.",
         [(Recovery, "_use_snapshots", _use_snapshots_whole)],
     ),
+    "committed_is_decided": Switch(
+        "What was committed, or decided for a forgotten task, before a takeover is a duplicate.",
+        [(Owner, "_was_decided", lambda self, arrival: False)],
+    ),
     "committed_is_read": Switch(
         "What a deposed owner of the same process acknowledged counts as read.",
         [(Owner, "_pass_committed", _pass_nothing)],

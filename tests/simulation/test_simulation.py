@@ -8,31 +8,37 @@ from tests.simulation.switches import SWITCHES
 
 SEEDS = range(2_000)
 
+OFTEN = range(300)
 BREAKING = {
-    "proof": range(40),
-    "proof_of_empty_batches": range(230, 240),
-    "effects_after_proof": range(70, 80),
-    "acks_after_effects": range(120, 170),
-    "refused_first": range(141, 145),
-    "checkpoint_after_effects": range(40),
-    "redo": range(40),
-    "redo_of_timers": range(110, 120),
-    "decided_offsets": range(40),
-    "outstanding_attempt": range(40),
+    "proof": OFTEN,
+    "proof_of_empty_batches": range(1_270, 1_280),
+    "effects_after_proof": OFTEN,
+    "acks_after_effects": OFTEN,
+    "refused_first": OFTEN,
+    "checkpoint_after_effects": OFTEN,
+    "redo": OFTEN,
+    "redo_of_timers": OFTEN,
+    "decided_offsets": OFTEN,
+    "outstanding_attempt": OFTEN,
+    "late_snapshots": OFTEN,
+    "rewriting": range(3_050, 3_060),
     "state_end": range(630, 640),
-    "new_owner_id": range(60, 80),
-    "forgetting_committed": range(100, 110),
-    "decided_created": range(765, 770),
-    "new_life": range(90, 105),
+    "new_owner_id": OFTEN,
+    "forgetting_committed": OFTEN,
+    "committed_is_decided": range(3_230, 3_240),
+    "committed_is_read": range(3_600, 3_610),
+    "whole_retried": range(1_400, 1_410),
+    "new_life": OFTEN,
 }
-"""Seeds that break an invariant without a rule.
+"""Seeds that break an invariant without a rule; the first one decides.
 
-After a change to what is simulated other seeds do; to look for them:
+The narrow ranges are of rules that matter in one of some thousand seeds. After a change to
+what is simulated, or to how often the owner waits, others do; to look for them:
 ``python -m tests.simulation --off RULE --seeds 5000``.
 """
 
-NOT_SHOWN = {"late_snapshots", "as_of", "whole_retried", "rewriting", "committed_is_read"}
-"""Rules without which no invariant broke in the seeds that were tried; see docs/ownership.md."""
+NOT_SHOWN = {"decided_created", "as_of"}
+"""Rules without which no invariant broke in 6,000 seeds; see docs/ownership.md."""
 
 
 @pytest.mark.timeout(900)  # half a minute of CPU time; a busy machine has little to give
