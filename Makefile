@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos test-docker test-dead-letters-full check format bench lock proto clean
+.PHONY: help run test simulate chaos defects fuzz dead-letters test-docker test-analytics check format bench lock proto asyncapi clean
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # A stamp for each lock: an install happens when the lock changed, and only then.
 $(VENV)/.run: requirements/run.lock pyproject.toml
@@ -26,18 +26,33 @@ run: $(VENV)/.run ## the whole system in the foreground, with demonstration task
 	@$(ORCH) dev
 
 test: $(VENV)/.dev ## all tests, against a real Kafka and Postgres started here
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --reruns 1 $(PYTEST_ARGS)
 
 # Prints its seed; SEED=… draws the same faults again, MINUTES=… is how long all at once takes.
 chaos: $(VENV)/.dev ## the full form of the kill tests: every fault many times, then all at once
 	@CHAOS=full CHAOS_SEED=$(SEED) CHAOS_MINUTES=$(MINUTES) $(BIN)/python -m pytest -s tests/chaos $(PYTEST_ARGS)
 
+defects: $(VENV)/.dev ## make ten deliberate defects, one after the other; the checker has to find each
+	@$(BIN)/python -m tests.checker.defects.run
+
 test-docker: $(VENV)/.dev ## the tests that need a Docker engine
 	@$(BIN)/python -m pytest -m docker tests/docker $(PYTEST_ARGS)
 
-test-dead-letters-full: $(VENV)/.dev ## the dead-letter tests with their full numbers, and the speed of a replay
-	@TEST_DEAD_LETTERS_FULL=1 $(BIN)/python -m pytest --timeout 900 tests/letters tests/e2e/test_dead_letters.py $(PYTEST_ARGS)
+dead-letters: $(VENV)/.dev ## the dead-letter tests with their full numbers, and the speed of a replay
+	@DEAD_LETTERS=full $(BIN)/python -m pytest --timeout 900 tests/letters tests/e2e/test_dead_letters.py $(PYTEST_ARGS)
 	@$(BIN)/python -m benchmarks.replay
+
+test-analytics: $(VENV)/.dev ## the examples that need a schema registry and kcat, which are fetched
+	@$(BIN)/python -m pytest -m registry tests/examples $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.dev ## 100,000 hostile records and 20,000 hostile replies; `make test` has a tenth
+	@$(BIN)/python -m pytest -m fuzz tests/e2e/test_fuzz_records.py $(PYTEST_ARGS)
+	@FUZZ_REPLIES=20000 $(BIN)/python -m pytest tests/services/test_hostile_replies.py $(PYTEST_ARGS)
+
+SEEDS ?= 20000
+START ?= 0
+simulate: $(VENV)/.dev ## the ownership protocol on a simulated Kafka; SEEDS=20000 START=0
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START)
 
 check: $(VENV)/.dev ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .
@@ -62,6 +77,9 @@ lock: $(VENV)/.dev ## resolve the dependencies again and write requirements/*.lo
 proto: $(VENV)/.dev ## generate schemas/gen from schemas/proto
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I schemas/gen=schemas/proto \
 		--python_out=. --mypy_out=. --grpc_python_out=. --mypy_grpc_out=. $$(cd schemas/proto && find . -name '*.proto' | sed 's|^\./|schemas/gen/|')
+
+asyncapi: $(VENV)/.dev ## generate schemas/asyncapi.yaml from the topic table and the schemas
+	@$(BIN)/python -m schemas.asyncapi > schemas/asyncapi.yaml
 
 clean: ## remove the environment and the data of `make run`
 	rm -rf $(VENV) .orchestrator

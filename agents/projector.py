@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from schemas.codec import decode
 from schemas.dead_letter import Failure, FailureClass, Origin, Stage
-from schemas.errors import DecodeError, OrchestratorError
+from schemas.errors import OrchestratorError
 from schemas.limits import Limits
-from schemas.records import EventKind, TaskEvent
 from schemas.topics import Topics
 from sinks.errors import SinkPositionError, SinkRowError, SinkUnavailableError
+from sinks.isolation import write_isolating
 from sinks.rows import LogEvent
 from sinks.writer import Position, Writer
 from streams import metrics
+from streams.accepted import ownership_at_start, read_accepted
 from streams.admin import Admin
 from streams.dead_letters import DeadLetters, failure_of
 from streams.delivery import Delivery
 from streams.log_reader import LogReader
-from streams.ownership.acceptance import Ownership, accept
+from streams.ownership.acceptance import Ownership
 from streams.settings import KafkaSettings
 
 log = structlog.get_logger()
 
 _WAIT_MIN_S = 0.2
 _WAIT_MAX_S = 5.0
+_MONTHS_EVERY_S = 6 * 3600.0
+_REOPENS_MAX = 3
+"""Positions that moved under one batch: a rebuild moves one once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +52,8 @@ class Projector:
 
     Its position is the one stored with the rows, not the group's: records before it are
     passed over, and what lies between it and the first delivery is read from the log. So the
-    projection stays right when Postgres is restored from a backup. While Postgres is away it
-    waits, and its partitions pause.
+    projection stays right when Postgres is restored from a backup, and when a rebuild moves
+    the position. While Postgres is away it waits, and its partitions pause.
     """
 
     def __init__(self, partition: int, parts: ProjectorParts) -> None:
@@ -57,6 +61,8 @@ class Projector:
         self._parts = parts
         self._stored: Position | None = None
         self._next_offset = 0
+        self._ownership: Ownership | None = None
+        self._months_due = 0.0
 
     async def open(self) -> None:
         """Find the stored position, and catch up with what the group has committed beyond it.
@@ -72,7 +78,11 @@ class Projector:
             committed = await admin.committed(self._parts.group, [(topic, partition)])
         async with self._reader() as reader:
             first, end = await reader.bounds(topic, partition)
-        self._next_offset = first if self._stored is None else self._stored.next_offset
+            if self._stored is None:
+                self._next_offset = first
+                self._ownership = await ownership_at_start(reader, topic, partition, first, end)
+            else:
+                self._follow(self._stored)
         if not first <= self._next_offset <= end:
             raise SinkPositionError(
                 f"the sink stands at offset {self._next_offset} of {topic}[{partition}], "
@@ -81,12 +91,12 @@ class Projector:
         await self._catch_up(committed.get((topic, partition), 0))
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
-        """Write a batch, then acknowledge it."""
+        """Write a batch, then acknowledge it. Now and then make the months ahead."""
+        await self._make_months_ahead()
         ours = [delivery for delivery in deliveries if not delivery.stale()]
         if not ours:
             return
-        await self._catch_up(ours[0].offset)
-        await self._write([delivery.origin for delivery in ours])
+        await self._write_where_it_stands(ours)
         for delivery in ours:
             delivery.ack()
         metrics.RECORDS.labels(self._parts.topics.task_events, "written").inc(len(ours))
@@ -96,8 +106,34 @@ class Projector:
         return []
 
     def wakeup_s(self) -> float | None:
-        """The sink has no timers."""
-        return None
+        """Until the next months are due."""
+        return max(0.0, self._months_due - time.monotonic())
+
+    async def _write_where_it_stands(self, ours: Sequence[Delivery]) -> None:
+        """Write what is not written yet, also when a rebuild has just moved the position."""
+        for _ in range(_REOPENS_MAX):
+            try:
+                await self._catch_up(ours[0].offset)
+                await self._write([delivery.origin for delivery in ours])
+            except SinkPositionError as error:
+                log.warning("sink_position_moved", partition=self._partition, reason=str(error))
+                await self.open()
+            else:
+                return
+        raise SinkPositionError(
+            f"the position of partition {self._partition} moves again and again: "
+            "someone else writes it"
+        )
+
+    async def _make_months_ahead(self) -> None:
+        """Late is no harm: a batch makes the months that it needs."""
+        if time.monotonic() < self._months_due:
+            return
+        self._months_due = time.monotonic() + _MONTHS_EVERY_S
+        try:
+            await self._parts.writer.make_months_ahead()
+        except SinkUnavailableError as error:
+            log.warning("months_not_made", partition=self._partition, code=error.code)
 
     async def _catch_up(self, end: int) -> None:
         if self._next_offset >= end:
@@ -112,41 +148,28 @@ class Projector:
         fresh = [record for record in records if record.offset >= self._next_offset]
         if not fresh:
             return
-        events, letters, ownership = self._read(fresh)
+        read = read_accepted(fresh, self._ownership, max_bytes=self._parts.limits.event_max_bytes)
         # Before the position moves past them; again if the process ends in between.
-        await self._parts.dead_letters.bury(letters)
-        after = Position(
-            next_offset=fresh[-1].offset + 1, epoch=ownership.epoch, owner=ownership.owner
-        )
-        await self._store(events, after, {record.offset: record for record in fresh})
-
-    def _read(
-        self, records: Sequence[Origin]
-    ) -> tuple[list[LogEvent], list[tuple[Origin, Failure]], Ownership]:
-        stored = self._stored
-        ownership = Ownership(stored.epoch, stored.owner) if stored and stored.owner else None
-        events: list[LogEvent] = []
-        letters: list[tuple[Origin, Failure]] = []
-        for record in records:
-            try:
-                event = decode(
-                    record.value, TaskEvent, max_bytes=self._parts.limits.event_max_bytes
+        await self._parts.dead_letters.bury(
+            [
+                (
+                    record,
+                    failure_of(error, stage=Stage.DECODE, failure_class=FailureClass.POISON),
                 )
-            except DecodeError as error:
-                failure = failure_of(error, stage=Stage.DECODE, failure_class=FailureClass.POISON)
-                letters.append((record, failure))
-                continue
-            accepted = accept(ownership, event)
-            if accepted is None:
-                continue
-            ownership = accepted
-            if event.kind is not EventKind.OWNERSHIP_TAKEN:
-                events.append(LogEvent(record.partition, record.offset, event))
-        return events, letters, ownership or Ownership(0, "")
+                for record, error in read.undecodable
+            ]
+        )
+        owned = read.ownership or Ownership(0, "")
+        after = Position(fresh[-1].offset + 1, owned.epoch, owned.owner)
+        origins = {record.offset: record for record in fresh}
 
-    async def _store(
-        self, events: Sequence[LogEvent], after: Position, records: dict[int, Origin]
-    ) -> None:
+        async def refused(event: LogEvent, error: SinkRowError) -> None:
+            await self._parts.dead_letters.bury([(origins[event.offset], _refused(event, error))])
+
+        events = [LogEvent(record.partition, record.offset, event) for record, event in read.events]
+        await write_isolating(self._store, refused, events, after)
+
+    async def _store(self, events: Sequence[LogEvent], after: Position) -> None:
         """Write events and the position after them, waiting for Postgres if it is away."""
         wait_s = _WAIT_MIN_S
         while True:
@@ -154,34 +177,15 @@ class Projector:
                 await self._parts.writer.write(self._partition, self._stored, events, after)
             except SinkUnavailableError as error:
                 wait_s = await self._wait(error, wait_s)
-            except SinkRowError as error:
-                await self._isolate(events, after, records, error)
-                return
             else:
                 break
-        self._stored, self._next_offset = after, after.next_offset
+        self._stored = after
+        self._follow(after)
 
-    async def _isolate(
-        self,
-        events: Sequence[LogEvent],
-        after: Position,
-        records: dict[int, Origin],
-        error: SinkRowError,
-    ) -> None:
-        """Halve a batch that holds a refused row, until the row stands alone and is buried."""
-        if len(events) <= 1:
-            letters = [(records[event.offset], _refused(event, error)) for event in events]
-            await self._parts.dead_letters.bury(letters)
-            await self._store([], after, records)
-            return
-        middle = len(events) // 2
-        between = Position(
-            next_offset=events[middle].offset,
-            epoch=events[middle].event.owner_epoch,
-            owner=events[middle].event.owner,
-        )
-        await self._store(events[:middle], between, records)
-        await self._store(events[middle:], after, records)
+    def _follow(self, position: Position) -> None:
+        self._next_offset = position.next_offset
+        owned = Ownership(position.epoch, position.owner)
+        self._ownership = owned if position.owner else None
 
     async def _position(self) -> Position | None:
         wait_s = _WAIT_MIN_S

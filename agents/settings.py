@@ -8,13 +8,38 @@ class WorkerSettings:
     """``ORCH_WORKER_<FIELD>``."""
 
     slots: int = 64
-    """Calls in flight of one process. Bounds its memory, and the load on its service."""
+    """Calls in flight of one process. Bounds its memory, and the load on its service. The
+    last free one is kept for commands of high priority."""
+
+    buffered_max: int = 1_000
+    """Commands that were read and wait for a slot. A lane with a third of them is not read."""
+
+    patience_s: float = 30.0
+    """After so long a wait in the buffer a lane gets as many slots as the high one."""
 
     started_after_ms: int = 20
     """A call that runs longer is reported as started; a shorter one costs no extra record."""
 
+    drain_s: float = 20.0
+    """After SIGTERM the calls in flight have so long to end; the rest is aborted and run
+    again elsewhere. Whoever stops the process must wait longer, by 10 s, before it kills."""
+
+    answers_max: int = 100_000
+    """Results kept for second copies of their commands, which then cost no second call."""
+
+    answers_max_bytes: int = 64 * 1024 * 1024
+    """Memory for these results. Too little of it costs calls, never correctness."""
+
+    cancels_max: int = 100_000
+    """Cancelled tasks that are remembered, for commands that come after their cancellation.
+    Each takes about 500 bytes, for at most 24 h."""
+
     def __post_init__(self) -> None:
-        if self.slots < 1:
-            raise ValueError(f"slots is {self.slots}; it must be at least 1")
-        if self.started_after_ms < 0:
-            raise ValueError(f"started_after_ms is {self.started_after_ms}; it must be positive")
+        for name in ("slots", "answers_max", "answers_max_bytes", "cancels_max"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.buffered_max < 3:
+            raise ValueError(f"buffered_max is {self.buffered_max}; it must be at least 3")
+        for name in ("started_after_ms", "patience_s", "drain_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import msgspec
 
 from agents.services.client import StepResponse
+from agents.services.failure import one_line
 from schemas.dead_letter import Origin
 from schemas.errors import EncodeError
 from schemas.limits import Limits
@@ -12,8 +13,6 @@ from schemas.records import Error, ErrorCategory, Millis, ResultKind, StepComman
 from schemas.topics import Topics
 from streams.envelopes import Trace, result_record
 from streams.publisher import Outgoing
-
-_MESSAGE_MAX_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +66,12 @@ class Attempt:
             completed_at=completed_at,
         )
 
+    def cancelled(self, error: Error, completed_at: Millis) -> StepResult:
+        """The attempt was stopped, or not made, because its run was."""
+        return msgspec.structs.replace(
+            self.started(), kind=ResultKind.CANCELLED, error=error, completed_at=completed_at
+        )
+
 
 def error_of(
     command: StepCommand,
@@ -79,7 +84,7 @@ def error_of(
     """A failure that the worker found itself."""
     return Error(
         code=code,
-        message=message[:_MESSAGE_MAX_CHARS],
+        message=one_line(message),
         category=category,
         retriable=retriable,
         service=command.service,

@@ -1,64 +1,59 @@
-"""Runs one step command: from the record to the published result. Total: it never fails."""
+"""Runs step commands, each once: from the record to the published result. Total."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
 
 import structlog
 
-from agents.services.client import StepRequest, StepResponse
-from agents.services.directory import Directory
-from agents.services.failure import ServiceError
-from agents.step_report import Attempt, error_of, report_record
+from agents.step_attempt import RunnerParts, RunningAttempt
+from agents.step_report import Attempt
 from schemas.codec import decode
 from schemas.dead_letter import FailureClass, Stage
-from schemas.errors import DecodeError, InvalidRecordError, SettingsError
-from schemas.limits import Limits
-from schemas.records import Error, ErrorCategory, Millis, StepCommand, StepResult
-from schemas.topics import Topics
+from schemas.errors import DecodeError, InvalidRecordError, OrchestratorError
+from schemas.records import CommandId, Control, ResultKind, StepCommand, StepResult, TaskId
 from streams import metrics
-from streams.dead_letters import DeadLetters, failure_of
+from streams.app import App
+from streams.dead_letters import failure_of
 from streams.delivery import Delivery
-from streams.errors import PublishError
-from streams.publisher import Publisher
+from streams.envelopes import result_record
 from streams.tracing import consumer_span, trace_headers
 from tasks.identity import check_key
 
 log = structlog.get_logger()
 
-# A client keeps its own deadline; this one holds if the client does not.
-_GRACE_S = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerParts:
-    """What every command of this process shares."""
-
-    topics: Topics
-    limits: Limits
-    publisher: Publisher
-    dead_letters: DeadLetters
-    services: Directory
-    worker: str
-    """The name of this process, in results and logs."""
-    started_after_ms: int
-    clock: Callable[[], Millis]
+# After the deliveries stopped waiting for it: one that still waits would begin it again.
+_ABORT_AFTER_S = 0.1
+_ABORT_S = 2.0
+"""For an aborted attempt to end: its call has a second for that."""
 
 
 class StepRunner:
-    """Calls the service of a command and reports what became of it."""
+    """Calls the service of a command and reports what became of it.
+
+    An attempt is an asyncio task of its own; deliveries of its command wait for it. So a
+    second copy joins a call that runs, and a call outlives a rebalance that leaves its
+    partition with this process: the command is delivered again, and joins. The calls of
+    partitions that went to another process are aborted, and nothing is reported of them.
+    """
 
     def __init__(self, parts: RunnerParts) -> None:
         self._parts = parts
+        self._running: dict[CommandId, tuple[RunningAttempt, asyncio.Task[None]]] = {}
+        self._of_task: defaultdict[TaskId, set[CommandId]] = defaultdict(set)
+        self._app: App | None = None
+
+    def attach(self, app: App) -> None:
+        """Follow the rebalances and the end of an application."""
+        self._app = app
+        app.drainables.append(self)
 
     async def run(self, delivery: Delivery) -> None:
         """Run one command; return when its result, or its dead letter, is delivered.
 
-        Cancelled at a rebalance, it aborts the call and reports nothing: the command is
-        delivered again.
+        Cancelled, it stops waiting, and the attempt goes on.
 
         Raises:
             PublishError: unknown whether the result was written. The process must stop.
@@ -68,8 +63,38 @@ class StepRunner:
                 command = self._read(delivery)
             except (DecodeError, InvalidRecordError) as error:
                 await self._bury(delivery, error)
+            # Without a command there is no result to report it in.
+            except Exception as error:
+                log.error("command_raised", delivery=repr(delivery), exc_info=True)
+                await self._bury(delivery, OrchestratorError(f"{type(error).__name__}: {error}"))
             else:
-                await self._run(command, delivery)
+                await self._answer(command, delivery)
+
+    def stop(self, control: Control) -> None:
+        """Stop what runs of a task's run, and what of it will come."""
+        parts = self._parts
+        parts.cancels.remember(control, parts.clock())
+        metrics.CANCELS_IN_MEMORY.set(len(parts.cancels))
+        for command_id in self._of_task.get(control.task_id, ()):
+            attempt, _ = self._running[command_id]
+            if attempt.command.run <= control.run:
+                attempt.stop(control)
+
+    async def drain(self, timeout_s: float) -> None:
+        """At a rebalance nothing: what goes on is decided by :meth:`assigned`.
+
+        At the end of the process, wait for the attempts, and abort what is left.
+        """
+        if self._app is not None and self._app.closing and self._running:
+            tasks = [task for _, task in self._running.values()]
+            _, late = await asyncio.wait(tasks, timeout=timeout_s + _ABORT_AFTER_S)
+            await _abort(late)
+
+    def assigned(self, partitions: frozenset[int]) -> None:
+        """Abort the attempts whose commands now belong to another process."""
+        for attempt, task in self._running.values():
+            if attempt.partition not in partitions:
+                task.cancel()
 
     def _read(self, delivery: Delivery) -> StepCommand:
         max_bytes = self._parts.limits.record_max_bytes
@@ -77,19 +102,58 @@ class StepRunner:
         check_key(delivery.key, command.task_id)
         return command
 
-    async def _run(self, command: StepCommand, delivery: Delivery) -> None:
-        began = time.perf_counter()
+    async def _answer(self, command: StepCommand, delivery: Delivery) -> None:
+        """Return when a result of the command is published: this copy's, or the first one's."""
+        kept = self._parts.answers.find(command.command_id)
+        if kept is not None:
+            await self._publish_again(kept, delivery)
+            metrics.COPIES.labels(command.step, "answered").inc()
+            log.info("step_answered_again", command_id=command.command_id)
+            return
+        running = self._running.get(command.command_id)
+        if running is not None:
+            metrics.COPIES.labels(command.step, "joined").inc()
+        task = running[1] if running is not None else self._begin(command, delivery)
+        await asyncio.wait({task})
+        if task.cancelled():
+            # Aborted with its partition, which then came back.
+            await self._answer(command, delivery)
+            return
+        task.result()
+
+    async def _publish_again(self, value: bytes, delivery: Delivery) -> None:
+        parts = self._parts
+        result = decode(value, StepResult, max_bytes=len(value))
+        record = result_record(parts.topics, delivery.partition, result, trace_headers())
+        await parts.publisher.publish([record])
+
+    def _begin(self, command: StepCommand, delivery: Delivery) -> asyncio.Task[None]:
+        parts = self._parts
         attempt = Attempt(
             command=command,
             origin=delivery.origin,
-            worker=self._parts.worker,
-            started_at=self._parts.clock(),
+            worker=parts.worker,
+            started_at=parts.clock(),
         )
-        result = await self._result(attempt)
-        await self._publish(attempt, result)
+        running = RunningAttempt(attempt, parts)
+        task = asyncio.create_task(self._run(running))
+        self._running[command.command_id] = running, task
+        self._of_task[command.task_id].add(command.command_id)
+        task.add_done_callback(lambda ended: self._ended(command, ended))
+        return task
+
+    async def _run(self, running: RunningAttempt) -> None:
+        began, command, parts = time.perf_counter(), running.command, self._parts
+        result, record = await running.run()
+        await parts.publisher.publish([record])
+        parts.answers.keep(command.command_id, record.value or b"")
+        metrics.ANSWERS_IN_MEMORY_BYTES.set(parts.answers.size_bytes)
         duration_s = time.perf_counter() - began
-        metrics.RECORDS.labels(delivery.topic, result.kind).inc()
+        metrics.RECORDS.labels(result.command_topic, result.kind).inc()
         metrics.STEP_SECONDS.labels(command.step, result.kind).observe(duration_s)
+        if result.kind is ResultKind.CANCELLED:
+            how = "aborted" if running.called else "dropped"
+            metrics.STOPPED.labels(command.step, how).inc()
         log.info(
             f"step_{result.kind}",
             command_id=command.command_id,
@@ -98,99 +162,30 @@ class StepRunner:
             duration_ms=round(duration_s * 1000),
         )
 
-    async def _result(self, attempt: Attempt) -> StepResult:
-        """Make the attempt; whatever goes wrong is an outcome."""
-        command, retry_after_ms = attempt.command, None
-        try:
-            response = await self._call(attempt)
-        except ServiceError as error:
-            failure, retry_after_ms = error.as_record(), error.retry_after_ms
-        except _FoundError as found:
-            failure = found.error
-        except SettingsError as error:
-            failure = error_of(command, "SERVICE_UNKNOWN", str(error), ErrorCategory.INTERNAL)
-        except TimeoutError:
-            message, category = f"no answer in {command.timeout_ms} ms", ErrorCategory.TIMEOUT
-            failure = error_of(command, "SERVICE_TIMEOUT", message, category, retriable=True)
-        except PublishError:
-            raise
-        # The last line of defence: a fault of ours fails this attempt, not the process.
-        except Exception as error:
-            log.error("step_raised", command_id=command.command_id, exc_info=True)
-            message, category = f"{type(error).__name__}: {error}", ErrorCategory.INTERNAL
-            failure = error_of(command, "INTERNAL", message, category, retriable=True)
-        else:
-            return attempt.succeeded(response, self._parts.clock())
-        return attempt.failed(failure, self._parts.clock(), retry_after_ms=retry_after_ms)
+    def _ended(self, command: StepCommand, task: asyncio.Task[None]) -> None:
+        del self._running[command.command_id]
+        ids = self._of_task[command.task_id]
+        ids.discard(command.command_id)
+        if not ids:
+            del self._of_task[command.task_id]
+        # Nobody may wait for it any more, and then nobody else would notice.
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._app is not None:
+            self._app.fail("attempt_raised", error)
 
-    async def _call(self, attempt: Attempt) -> StepResponse:
-        command = attempt.command
-        left_ms = command.deadline_at - attempt.started_at
-        if left_ms <= 0:
-            message = f"the deadline passed {-left_ms} ms before the call"
-            raise _FoundError(
-                error_of(command, "DEADLINE_EXCEEDED", message, ErrorCategory.TIMEOUT)
-            )
-        timeout_s = min(command.timeout_ms, left_ms) / 1000
-        client = self._parts.services.client(command.service)
-        async with asyncio.timeout(timeout_s + _GRACE_S):
-            call = asyncio.ensure_future(client.call(_request(command, timeout_s)))
-            try:
-                await asyncio.wait({call}, timeout=self._parts.started_after_ms / 1000)
-                if not call.done():
-                    await self._publish(attempt, attempt.started())
-                response = await call
-            finally:
-                if not call.done():
-                    call.cancel()
-                    await asyncio.wait({call})
-        self._check_size(command, response)
-        return response
-
-    def _check_size(self, command: StepCommand, response: StepResponse) -> None:
-        size = len(response.output.encode(errors="surrogatepass"))
-        allowed = self._parts.limits.step_output_max_bytes
-        if size > allowed:
-            message = f"the output has {size} bytes, at most {allowed} may be"
-            raise _FoundError(
-                error_of(command, "OUTPUT_TOO_LARGE", message, ErrorCategory.DOWNSTREAM)
-            )
-
-    async def _publish(self, attempt: Attempt, result: StepResult) -> None:
-        parts = self._parts
-        record = report_record(parts.topics, parts.limits, attempt, result, trace_headers())
-        await parts.publisher.publish([record])
-
-    async def _bury(self, delivery: Delivery, error: DecodeError | InvalidRecordError) -> None:
-        decoding = isinstance(error, DecodeError)
-        failure = failure_of(
-            error,
-            stage=Stage.DECODE if decoding else Stage.VALIDATE,
-            failure_class=FailureClass.POISON if decoding else FailureClass.REJECTED,
-        )
+    async def _bury(self, delivery: Delivery, error: OrchestratorError) -> None:
+        stage, failure_class = Stage.EXECUTE, FailureClass.PERMANENT
+        if isinstance(error, DecodeError):
+            stage, failure_class = Stage.DECODE, FailureClass.POISON
+        elif isinstance(error, InvalidRecordError):
+            stage, failure_class = Stage.VALIDATE, FailureClass.REJECTED
+        failure = failure_of(error, stage=stage, failure_class=failure_class)
         await self._parts.dead_letters.bury([(delivery.origin, failure)])
         metrics.RECORDS.labels(delivery.topic, error.code).inc()
 
 
-class _FoundError(Exception):
-    """A failure that is already described."""
-
-    def __init__(self, error: Error) -> None:
-        super().__init__(error.code)
-        self.error = error
-
-
-def _request(command: StepCommand, timeout_s: float) -> StepRequest:
-    return StepRequest(
-        method=command.method,
-        input=command.input,
-        task_id=command.task_id,
-        run=command.run,
-        step=command.step,
-        attempt=command.attempt,
-        tenant_id=command.tenant_id,
-        conversation_id=command.conversation_id,
-        idempotency_key=command.command_id,
-        timeout_s=timeout_s,
-        trace=trace_headers(),
-    )
+async def _abort(tasks: set[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_ABORT_S)

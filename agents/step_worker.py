@@ -1,31 +1,60 @@
 """Step worker: runs the commands of one step against its downstream service.
 
-In: the three lane topics of the step, read in turn. Out: ``step-results``, and dead letters
-for what is no command. Delivery: a command is acknowledged when its result is in the log, so
-a killed worker's commands run again; the service sees the same idempotency key.
+In: the three lane topics of the step, weighted; and ``control``, which stops calls. Out:
+``step-results``, and dead letters for what is no command. Delivery: a command is
+acknowledged when its result is in the log, so a killed worker's commands run again; the
+service sees the same idempotency key. A second copy of a command is answered with the
+result of the first, as far as that is remembered.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
-from agents.step_runner import RunnerParts, StepRunner
-from schemas.records import StepName
+from agents.settings import WorkerSettings
+from agents.step_runner import StepRunner
 from streams.app import App, create_app
 from streams.batches import batches
 from streams.settings import KafkaSettings
 from streams.window import InFlightWindow
 
+LANE_WEIGHTS = (60, 30, 10)
+"""Of the lanes, most urgent first: their shares of the starts while all of them wait."""
+
+# A part of the buffer, so that a poll hardly overfills it.
+_POLL_PARTS = 10
+
 
 def create_step_worker(
-    step: StepName, *, group: str, kafka: KafkaSettings, slots: int, parts: RunnerParts
+    lanes: Sequence[str],
+    *,
+    group: str,
+    kafka: KafkaSettings,
+    settings: WorkerSettings,
+    runner: StepRunner,
 ) -> App:
-    """Build the application of one step's workers."""
-    app = create_app(group, kafka)
-    window = InFlightWindow(app, StepRunner(parts).run, slots=slots)
+    """Build the application of one step's workers.
 
-    @app.agent(app.topic(*parts.topics.lanes(step)))  # type: ignore[untyped-decorator]
+    Args:
+        lanes: the topics of the step, most urgent first.
+        group: of this step's workers.
+        kafka: where and how.
+        settings: how much at a time.
+        runner: knows already what was cancelled.
+    """
+    app = create_app(group, kafka, poll_records_max=max(1, settings.buffered_max // _POLL_PARTS))
+    window = InFlightWindow(
+        app,
+        runner.run,
+        weights=dict(zip(lanes, LANE_WEIGHTS, strict=True)),
+        slots=settings.slots,
+        buffered_max=settings.buffered_max,
+        patience_s=settings.patience_s,
+    )
+    runner.attach(app)
+
+    @app.agent(app.topic(*lanes))  # type: ignore[untyped-decorator]
     async def work(stream: AsyncIterator[object]) -> None:
         async for batch in batches(stream):
             for delivery in batch:
-                await window.start(delivery)
+                window.offer(delivery)
 
     return app

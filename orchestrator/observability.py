@@ -1,8 +1,10 @@
 """Logs and metrics of a process."""
 
+import io
 import logging
 import sys
 from dataclasses import dataclass
+from typing import TextIO, cast
 
 import structlog
 from prometheus_client import start_http_server
@@ -11,6 +13,20 @@ from streams.app import quiet_faust
 
 _LEVELS = ("debug", "info", "warning", "error")
 _FORMATS = ("json", "console")
+
+
+class _StandardError(io.TextIOBase):
+    """Whatever ``sys.stderr`` is when something is written, also after it was replaced."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+# A TextIO in all that loggers use of one.
+_STDERR = cast(TextIO, _StandardError())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +74,11 @@ def set_up_logs(settings: LogSettings, *, role: str) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_STDERR),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(role=role)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_STDERR)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],

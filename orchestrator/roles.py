@@ -11,14 +11,19 @@ from contextlib import AsyncExitStack
 
 import structlog
 
+from agents.answers import Answers
+from agents.cancels import Cancels
+from agents.control import ControlFollower
 from agents.dlq_index import create_dlq_index
 from agents.dlq_indexer import IndexerParts
 from agents.projector import ProjectorParts
 from agents.router import create_router
 from agents.services.directory import Directory
 from agents.sink import create_sink
-from agents.step_runner import RunnerParts
+from agents.step_attempt import RunnerParts
+from agents.step_runner import StepRunner
 from agents.step_worker import create_step_worker
+from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 from schemas.records import Millis, StepName
@@ -35,9 +40,9 @@ from streams.ownership.kafka_world import WorldParts
 from streams.ownership.owner import OwnerParts
 from streams.publisher import Publisher
 from streams.run import run_app
+from streams.schema_registry import use_registry
 from tasks.decision import Rules
 from tasks.pipeline import Pipelines
-from tasks.pipeline_file import load_pipelines
 
 log = structlog.get_logger()
 
@@ -77,14 +82,17 @@ async def run_role(role: str, settings: Settings) -> int:
     Raises:
         SettingsError: there is no such role, or a setting that it needs is missing.
         TopicsDifferError: topics are missing or differ from the table; nothing was read.
+        SchemaRegistryError: a registry is set and does not answer; nothing was read.
     """
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
-    pipelines = load_pipelines()
+    pipelines = installed_pipelines(settings.pipelines)
     if role not in roles(pipelines):
         raise SettingsError(f"there is no role {role!r}; roles: {', '.join(roles(pipelines))}")
-    await _check_topics(settings, pipelines)
+    await check_topics(settings, pipelines)
+    await use_registry(settings.schemas, topic_table(settings, pipelines))
     composition = _Composition(settings, pipelines, role)
+    grace_s = settings.kafka.drain_timeout_s
     async with AsyncExitStack() as resources:
         if role == ROUTER:
             app = await composition.router(resources)
@@ -95,10 +103,17 @@ async def run_role(role: str, settings: Settings) -> int:
         else:
             step = StepName(role.removeprefix(STEP_PREFIX))
             app = await composition.step_worker(step, resources)
-        return await run_app(app)
+            grace_s = settings.worker.drain_s
+        return await run_app(app, grace_s=grace_s)
 
 
-async def _check_topics(settings: Settings, pipelines: Pipelines) -> None:
+async def check_topics(settings: Settings, pipelines: Pipelines) -> None:
+    """Check that all topics are there, with the right number of partitions.
+
+    Raises:
+        TopicsDifferError: they are not.
+        KafkaUnavailableError: no broker answers.
+    """
     table = topic_table(settings, pipelines)
     async with Admin(settings.kafka) as admin:
         existing = await admin.partition_counts([topic.name for topic in table])
@@ -183,21 +198,32 @@ class _Composition:
         services.check({self._pipelines.services[step]})
         resources.push_async_callback(services.close)
         publisher = await self._publisher(resources)
-        return create_step_worker(
-            step,
-            group=self._group,
-            kafka=self._settings.kafka,
-            slots=self._settings.worker.slots,
-            parts=RunnerParts(
+        worker, kafka, limits = self._settings.worker, self._settings.kafka, self._settings.limits
+        runner = StepRunner(
+            RunnerParts(
                 topics=self._topics,
-                limits=self._settings.limits,
+                limits=limits,
                 publisher=publisher,
                 dead_letters=DeadLetters(publisher, group=self._group),
                 services=services,
+                cancels=Cancels(max_tasks=worker.cancels_max),
+                answers=Answers(max_count=worker.answers_max, max_bytes=worker.answers_max_bytes),
                 worker=f"{socket.gethostname()}-{os.getpid()}",
-                started_after_ms=self._settings.worker.started_after_ms,
+                started_after_ms=worker.started_after_ms,
                 clock=_now,
-            ),
+            )
+        )
+        # All of the topic is read before the first command is.
+        follower = ControlFollower(
+            kafka,
+            self._topics.control,
+            runner.stop,
+            client_id=f"{self._client_id}-control",
+            max_bytes=limits.record_max_bytes,
+        )
+        await resources.enter_async_context(follower)
+        return create_step_worker(
+            self._topics.lanes(step), group=self._group, kafka=kafka, settings=worker, runner=runner
         )
 
     async def _publisher(self, resources: AsyncExitStack) -> Publisher:

@@ -8,16 +8,18 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from agents.services.settings import ServicesSettings
 from agents.settings import WorkerSettings
+from orchestrator.api.settings import ApiSettings
 from orchestrator.demo.settings import DemoSettings
 from orchestrator.embedded.settings import EmbeddedSettings
 from orchestrator.observability import LogSettings, MetricsSettings
+from orchestrator.pipelines import PipelinesSettings
 from orchestrator.traces import TracesSettings
 from schemas.errors import SettingsError
 from schemas.limits import Limits
 from schemas.topics import TopicsSettings
 from sinks.settings import PostgresSettings
 from streams.ownership.settings import RouterSettings
-from streams.settings import KafkaSettings
+from streams.settings import KafkaSettings, SchemasSettings
 
 PREFIX = "ORCH_"
 
@@ -28,11 +30,14 @@ class Settings:
 
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     topics: TopicsSettings = field(default_factory=TopicsSettings)
+    schemas: SchemasSettings = field(default_factory=SchemasSettings)
     limits: Limits = field(default_factory=Limits)
+    pipelines: PipelinesSettings = field(default_factory=PipelinesSettings)
     router: RouterSettings = field(default_factory=RouterSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     services: ServicesSettings = field(default_factory=ServicesSettings)
     postgres: PostgresSettings = field(default_factory=PostgresSettings)
+    api: ApiSettings = field(default_factory=ApiSettings)
     embedded: EmbeddedSettings = field(default_factory=EmbeddedSettings)
     demo: DemoSettings = field(default_factory=DemoSettings)
     log: LogSettings = field(default_factory=LogSettings)

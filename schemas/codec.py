@@ -5,6 +5,7 @@ The decode boundary: whatever bytes come in, :func:`decode` returns a record or 
 """
 
 import struct
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -64,13 +65,14 @@ def decode(value: bytes | None, record_type: type[R], *, max_bytes: int = EVENT_
     if len(value) > max_bytes:
         raise RecordTooLargeError(f"the value has {len(value)} bytes, at most {max_bytes} may be")
     schema_id, body = unframe(value)
-    version = _VERSIONS.get(schema_id)
-    if version is None or version.record != record_type.__name__:
-        raise SchemaUnknownError(f"schema id {schema_id} is no version of {record_type.__name__}")
+    name = record_type.__name__
+    schema = _READERS[name].get(schema_id)
+    if schema is None:
+        raise SchemaUnknownError(f"schema id {schema_id} is no version of {name}")
     stream = BytesIO(body)
     try:
         fields = fastavro.schemaless_reader(
-            stream, _PARSED[schema_id], _WRITERS[version.record][1], handle_unicode_errors="strict"
+            stream, schema, _WRITERS[name][1], handle_unicode_errors="strict"
         )
         record = msgspec.convert(fields, record_type)
     # The boundary: a decoder fed with hostile bytes fails in more ways than can be listed,
@@ -91,16 +93,43 @@ def bytes_understood(value: bytes, record_type: type[Record]) -> int:
         schema_id, _ = unframe(value)
     except MagicUnknownError:
         return 0
-    version = _VERSIONS.get(schema_id)
-    if version is None or version.record != record_type.__name__:
+    schema = _READERS[record_type.__name__].get(schema_id)
+    if schema is None:
         return 1
     stream = BytesIO(value)
     stream.seek(_HEADER.size)
     try:
-        fastavro.schemaless_reader(stream, _PARSED[schema_id], None)
+        fastavro.schemaless_reader(stream, schema, None)
     except Exception:
         return stream.tell()
     return stream.tell()
+
+
+def adopt_ids(ids: Mapping[tuple[str, int], int]) -> None:
+    """Write with the schema ids of a registry from now on, and read them beside ours.
+
+    For the whole process, so call it at its start; a second call replaces the first.
+
+    Args:
+        ids: by record and version; versions that are not named keep our ids.
+
+    Raises:
+        SchemaUnknownError: the registry gave one of our ids to another version of the same
+            record, so that nobody could tell the two apart. Nothing was changed.
+    """
+    readers = {name: dict(versions) for name, versions in _OURS.items()}
+    writers = {}
+    for version in _VERSIONS:
+        adopted = ids.get((version.record, version.version), version.id)
+        known = readers[version.record].setdefault(adopted, _PARSED[version.id])
+        if known is not _PARSED[version.id]:
+            raise SchemaUnknownError(
+                f"the registry's id {adopted} of {version.record} {version.version} "
+                "is our id of another version"
+            )
+        writers[version.record] = (adopted, known)
+    _READERS.update(readers)
+    _WRITERS.update(writers)
 
 
 def unframe(value: bytes) -> tuple[int, bytes]:
@@ -130,9 +159,16 @@ def _parse(version: SchemaVersion) -> Any:
     return fastavro.parse_schema(_without_logical_types(version.schema))
 
 
-_VERSIONS = {version.id: version for version in load_versions()}
-_PARSED = {version_id: _parse(version) for version_id, version in _VERSIONS.items()}
-_WRITERS = {version.record: (version.id, _PARSED[version.id]) for version in _VERSIONS.values()}
+_VERSIONS = load_versions()
+_PARSED = {version.id: _parse(version) for version in _VERSIONS}
+_OURS: dict[str, dict[int, Any]] = {}
+for _version in _VERSIONS:
+    _OURS.setdefault(_version.record, {})[_version.id] = _PARSED[_version.id]
+_READERS: dict[str, dict[int, Any]] = {}
+"""By record and schema id: the writer's schema."""
+_WRITERS: dict[str, tuple[int, Any]] = {}
+"""By record: the newest version and its id."""
+adopt_ids({})
 
 if set(_WRITERS) != {record.__name__ for record in WIRE_RECORDS}:
     raise ImportError("schemas/avro/lock.json and schemas/records.py list different records")

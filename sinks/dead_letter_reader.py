@@ -6,8 +6,8 @@ import asyncpg
 
 from schemas.buried import DeadLetter
 from sinks.dead_letter_rows import stored_entry
-from sinks.dead_letter_writer import QUERIES
 from sinks.pool import connection, open_pool
+from sinks.queries import query
 from sinks.settings import PostgresSettings
 from tasks.letters.bench import Bench
 from tasks.letters.ledger import Ledger
@@ -22,7 +22,7 @@ async def read_index(settings: PostgresSettings) -> Bench:
     pool = await open_pool(settings)
     try:
         async with connection(pool, settings) as conn:
-            rows = await conn.fetch(QUERIES["read_letters"])
+            rows = await conn.fetch(query("read_letters"))
     finally:
         pool.terminate()
     ledger = Ledger()

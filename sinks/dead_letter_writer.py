@@ -13,11 +13,9 @@ from sinks.dead_letter_rows import EntryRow, entry_row, letter_row, stored_entry
 from sinks.errors import SinkPositionError
 from sinks.migrate import check_migrated
 from sinks.pool import Connection, Pool, close_pool, connection, open_pool
-from sinks.queries import load_file
+from sinks.queries import query
 from sinks.settings import PostgresSettings
 from tasks.letters.ledger import Entry, after
-
-QUERIES = load_file("dead_letters.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ class DeadLetterWriter:
     async def positions(self, topics: Sequence[str], partition: int) -> dict[str, int]:
         """How far these topics were read in a partition; one that never was is left out."""
         async with connection(self._opened(), self._settings) as conn:
-            rows = await conn.fetch(QUERIES["read_index_positions"], list(topics), partition)
+            rows = await conn.fetch(query("read_index_positions"), list(topics), partition)
         return {row["topic"]: row["next_offset"] for row in rows}
 
     async def write(
@@ -103,25 +101,25 @@ class DeadLetterWriter:
     async def gone_on(self, created_topic: str, at_most: int) -> list[GoneOn]:
         """Unsettled letters whose task went on without them."""
         async with connection(self._opened(), self._settings) as conn:
-            rows = await conn.fetch(QUERIES["find_gone_on"], created_topic, at_most)
+            rows = await conn.fetch(query("find_gone_on"), created_topic, at_most)
         return [GoneOn(row["id"], row["run"], row["status"]) for row in rows]
 
     async def sent(self, at_most: int) -> list[SentRecord]:
         """Replayed records whose outcome is not known."""
         async with connection(self._opened(), self._settings) as conn:
-            rows = await conn.fetch(QUERIES["find_sent"], at_most)
+            rows = await conn.fetch(query("find_sent"), at_most)
         return [SentRecord(*row.values()) for row in rows]
 
     async def successors(self, letter_ids: Sequence[str]) -> Mapping[str, str]:
         """Which of these letters failed again, and as which letter."""
         async with connection(self._opened(), self._settings) as conn:
-            rows = await conn.fetch(QUERIES["find_successors"], list(letter_ids))
+            rows = await conn.fetch(query("find_successors"), list(letter_ids))
         return {row["replay_of"]: row["id"] for row in rows}
 
     async def empty(self) -> None:
         """Forget everything. The index agent notices, and fills the index again."""
         async with connection(self._opened(), self._settings) as conn:
-            await conn.execute(QUERIES["empty_index"])
+            await conn.execute(query("empty_index"))
 
     def _opened(self) -> Pool:
         if self._pool is None:
@@ -132,9 +130,9 @@ class DeadLetterWriter:
 async def _move(conn: Connection, move: Moved) -> None:
     to = (move.topic, move.partition, move.next_offset)
     if move.expected is None:
-        done = await conn.fetchval(QUERIES["begin_index_position"], *to)
+        done = await conn.fetchval(query("begin_index_position"), *to)
     else:
-        done = await conn.fetchval(QUERIES["move_index_position"], *to, move.expected)
+        done = await conn.fetchval(query("move_index_position"), *to, move.expected)
     if done is None:
         raise SinkPositionError(f"{move.topic}[{move.partition}] is not at {move.expected}")
 
@@ -146,7 +144,7 @@ async def _entry_rows(
     ids = sorted({item.letter_id for _, action in actions for item in action.items})
     if not ids:
         return []
-    stored = await conn.fetch(QUERIES["read_entries"], ids)
+    stored = await conn.fetch(query("read_entries"), ids)
     entries = {row["id"]: (stored_entry(row), row["action_offset"]) for row in stored}
     changed: dict[str, tuple[Entry, int]] = {}
     for offset, action in actions:
@@ -162,4 +160,4 @@ async def _entry_rows(
 
 async def _send(conn: Connection, name: str, rows: Sequence[tuple[object, ...]]) -> None:
     if rows:
-        await conn.execute(QUERIES[name], *map(list, zip(*rows, strict=True)))
+        await conn.execute(query(name), *map(list, zip(*rows, strict=True)))

@@ -53,6 +53,12 @@ class HistoryExpiredError(SinkError):
     code = "HISTORY_EXPIRED"
 
 
+class RebuildRunsError(SinkError):
+    """Another session rebuilds or verifies this projection. Nothing was changed; wait for it."""
+
+    code = "REBUILD_RUNS"
+
+
 class MigrationError(SinkError):
     """The schema is not what this program needs, or its files changed. Nothing was changed.
 
@@ -60,6 +66,18 @@ class MigrationError(SinkError):
     """
 
     code = "MIGRATION_FAILED"
+
+
+class PostgresRefusedError(SinkError):
+    """Postgres answers and refuses us, or the DSN is wrong. A person has to mend the set-up."""
+
+    code = "POSTGRES_REFUSED"
+
+
+class CursorError(SinkError):
+    """The text is no cursor of this list's order. Begin with the first page."""
+
+    code = "CURSOR_INVALID"
 
 
 _BY_SQLSTATE: dict[str, type[SinkError]] = {
@@ -80,6 +98,13 @@ _BY_SQLSTATE: dict[str, type[SinkError]] = {
 Source: PostgreSQL, appendix A, "PostgreSQL Error Codes".
 """
 
+_LOST = (
+    OSError,
+    asyncpg.TargetServerAttributeNotMatched,
+    # The server died in the middle of an exchange; the connection is cut and never used again.
+    asyncpg.InternalClientError,
+)
+
 
 def ours(error: BaseException, *, connection_lost: bool = False) -> SinkError | None:
     """Say which of our errors a driver's error is; None means that it is a bug.
@@ -97,7 +122,7 @@ def ours(error: BaseException, *, connection_lost: bool = False) -> SinkError | 
         # The driver's own message quotes the value: left out.
         return SinkRowError("a value does not fit the type of its column")
     lost = connection_lost and isinstance(error, asyncpg.InterfaceError)
-    if lost or isinstance(error, OSError | asyncpg.TargetServerAttributeNotMatched):
+    if lost or isinstance(error, _LOST):
         return SinkUnavailableError(f"{type(error).__name__}: {error}")
     return None
 

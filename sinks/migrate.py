@@ -24,7 +24,6 @@ _log = structlog.get_logger()
 _CONNECT_TIMEOUT_S = 10.0
 _LOCK_TIMEOUT_MS = 5_000
 """For locks on tables: a migration that waits longer makes everybody else wait behind it."""
-_MONTHS_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +67,7 @@ async def migrate_up(
                 _log.info("migration_applied", name=migration.name)
                 applied.append(migration.name)
         if migrations is None:
-            await ensure_months(conn, await months_ahead(conn, _MONTHS_AHEAD))
+            await ensure_months(conn, await months_ahead(conn))
     return applied
 
 

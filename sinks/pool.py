@@ -18,8 +18,14 @@ _COMMAND_MARGIN_S = 2.0
 """The server's own timeout answers first; ours is for a server that does not answer."""
 
 
-async def open_pool(settings: PostgresSettings) -> Pool:
+async def open_pool(settings: PostgresSettings, *, plan_for_values: bool = False) -> Pool:
     """Open a pool and its first connection.
+
+    Args:
+        settings: where, and how long to wait.
+        plan_for_values: plan each statement anew for its values. Costs a millisecond, and
+            finds the index that a filter needs, also after a statement was sent many times;
+            for pages of lists, not for what the sink writes.
 
     Raises:
         SinkUnavailableError: no connection; try again later.
@@ -33,7 +39,8 @@ async def open_pool(settings: PostgresSettings) -> Pool:
                 max_size=settings.pool_max_size,
                 timeout=settings.connect_timeout_s,
                 command_timeout=settings.statement_timeout_ms / 1000 + _COMMAND_MARGIN_S,
-                server_settings=server_settings(settings),
+                server_settings=server_settings(settings)
+                | ({"plan_cache_mode": "force_custom_plan"} if plan_for_values else {}),
             )
     except Exception as error:
         if (translated := ours(error)) is not None:
@@ -63,7 +70,7 @@ async def connection(pool: Pool, settings: PostgresSettings) -> AsyncIterator[Co
             conn = await pool.acquire(timeout=settings.connect_timeout_s)
             yield conn
     except BaseException as error:
-        lost = conn is not None and conn.is_closed()
+        lost = conn is not None and is_lost(conn)
         translated = ours(error, connection_lost=lost)
         known = translated or error
         refused = isinstance(known, SinkError) and not isinstance(known, SinkUnavailableError)
@@ -75,6 +82,15 @@ async def connection(pool: Pool, settings: PostgresSettings) -> AsyncIterator[Co
     finally:
         if conn is not None:
             await pool.release(conn)
+
+
+def is_lost(conn: Connection) -> bool:
+    """True if a connection is of no use any more."""
+    try:
+        return conn.is_closed()
+    except asyncpg.InterfaceError:
+        # The pool took it back when the server went away, and it answers nothing now.
+        return True
 
 
 def server_settings(settings: PostgresSettings) -> dict[str, str]:

@@ -1,9 +1,10 @@
-"""The named queries of ``queries.sql``, and of other files of their form.
+"""The named queries of the ``.sql`` files.
 
 A query begins with ``-- name: <name>`` and a comment that describes it; the SQL follows.
 """
 
 import re
+from functools import cache
 from importlib.resources import files
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
@@ -28,14 +29,23 @@ def load(text: str) -> dict[str, str]:
     return queries
 
 
-def load_file(name: str) -> dict[str, str]:
-    """The queries of one file of this package, by name."""
-    return load(files("sinks").joinpath(name).read_text(encoding="utf-8"))
+SCHEMA = "ai_orchestrator"
+"""Where the projection is; the files name it."""
+
+_FILES = ("queries.sql", "read_queries.sql", "rebuild.sql", "dead_letters.sql")
 
 
-_QUERIES = load_file("queries.sql")
+@cache
+def query(name: str, schema: str = SCHEMA) -> str:
+    """The SQL of a query, for the tables of ``schema``; an unknown name is a bug (``KeyError``)."""
+    return in_schema(_QUERIES[name], schema)
 
 
-def query(name: str) -> str:
-    """The SQL of a query; a name that is not there is a bug (``KeyError``)."""
-    return _QUERIES[name]
+def in_schema(statement: str, schema: str) -> str:
+    """A statement that names our schema, said of another table set."""
+    return statement.replace(f"{SCHEMA}.", f"{schema}.").replace(f"'{SCHEMA}'", f"'{schema}'")
+
+
+_QUERIES = load(
+    "\n".join(files("sinks").joinpath(name).read_text(encoding="utf-8") for name in _FILES)
+)

@@ -1,4 +1,4 @@
--- Every statement that the sink sends. Batches come as arrays of equal length, one for each
+-- What the sink and the migrations send; read_queries.sql has what readers ask. Batches come as arrays of equal length, one for each
 -- column: sinks/columns.py names them, in this order. Times are Unix milliseconds.
 
 
@@ -309,47 +309,3 @@ SELECT name, checksum, applied_at FROM ai_orchestrator.schema_migrations ORDER B
 -- name: record_migration
 -- Note that a migration ($1, checksum $2) was applied, in its own transaction.
 INSERT INTO ai_orchestrator.schema_migrations (name, checksum) VALUES ($1, $2);
-
-
--- name: read_tasks
--- Tasks by id ($1), in the order of their creation.
-SELECT
-    id, type, status, phase, priority, conversation_id, user_id, tenant_id, input, output,
-    steps, metadata, created_at, updated_at, started_at, completed_at, duration_ms,
-    deadline_at, pipeline, pipeline_version, run, sequence, idempotency_key, error_code,
-    error_message, error_category, error_retriable, error_service, error_step, error_attempt,
-    usage_model, input_tokens, output_tokens, cost_micros, usage_estimated, event_partition,
-    event_offset
-FROM ai_orchestrator.tasks
-WHERE id = ANY ($1::text[])
-ORDER BY created_at, id;
-
-
--- name: read_steps
--- The attempts of a task ($1), in their order.
-SELECT
-    task_id, run, step, attempt, step_index, tenant_id, command_id, service, lane, status,
-    first_value(input) OVER (PARTITION BY run, step ORDER BY attempt) AS input,
-    output, substeps, error_code, error_message, error_category, error_retriable,
-    error_service, usage_model, input_tokens, output_tokens, cost_micros, usage_estimated,
-    worker, dispatched_at, started_at, completed_at, next_attempt_at, duration_ms, event_offset
-FROM ai_orchestrator.task_steps
-WHERE task_id = $1
-ORDER BY run, step_index, step, attempt;
-
-
--- name: read_logs
--- The audit trail of a task ($1), in its order.
-SELECT id, task_id, event_type, event_data, created_at, tenant_id, actor, log_partition,
-    event_offset
-FROM ai_orchestrator.task_execution_logs
-WHERE task_id = $1
-ORDER BY event_offset;
-
-
--- name: count_by_status
--- How many tasks are in each status; of one tenant if $1 is not null.
-SELECT status, count(*) AS tasks
-FROM ai_orchestrator.tasks
-WHERE $1::text IS NULL OR tenant_id = $1
-GROUP BY status;

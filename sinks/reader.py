@@ -3,23 +3,52 @@
 from collections.abc import Iterable
 from typing import Any
 
+import asyncpg
+
 from schemas.records import TaskId
+from sinks.errors import PostgresRefusedError, SinkRowError
+from sinks.migrate import check_migrated
+from sinks.paging import NewestCursor, QueueCursor, TaskFilter
 from sinks.pool import Pool, close_pool, connection, open_pool
 from sinks.queries import query
 from sinks.settings import PostgresSettings
-from sinks.stored import StoredLog, StoredStep, StoredTask
+from sinks.stored import ListedTask, StoredLog, StoredStep, StoredTask
+from sinks.usage import UsageFilter, UsageRow
 
 
 class Reader:
-    """Queries by id, and counts. Every method may raise ``SinkUnavailableError``: ask later."""
+    """Tasks by id, lists, counts and sums.
+
+    Every method may raise ``SinkUnavailableError``: ask later. Lists are read in pages: give
+    the cursor of the last task that you saw, and no task is listed twice or left out, whatever
+    was written meanwhile. (A task that changed its place is where it is when it is read.)
+    """
 
     def __init__(self, settings: PostgresSettings) -> None:
         self._settings = settings
         self._pool: Pool | None = None
 
     async def open(self) -> None:
-        """Connect."""
-        self._pool = await open_pool(self._settings)
+        """Connect, and check that the schema is there.
+
+        Raises:
+            SinkUnavailableError: try again later.
+            PostgresRefusedError: a wrong password, no such database, no right, a wrong DSN.
+            MigrationError: a migration that this program needs was not applied.
+        """
+        try:
+            self._pool = await open_pool(self._settings, plan_for_values=True)
+            async with connection(self._pool, self._settings) as conn:
+                await check_migrated(conn)
+        except (asyncpg.PostgresError, SinkRowError, ValueError) as error:
+            await self.close()
+            # The message of a wrong DSN may quote it, with its password.
+            told = isinstance(error, asyncpg.PostgresError)
+            said = str(error) if told else "the DSN is no libpq URI of a database"
+            raise PostgresRefusedError(said) from (error if told else None)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Close the connections."""
@@ -50,8 +79,58 @@ class Reader:
         rows = await self._fetch("count_by_status", tenant_id)
         return {row["status"]: row["tasks"] for row in rows}
 
-    async def _fetch(self, name: str, argument: object) -> list[dict[str, Any]]:
+    async def list_tasks(
+        self, which: TaskFilter, *, limit: int, after: NewestCursor | None = None
+    ) -> list[ListedTask]:
+        """A page of at most ``limit`` tasks, newest first."""
+        rows = await self._fetch(
+            "list_tasks",
+            which.status,
+            which.type,
+            which.tenant_id,
+            which.conversation_id,
+            which.since,
+            which.until,
+            after.created_at if after else None,
+            after.id if after else None,
+            limit,
+        )
+        return [ListedTask(**row) for row in rows]
+
+    async def list_queue(
+        self, which: TaskFilter, *, limit: int, after: QueueCursor | None = None
+    ) -> list[ListedTask]:
+        """A page of at most ``limit`` pending tasks: the most urgent first, then the oldest.
+
+        ``which`` may name type, tenant and time; they are looked for in the queue as it is
+        read, so that a rare one costs as much as the whole queue.
+        """
+        at = after or QueueCursor.start()
+        rows = await self._fetch(
+            "list_queue",
+            which.type,
+            which.tenant_id,
+            which.since,
+            which.until,
+            at.priority,
+            at.created_at,
+            at.id,
+            limit,
+        )
+        return [ListedTask(**row) for row in rows]
+
+    async def usage(self, which: UsageFilter) -> list[UsageRow]:
+        """What attempts consumed, by day, tenant, model, type and status as far as asked for."""
+        rows = await self._fetch("usage", list(which.by), which.since, which.until, which.tenant_id)
+        return [UsageRow.of(row) for row in rows]
+
+    async def next_offsets(self) -> dict[int, int]:
+        """For each partition of the log that was ever written: the first offset that is not."""
+        rows = await self._fetch("next_offsets")
+        return {row["log_partition"]: row["next_offset"] for row in rows}
+
+    async def _fetch(self, name: str, *arguments: object) -> list[dict[str, Any]]:
         if self._pool is None:
             raise RuntimeError("the reader is not open")
         async with connection(self._pool, self._settings) as conn:
-            return [dict(row) for row in await conn.fetch(query(name), argument)]
+            return [dict(row) for row in await conn.fetch(query(name), *arguments)]

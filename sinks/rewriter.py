@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from schemas.records import TaskId
-from sinks.dead_letter_writer import QUERIES
 from sinks.errors import SinkRowError
 from sinks.partitions import ensure_months
 from sinks.pool import Connection, Pool, close_pool, connection, open_pool
+from sinks.queries import query
 from sinks.rows import LogEvent, project
 from sinks.settings import PostgresSettings
 from sinks.writer import write_batch
@@ -41,7 +41,7 @@ class LockedPartition:
         except ValueError as error:
             raise SinkRowError(str(error)) from error
         await ensure_months(self.conn, batch.months)
-        await self.conn.execute(QUERIES["delete_tasks"], list(task_ids))
+        await self.conn.execute(query("delete_tasks"), list(task_ids))
         await write_batch(self.conn, batch)
 
 
@@ -72,5 +72,5 @@ class Rewriter:
         if self._pool is None:
             raise RuntimeError("the rewriter is not open")
         async with connection(self._pool, self._settings) as conn, conn.transaction():
-            row = await conn.fetchrow(QUERIES["lock_position"], partition)
+            row = await conn.fetchrow(query("lock_position"), partition)
             yield LockedPartition(row["next_offset"] if row else 0, conn)

@@ -52,6 +52,30 @@ class StoredTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListedTask:
+    """A row of ``tasks`` as lists show it: without its documents."""
+
+    id: TaskId
+    type: str
+    status: str
+    phase: str
+    priority: int
+    conversation_id: str | None
+    user_id: str | None
+    tenant_id: str
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    duration_ms: int | None
+    run: int
+    error_code: str | None
+    input_tokens: int
+    output_tokens: int
+    cost_micros: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredStep:
     """A row of ``task_steps``: one attempt."""
 

@@ -14,9 +14,9 @@ import structlog
 
 from sinks.errors import SinkPositionError, SinkRowError
 from sinks.migrate import check_migrated
-from sinks.partitions import ensure_months
-from sinks.pool import Connection, Pool, close_pool, connection, open_pool
-from sinks.queries import query
+from sinks.partitions import ensure_months, months_ahead
+from sinks.pool import Connection, Pool, close_pool, connection, is_lost, open_pool
+from sinks.queries import SCHEMA, query
 from sinks.rows import Batch, LogEvent, project
 from sinks.settings import PostgresSettings
 
@@ -35,10 +35,14 @@ class Position:
 
 
 class Writer:
-    """The projection's only writer. One instance may write several partitions at a time."""
+    """The projection's only writer. One instance may write several partitions at a time.
 
-    def __init__(self, settings: PostgresSettings) -> None:
+    ``schema`` is another table set than the projection's, see :mod:`sinks.table_set`.
+    """
+
+    def __init__(self, settings: PostgresSettings, *, schema: str = SCHEMA) -> None:
         self._settings = settings
+        self._schema = schema
         self._pool: Pool | None = None
         # Months known to have partitions. Forgotten at every failure: after a restore from
         # a backup, a month that was there may be gone.
@@ -74,7 +78,7 @@ class Writer:
             SinkUnavailableError: try again later.
         """
         async with connection(self._opened(), self._settings) as conn:
-            rows = await conn.fetch(query("read_positions"), list(partitions))
+            rows = await conn.fetch(query("read_positions", self._schema), list(partitions))
         return {
             row["log_partition"]: Position(row["next_offset"], row["epoch"], row["owner"])
             for row in rows
@@ -116,6 +120,17 @@ class Writer:
             raise
         self._in_doubt.pop(partition, None)
 
+    async def make_months_ahead(self) -> None:
+        """Make the partitions of the present month and the next ones, where they are missing.
+
+        Raises:
+            SinkUnavailableError: try again later; a batch makes the months that it needs anyway.
+        """
+        async with connection(self._opened(), self._settings) as conn:
+            made = await ensure_months(conn, await months_ahead(conn))
+        if made:
+            _log.info("sink_months_made", months=[month.isoformat()[:7] for month in made])
+
     def _opened(self) -> Pool:
         if self._pool is None:
             raise RuntimeError("the writer is not open")
@@ -136,7 +151,7 @@ class Writer:
         missing = months - self._months
         if not missing:
             return
-        made = await ensure_months(conn, missing)
+        made = await ensure_months(conn, missing, schema=self._schema)
         if made:
             _log.info("sink_months_made", months=[month.isoformat()[:7] for month in made])
         self._months |= missing
@@ -152,14 +167,14 @@ class Writer:
         transaction = conn.transaction()
         await transaction.start()
         try:
-            if not await _move(conn, partition, expected, after):
+            if not await self._move(conn, partition, expected, after):
                 await self._settle(conn, partition, after)
                 await transaction.rollback()
                 return
-            await write_batch(conn, batch)
+            await write_batch(conn, batch, schema=self._schema)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, SinkPositionError):
             # After any other error the connection is cut, see sinks.pool.
-            if not conn.is_closed():
+            if not is_lost(conn):
                 await transaction.rollback()
             raise
         self._in_doubt[partition] = after
@@ -167,42 +182,45 @@ class Writer:
 
     async def _settle(self, conn: Connection, partition: int, after: Position) -> None:
         """The position did not move: fine if it is because our own COMMIT had succeeded."""
-        rows = await conn.fetch(query("read_positions"), [partition])
+        rows = await conn.fetch(query("read_positions", self._schema), [partition])
         found = [Position(row["next_offset"], row["epoch"], row["owner"]) for row in rows]
         if found and self._in_doubt.get(partition) == after == found[0]:
             return
         where = f"at {found[0].next_offset}" if found else "missing"
         raise SinkPositionError(f"the position of partition {partition} is {where}")
 
+    async def _move(
+        self, conn: Connection, partition: int, expected: Position | None, after: Position
+    ) -> bool:
+        to = (partition, after.next_offset, after.epoch, after.owner)
+        if expected is None:
+            begun = query("begin_position", self._schema)
+            return await conn.fetchval(begun, *to) is not None
+        moved = query("move_position", self._schema)
+        return await conn.fetchval(moved, *to, expected.next_offset) is not None
 
-async def _move(
-    conn: Connection, partition: int, expected: Position | None, after: Position
-) -> bool:
-    to = (partition, after.next_offset, after.epoch, after.owner)
-    if expected is None:
-        return await conn.fetchval(query("begin_position"), *to) is not None
-    return await conn.fetchval(query("move_position"), *to, expected.next_offset) is not None
 
-
-async def write_batch(conn: Connection, batch: Batch) -> None:
+async def write_batch(conn: Connection, batch: Batch, *, schema: str = SCHEMA) -> None:
     """Write the rows of a batch inside the caller's transaction."""
     if batch.begun:
         await conn.execute(
-            query("forget_former_lives"),
+            query("forget_former_lives", schema),
             [row.id for row in batch.begun],
             [row.created_at for row in batch.begun],
             [row.event_offset for row in batch.begun],
             [row.born_offset for row in batch.begun],
         )
     # Attempts first: a task's steps are made from them.
-    await _send(conn, "upsert_steps", batch.steps)
-    await _send(conn, "begin_tasks", batch.begun)
-    await _send(conn, "change_tasks", batch.changed)
-    await _send(conn, "refuse_tasks", batch.refused)
-    await _send(conn, "append_logs", batch.logs)
+    await _send(conn, "upsert_steps", batch.steps, schema)
+    await _send(conn, "begin_tasks", batch.begun, schema)
+    await _send(conn, "change_tasks", batch.changed, schema)
+    await _send(conn, "refuse_tasks", batch.refused, schema)
+    await _send(conn, "append_logs", batch.logs, schema)
 
 
-async def _send(conn: Connection, name: str, rows: Sequence[tuple[object, ...]]) -> None:
+async def _send(
+    conn: Connection, name: str, rows: Sequence[tuple[object, ...]], schema: str
+) -> None:
     """Send rows as one array for each column."""
     if rows:
-        await conn.execute(query(name), *map(list, zip(*rows, strict=True)))
+        await conn.execute(query(name, schema), *map(list, zip(*rows, strict=True)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -20,8 +20,11 @@ from streams.settings import KafkaSettings
 FAUST_VERSION = "0.15.3"
 # A topic's poll must fit several times into the buffer that all topics share, or one slow
 # agent blocks every topic of the process.
-_POLL_RECORDS_MAX = 500
+POLL_RECORDS_MAX = 500
 _BUFFER_RECORDS_MAX = 4096
+# aiokafka leaves the group when nobody asks it for records for so long. Here nobody asks when
+# there is no room, for as long as that takes; who is stuck is found by the watchdog.
+_MAX_POLL_INTERVAL_S = 10_000_000.0
 
 log = structlog.get_logger()
 
@@ -47,14 +50,22 @@ class App(faust.App):  # type: ignore[misc]
         self.kafka = kafka
         self.pending: set[Delivery] = set()
         self.drainables: list[Drainable] = []
+        self.full_topics: Callable[[], frozenset[str]] = frozenset
+        """Topics that must not be read now, because what was read has not begun yet."""
         self.failed: asyncio.Event = asyncio.Event()
-        self._drained: asyncio.Task[None] | None = None
+        self.closing = False
+        """Nothing new is begun any more; what is read is let go."""
+        self.epoch = 0
+        """Counts the assignments. Unlike the group's generation it grows with each: a static
+        member can get its partitions back in the same generation."""
+        self._drain: tuple[int, asyncio.Task[None]] | None = None
         super().__init__(*args, **kwargs)
         self.on_partitions_assigned.connect(self._after_rebalance)
 
     def fail(self, reason: str, error: BaseException | None = None) -> None:
         """Stop the process: what it was doing has an unknown outcome. Its successor heals."""
-        log.error("process_fails", reason=reason, exc_info=error)
+        if not self.failed.is_set():
+            log.error("process_fails", reason=reason, exc_info=error)
         self.failed.set()
 
     def on_rebalance_start(self) -> None:
@@ -62,35 +73,66 @@ class App(faust.App):  # type: ignore[misc]
         super().on_rebalance_start()
         self.loop.call_soon_threadsafe(self._begin_drain)
 
-    async def drain(self) -> None:
-        """Bring all deliveries to an end within the bound; let go of the others."""
-        bound_s = self.kafka.drain_timeout_s
-        await asyncio.gather(*(drainable.drain(bound_s) for drainable in self.drainables))
+    async def drained(self) -> None:
+        """Wait until the drain of this rebalance is over; begins it if nobody has."""
+        await self._begin_drain()
+
+    async def close(self, grace_s: float) -> None:
+        """Begin nothing more, finish what runs within ``grace_s``, and commit it.
+
+        What is left is cancelled and delivered again to whoever gets the partitions.
+        """
+        self.closing = True
+        await self._drain_all(grace_s)
+        await self.consumer.commit_all()
+
+    def let_go(self) -> None:
+        """Forget all deliveries without an acknowledgement: they are delivered again."""
         for delivery in list(self.pending):
             delivery.discard()
 
-    def _begin_drain(self) -> None:
-        if self._drained is None or self._drained.done():
-            self._drained = asyncio.get_running_loop().create_task(self.drain())
+    def _begin_drain(self) -> asyncio.Task[None]:
+        if self._drain is None or self._drain[0] != self.epoch:
+            drain = self._drain_all(self.kafka.drain_timeout_s)
+            self._drain = self.epoch, asyncio.get_running_loop().create_task(drain)
+        return self._drain[1]
+
+    async def _drain_all(self, bound_s: float) -> None:
+        """Bring all deliveries to an end within the bound; let go of the others."""
+        await asyncio.gather(*(drainable.drain(bound_s) for drainable in self.drainables))
+        self.let_go()
+
+    async def _on_partitions_assigned(self, assigned: Any, generation_id: int = 0) -> None:
+        if self._drain is not None:
+            await self._drain[1]
+        self.epoch += 1
+        await super()._on_partitions_assigned(assigned, generation_id)
 
     async def _after_rebalance(self, _app: Any, assigned: Iterable[Any], **_: Any) -> None:
-        if self._drained is not None:
-            await self._drained
         partitions = frozenset(tp.partition for tp in assigned)
-        log.info("partitions_assigned", group=self.conf.id, partitions=sorted(partitions))
+        log.info(
+            "partitions_assigned",
+            group=self.conf.id,
+            partitions=sorted(partitions),
+            generation=self.consumer_generation_id,
+        )
         for drainable in self.drainables:
-            drainable.assigned(partitions)
+            # A process that ends takes nothing over, whatever the group still gives it.
+            drainable.assigned(frozenset() if self.closing else partitions)
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
 
 
-def create_app(group: str, kafka: KafkaSettings) -> App:
+def create_app(
+    group: str, kafka: KafkaSettings, *, poll_records_max: int = POLL_RECORDS_MAX
+) -> App:
     """Build the application of one consumer group.
 
     Args:
         group: the consumer group, and Faust's app id: one for each role.
         kafka: where and how.
+        poll_records_max: records that are read at a time, at most ``POLL_RECORDS_MAX``.
 
     Raises:
         FaustVersionError: another version of Faust is installed.
@@ -105,10 +147,12 @@ def create_app(group: str, kafka: KafkaSettings) -> App:
         broker_client_id=f"{kafka.client_id}-{group}",
         broker_commit_interval=kafka.commit_interval_s,
         broker_heartbeat_interval=kafka.session_timeout_s / 3,
-        broker_max_poll_records=_POLL_RECORDS_MAX,
+        broker_max_poll_interval=_MAX_POLL_INTERVAL_S,
+        broker_max_poll_records=min(poll_records_max, POLL_RECORDS_MAX),
         broker_request_timeout=kafka.request_timeout_s,
         broker_session_timeout=kafka.session_timeout_s,
         consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=kafka.instance_id or None,
         # Faust's own store of table data is never used; it must not litter the folder.
         store="memory://",
         key_serializer="raw",

@@ -1,45 +1,137 @@
-"""Faust's consumer with two corrections that our delivery promise rests on."""
+"""Faust's consumer with the corrections that our delivery promise rests on."""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Mapping
 from typing import Any
 
+import structlog
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from faust.transport.drivers import aiokafka as driver
+
+log = structlog.get_logger()
+
+# A fetch leaves out partitions whose records wait in the client; while it lasts they get no
+# new ones. Faust's 1.5 s would starve a lane that is read again after it was full.
+_FETCH_WAIT_MS = 200
+_HELD_POLL_S = 0.02
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Assigns by range: one process gets the same partition of all co-partitioned topics.
 
     Faust takes round robin for an application without tables, which splits partition *i* of
-    several topics between members. The strategy of the aiokafka consumer is replaced before
-    it starts.
+    several topics between members. What the aiokafka consumer got from Faust is replaced
+    before it starts.
     """
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        if not hasattr(consumer, "_partition_assignment_strategy"):
-            raise RuntimeError("aiokafka has no _partition_assignment_strategy: check the pin")
-        consumer._partition_assignment_strategy = [RangePartitionAssignor]
+        replaced = {
+            "_partition_assignment_strategy": [RangePartitionAssignor],
+            "_fetch_max_wait_ms": _FETCH_WAIT_MS,
+        }
+        for name, value in replaced.items():
+            if not hasattr(consumer, name):
+                raise RuntimeError(f"aiokafka has no {name}: check the pin")
+            setattr(consumer, name, value)
         return consumer
 
 
 class Consumer(driver.Consumer):  # type: ignore[misc]
-    """Commits nothing for a record of an earlier generation.
+    """Commits all that is done and nothing else, and reads what there is room for.
 
-    After a rebalance such a record belongs to its next owner and is delivered again; Faust
-    would commit past it if the partition came back to this process.
+    - Nothing is committed for a record of an earlier generation: it belongs to its next
+      owner. Faust would commit past it if the partition came back to this process.
+    - Nothing is committed for a record that no agent took: Faust acknowledges what it skips
+      while a rebalance begins.
+    - What was acknowledged before a rebalance is committed before the partitions go. Faust
+      forgets it first, and the next owner would do it again.
+    - Topics that are full are not read. Pausing Faust's partitions instead drops records
+      that were fetched and not yet handed over, and commits past them.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.last_read_s = time.monotonic()
+        """When a record was read last, on the monotonic clock."""
+
+    def ack(self, message: Any) -> bool:
+        """Note that a record is done, if it is still ours."""
+        if message.generation_id != self.app.consumer_generation_id or not message.tracked:
+            self.unacked.discard(message)
+            return False
+        return bool(super().ack(message))
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        """Finish what is in flight and commit it, then let the partitions go."""
+        if revoked and not self.app.should_stop:
+            self.stop_flow()
+            self.app.flow_control.suspend()
+            self.app.flow_control.clear()
+            await self.app.drained()
+            await self.commit_all()
+        await super().on_partitions_revoked(revoked)
+
+    async def commit_all(self) -> None:
+        """Commit everything that is acknowledged now; bounded, and never raises.
+
+        What cannot be committed in time is delivered again.
+        """
+        try:
+            async with asyncio.timeout(self.app.kafka.request_timeout_s):
+                # A commit that is under way does not know of the newest acknowledgements.
+                await self.maybe_wait_for_commit_to_finish()
+                await self.commit()
+        except TimeoutError:
+            log.error("commit_timed_out", group=self.app.conf.id)
+
+    def unread(self, ends: Mapping[Any, int]) -> int:
+        """How many records wait at the broker in the partitions that may be read now.
+
+        Args:
+            ends: the end of each assigned partition; one that is missing counts as read.
+        """
+        subscription = self._thread._ensure_consumer()._subscription.subscription
+        if subscription is None or subscription.assignment is None:
+            return 0
+        lag = 0
+        for tp in self.readable():
+            state = subscription.assignment.state_value(tp)
+            if state is not None and state.has_valid_position:
+                lag += max(0, ends.get(tp, 0) - state.position)
+        return lag
+
+    def readable(self) -> frozenset[Any]:
+        """The assigned partitions that nothing keeps from being read."""
+        if not self.flow_active or self.app.rebalancing or self.app.closing:
+            return frozenset()
+        # While an agent's queue is full, Faust waits for it before it reads for anyone.
+        if any(topic.queue.full() for topic in self.app.topics):
+            return frozenset()
+        full = self.app.full_topics()
+        # Faust takes out those whose agent is behind; they are paused, not stuck.
+        return frozenset(tp for tp in self._get_active_partitions() if tp.topic not in full)
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    def ack(self, message: Any) -> bool:
-        """Note that a record is done, if it is still ours."""
-        if message.generation_id != self.app.consumer_generation_id:
-            self.unacked.discard(message)
-            return False
-        return bool(super().ack(message))
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Any:
+        full = self.app.full_topics()
+        wanted = active_partitions
+        if full and active_partitions:
+            wanted = {tp for tp in active_partitions if tp.topic not in full}
+            # Short, so that a lane is read again soon after it has room.
+            timeout = min(timeout, _HELD_POLL_S)
+            if not wanted:
+                await self.sleep(_HELD_POLL_S)
+                return {}
+        records = await super()._getmany(wanted, timeout)
+        if records:
+            self.last_read_s = time.monotonic()
+        return records
 
 
 class Transport(driver.Transport):  # type: ignore[misc]

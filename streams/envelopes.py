@@ -10,6 +10,9 @@ from schemas.records import (
     Record,
     StepCommand,
     StepResult,
+    StreamChunk,
+    TaskCommand,
+    TaskCreated,
     TaskEvent,
 )
 from schemas.topics import Topics
@@ -18,6 +21,33 @@ from streams.publisher import Outgoing
 Trace = Mapping[str, str]
 
 _CONTROL_PARTITION = 0
+
+
+def created_record(topics: Topics, partition: int, task: TaskCreated, source: str) -> Outgoing:
+    """A wish for a task, for the door; ``source`` says who wishes, as CloudEvents name it."""
+    headers = cloudevent_headers(
+        event_id=task.task_id,
+        event_type=_type_name(task),
+        time_ms=task.created_at,
+        task_id=task.task_id,
+        tenant_id=task.tenant_id,
+        task_type=task.type,
+        source=source,
+    )
+    return _outgoing(topics.task_created, partition, task.task_id, task, headers)
+
+
+def order_record(topics: Topics, partition: int, order: TaskCommand, source: str) -> Outgoing:
+    """An order about a task, for its owner."""
+    headers = cloudevent_headers(
+        event_id=order.command_id,
+        event_type=_type_name(order, order.kind),
+        time_ms=order.issued_at,
+        task_id=order.task_id,
+        tenant_id=order.tenant_id,
+        source=source,
+    )
+    return _outgoing(topics.task_commands, partition, order.task_id, order, headers)
 
 
 def event_record(topics: Topics, partition: int, event: TaskEvent, trace: Trace) -> Outgoing:
@@ -77,6 +107,18 @@ def control_record(topics: Topics, control: Control, trace: Trace) -> Outgoing:
         trace=trace,
     )
     return _outgoing(topics.control, _CONTROL_PARTITION, control.task_id, control, headers)
+
+
+def chunk_record(topics: Topics, partition: int, chunk: StreamChunk) -> Outgoing:
+    """A piece of an answer, for whoever watches its task."""
+    headers = cloudevent_headers(
+        event_id=f"{chunk.task_id}/{chunk.run}/{chunk.step}/{chunk.attempt}/{chunk.index}",
+        event_type=_type_name(chunk, chunk.kind),
+        time_ms=chunk.at,
+        task_id=chunk.task_id,
+        step=chunk.step,
+    )
+    return _outgoing(topics.stream, partition, chunk.task_id, chunk, headers)
 
 
 def _outgoing(topic: str, partition: int, key: str, record: Record, headers: Headers) -> Outgoing:

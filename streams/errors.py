@@ -46,3 +46,17 @@ class LogLostError(OrchestratorError):
     """
 
     code = "LOG_LOST"
+
+
+class ReadingStalledError(OrchestratorError):
+    """Records wait and none is read, for no reason of ours: the process has to start again."""
+
+    code = "READING_STALLED"
+    retriable = True
+
+
+class SchemaRegistryError(OrchestratorError):
+    """The schema registry did not answer, or refuses our schemas. Nothing was read or written."""
+
+    code = "SCHEMA_REGISTRY_FAILED"
+    retriable = True

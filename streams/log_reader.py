@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -14,6 +15,7 @@ from streams.errors import KafkaUnavailableError
 from streams.settings import KafkaSettings
 
 _POLL_MS = 500
+_CLOSE_S = 1.0
 _FETCH_MAX_BYTES = 5 * 1024 * 1024
 
 
@@ -39,11 +41,21 @@ class LogReader:
 
     async def __aenter__(self) -> LogReader:
         """Connect; KafkaUnavailableError if no broker answers."""
-        await self._bounded(self._consumer.start())
+        try:
+            await self._bounded(self._consumer.start())
+        except BaseException:
+            # Cancelled, or no broker: what was opened so far is closed, and says nothing more.
+            with suppress(KafkaUnavailableError):
+                await self._bounded(self._consumer.stop())
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._bounded(self._consumer.stop())
+        # Closed while it is busy with a new assignment, aiokafka's fetcher swallows the
+        # cancellation of its task, and its end would be waited for until the timeout.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await self._bounded(self._consumer.stop())
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """The first offset that is still there, and the one that the next record will get."""
@@ -69,6 +81,14 @@ class LogReader:
         tps = [TopicPartition(topic, partition) for topic, partition in partitions]
         found = await self._bounded(self._consumer.end_offsets(tps))
         return {(tp.topic, tp.partition): int(offset) for tp, offset in found.items()}
+
+    async def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
+        """The first offset whose record is not before a time (Unix ms); else the end."""
+        tp = TopicPartition(topic, partition)
+        found = await self._bounded(self._consumer.offsets_for_times({tp: max(0, time_ms)}))
+        if found[tp] is not None:
+            return int(found[tp].offset)
+        return (await self.bounds(topic, partition))[1]
 
     async def partitions(self, topic: str) -> list[int]:
         """The partitions of a topic, in order."""
@@ -105,20 +125,13 @@ class LogReader:
                 )
             position = reached
 
-    async def follow(self, topic: str, starts: dict[int, int]) -> AsyncIterator[Sequence[Origin]]:
+    def follow(self, topic: str, starts: dict[int, int]) -> AsyncGenerator[Sequence[Origin], None]:
         """Yield records of several partitions from ``starts`` on, for ever."""
-        tps = [TopicPartition(topic, partition) for partition in starts]
-        self._consumer.assign(tps)
-        for tp in tps:
-            self._consumer.seek(tp, starts[tp.partition])
-        while True:
-            fetched = await self._bounded(self._consumer.getmany(*tps, timeout_ms=_POLL_MS))
-            for records in fetched.values():
-                yield [_origin(record) for record in records]
+        return self.follow_all({(topic, partition): at for partition, at in starts.items()})
 
     async def follow_all(
         self, starts: dict[tuple[str, int], int]
-    ) -> AsyncIterator[Sequence[Origin]]:
+    ) -> AsyncGenerator[Sequence[Origin], None]:
         """Yield records of partitions of several topics from ``starts`` on, for ever."""
         tps = [TopicPartition(*place) for place in starts]
         self._consumer.assign(tps)

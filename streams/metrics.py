@@ -16,6 +16,26 @@ TASKS_IN_MEMORY = Gauge(
     "orchestrator_tasks_in_memory", "Tasks that an owner remembers.", ["partition"]
 )
 SNAPSHOTS = Counter("orchestrator_snapshots_total", "Task states written to task-state.")
+IN_FLIGHT = Gauge("orchestrator_in_flight", "Deliveries that this process works on.")
+BUFFERED = Gauge(
+    "orchestrator_buffered", "Deliveries that were read and wait for a slot.", ["topic"]
+)
+COPIES = Counter(
+    "orchestrator_step_copies_total",
+    "Second copies of a command that cost no second call: answered from memory, or joined.",
+    ["step", "how"],
+)
+STOPPED = Counter(
+    "orchestrator_steps_stopped_total",
+    "Commands that a control record ended: aborted while they ran, or dropped before.",
+    ["step", "how"],
+)
+CANCELS_IN_MEMORY = Gauge(
+    "orchestrator_cancels_in_memory", "Tasks whose cancellation this process remembers."
+)
+ANSWERS_IN_MEMORY_BYTES = Gauge(
+    "orchestrator_answers_in_memory_bytes", "Results kept for second copies of their commands."
+)
 STEP_SECONDS = Histogram(
     "orchestrator_step_duration_seconds",
     "Duration of a downstream call, by step and outcome.",

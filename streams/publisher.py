@@ -66,7 +66,12 @@ class Publisher:
         Raises:
             PublishError: no broker answered; nothing was sent.
         """
-        await self._bounded(self._producer.start())
+        try:
+            await self._bounded(self._producer.start())
+        except PublishError:
+            # A producer that is only forgotten complains of it, in the middle of other output.
+            await self._bounded(self._producer.stop())
+            raise
 
     async def close(self) -> None:
         """Send what waits, then disconnect.

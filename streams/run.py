@@ -3,34 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import structlog
 
 from streams.app import App
+from streams.watchdog import watch
 
 log = structlog.get_logger()
 
-_STOP_TIMEOUT_S = 15.0
+_STOP_TIMEOUT_S = 10.0
+_FORCE_AFTER_S = _STOP_TIMEOUT_S + 5.0
 
 
-async def run_app(app: App) -> int:
+async def run_app(app: App, *, grace_s: float) -> int:
     """Run an application; return the exit code of its process.
 
-    On SIGTERM or SIGINT the deliveries in flight are drained, what is acknowledged is
-    committed, and the result is 0. When the application fails the result is 1 and nothing
-    more is acknowledged: what was in flight is delivered again.
+    On SIGTERM or SIGINT nothing new is begun, the deliveries in flight have ``grace_s`` to
+    end, what is acknowledged is committed, and the result is 0. When the application fails
+    the result is 1 and nothing more is acknowledged: what was in flight is delivered again.
+    A process that cannot even stop, because what it waits for never comes, is ended by force.
+
+    Args:
+        app: not started yet.
+        grace_s: whoever sends the signal has to wait longer than that before it kills.
     """
     stopping = asyncio.Event()
     with _signals(stopping.set):
         async with _started(app):
             log.info("role_started", group=app.conf.id)
-            await _first(stopping.wait(), app.failed.wait(), app.wait_until_stopped())
+            await _first(stopping.wait(), app.failed.wait(), app.wait_until_stopped(), watch(app))
             failed = app.failed.is_set() or app.crashed
-            if not failed:
-                await app.drain()
+            forced = _exit_after(_FORCE_AFTER_S + (0.0 if failed else grace_s))
+            if failed:
+                # Nobody will acknowledge these; Faust must not wait for it.
+                app.let_go()
+            else:
+                log.info("role_stopping", group=app.conf.id, in_flight=len(app.pending))
+                await app.close(grace_s)
+                failed = app.failed.is_set() or app.crashed
+    forced.cancel()
     log.info("role_stopped", group=app.conf.id, failed=failed)
     return 1 if failed else 0
 
@@ -47,6 +63,19 @@ async def _started(app: App) -> AsyncIterator[None]:
                 await app.stop()
         except TimeoutError:
             log.error("stop_timed_out", group=app.conf.id)
+
+
+def _exit_after(bound_s: float) -> threading.Timer:
+    """End the process if it still runs then; a thread, because the loop may be what hangs."""
+
+    def end() -> None:
+        log.error("exit_forced", after_s=bound_s)
+        os._exit(1)
+
+    timer = threading.Timer(bound_s, end)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 async def _first(*awaitables: object) -> None:

@@ -1,6 +1,9 @@
 """Settings of everything that talks to Kafka."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
+
+_INSTANCE_ID = re.compile(r"[A-Za-z0-9._-]{1,249}")  # what Kafka accepts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,6 +15,13 @@ class KafkaSettings:
 
     client_id: str = "ai-orchestrator"
     """How our connections appear in the broker's logs and metrics."""
+
+    instance_id: str = ""
+    """Names this process among those of its role (Kafka's ``group.instance.id``), such as the
+    name of its pod. A process that comes back under its name within the session timeout gets
+    the same partitions, and the others notice nothing; until then nobody works on them.
+    Two processes of one role with the same name drive each other out. Empty: no name; each
+    start and stop is a rebalance, and partitions never wait for anyone."""
 
     request_timeout_s: float = 30.0
     """Bound of one request, and of the delivery of one batch. A batch that is not delivered
@@ -28,10 +38,17 @@ class KafkaSettings:
     commit_interval_s: float = 1.0
     """How often acknowledged offsets are committed: bounds what a kill delivers again."""
 
+    stall_timeout_s: float = 60.0
+    """A process that reads nothing for so long, although records wait for it and nothing of
+    ours keeps it from reading, ends with exit code 1: its consumer is stuck."""
+
     def __post_init__(self) -> None:
         if self.session_timeout_s < 6:
             raise ValueError(f"session_timeout_s is {self.session_timeout_s}; at least 6")
-        for name in ("request_timeout_s", "drain_timeout_s", "commit_interval_s"):
+        if self.instance_id and not _INSTANCE_ID.fullmatch(self.instance_id):
+            raise ValueError(f"instance_id is {self.instance_id!r}; letters, digits and ._- only")
+        bounds = ("request_timeout_s", "drain_timeout_s", "commit_interval_s", "stall_timeout_s")
+        for name in bounds:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.session_timeout_s >= self.request_timeout_s:
@@ -41,3 +58,23 @@ class KafkaSettings:
     def servers(self) -> list[str]:
         """The brokers of ``bootstrap``."""
         return [server.strip() for server in self.bootstrap.split(",") if server.strip()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemasSettings:
+    """``ORCH_SCHEMAS_<FIELD>``. The same in every process of one system."""
+
+    registry_url: str = field(default="", repr=False)  # may hold a password
+    """The Confluent API of a schema registry; with it our schemas are registered there, and
+    values carry its ids. Empty: values carry the ids of ``schemas/avro/lock.json``. Processes
+    with the one and the other read each other only if both know the registry: set it
+    everywhere, or nowhere."""
+
+    registry_timeout_s: float = 30.0
+    """Bound of asking the registry at the start of a process, which fails after it."""
+
+    def __post_init__(self) -> None:
+        if not self.registry_timeout_s > 0:
+            raise ValueError(f"registry_timeout_s is {self.registry_timeout_s}; it must be above 0")
+        if self.registry_url and not self.registry_url.startswith(("http://", "https://")):
+            raise ValueError("registry_url must begin with http:// or https://")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
+from streams import metrics
 from streams.acks import OrderedAcks
 from streams.app import App
 from streams.delivery import Delivery
+from streams.lanes import Lanes
 
 Work = Callable[[Delivery], Awaitable[None]]
 
@@ -16,45 +19,71 @@ Work = Callable[[Delivery], Awaitable[None]]
 class InFlightWindow:
     """Runs one asyncio task for each delivery, at most ``slots`` at a time.
 
+    Each topic is a lane; :class:`~streams.lanes.Lanes` says which delivery is begun next.
+    A lane that holds its part of ``buffered_max`` is not read until it holds less, so that
+    a flood in one lane does not keep the others from being read.
+
     Acknowledgements are released strictly in offset order for each topic's partition. A slow
     head therefore holds back those behind it; the window spans at most ``4 * slots``
     deliveries of one partition, which bounds what a crash delivers again.
 
     The work must be total: an exception from it stops the process (nothing is lost, as
-    nothing was acknowledged).
+    nothing was acknowledged). It is cancelled when a drain's time is up; what it had begun
+    is delivered again.
+
+    Args:
+        app: what the deliveries come from.
+        work: what is done with each.
+        weights: of each topic, the most urgent first.
+        slots: deliveries that are worked on at the same time.
+        buffered_max: deliveries that wait; a poll that is under way may add its records.
+        patience_s: after so long a wait a lane weighs as much as the first.
     """
 
-    def __init__(self, app: App, work: Work, *, slots: int = 64) -> None:
+    def __init__(
+        self,
+        app: App,
+        work: Work,
+        *,
+        weights: Mapping[str, int],
+        slots: int = 64,
+        buffered_max: int = 1000,
+        patience_s: float = 30.0,
+    ) -> None:
         self._app = app
         self._work = work
-        self._slots = asyncio.Semaphore(slots)
+        self._slots = slots
         self._span = 4 * slots
+        self._lane_max = max(1, buffered_max // len(weights))
+        self._topics = tuple(weights)
+        self._gauges = [(topic, metrics.BUFFERED.labels(topic)) for topic in weights]
+        self._lanes: Lanes[Delivery] = Lanes(weights, slots=slots, patience_s=patience_s)
         self._acks: dict[tuple[str, int], OrderedAcks[Delivery]] = defaultdict(OrderedAcks)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._released = asyncio.Event()
+        self._drained_epoch: int | None = None
         app.drainables.append(self)
+        app.full_topics = self.full_topics
 
-    async def start(self, delivery: Delivery) -> None:
-        """Run the work on a delivery as soon as a slot is free; returns when it has begun.
+    def offer(self, delivery: Delivery) -> None:
+        """Take a delivery over: it is begun when its turn comes. Never waits.
 
-        A delivery that became stale while it waited is let go.
+        One that comes during a drain, or is stale, is let go and delivered again.
         """
-        acks = self._acks[delivery.topic, delivery.partition]
-        while len(acks) >= self._span and not delivery.stale():
-            self._released.clear()
-            await self._released.wait()
-        await self._slots.acquire()
-        if delivery.stale():
-            self._slots.release()
+        if not self._begins() or delivery.stale():
             delivery.discard()
             return
-        acks.add(delivery)
-        task = asyncio.create_task(self._run(delivery, acks))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._lanes.put(delivery.topic, delivery.partition, delivery, time.monotonic())
+        self._fill()
+
+    def full_topics(self) -> frozenset[str]:
+        """The topics that must not be read now."""
+        return frozenset(t for t in self._topics if self._lanes.waiting(t) >= self._lane_max)
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait for the tasks in flight, cancel what is left after ``timeout_s``."""
+        """Let go of what waits, finish what runs, cancel what is left after ``timeout_s``."""
+        self._drained_epoch = self._app.epoch
+        for delivery in self._lanes.clear():
+            delivery.discard()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
             for task in late:
@@ -64,21 +93,58 @@ class InFlightWindow:
         for acks in self._acks.values():
             for delivery in acks.clear():
                 delivery.discard()
-        self._released.set()
+        self._acks.clear()
+        self._measure()
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """Nothing to prepare: each delivery brings what it needs."""
 
+    def _begins(self) -> bool:
+        """False from the begin of a drain until the next assignment, and in a closing process."""
+        return not self._app.closing and self._app.epoch != self._drained_epoch
+
+    def _fill(self) -> None:
+        """Begin deliveries while there are slots."""
+        while self._begins():
+            free = self._slots - len(self._tasks)
+            delivery = self._lanes.take(free=free, now_s=time.monotonic(), ready=self._has_room)
+            if delivery is None:
+                break
+            acks = self._acks[delivery.topic, delivery.partition]
+            acks.add(delivery)
+            task = asyncio.create_task(self._run(delivery, acks))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+        self._measure()
+
+    def _has_room(self, topic: str, partition: int) -> bool:
+        return len(self._acks[topic, partition]) < self._span
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._fill()
+
     async def _run(self, delivery: Delivery, acks: OrderedAcks[Delivery]) -> None:
         try:
             await self._work(delivery)
-        except asyncio.CancelledError:
-            raise
+        except asyncio.CancelledError as error:
+            if _this_task_is_cancelled():
+                raise
+            # Somebody else's cancellation, which must not pass for ours: the delivery would
+            # hold back its partition for ever.
+            self._app.fail("work_raised", error)
         except Exception as error:
             self._app.fail("work_raised", error)
         else:
             for released in acks.finish(delivery):
                 released.ack()
-            self._released.set()
-        finally:
-            self._slots.release()
+
+    def _measure(self) -> None:
+        metrics.IN_FLIGHT.set(len(self._tasks))
+        for topic, gauge in self._gauges:
+            gauge.set(self._lanes.waiting(topic))
+
+
+def _this_task_is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -88,6 +88,11 @@ class Pipelines:
         return self._newest.get(name)
 
     @property
+    def all(self) -> tuple[Pipeline, ...]:
+        """Every version of every pipeline, by name and version."""
+        return tuple(self._versions[key] for key in sorted(self._versions))
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The task types that can be created, sorted."""
         return tuple(sorted(self._newest))

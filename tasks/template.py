@@ -107,6 +107,24 @@ def paths(template: Template) -> Iterator[Path]:
             return
 
 
+def to_json(template: Template) -> Any:
+    """A template as it is written in a pipeline file, for people to read."""
+    match template:
+        case Literal(value):
+            return {"literal": value} if _looks_like_a_path(value) else value
+        case Reference(path, default):
+            short = str(path)
+            return short if default is None else {"from": short, "default": default.value}
+        case Fields(fields):
+            return {name: to_json(value) for name, value in fields}
+        case Items(items):
+            return [to_json(item) for item in items]
+
+
+def _looks_like_a_path(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("$")
+
+
 class Scope:
     """The documents that paths lead into; each is parsed when a path first needs it."""
 

@@ -1,6 +1,6 @@
 """What the step worker sees of a service, whatever the transport: a request, an answer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -44,11 +44,22 @@ class StepResponse:
     substeps: list[SubStep] = field(default_factory=list)
 
 
+OnChunk = Callable[[str], None]
+"""Takes the next piece of an answer that grows, on the event loop of the call. The pieces are
+for whoever watches and never the truth: the response is complete without them. Must return at
+once and must not raise."""
+
+
 class StepClient(Protocol):
     """One service. Safe to use from many asyncio tasks of one event loop at a time."""
 
-    async def call(self, request: StepRequest) -> StepResponse:
+    async def call(self, request: StepRequest, *, on_chunk: OnChunk | None = None) -> StepResponse:
         """Run one attempt. Calls the service at most once: retries belong to the router.
+
+        Args:
+            request: what to do.
+            on_chunk: gets the answer piece by piece, if the service can stream and the
+                transport is gRPC; else it is never called. None: do not stream.
 
         Raises:
             ServiceError: the call failed, or was not made; its fields say what the caller

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 from agents.services.client import StepClient
 from agents.services.grpc_client import GrpcStepClient
-from agents.services.settings import ServicesSettings
+from agents.services.http_client import HttpStepClient
+from agents.services.inline_client import InlineStepClient, load_function
+from agents.services.settings import SERVICE_NAME, ServicesSettings, field_of
 from schemas.errors import SettingsError
 
 CLOSE_TIMEOUT_S = 5.0
@@ -17,7 +19,8 @@ class Directory:
 
     A service's setting is its name without the suffix ``-service``, with ``_`` for ``-``:
     ``retrieval-service`` is at ``ORCH_SERVICES_RETRIEVAL``, ``rag-engine`` at
-    ``ORCH_SERVICES_RAG_ENGINE``. Belongs to one event loop.
+    ``ORCH_SERVICES_RAG_ENGINE``; all others are in ``ORCH_SERVICES_EXTRA``. The scheme of the
+    address chooses the client. Belongs to one event loop.
     """
 
     def __init__(self, settings: ServicesSettings) -> None:
@@ -48,11 +51,7 @@ class Directory:
         """
         client = self._clients.get(service)
         if client is None:
-            client = GrpcStepClient(
-                self._target(service),
-                service=service,
-                max_message_bytes=self._settings.max_message_bytes,
-            )
+            client = self._client(service)
             self._clients[service] = client
         return client
 
@@ -67,21 +66,42 @@ class Directory:
             for client in clients:
                 closing.create_task(client.close())
 
-    def _target(self, service: str) -> str:
-        field = service.removesuffix("-service").replace("-", "_")
-        address = getattr(self._settings, field, None)
-        if not _SERVICE.fullmatch(service) or not isinstance(address, str):
-            raise SettingsError(f"service {service!r} is unknown: there is no address for it")
-        variable = f"ORCH_SERVICES_{field.upper()}"
-        match = _ADDRESS.fullmatch(address)
+    def _client(self, service: str) -> StepClient:
+        scheme, target = self._target(service)
+        limit = self._settings.max_message_bytes
+        if scheme == "python":
+            return InlineStepClient(load_function(target), service=service)
+        if scheme == "grpc":
+            return GrpcStepClient(target, service=service, max_message_bytes=limit)
+        return HttpStepClient(target, service=service, max_message_bytes=limit)
+
+    def _target(self, service: str) -> tuple[str, str]:
+        """The scheme of a service's address, and what its client wants: a host or a URL."""
+        field = field_of(service)
+        extra = self._settings.extra_addresses()
+        address = extra.get(field, getattr(self._settings, field, None))
+        known = SERVICE_NAME.fullmatch(service) and field != "extra"
+        if not known or not isinstance(address, str):
+            raise SettingsError(
+                f"service {service!r} is unknown: there is no address for it "
+                f"(ORCH_SERVICES_EXTRA={service}=grpc://host:port)"
+            )
+        variable = "ORCH_SERVICES_" + ("EXTRA" if field in extra else field.upper())
+        scheme, _, target = address.partition("://")
+        if scheme == "python":
+            load_function(target)
+            return scheme, target
+        match = _GRPC.fullmatch(address) or _HTTP.fullmatch(address)
         if match is None:
-            raise SettingsError(f"{variable} is {address!r}; it must be grpc://host:port")
-        if not 1 <= int(match["port"]) <= 65535:
+            raise SettingsError(
+                f"{variable} is {address!r}; it must be grpc://host:port, "
+                "http(s)://host:port/path or python://package.module:function"
+            )
+        if match["port"] is not None and not 1 <= int(match["port"]) <= 65535:
             raise SettingsError(f"{variable} is {address!r}; the port must be 1 to 65535")
-        return match["target"]
+        return scheme, target if scheme == "grpc" else address
 
 
-_SERVICE = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
-_ADDRESS = re.compile(
-    r"grpc://(?P<target>([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5}))"
-)
+_HOST = r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])"
+_GRPC = re.compile(rf"grpc://{_HOST}:(?P<port>[0-9]{{1,5}})")
+_HTTP = re.compile(rf"https?://{_HOST}(:(?P<port>[0-9]{{1,5}}))?(/[!-~]*)?")

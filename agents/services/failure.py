@@ -1,7 +1,7 @@
-"""What went wrong with a call, in our words: one table from gRPC status to verdict.
+"""What went wrong with a call, in our words: from gRPC status, HTTP status or exception.
 
 The step worker and the circuit breaker read ``failure_class`` and ``retriable`` and never
-a message. ``docs/services.md`` shows the same table to the owners of services.
+a message. ``docs/services.md`` shows the same tables to the owners of services.
 """
 
 import re
@@ -11,6 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 import grpc
+import httpx
 
 from schemas.errors import OrchestratorError
 from schemas.records import Error, ErrorCategory
@@ -101,6 +102,26 @@ def verdict_of_status(status: grpc.StatusCode) -> Verdict:
     return STATUS_VERDICTS.get(status, FAILED)
 
 
+def verdict_of_http(status: int) -> Verdict:
+    """Judge an HTTP status that is no success.
+
+    A 4xx that is not in the table is a refusal, a 5xx a failure; anything else (a redirect,
+    which is not followed, or a number that is no status) breaks the contract.
+    """
+    listed = HTTP_VERDICTS.get(status)
+    if listed is not None:
+        return listed
+    return {4: _REFUSED, 5: FAILED}.get(status // 100, RESPONSE_INVALID)
+
+
+def verdict_of_exception(error: Exception) -> Verdict:
+    """Judge what a client library raised; what is not in the table is ``SERVICE_FAILED``."""
+    for kind, verdict in EXCEPTION_VERDICTS:
+        if isinstance(error, kind):
+            return verdict
+    return FAILED
+
+
 def detail_code_of(value: str | bytes | None) -> str | None:
     """The trailing ``error-code``, or None if it is not 1 to 64 characters of upper snake."""
     return value if isinstance(value, str) and _DETAIL_CODE.fullmatch(value) else None
@@ -175,4 +196,41 @@ STATUS_VERDICTS: Mapping[grpc.StatusCode, Verdict] = MappingProxyType(
         grpc.StatusCode.UNAUTHENTICATED: _DENIED,
     }
 )
-"""Every status but OK. Permanent is what HTTP would answer with 4xx (but 408 and 429)."""
+"""Every status but OK. Permanent is what HTTP would answer with 4xx (but 408, 409, 425, 429)."""
+
+HTTP_VERDICTS: Mapping[int, Verdict] = MappingProxyType(
+    {
+        401: _DENIED,
+        403: _DENIED,
+        405: _METHOD_UNKNOWN,
+        407: _DENIED,
+        408: TIMED_OUT,
+        409: _ABORTED,
+        413: RESPONSE_TOO_LARGE,
+        425: UNAVAILABLE,
+        429: _OVERLOADED,
+        502: UNAVAILABLE,
+        503: UNAVAILABLE,
+        504: TIMED_OUT,
+    }
+)
+"""The statuses that say more than their class does: see :func:`verdict_of_http`."""
+
+EXCEPTION_VERDICTS: tuple[tuple[type[Exception], Verdict], ...] = (
+    (httpx.ConnectTimeout, UNAVAILABLE),
+    (httpx.PoolTimeout, UNAVAILABLE),
+    (httpx.TimeoutException, TIMED_OUT),
+    (httpx.LocalProtocolError, UNSENDABLE),
+    (httpx.UnsupportedProtocol, UNSENDABLE),
+    (httpx.InvalidURL, UNSENDABLE),
+    (httpx.DecodingError, RESPONSE_INVALID),
+    # Refused, reset, closed in the middle, or no HTTP: all of it may be over in a moment.
+    (httpx.TransportError, UNAVAILABLE),
+    (grpc.aio.UsageError, UNAVAILABLE),
+    (grpc.aio.InternalError, UNAVAILABLE),
+    (TimeoutError, TIMED_OUT),
+    (OSError, UNAVAILABLE),
+    # Text that is no UTF-8, a number out of range: the answer was read and cannot be used.
+    (ValueError, RESPONSE_INVALID),
+)
+"""In order: the first type that fits decides."""

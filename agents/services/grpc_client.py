@@ -6,23 +6,33 @@ failed is reported, and the router decides about the next one.
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, Sequence
 from typing import TYPE_CHECKING
 
 import grpc
 
 from agents.services import failure, wire
-from agents.services.client import StepRequest, StepResponse
+from agents.services.client import OnChunk, StepRequest, StepResponse
 from agents.services.failure import ServiceError, Verdict
+from agents.services.sending import (
+    IDEMPOTENCY_KEY,
+    is_sendable,
+    sendable_trace,
+    this_task_is_cancelled,
+)
 from schemas.gen.services.v1 import step_service_pb2 as pb
 from schemas.gen.services.v1.step_service_pb2_grpc import StepServiceStub
 
 if TYPE_CHECKING:  # a name of the generated .pyi only
     from schemas.gen.services.v1.step_service_pb2_grpc import StepServiceAsyncStub
 
-IDEMPOTENCY_KEY = "idempotency-key"
 RETRY_AFTER = "retry-after-ms"
 ERROR_CODE = "error-code"
+
+NO_STREAM_S = 60.0
+"""So long a service that does not stream is not asked for a stream again."""
+
+Metadata = tuple[tuple[str, str], ...]
 
 
 class GrpcStepClient:
@@ -45,11 +55,13 @@ class GrpcStepClient:
         self._channel: grpc.aio.Channel | None = None
         self._stub: StepServiceAsyncStub | None = None
         self._closed = False
+        self._stream_from_s = 0.0
+        """Time of the event loop from which a stream may be asked for."""
 
     def __repr__(self) -> str:
         return f"GrpcStepClient({self._service!r} at {self._address})"
 
-    async def call(self, request: StepRequest) -> StepResponse:
+    async def call(self, request: StepRequest, *, on_chunk: OnChunk | None = None) -> StepResponse:
         """Run one attempt, as :class:`~agents.services.client.StepClient` promises.
 
         The answer is awaited for ``request.timeout_s`` and not longer; gRPC tells the
@@ -59,11 +71,9 @@ class GrpcStepClient:
             raise self._error(failure.TIMED_OUT, "there was no time left for the call")
         message, metadata = self._encode(request)
         try:
-            answer = await self._connected().Run(
-                message, timeout=request.timeout_s, metadata=metadata
-            )
+            answer = await self._answer(message, metadata, request.timeout_s, on_chunk)
         except asyncio.CancelledError:
-            if _this_task_is_cancelled():
+            if this_task_is_cancelled():
                 raise
             # grpc.aio raises this also when somebody else closed the channel. To let it out
             # would look like a cancellation of the caller, which nobody asked for.
@@ -71,11 +81,11 @@ class GrpcStepClient:
         except grpc.aio.AioRpcError as error:
             # A cancellation that meets the end of the call comes out of grpc.aio as the
             # call's status (even OK); it must not get lost.
-            if _this_task_is_cancelled():
+            if this_task_is_cancelled():
                 raise asyncio.CancelledError from error
             raise self._error_of_status(error) from error
         except (grpc.aio.UsageError, grpc.aio.InternalError) as error:
-            raise self._error(failure.UNAVAILABLE, f"gRPC: {error}") from error
+            raise self._error(failure.verdict_of_exception(error), f"gRPC: {error}") from error
         try:
             return wire.decode(answer)
         except ValueError as error:
@@ -88,8 +98,63 @@ class GrpcStepClient:
         if channel is not None:
             await channel.close()
 
-    def _encode(self, request: StepRequest) -> tuple[pb.RunRequest, tuple[tuple[str, str], ...]]:
-        if not _METADATA_VALUE.fullmatch(request.idempotency_key):
+    async def _answer(
+        self, message: pb.RunRequest, metadata: Metadata, timeout_s: float, on_chunk: OnChunk | None
+    ) -> pb.RunResponse | None:
+        stub, loop = self._connected(), asyncio.get_running_loop()
+        until_s = loop.time() + timeout_s
+        if on_chunk is None or loop.time() < self._stream_from_s:
+            return await stub.Run(message, timeout=timeout_s, metadata=metadata)
+        streamed = await self._streamed(stub, message, metadata, timeout_s, on_chunk)
+        if streamed is not None:
+            return streamed
+        left_s = max(0.0, until_s - loop.time())
+        answer = await stub.Run(message, timeout=left_s, metadata=metadata)
+        self._stream_from_s = loop.time() + NO_STREAM_S
+        return answer
+
+    async def _streamed(
+        self,
+        stub: "StepServiceAsyncStub",
+        message: pb.RunRequest,
+        metadata: Metadata,
+        timeout_s: float,
+        on_chunk: OnChunk,
+    ) -> pb.RunResponse | None:
+        """Read a stream to its end; chunks are passed on as they come.
+
+        None: the service does not stream. It said so before anything else, so nothing was
+        run, and to ask by ``Run`` is still the first call.
+        """
+        response: pb.RunResponse | None = None
+        size, began = 0, False
+        call = stub.RunStream(message, timeout=timeout_s, metadata=metadata)
+        try:
+            async for event in _events(call):
+                began = True
+                if event is None or response is not None:
+                    raise self._error(failure.RESPONSE_INVALID, "the stream breaks the contract")
+                if event.WhichOneof("event") == "response":
+                    response = event.response
+                elif event.chunk:
+                    size += len(event.chunk)
+                    if size > self._max_message_bytes:
+                        raise self._error(failure.RESPONSE_TOO_LARGE, "the chunks are too many")
+                    on_chunk(event.chunk)
+        except grpc.aio.AioRpcError as error:
+            absent = error.code() is grpc.StatusCode.UNIMPLEMENTED and not began
+            if not absent or this_task_is_cancelled():
+                raise
+            return None
+        finally:
+            if not call.done():
+                call.cancel()
+        if response is None:
+            raise self._error(failure.RESPONSE_INVALID, "the stream ended without a response")
+        return response
+
+    def _encode(self, request: StepRequest) -> tuple[pb.RunRequest, Metadata]:
+        if not is_sendable(request.idempotency_key):
             raise self._error(failure.UNSENDABLE, "the idempotency key is not printable ASCII")
         try:
             message = wire.encode(request)
@@ -103,7 +168,7 @@ class GrpcStepClient:
                 failure.UNSENDABLE,
                 f"the request has {size_bytes} bytes, at most {self._max_message_bytes} may be",
             )
-        return message, ((IDEMPOTENCY_KEY, request.idempotency_key), *_sendable(request.trace))
+        return message, ((IDEMPOTENCY_KEY, request.idempotency_key), *sendable_trace(request.trace))
 
     def _connected(self) -> "StepServiceAsyncStub":
         if self._closed:
@@ -149,21 +214,9 @@ class GrpcStepClient:
         )
 
 
-def _this_task_is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _sendable(trace: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [
-        (key, value)
-        for key, value in trace.items()
-        if _METADATA_KEY.fullmatch(key)
-        and not key.startswith("grpc-")
-        and not key.endswith("-bin")
-        and key != IDEMPOTENCY_KEY
-        and _METADATA_VALUE.fullmatch(value)
-    ]
+def _events(call: AsyncIterable[pb.RunEvent]) -> AsyncIterable[pb.RunEvent | None]:
+    """The messages of a stream; None stands for bytes that are none (grpc.aio's habit)."""
+    return call
 
 
 def _first_values(metadata: grpc.aio.Metadata | None) -> dict[str, str | bytes]:
@@ -196,7 +249,4 @@ def _channel_options(max_message_bytes: int) -> Sequence[tuple[str, int]]:
     )
 
 
-# Source: gRPC over HTTP2, "Requests": Header-Name and ASCII-Value.
-_METADATA_KEY = re.compile(r"[a-z0-9_.-]+")
-_METADATA_VALUE = re.compile(r"[\x20-\x7e]{1,8192}")
 _TOO_LARGE = re.compile("message larger than max", re.IGNORECASE)

@@ -1,15 +1,20 @@
 """Where the services are."""
 
+import re
 from dataclasses import dataclass
+
+SERVICE_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServicesSettings:
     """``ORCH_SERVICES_<FIELD>``.
 
-    An address is ``grpc://host:port``. A host name is looked up again whenever the
-    connection is lost, so a service may move behind its name. An address is checked when a
-    process starts that has a pipeline with this service, and only then.
+    An address is ``grpc://host:port``, ``http://host:port/path``, ``https://…``, or
+    ``python://package.module:function`` for a function in the worker itself. A host name
+    is looked up again whenever a connection is opened, so a service may move behind its name.
+    An address is checked when a process starts that has a pipeline with this service, and
+    only then.
     """
 
     retrieval: str = "grpc://127.0.0.1:9001"
@@ -17,6 +22,20 @@ class ServicesSettings:
 
     rag_engine: str = "grpc://127.0.0.1:9002"
     """Answers from passages: the service ``rag_engine`` (or ``rag-engine``) of a pipeline."""
+
+    agent_engine: str = "grpc://127.0.0.1:9003"
+    """Takes steps with tools towards an answer: ``agent-engine``."""
+
+    voice_engine: str = "grpc://127.0.0.1:9004"
+    """Turns speech into text: ``voice-engine``."""
+
+    multimodal_engine: str = "grpc://127.0.0.1:9005"
+    """Describes images: ``multimodal-engine``."""
+
+    extra: str = ""
+    """The services of pipelines of your own, ``name=address`` each, separated by commas:
+    ``poet=grpc://10.0.0.7:9001,critic=https://critic.internal/run``. Empty is none. A name
+    that has a setting of its own, or that is given twice, is refused."""
 
     max_message_bytes: int = 2 * 1024 * 1024
     """Bytes of one request or answer, inclusive. A larger one fails the step. Keep it above
@@ -28,3 +47,26 @@ class ServicesSettings:
             raise ValueError(
                 f"max_message_bytes is {self.max_message_bytes}; it must be at least 1024"
             )
+        self.extra_addresses()
+
+    def extra_addresses(self) -> dict[str, str]:
+        """The addresses in ``extra`` by field name (``-service`` left out, ``_`` for ``-``).
+
+        Raises:
+            ValueError: an entry is not ``name=address``, or a name is taken.
+        """
+        addresses: dict[str, str] = {}
+        for entry in filter(None, map(str.strip, self.extra.split(","))):
+            name, _, address = entry.partition("=")
+            if not SERVICE_NAME.fullmatch(name) or not address:
+                raise ValueError(f"extra has {entry!r}; it must be name=address")
+            field = field_of(name)
+            if field in addresses or field in self.__slots__:
+                raise ValueError(f"extra names {name}, which has an address already")
+            addresses[field] = address
+        return addresses
+
+
+def field_of(service: str) -> str:
+    """The setting of a service: its name without ``-service``, with ``_`` for ``-``."""
+    return service.removesuffix("-service").replace("-", "_")

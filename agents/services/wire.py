@@ -1,4 +1,7 @@
-"""The messages of the generic contract to our types and back, with the checks of that door."""
+"""The messages of the generic contract to our types and back, with the checks of that door.
+
+Answers by HTTP pass here too: :mod:`agents.services.json_wire` makes messages of them.
+"""
 
 from agents.services.client import StepRequest, StepResponse
 from agents.services.failure import one_line

@@ -5,7 +5,20 @@ import sys
 
 import typer
 
-from orchestrator.cli import dev, dlq, migrate, tail, topics, worker
+from orchestrator.cli import (
+    dev,
+    dlq,
+    keys,
+    migrate,
+    pipelines,
+    serve,
+    sink,
+    tail,
+    task,
+    topics,
+    usage,
+    worker,
+)
 from schemas.errors import OrchestratorError
 
 app = typer.Typer(
@@ -16,11 +29,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(name="dev")(dev.dev)
+app.command(name="serve")(serve.serve)
 app.command(name="worker")(worker.worker)
 app.command(name="demo-services", hidden=True)(worker.demo_services)
 app.command(name="tail")(tail.tail)
+app.command(name="usage")(usage.usage)
+app.add_typer(task.app, name="task")
 app.add_typer(topics.app, name="topics")
+app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(migrate.app, name="migrate")
+app.add_typer(sink.app, name="sink")
+app.add_typer(keys.app, name="keys")
 app.add_typer(dlq.app, name="dlq")
 
 

@@ -1,6 +1,7 @@
 """``orchestrator dev``: the whole system in the foreground, with a demonstration."""
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -86,11 +87,27 @@ def _invite(console: Console, system: System) -> None:
     bootstrap = f"ORCH_KAFKA_BOOTSTRAP={settings.kafka.bootstrap}"
     console.print(f"Kafka     {settings.kafka.bootstrap}", highlight=False)
     console.print(f"Postgres  {settings.postgres.dsn}", highlight=False)
+    console.print(f"gRPC      {system.grpc_address}", highlight=False)
+    console.print(f"HTTP      http://{system.http_address}", highlight=False)
     console.print("Try, in another terminal:", highlight=False)
     for command in (
         f"{bootstrap} {sys.executable} examples/publish_task.py 'What is a lane?'",
         f"{bootstrap} {program} tail task-events --from-start",
         f"{bootstrap} {program} tail dlq.task-created --from-start --until-end",
+        *_calls(system),
     ):
         console.print(f"  {command}", highlight=False, soft_wrap=True)
     console.print("Ctrl-C stops everything; the data is kept.", highlight=False)
+
+
+def _calls(system: System) -> tuple[str, ...]:
+    """Calls of the service: create and wait, the same over gRPC, create and watch."""
+    body = json.dumps({"type": "rag", "input": {"query": "What is a lane?"}})
+    message = json.dumps({"type": "rag", "input": json.dumps({"query": "What is a lane?"})})
+    post = f"http://{system.http_address}/api/v1/tasks:execute -H 'Content-Type: application/json'"
+    return (
+        f"curl -sS {post} -d '{body}'",
+        f"grpcurl -plaintext -d '{message}' {system.grpc_address} "
+        "orchestrator.v1.Orchestrator/CreateAndExecuteTask",
+        f"curl -sSN {post} -H 'Accept: text/event-stream' -d '{body}'",
+    )

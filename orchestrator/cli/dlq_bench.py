@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from orchestrator.pipelines import installed_pipelines
 from orchestrator.roles import topic_table
 from orchestrator.settings import Settings, load_settings
 from schemas.errors import SettingsError
@@ -21,7 +22,6 @@ from streams.bench.scan import scan
 from streams.log_reader import LogReader
 from streams.publisher import Publisher
 from tasks.letters.bench import Bench, Case
-from tasks.pipeline_file import load_pipelines
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ async def workplace(settings: Settings | None = None) -> AsyncIterator[Workplace
     """
     settings = settings or bench_settings()
     topics = Topics(settings.topics)
-    names = [topic.name for topic in topic_table(settings, load_pipelines())]
+    names = [topic.name for topic in topic_table(settings, installed_pipelines(settings.pipelines))]
     async with AsyncExitStack() as resources:
         client_id = f"{settings.kafka.client_id}-dlq"
         reader = await resources.enter_async_context(LogReader(settings.kafka, client_id=client_id))

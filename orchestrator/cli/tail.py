@@ -1,22 +1,32 @@
-"""``orchestrator tail TOPIC``: the records of a topic as JSON lines."""
+"""``orchestrator tail TOPIC``: the records of a topic, as they come or as they were."""
 
 import asyncio
-import json
 import os
+import re
 import sys
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
-import msgspec
 import typer
 
+from orchestrator.cli.tail_record import TABLE_HEAD, Filter, Shown, as_text, show
+from orchestrator.pipelines import installed_pipelines
 from orchestrator.roles import topic_table
 from orchestrator.settings import Settings, load_settings
 from schemas.codec import decode
 from schemas.dead_letter import Origin
 from schemas.errors import DecodeError, SettingsError
+from schemas.records import TaskEvent
 from schemas.topics import DLQ_PREFIX, Topic
+from streams.accepted import ownership_at_start, ownership_before
 from streams.log_reader import LogReader
-from tasks.pipeline_file import load_pipelines
+from streams.ownership.acceptance import Ownership, accept
+from streams.schema_registry import use_registry
+
+_AGO = re.compile(r"([0-9]{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def tail(
@@ -27,69 +37,163 @@ def tail(
     until_end: Annotated[
         bool, typer.Option("--until-end", help="Stop at the end that the topic has now.")
     ] = False,
+    since: Annotated[
+        str | None, typer.Option(help="From this time on: 2026-01-31T12:00, or 90s, 15m, 2h, 1d.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Stop before this time, or at the present end.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    task_type: Annotated[str | None, typer.Option("--type", help="Only this task type.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
+    step: Annotated[str | None, typer.Option(help="Only this step.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only this kind, e.g. completed.")] = None,
+    output: Annotated[str, typer.Option("-o", "--output", help="json or table.")] = "json",
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Of task-events also what the acceptance rule ignores, marked."),
+    ] = False,
 ) -> None:
-    """Print records as they come: one JSON object a line, the value decoded.
+    """Print records, decoded: one JSON object a line, or one line of a table.
 
-    A value that does not decode is printed as hex, with the reason.
+    Of task-events only what counts is shown: events of the partition's owner. A value that
+    does not decode is printed as hex, with the reason.
     """
     settings = load_settings(os.environ)
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
+    if output not in ("json", "table"):
+        raise SettingsError(f"-o is {output!r}; it must be json or table")
+    chosen, origin = _find(topic, settings)
+    span = _Span(from_start, until_end, _time(since), _time(until))
+    wanted = Filter(task, task_type, tenant, step, kind)
+    rule = not raw or chosen.record is not TaskEvent
     try:
-        asyncio.run(_tail(_find(topic, settings), settings, from_start, until_end))
+        asyncio.run(
+            _Tail(chosen, origin, settings, span, wanted, rule).run(table=output == "table")
+        )
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
 
-async def _tail(topic: Topic, settings: Settings, from_start: bool, until_end: bool) -> None:
-    async with LogReader(settings.kafka, client_id=f"{settings.kafka.client_id}-tail") as reader:
-        partitions = await reader.partitions(topic.name)
-        bounds = {p: await reader.bounds(topic.name, p) for p in partitions}
-        starts = {p: first if from_start else end for p, (first, end) in bounds.items()}
-        if until_end:
-            for partition, (_, end) in bounds.items():
-                start = starts[partition]
-                async for records in reader.read(topic.name, partition, start, end):
-                    _print(records, topic)
-            return
-        async for records in reader.follow(topic.name, starts):
-            _print(records, topic)
+@dataclass(frozen=True, slots=True)
+class _Span:
+    from_start: bool
+    until_end: bool
+    since_ms: int | None
+    until_ms: int | None
+
+    @property
+    def bounded(self) -> bool:
+        return self.until_end or self.until_ms is not None
 
 
-def as_json(record: Origin, topic: Topic) -> dict[str, Any]:
-    """One record, ready for ``json.dumps``; bytes that are no text become hex."""
-    shown: dict[str, Any] = {
-        "partition": record.partition,
-        "offset": record.offset,
-        "timestamp": record.timestamp_ms,
-        "key": _text(record.key),
-        "headers": [[name, _text(value)] for name, value in record.headers],
+class _Tail:
+    def __init__(
+        self,
+        topic: Topic,
+        origin: Topic | None,
+        settings: Settings,
+        span: _Span,
+        wanted: Filter,
+        rule: bool,
+    ) -> None:
+        self._topic = topic
+        self._origin = origin
+        self._settings = settings
+        self._span = span
+        self._wanted = wanted
+        self._rule = rule
+        self._owners: dict[int, Ownership | None] = {}
+
+    async def run(self, *, table: bool) -> None:
+        kafka = self._settings.kafka
+        await use_registry(
+            self._settings.schemas,
+            topic_table(self._settings, installed_pipelines(self._settings.pipelines)),
+        )
+        async with LogReader(kafka, client_id=f"{kafka.client_id}-tail") as reader:
+            if table:
+                print(TABLE_HEAD, flush=True)
+            async for records in self._records(reader):
+                shown = (self._show(record) for record in records)
+                lines = [as_text(one, table=table) for one in shown if self._wants(one)]
+                if lines:
+                    sys.stdout.write("\n".join(lines) + "\n")
+                    sys.stdout.flush()
+
+    async def _records(self, reader: LogReader) -> AsyncIterator[Sequence[Origin]]:
+        name, span = self._topic.name, self._span
+        starts, ends = {}, {}
+        for partition in await reader.partitions(name):
+            first, end = await reader.bounds(name, partition)
+            starts[partition], ends[partition] = first if span.from_start else end, end
+            if span.since_ms is not None:
+                starts[partition] = await reader.offset_at(name, partition, span.since_ms)
+            elif span.until_ms is not None:
+                starts[partition] = first
+            if span.until_ms is not None:
+                ends[partition] = await reader.offset_at(name, partition, span.until_ms)
+            if self._topic.record is TaskEvent:
+                self._owners[partition] = await self._owner(reader, partition, starts[partition])
+        if not span.bounded:
+            async for records in reader.follow(name, starts):
+                yield records
+        for partition, start in starts.items():
+            async for records in reader.read(name, partition, start, ends[partition]):
+                yield records
+
+    async def _owner(self, reader: LogReader, partition: int, start: int) -> Ownership | None:
+        first, end = await reader.bounds(self._topic.name, partition)
+        if start == first:
+            return await ownership_at_start(reader, self._topic.name, partition, first, end)
+        return await ownership_before(reader, self._topic.name, partition, start)
+
+    def _show(self, record: Origin) -> Shown:
+        return show(record, self._topic, self._origin, ignored=self._ignored(record))
+
+    def _ignored(self, record: Origin) -> bool:
+        """Apply the acceptance rule to the next record of its partition."""
+        if self._topic.record is not TaskEvent:
+            return False
+        try:
+            event = decode(record.value, TaskEvent)
+        except DecodeError:
+            return False  # it is shown, with the reason
+        accepted = accept(self._owners[record.partition], event)
+        if accepted is not None:
+            self._owners[record.partition] = accepted
+        return accepted is None
+
+    def _wants(self, shown: Shown) -> bool:
+        return not (self._rule and shown.ignored) and self._wanted.wants(shown)
+
+
+def _time(text: str | None) -> int | None:
+    """Unix milliseconds of an ISO 8601 time (UTC unless it says otherwise), or of so long ago."""
+    if text is None:
+        return None
+    if ago := _AGO.fullmatch(text):
+        at = datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    else:
+        try:
+            at = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise SettingsError(f"{text!r} is no time: write 2026-01-31T12:00, or 15m") from error
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return int(at.timestamp() * 1000)
+
+
+def _find(name: str, settings: Settings) -> tuple[Topic, Topic | None]:
+    """The topic, and of a dead-letter topic the one whose records it holds."""
+    table = {
+        topic.name: topic
+        for topic in topic_table(settings, installed_pipelines(settings.pipelines))
     }
-    if topic.record is None:
-        return shown | {"value_hex": None if record.value is None else record.value.hex()}
-    try:
-        return shown | {"value": msgspec.to_builtins(decode(record.value, topic.record))}
-    except DecodeError as error:
-        value = None if record.value is None else record.value.hex()
-        return shown | {"value_hex": value, "undecodable": f"{error.code}: {error}"}
-
-
-def _print(records: Any, topic: Topic) -> None:
-    for record in records:
-        sys.stdout.write(json.dumps(as_json(record, topic), ensure_ascii=False) + "\n")
-    sys.stdout.flush()
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode(errors="backslashreplace")
-
-
-def _find(name: str, settings: Settings) -> Topic:
-    table = {topic.name: topic for topic in topic_table(settings, load_pipelines())}
     prefix = settings.topics.prefix
     short = name.removeprefix(DLQ_PREFIX)
     dlq = DLQ_PREFIX if name.startswith(DLQ_PREFIX) else ""
     for candidate in (name, f"{dlq}{prefix}{short}", f"{dlq}{prefix}{short}.v1"):
         if candidate in table:
-            return table[candidate]
+            return table[candidate], table.get(candidate.removeprefix(DLQ_PREFIX))
     raise SettingsError(f"there is no topic {name!r}; `orchestrator topics list` shows all")

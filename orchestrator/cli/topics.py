@@ -7,11 +7,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.pipelines import installed_pipelines
 from orchestrator.roles import topic_table
 from orchestrator.settings import Settings, load_settings
 from schemas.errors import SettingsError
 from streams.admin import Admin
-from tasks.pipeline_file import load_pipelines
+from streams.schema_registry import register_schemas
 
 app = typer.Typer(help="The topics of the system.", no_args_is_help=True)
 
@@ -20,7 +21,8 @@ app = typer.Typer(help="The topics of the system.", no_args_is_help=True)
 def list_topics() -> None:
     """Show every topic: who writes and reads it, and how it is kept. Asks no broker."""
     rows = Table("topic", "record", "written by", "read by", "partitions", "kept")
-    for topic in topic_table(load_settings(os.environ), load_pipelines()):
+    settings = load_settings(os.environ)
+    for topic in topic_table(settings, installed_pipelines(settings.pipelines)):
         rows.add_row(
             topic.name,
             topic.record.__name__ if topic.record else "as its origin",
@@ -34,7 +36,10 @@ def list_topics() -> None:
 
 @app.command("apply")
 def apply_topics() -> None:
-    """Create the topics that are missing. Changes nothing that exists."""
+    """Create the topics that are missing, and register their schemas where a registry is set.
+
+    Changes nothing that exists.
+    """
     settings = load_settings(os.environ)
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
@@ -45,8 +50,13 @@ def apply_topics() -> None:
 
 
 async def _apply(settings: Settings) -> list[str]:
+    table = topic_table(settings, installed_pipelines(settings.pipelines))
     async with Admin(settings.kafka) as admin:
-        return await admin.apply(topic_table(settings, load_pipelines()))
+        created = await admin.apply(table)
+    registered = await register_schemas(settings.schemas, table)
+    if registered:
+        print(f"{registered} subjects registered")
+    return created
 
 
 def _days(milliseconds: int) -> str:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.demo.server import ReferenceServices
 from orchestrator.observability import serve_metrics, set_up_logs
 from orchestrator.roles import run_role
 from orchestrator.settings import load_settings
@@ -28,6 +27,9 @@ def worker(
 
 def demo_services() -> None:
     """Run the reference services, for `dev` and for tests."""
+    # Only here: a deployment does without what they need (speech models, image readers).
+    from orchestrator.demo.server import ReferenceServices
+
     settings = load_settings(os.environ)
     set_up_logs(settings.log, role="demo-services")
 

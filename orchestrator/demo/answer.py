@@ -1,14 +1,15 @@
 """What a method of a reference service takes and gives: JSON in, JSON and usage out."""
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from schemas.errors import OrchestratorError
-from schemas.records import Usage
+from schemas.records import SubStep, Usage
 
 S = TypeVar("S", bound=Struct)
 
@@ -20,10 +21,17 @@ class Answer:
     output: str
     """A JSON document."""
     usage: Usage | None = None
+    substeps: list[SubStep] = field(default_factory=list)
+    chunks: tuple[str, ...] = ()
+    """The pieces in which the answer is streamed to whoever asks for a stream."""
 
 
 Method = Callable[[str], Answer]
 """From the input, as JSON text, to the answer. Raises BadInputError for a wrong input."""
+
+LongMethod = Callable[[str, threading.Event], Answer]
+"""A method that takes long: it runs in a thread, and ends soon after the event is set, since
+nobody waits for it any more. It then raises :class:`GivenUpError`."""
 
 
 class BadInputError(OrchestratorError):
@@ -32,6 +40,22 @@ class BadInputError(OrchestratorError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code  # type: ignore[misc]  # varies by instance, see InvalidRecordError
+
+
+class GivenUpError(OrchestratorError):
+    """The caller is gone; there is nobody to whom this could be reported."""
+
+    code = "GIVEN_UP"
+
+
+def check_wanted(stop: threading.Event) -> None:
+    """Go on only if the caller is still there.
+
+    Raises:
+        GivenUpError: it is not.
+    """
+    if stop.is_set():
+        raise GivenUpError
 
 
 def load(text: str, shape: type[S]) -> S:

@@ -39,7 +39,7 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     service: str | None = None
-    """``retrieval`` or ``rag_engine``."""
+    """``retrieval``, ``rag_engine``, ``agent_engine``, ``voice_engine``, ``multimodal_engine``."""
     method: str | None = None
     task_contains: str | None = None
     """A part of the task id, so that one task is hit and no other."""

@@ -4,8 +4,9 @@ Pure: the same input gives the same answer, the same tokens and the same cost.
 """
 
 import math
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from msgspec import Struct
@@ -24,6 +25,15 @@ SENTENCES_MAX = 3
 NO_ANSWER = "I found no passage that answers this question."
 """The answer when no sentence of the documents shares a word with the question."""
 
+KNOWLEDGE_TOP_K = 5
+"""So many passages of its own a model thinks of when it is given no documents."""
+
+HISTORY_TURNS_MAX = 8
+"""So many of the last turns of a conversation can be quoted."""
+
+Search = Callable[[str, int], list[Document]]
+"""Finds at most so many documents for a query."""
+
 _RELEVANT_SHARE = 0.4
 """A sentence with less than this share of the best one's score is padding."""
 _FOLLOW_UP_WEIGHT = 0.3
@@ -41,7 +51,9 @@ class GenerateInput(Struct, frozen=True):
     """Input of the method ``Generate``; other fields are ignored."""
 
     query: str
-    documents: list[Document] = []
+    documents: list[Document] | None = None
+    """What to answer from. Absent or null, as in a chat: from the earlier turns, and from what
+    the model itself knows. An empty list is documents, too: nothing was found."""
     history: list[Turn] = []
 
 
@@ -52,11 +64,15 @@ class GenerateOutput(Struct, frozen=True):
     citations: list[str]
 
 
-def generate(request: str) -> Answer:
+def generate(request: str, knowledge: Search | None = None) -> Answer:
     """Answer a ``Generate`` call.
 
     Tokens are those of :func:`orchestrator.demo.text.tokens`: exact for this model, so the
-    usage is not an estimate. Input is the query, the history, and all documents.
+    usage is not an estimate. Input is the query, the history, and all documents that came.
+
+    Args:
+        request: the input.
+        knowledge: what the model knows by itself; None: nothing.
 
     Raises:
         BadInputError: ``INPUT_INVALID`` or ``QUERY_EMPTY``.
@@ -64,12 +80,20 @@ def generate(request: str) -> Answer:
     asked = load(request, GenerateInput)
     if not asked.query.strip():
         raise BadInputError("QUERY_EMPTY", "the query is empty")
-    best = _best_sentences(asked)
+    best = _best_sentences(asked, _candidates(asked, knowledge))
     output = GenerateOutput(
         answer=" ".join(sentence.text for sentence in best) or NO_ANSWER,
         citations=list(dict.fromkeys(sentence.document for sentence in best)),
     )
-    return Answer(output=dump(output), usage=_usage(asked, output))
+    chunks = tuple(re.findall(r"\s*\S+", output.answer))
+    return Answer(output=dump(output), usage=_usage(asked, output), chunks=chunks)
+
+
+def answer_from(query: str, documents: list[Document]) -> str:
+    """The answer to one question from these documents; :data:`NO_ANSWER` if they have none."""
+    asked = GenerateInput(query=query, documents=documents)
+    best = _best_sentences(asked, _candidates(asked, None))
+    return " ".join(sentence.text for sentence in best) or NO_ANSWER
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +101,38 @@ class _Sentence:
     text: str
     document: str
     rank: int
-    """Place of the document in the input, from 0."""
+    """Place of the document among those of its kind, from 0."""
 
 
-def _best_sentences(asked: GenerateInput) -> list[_Sentence]:
-    candidates = [
+def _candidates(asked: GenerateInput, knowledge: Search | None) -> list[_Sentence]:
+    """All sentences that could be the answer, or a part of it."""
+    if asked.documents is not None:
+        return _sentences_of(asked.documents)
+    turns = list(enumerate(asked.history, 1))[-HISTORY_TURNS_MAX:]
+    said = [
+        Document(id=f"history#{number}", title=turn.role, text=turn.content)
+        for number, turn in reversed(turns)
+    ]
+    # What somebody asked before answers nothing.
+    quotes = [s for s in _sentences_of(said) if not s.text.endswith(("?", "？"))]  # noqa: RUF001
+    topic = " ".join([*_last_turn_of_the_person(asked), asked.query])
+    known = knowledge(topic, KNOWLEDGE_TOP_K) if knowledge is not None else []
+    return quotes + _sentences_of(known)
+
+
+def _sentences_of(documents: Sequence[Document]) -> list[_Sentence]:
+    return [
         _Sentence(text, document.id, rank)
-        for rank, document in enumerate(asked.documents)
+        for rank, document in enumerate(documents)
         for text in sentences(document.text)
     ]
+
+
+def _last_turn_of_the_person(asked: GenerateInput) -> list[str]:
+    return [turn.content for turn in asked.history if turn.role == "user"][-1:]
+
+
+def _best_sentences(asked: GenerateInput, candidates: Sequence[_Sentence]) -> list[_Sentence]:
     weights = _weights(asked, candidates)
     scored = [(_score(candidate, weights), -place) for place, candidate in enumerate(candidates)]
     best = sorted((pair for pair in scored if pair[0] > 0), reverse=True)
@@ -105,7 +152,7 @@ def _weights(asked: GenerateInput, candidates: Sequence[_Sentence]) -> dict[str,
     understood.
     """
     holding = Counter(term for candidate in candidates for term in set(terms(candidate.text)))
-    earlier = [turn.content for turn in asked.history if turn.role == "user"][-1:]
+    earlier = _last_turn_of_the_person(asked)
     weights: dict[str, float] = {}
     for text, factor in [*((content, _FOLLOW_UP_WEIGHT) for content in earlier), (asked.query, 1)]:
         for term in terms(text):
@@ -126,7 +173,7 @@ def _usage(asked: GenerateInput, output: GenerateOutput) -> Usage:
     read = [
         asked.query,
         *(turn.content for turn in asked.history),
-        *(document.text for document in asked.documents),
+        *(document.text for document in asked.documents or ()),
     ]
     input_tokens = sum(tokens(text) for text in read)
     output_tokens = tokens(output.answer)

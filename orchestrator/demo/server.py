@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -9,14 +11,17 @@ from typing import Self
 import grpc
 import structlog
 
-from orchestrator.demo.answer import Method
+from orchestrator.demo.agent_engine import AgentEngine
+from orchestrator.demo.answer import LongMethod, Method
 from orchestrator.demo.calls import CallLog
 from orchestrator.demo.faults import Faults
+from orchestrator.demo.multimodal_engine import extract
 from orchestrator.demo.passages import load_passages
 from orchestrator.demo.rag_engine import generate
 from orchestrator.demo.retrieval import Retrieval
 from orchestrator.demo.settings import DemoSettings
 from orchestrator.demo.step_servicer import StepServicer
+from orchestrator.demo.voice_engine import VoiceEngine
 from schemas.gen.services.v1.step_service_pb2_grpc import add_StepServiceServicer_to_server
 
 HOST = "127.0.0.1"
@@ -31,14 +36,15 @@ _log = structlog.get_logger()
 
 
 class ReferenceServices:
-    """Retrieval and rag-engine, served while this context manager is entered.
+    """The five reference services, served while this context manager is entered.
 
     ``async with ReferenceServices(DemoSettings()) as services:`` Entering builds the index
     (some 10 ms) and binds the ports; leaving stops within ``STOP_TIMEOUT_S``. An instance can
     be entered once.
 
     Attributes:
-        addresses: after entering, ``retrieval`` and ``rag_engine`` to ``grpc://host:port``:
+        addresses: after entering, from each service (``retrieval``, ``rag_engine``,
+            ``agent_engine``, ``voice_engine``, ``multimodal_engine``) to ``grpc://host:port``:
             the fields of ``ServicesSettings``.
         faults: what shall go wrong; may be changed while serving.
         calls: who called.
@@ -51,6 +57,7 @@ class ReferenceServices:
     def __init__(self, settings: DemoSettings) -> None:
         self._settings = settings
         self._servers: list[grpc.aio.Server] = []
+        self._executors: list[ThreadPoolExecutor] = []
         self.addresses: dict[str, str] = {}
         self.faults = Faults.parse(settings.faults)
         self.calls = CallLog()
@@ -59,12 +66,19 @@ class ReferenceServices:
         settings = self._settings
         if settings.call_log:
             self.calls = CallLog(Path(settings.call_log))
-        retrieval = Retrieval(load_passages(settings.docs_dir))
+        passages = load_passages(settings.docs_dir)
+        retrieval = Retrieval(passages)
+        # What the model knows by itself is the packaged corpus.
+        learned = [passage for passage in passages if passage.id.startswith("corpus/")]
+        answer = partial(generate, knowledge=Retrieval(learned).search)
         try:
-            await self._serve(
-                "retrieval", {"Retrieve": retrieval.retrieve}, settings.retrieval_port
+            await self._serve("retrieval", {"Retrieve": retrieval.retrieve})
+            await self._serve("rag_engine", {"Generate": answer})
+            await self._serve_long(
+                "agent_engine", "RunAgent", AgentEngine(retrieval.search).run_agent
             )
-            await self._serve("rag_engine", {"Generate": generate}, settings.rag_engine_port)
+            await self._serve_long("voice_engine", "Transcribe", VoiceEngine().transcribe)
+            await self._serve_long("multimodal_engine", "Extract", extract)
         except BaseException:
             await self._stop()
             raise
@@ -79,9 +93,29 @@ class ReferenceServices:
     ) -> None:
         await self._stop()
 
-    async def _serve(self, service: str, methods: Mapping[str, Method], port: int) -> None:
+    async def _serve_long(self, service: str, name: str, method: LongMethod) -> None:
+        """Serve what would hold up the event loop; one call at a time, in a thread."""
+        executor = ThreadPoolExecutor(1, thread_name_prefix=service)
+        self._executors.append(executor)
+        await self._serve(service, {}, {name: method}, executor)
+
+    async def _serve(
+        self,
+        service: str,
+        methods: Mapping[str, Method],
+        long_methods: Mapping[str, LongMethod] | None = None,
+        executor: ThreadPoolExecutor | None = None,
+    ) -> None:
+        port = getattr(self._settings, f"{service}_port")
         server = grpc.aio.server(options=_SERVER_OPTIONS)
-        servicer = StepServicer(service, methods, faults=self.faults, calls=self.calls)
+        servicer = StepServicer(
+            service,
+            methods,
+            long_methods=long_methods or {},
+            executor=executor,
+            faults=self.faults,
+            calls=self.calls,
+        )
         add_StepServiceServicer_to_server(servicer, server)
         try:
             bound = server.add_insecure_port(f"{HOST}:{port}")
@@ -100,6 +134,9 @@ class ReferenceServices:
         except TimeoutError:
             _log.warning("demo_services_stop_timed_out", timeout_s=STOP_TIMEOUT_S)
         finally:
+            for executor in self._executors:
+                # Calls that run were cancelled above: their threads end soon by themselves.
+                executor.shutdown(wait=False, cancel_futures=True)
             self.calls.close()
 
 

@@ -23,12 +23,21 @@ class DemoSettings:
     rag_engine_port: int = 0
     """As ``retrieval_port``."""
 
+    agent_engine_port: int = 0
+    """As ``retrieval_port``."""
+
+    voice_engine_port: int = 0
+    """As ``retrieval_port``."""
+
+    multimodal_engine_port: int = 0
+    """As ``retrieval_port``."""
+
     docs_dir: Path = Path("docs")
     """Its ``*.md``, and the README.md beside it, can be retrieved in addition to the packaged
     corpus. A folder that does not exist adds nothing."""
 
     def __post_init__(self) -> None:
         Faults.parse(self.faults)
-        for name in ("retrieval_port", "rag_engine_port"):
+        for name in (slot for slot in self.__slots__ if slot.endswith("_port")):
             if not 0 <= getattr(self, name) <= 65535:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 to 65535")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 import uuid
 from collections.abc import Sequence
@@ -12,22 +11,19 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
+from orchestrator.dev.demo_tasks import demo_tasks
+from orchestrator.dev.showing import show_letter, show_task, show_usage
 from orchestrator.settings import Settings
 from orchestrator.traces import traced_upstream
 from schemas.codec import encode
 from schemas.dead_letter import Origin
 from schemas.headers import cloudevent_headers, header_text
-from schemas.records import Json, Millis, TaskCreated, TaskId
+from schemas.records import TaskCreated, TaskId
 from schemas.topics import Topics, dlq
 from sinks.reader import Reader
 from sinks.stored import StoredTask
 from streams.log_reader import LogReader
 
-QUESTIONS = (
-    "What happens to a record that cannot be processed?",
-    "How does a retry wait before its next attempt?",
-    "Why is the log the truth and not the database?",
-)
 MALFORMED = b"\x00\x00\x00\x00\x65 this is no Avro record"
 _POLL_S = 0.2
 _UPSTREAM = "/demonstration"
@@ -46,14 +42,17 @@ class Demonstration:
         Prints the rows as they are in Postgres and the dead letter as it is in its topic.
         """
         topics = Topics(self.settings.topics)
-        tasks = [_a_task(question) for question in QUESTIONS]
+        tasks = demo_tasks()
         malformed_key = f"malformed_{uuid.uuid4()}".encode()
         with traced_upstream():
             position = await self._publish(topics, tasks, malformed_key)
-        self.console.print(f"published {len(tasks)} RAG tasks and one malformed record to Kafka")
+        self.console.print(
+            f"published {len(tasks)} tasks, one of each type, and one malformed record"
+        )
         rows = await self._wait_for_rows([task.task_id for task in tasks], timeout_s)
         letter = await self._wait_for_letter(topics, malformed_key, position, timeout_s)
-        self._show(rows, letter)
+        order = [task.task_id for task in tasks]
+        self._show(sorted(rows, key=lambda row: order.index(row.id)), letter)
         completed = [row for row in rows if row.status == "completed"]
         return (
             len(completed) == len(tasks)
@@ -132,40 +131,11 @@ class Demonstration:
 
     def _show(self, rows: Sequence[StoredTask], letter: Origin | None) -> None:
         for row in rows:
-            self.console.print(
-                f"\n[bold]{row.id}[/bold]  {row.status} in {row.duration_ms} ms, "
-                f"{row.input_tokens} + {row.output_tokens} tokens, "
-                f"${row.cost_micros / 1_000_000:.6f}",
-                highlight=False,
-            )
-            self.console.print(f"  asked     {json.loads(row.input)['query']}", highlight=False)
-            self.console.print(f"  answered  {_answer(row)}", highlight=False)
-        if letter is None:
-            self.console.print("\n[red]the malformed record has no dead letter[/red]")
-            return
-        self.console.print(f"\n[bold]dead letter[/bold] in {letter.topic}", highlight=False)
-        for name in ("code", "stage", "message"):
-            text = header_text(letter.headers, f"__dlq.errors.{name}")
-            self.console.print(f"  {name:9} {text}", highlight=False)
-        self.console.print(f"  {'value':9} {letter.value!r}\n", highlight=False)
-
-
-def _a_task(question: str) -> TaskCreated:
-    return TaskCreated(
-        task_id=TaskId(f"task_{uuid.uuid4()}"),
-        tenant_id="demonstration",
-        type="rag",
-        input=Json(json.dumps({"query": question})),
-        created_at=Millis(time.time_ns() // 1_000_000),
-    )
+            show_task(self.console, row)
+        show_usage(self.console, rows)
+        show_letter(self.console, letter)
 
 
 def _progress(rows: Sequence[StoredTask], expected: int) -> str:
-    seen = ", ".join(f"{row.status} ({row.phase})" for row in rows)
+    seen = ", ".join(f"{row.type} {row.phase}" for row in rows)
     return f"{len(rows)} of {expected} tasks in Postgres: {seen}"
-
-
-def _answer(row: StoredTask) -> str:
-    output = json.loads(row.output or "{}")
-    answer = str(output.get("answer") or row.error_code or "")
-    return answer if len(answer) <= 200 else answer[:199] + "…"

@@ -18,7 +18,8 @@ _RESTART_MIN_S = 0.2
 _RESTART_MAX_S = 5.0
 # A process that lived for so long has not failed at its start: the next restart is quick.
 _HEALTHY_AFTER_S = 30.0
-_STOP_GRACE_S = 10.0
+# Longer than a worker gives the calls in flight (ORCH_WORKER_DRAIN_S), and its own end.
+_STOP_GRACE_S = 30.0
 _START_S = 10.0
 _POLL_S = 0.02
 
@@ -35,6 +36,8 @@ class Supervisor:
         self.restarts: dict[str, int] = dict.fromkeys(self.children, 0)
         """How often each child was started again."""
         self._wanted = {name: _set_event() for name in self.children}
+        self._expected: set[str] = set()
+        """Children whose next end somebody asked for."""
         self._watchers: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Supervisor:
@@ -74,6 +77,7 @@ class Supervisor:
     def hold(self, name: str) -> None:
         """Do not start a child again when it ends. It goes on running until then."""
         self._wanted[name].clear()
+        self._expected.add(name)
 
     async def start(self, name: str) -> None:
         """Start a child that was stopped or held; return when its process exists.
@@ -82,6 +86,8 @@ class Supervisor:
             TimeoutError: it could not be started.
         """
         self._wanted[name].set()
+        if self.children[name].returncode is None:
+            self._expected.discard(name)
         async with asyncio.timeout(_START_S):
             while self.children[name].returncode is not None:  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_S)
@@ -113,7 +119,9 @@ class Supervisor:
         while True:
             started = time.monotonic()
             returncode = await child.wait()
-            if wanted.is_set():
+            if child.name in self._expected:
+                self._expected.discard(child.name)
+            else:
                 if time.monotonic() - started > _HEALTHY_AFTER_S:
                     delay_s = _RESTART_MIN_S
                 log.warning(

@@ -7,19 +7,22 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.api.settings import ApiSettings
 from orchestrator.dev.supervisor import Supervisor
+from orchestrator.embedded.ports import is_free
 from orchestrator.embedded.process import Child
+from orchestrator.pipelines import installed_pipelines
 from orchestrator.roles import roles, topic_table
 from orchestrator.settings import Settings
 from sinks.migrate import migrate_up
 from streams.admin import Admin
-from streams.settings import KafkaSettings
-from tasks.pipeline_file import load_pipelines
 
 DEMO_SERVICES = "demo-services"
+SERVE = "serve"
+_GRPC_PORT, _HTTP_PORT = "ORCH_API_GRPC_PORT", "ORCH_API_HTTP_PORT"
 
 DEV_DEFAULTS = {
     # One broker, few cores.
@@ -39,6 +42,16 @@ class System:
     """The ``ORCH_*`` variables that its processes run with."""
     logs: Path
     """The folder with one log file for each process."""
+
+    @property
+    def grpc_address(self) -> str:
+        """Where the service speaks gRPC."""
+        return f"127.0.0.1:{self.environment[_GRPC_PORT]}"
+
+    @property
+    def http_address(self) -> str:
+        """Where the service speaks HTTP."""
+        return f"127.0.0.1:{self.environment[_HTTP_PORT]}"
 
     def child(self, name: str) -> Child:
         """A process: that of a role, or ``<role>.2`` and so on for its further replicas."""
@@ -71,7 +84,7 @@ async def open_system(
         logs: the folder for one log file per process.
         replicas: how many processes a role has; 1 where it says nothing.
     """
-    pipelines = load_pipelines()
+    pipelines = installed_pipelines(settings.pipelines)
     async with Admin(settings.kafka) as admin:
         await admin.apply(topic_table(settings, pipelines))
     await migrate_up(settings.postgres.dsn)
@@ -83,6 +96,7 @@ async def open_system(
         **_service_addresses(),
         **environment,
     }
+    variables |= _api_ports(settings.api, variables)
     counts = replicas or {}
     names = [
         _replica(role, number)
@@ -92,6 +106,7 @@ async def open_system(
     children = [
         _child([DEMO_SERVICES], DEMO_SERVICES, variables, logs),
         *(_worker(name, variables, logs) for name in names),
+        _child(["serve"], SERVE, variables, logs),
     ]
     async with Supervisor(children) as supervisor:
         yield System(settings, supervisor, variables, logs)
@@ -107,18 +122,9 @@ def _role_of(name: str) -> str:
 
 
 def _worker(name: str, variables: Mapping[str, str], logs: Path) -> Child:
-    variables = {**variables, **_instance_id(name)}
+    # Its own name in its group: a restart is the same member, and moves no partition.
+    variables = {**variables, "ORCH_KAFKA_INSTANCE_ID": name}
     return _child(["worker", _role_of(name)], name, variables, logs)
-
-
-def _instance_id(name: str) -> dict[str, str]:
-    """What makes a replica the same member of its group after a restart.
-
-    HOOK: ``instance_id`` comes with static membership; this condition, and the test of it,
-    go when the setting is there.
-    """
-    known = "instance_id" in {field.name for field in fields(KafkaSettings)}
-    return {"ORCH_KAFKA_INSTANCE_ID": name} if known else {}
 
 
 def _child(arguments: list[str], name: str, variables: Mapping[str, str], logs: Path) -> Child:
@@ -133,10 +139,21 @@ def _child(arguments: list[str], name: str, variables: Mapping[str, str], logs: 
 def _service_addresses() -> dict[str, str]:
     """Free ports for the reference services, told to them and to the workers."""
     addresses = {}
-    for service, port in zip(("RETRIEVAL", "RAG_ENGINE"), _free_ports(2), strict=True):
+    services = ("RETRIEVAL", "RAG_ENGINE", "AGENT_ENGINE", "VOICE_ENGINE", "MULTIMODAL_ENGINE")
+    for service, port in zip(services, _free_ports(len(services)), strict=True):
         addresses[f"ORCH_DEMO_{service}_PORT"] = str(port)
         addresses[f"ORCH_SERVICES_{service}"] = f"grpc://127.0.0.1:{port}"
     return addresses
+
+
+def _api_ports(settings: ApiSettings, variables: Mapping[str, str]) -> dict[str, str]:
+    """The usual ports where they are free, else free ones; those that are set stay."""
+    wanted = {_GRPC_PORT: settings.grpc_port, _HTTP_PORT: settings.http_port}
+    others = iter(_free_ports(len(wanted)))
+    return {
+        name: variables.get(name) or str(port if is_free(port) else next(others))
+        for name, port in wanted.items()
+    }
 
 
 def _free_ports(count: int) -> list[int]:

@@ -7,7 +7,7 @@ before anything that follows from it is done, and an input is acknowledged after
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -81,6 +81,8 @@ class Owner:
         )
         self._tasks: dict[TaskId, Task] = {}
         self._decided_created = -1
+        self._orphans: set[tuple[str, int]] = set()
+        self._committed: Mapping[str, int] = {}
         self._timers = Timers()
         self._forgetting = Forgetting(parts.rules)
         self._held = HeldCommands(hold_ms=round(settings.hold_s * 1000), at_most=settings.held_max)
@@ -112,7 +114,10 @@ class Owner:
             log.info("effect_redone", task_id=task_id, effect=type(effect).__name__)
         await world.send([world.seal_effect(effect, _NO_TRACE) for _, effect in redone])
         self._remember(recovery)
-        self._progress = InputProgress(committed, await world.input_ends())
+        # Asked again, after task-state was read: a task that is forgotten there had all its
+        # inputs committed before.
+        self._committed = await world.committed()
+        self._progress = InputProgress(self._committed, await world.input_ends())
         self._look_again_at = Millis(parts.clock() + _LOOK_AGAIN_MS)
         metrics.TAKEOVERS.inc()
         log.info(
@@ -170,6 +175,7 @@ class Owner:
     def _remember(self, recovery: Recovery) -> None:
         self._tasks = recovery.tasks
         self._decided_created = recovery.decided_created
+        self._orphans = recovery.orphans
         self._snapshots.start(self._parts.clock())
         for task_id in recovery.touched:
             self._snapshots.changed(task_id)
@@ -197,6 +203,10 @@ class Owner:
             (work.refused if created else work.letters).append((arrival, failure))
         if outcome != "held":
             work.done.append(arrival)
+        if arrival.topic == self._parts.topics.task_created:
+            # Whatever the decision was: also a duplicate must not begin a new life when it is
+            # read once more after its task was forgotten.
+            self._decided_created = max(self._decided_created, arrival.offset)
         metrics.RECORDS.labels(arrival.topic, outcome).inc()
 
     def _decide(self, arrival: Arrival, work: Work) -> str:
@@ -206,6 +216,8 @@ class Owner:
         if home != self._partition:
             work.effects.append(self._world.seal_forward(arrival, home))
             return "forwarded"
+        if self._was_decided(arrival):
+            return "duplicate"
         if task_id not in self._tasks:
             if isinstance(given, Commanded):
                 self._held.add(arrival, given, self._parts.clock())
@@ -216,6 +228,14 @@ class Owner:
         for held in self._held.release(task_id) if task_id in self._tasks else ():
             self._take_released(held, work)
         return outcome
+
+    def _was_decided(self, arrival: Arrival) -> bool:
+        """True for what others decided before we took over, whatever we remember of its task.
+
+        A process that slept may still hold inputs that its successors committed since.
+        """
+        committed = arrival.offset < self._committed.get(arrival.topic, 0)
+        return committed or (arrival.topic, arrival.offset) in self._orphans
 
     def _was_forgotten(self, given: Created) -> bool:
         """True for an input that was decided, and whose task was forgotten since."""
@@ -258,8 +278,6 @@ class Owner:
             work.events.append(sealed)
             work.effects += todo
             self._put(task_id, after)
-            if isinstance(given, Created):
-                self._decided_created = max(self._decided_created, given.cause.offset)
             metrics.EVENTS.labels(event.kind).inc()
         return verdict
 
@@ -280,10 +298,20 @@ class Owner:
         if not waiting or self._parts.clock() < self._look_again_at:
             return
         self._look_again_at = Millis(self._parts.clock() + _LOOK_AGAIN_MS)
+        await self._pass_committed()
         for topic, end in waiting.items():
             start = self._progress.next_of(topic)
             if start < end and await self._world.no_input_between(topic, start, end):
                 self._progress.read_to(topic, end)
+
+    async def _pass_committed(self) -> None:
+        """Count what is committed as read.
+
+        If we follow an owner that was deposed in this very process, what it acknowledged was
+        perhaps not committed when we took over, and does not come again.
+        """
+        for topic, offset in (await self._world.committed()).items():
+            self._progress.read_to(topic, offset)
 
     def _take_expired(self, work: Work) -> None:
         """Give up commands whose task nobody created."""

@@ -42,6 +42,8 @@ class Recovery:
     """Tasks whose newest snapshot is older than what is known now."""
     decided_created: int = -1
     """The highest offset of ``task-created`` that was decided."""
+    orphans: set[tuple[str, int]] = field(default_factory=set)
+    """Topic and offset of inputs that were decided for tasks that are not remembered."""
     _checkpoint: StateRecord | None = None
     _newest: dict[TaskId, StateRecord] = field(default_factory=dict)
     _as_of: dict[TaskId, int] = field(default_factory=dict)
@@ -140,7 +142,10 @@ class Recovery:
         before = self.tasks.get(event.task_id)
         after = fold(before, event)
         if after is None or after is before:
-            # The beginning of this task has left the log by retention: it is long over.
+            # A former owner forgot it, late, or its beginning has left the log by retention.
+            # It has ended; but its last inputs may be delivered again.
+            if after is None:
+                self.orphans.add((event.cause_topic, event.cause_offset))
             return
         self.tasks[event.task_id] = shrunk(after)
         if self._may_be_undone(event):

@@ -35,12 +35,18 @@ class Snapshots:
         """Of ``task-state``: up to here we know who wrote."""
 
     async def load(self) -> list[StateRecord]:
-        """Read all of ``task-state``, once, at the takeover."""
+        """Read all of ``task-state``, once, at the takeover.
+
+        Up to an end that has not moved while we read: compaction may take away a snapshot
+        that we have not reached yet, and the newer one lies behind the end that we saw first.
+        """
         position, end = await self._world.state_bounds()
         found: list[StateRecord] = []
         while position < end:
             records, position = await self._world.state_read(position, end)
             found += records
+            if position >= end:
+                end = await self._world.state_end()
         self._looked_to = end
         return found
 
@@ -91,7 +97,7 @@ class Snapshots:
         looked_to = await self._look(tasks, by)
         round_ = [
             StateRecord(Snapshot(task_id=task_id, task=task, as_of=next_offset), by)
-            for task_id in [*self._dirty, *self._forgotten]
+            for task_id in sorted(self._dirty | self._forgotten)
             if (task := tasks.get(task_id)) is not None or task_id in self._forgotten
         ]
         offsets = [*await self._world.state_write(round_)] if round_ else []

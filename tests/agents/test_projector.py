@@ -1,97 +1,22 @@
 """The sink's side of the log, on a real Kafka and a real Postgres."""
 
-import uuid
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import asyncio
 
 import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from agents.projector import Projector, ProjectorParts
+from agents.projector import Projector
 from schemas.headers import header_text
-from schemas.limits import Limits
-from schemas.records import EventKind, TaskEvent, TaskId
-from schemas.topics import Topics, TopicsSettings, dlq
+from schemas.records import TaskEvent
+from schemas.topics import dlq
 from sinks.errors import SinkPositionError
-from sinks.migrate import migrate_up
-from sinks.reader import Reader
-from sinks.settings import PostgresSettings
-from sinks.writer import Position, Writer
-from streams.admin import Admin
-from streams.dead_letters import DeadLetters
+from sinks.writer import Position
 from streams.envelopes import event_record
 from streams.log_reader import LogReader
-from streams.publisher import Publisher
-from streams.settings import KafkaSettings
-from tests.e2e.driving import a_database
-from tests.streams.building import a_topic
-from tests.tasks.builders import START, a_life, a_task_created
+from tests.agents.projecting import Sink, a_marker, running
+from tests.tasks.builders import a_life, a_task_created
 
-OWNER = {"owner": "an-owner", "owner_epoch": 1}
-
-
-@dataclass(frozen=True)
-class Sink:
-    parts: ProjectorParts
-    publisher: Publisher
-    reader: Reader
-
-    async def append(self, events: list[TaskEvent]) -> None:
-        """Write events to the log, as its owner does."""
-        stamped = [msgspec.structs.replace(event, **OWNER) for event in events]
-        records = [event_record(self.parts.topics, 0, event, {}) for event in stamped]
-        await self.publisher.publish(records)
-
-    async def commit(self, offset: int) -> None:
-        """Let the group have read up to an offset."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.parts.kafka.servers, group_id=self.parts.group
-        )
-        await consumer.start()
-        tp = TopicPartition(self.parts.topics.task_events, 0)
-        consumer.assign([tp])
-        await consumer.commit({tp: offset})
-        await consumer.stop()
-
-    async def statuses(self, *ids: str) -> list[str]:
-        return [row.status for row in await self.reader.tasks([TaskId(task_id) for task_id in ids])]
-
-
-@pytest.fixture
-async def sink(kafka_bootstrap: str, postgres_dsn: str) -> AsyncIterator[Sink]:
-    kafka = KafkaSettings(bootstrap=kafka_bootstrap)
-    topics = Topics(TopicsSettings(prefix=f"{uuid.uuid4()}."))
-    async with Admin(kafka) as admin:
-        names = (topics.task_events, dlq(topics.task_events))
-        await admin.apply([a_topic(name, partitions=1) for name in names])
-    postgres = PostgresSettings(dsn=await a_database(postgres_dsn))
-    await migrate_up(postgres.dsn)
-    publisher, writer, reader = Publisher(kafka, client_id="t"), Writer(postgres), Reader(postgres)
-    for opened in (publisher, writer, reader):
-        await opened.open()
-    group = f"{topics.settings.prefix}sink"
-    parts = ProjectorParts(
-        group=group,
-        kafka=kafka,
-        topics=topics,
-        limits=Limits(),
-        writer=writer,
-        dead_letters=DeadLetters(publisher, group=group),
-    )
-    yield Sink(parts, publisher, reader)
-    for closed in (publisher, writer, reader):
-        await closed.close()
-
-
-def a_marker() -> TaskEvent:
-    return TaskEvent(
-        event_id="1",
-        task_id=TaskId(""),
-        tenant_id="",
-        kind=EventKind.OWNERSHIP_TAKEN,
-        occurred_at=START,
-    )
+WAIT_S = 30.0
 
 
 def a_history(task_id: str) -> list[TaskEvent]:
@@ -148,3 +73,60 @@ async def test_a_sink_whose_database_belongs_to_another_log_stops(
 
     with pytest.raises(SinkPositionError, match="goes from 0 to 2"):
         await Projector(0, sink.parts).open()
+
+
+async def until_written(sink: Sink, *ids: str) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while len(await sink.statuses(*ids)) < len(ids):  # noqa: ASYNC110  # another's doing
+            await asyncio.sleep(0.02)
+
+
+async def test_a_running_sink_whose_position_is_moved_goes_on_where_it_was_put(
+    sink: Sink,
+) -> None:
+    await sink.append([a_marker(), *a_history("t1")])
+    async with running(sink) as app:
+        await until_written(sink, "t1")
+        # As a restored backup does: the rows after it are gone, and so is the position.
+        await sink.execute(
+            "UPDATE ai_orchestrator.sink_offsets SET next_offset = 0, epoch = 0, owner = '';"
+            "DELETE FROM ai_orchestrator.tasks"
+        )
+        await sink.append(a_history("t2"))
+        await until_written(sink, "t1", "t2")
+
+        assert not app.failed.is_set()
+
+
+async def test_a_running_sink_makes_the_next_months_itself(sink: Sink) -> None:
+    months = (
+        "SELECT to_regclass('ai_orchestrator.tasks' || to_char("
+        "now() AT TIME ZONE 'UTC' + interval '2 months', '\"_y\"FMYYYY\"m\"MM'))"
+    )
+    [[ahead]] = await sink.fetch(months)
+    await sink.execute(f"DROP TABLE {ahead}")
+    projector = Projector(0, sink.parts)
+    await projector.open()
+    assert projector.wakeup_s() == 0.0
+    await projector.handle([])
+
+    assert [row[0] for row in await sink.fetch(months)] == [ahead]
+    assert (projector.wakeup_s() or 0) > 3_600
+
+
+async def test_a_running_sink_buries_the_row_that_postgres_refuses_and_goes_on(
+    sink: Sink,
+) -> None:
+    bad = msgspec.structs.replace(a_history("bad")[0], priority=11)
+    async with running(sink) as app:
+        await sink.append([a_marker(), *a_history("t1"), bad, *a_history("t2")])
+        await until_written(sink, "t1", "t2")
+
+        assert not app.failed.is_set()
+    topic = dlq(sink.parts.topics.task_events)
+    async with LogReader(sink.parts.kafka, client_id="t") as reader:
+        [letter] = [r async for batch in reader.read(topic, 0, 0, 1) for r in batch]
+    assert header_text(letter.headers, "__dlq.errors.code") == "ROW_REFUSED"
+    assert header_text(letter.headers, "__dlq.errors.offset") == "2"
+    assert letter.key == b"bad"
+    assert await sink.statuses("bad") == []

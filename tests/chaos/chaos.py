@@ -19,7 +19,7 @@ from tests.e2e.driving import Running
 
 TRIES = 30
 END_S = 150.0
-COMMIT_S = 30.0
+COMMIT_S = 45.0
 """Until everything is committed that was done; commits come each second."""
 
 
@@ -147,10 +147,17 @@ class Chaos:
         )
 
     async def settle(self) -> None:
-        """Wait until every group has committed all there is, and the rows are written."""
-        async with asyncio.timeout(COMMIT_S):
-            while not await self._is_settled():  # noqa: ASYNC110  # several servers are asked
-                await asyncio.sleep(0.2)
+        """Wait until every group has committed all there is, and the rows are written.
+
+        Raises:
+            AssertionError: a group stands still; says where.
+        """
+        left = await self._uncommitted_ends()
+        until = asyncio.get_running_loop().time() + COMMIT_S
+        while left and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(0.3)
+            left = await self._uncommitted_ends()
+        assert not left, f"not committed after {COMMIT_S} s: {left}"
 
     async def check(self, load: Load) -> Statistics:
         """Let the checker judge everything since the system's start."""
@@ -172,15 +179,15 @@ class Chaos:
             timeout_s=COMMIT_S,
         )
 
-    async def _is_settled(self) -> bool:
+    async def _uncommitted_ends(self) -> list[str]:
         committed = await read_committed(self.running.bootstrap, self.prefix)
-        topics = self.running.topics
-        doors = dict.fromkeys(topics.router_inputs, self.form.partitions)
+        doors = dict.fromkeys(self.running.topics.router_inputs, self.form.partitions)
         ends = await read_ends(self.running.bootstrap, {**self.watch.topics, **doors})
-        return all(
-            committed.get((self._reader_of(topic), topic, partition), 0) >= end
+        return [
+            f"{topic}[{partition}]: {stands} of {end}"
             for (topic, partition), end in ends.items()
-        )
+            if (stands := committed.get((self._reader_of(topic), topic, partition), 0)) < end
+        ]
 
     def _reader_of(self, topic: str) -> str:
         if topic.startswith(f"{self.prefix}steps."):

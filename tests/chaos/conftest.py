@@ -1,6 +1,7 @@
 """A system of its own for each module of chaos: its topics, its database, its processes."""
 
 import json
+import logging
 import uuid
 from collections.abc import AsyncIterator
 
@@ -22,6 +23,8 @@ from tests.e2e.driving import Running, a_database
 
 @pytest.fixture(scope="session")
 def form() -> Form:
+    # Our own clients complain with many lines while the broker is away on purpose.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     form = form_from_environment()
     print(f"\nchaos: {form}; again with CHAOS_SEED={form.seed}")
     return form

@@ -23,7 +23,7 @@ _STEP = 40
 _RETRY_S = 60.0
 
 FAULTS = [
-    {"tenant": "slow", "delay_s": 1.0},
+    {"tenant": "slow", "delay_s": 2.0},
     {"tenant": "failing", "service": "rag_engine", "status": "UNAVAILABLE"},
     {"tenant": "refused", "service": "retrieval", "status": "INVALID_ARGUMENT"},
     {"tenant": "hanging", "service": "retrieval", "hang": True},

@@ -1,6 +1,7 @@
 """Snapshots may be old but never wrong, and a checkpoint is never ahead of them."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,17 +98,26 @@ def _check_snapshot(record: Kept, value: Value, log: Log, findings: Findings) ->
 
 
 def _check_forgotten(record: Kept, log: Log, evidence: Evidence, findings: Findings) -> None:
+    """Check a tombstone as of its offset: a late one of a former owner may be old."""
+    as_of = as_of_tombstone(record)
+    if as_of is None:
+        findings.add("SNAPSHOT_WRONG", record.position, "a tombstone that does not say as of when")
+        return
     history = log.histories.get((record.key or b"").decode(errors="replace"), [])
-    if not history:
+    events = _before(history, as_of)
+    if not events:
+        # It was unknown then.
         return
-    births = [h for h in history if h.kind == "created"]
-    last = history[-1]
-    if len(births) > 1:
-        # A new life began since.
-        return
-    young = evidence.now_ms - last.event["occurred_at"] < FORGET_AFTER_MS
-    if last.event["status"] not in ENDS or young:
-        findings.add("FORGOTTEN_TOO_EARLY", record.position, last.task_id)
+    last = events[-1].event
+    young = evidence.now_ms - last["occurred_at"] < FORGET_AFTER_MS
+    if last["status"] not in ENDS or young:
+        findings.add("FORGOTTEN_TOO_EARLY", record.position, last["task_id"])
+
+
+def as_of_tombstone(record: Kept) -> int | None:
+    """The offset up to which a tombstone speaks; None if it does not say."""
+    said = record.header("as_of") or ""
+    return int(said) if said.isdecimal() else None
 
 
 def _check_checkpoint(
@@ -127,32 +137,34 @@ def _check_checkpoint(
         if history[0].partition != record.partition:
             continue
         events = _before(history, offset)
-        if events and not _is_kept(kept.get(task_id, ()), events[-1].offset):
+        if events and kept.get(task_id, -1) <= events[-1].offset:
             what = f"{task_id}: its event at {events[-1].offset} is in no snapshot"
             findings.add("CHECKPOINT_AHEAD", record.position, what)
 
 
-def _kept(evidence: Evidence, checkpoint: Kept) -> dict[str, list[Kept]]:
-    """By task: what may have been there when the checkpoint was written.
+def _kept(evidence: Evidence, checkpoint: Kept) -> dict[str, float]:
+    """By task: up to which offset the snapshots spoke when the checkpoint was written.
 
     Where compaction has removed records, a later record stands for the removed one.
     """
     records = evidence.partition("task-state", checkpoint.partition)
     whole = len(records) == (records[-1].offset + 1 if records else 0)
-    kept: dict[str, list[Kept]] = {}
+    kept: dict[str, float] = {}
     for record in records:
-        if record.offset < checkpoint.offset or not whole:
-            kept.setdefault((record.key or b"").decode(errors="replace"), []).append(record)
+        if record.offset > checkpoint.offset and whole:
+            break
+        task_id = (record.key or b"").decode(errors="replace")
+        spoken = math.inf if record.offset > checkpoint.offset else _as_of(record)
+        kept[task_id] = max(spoken, kept.get(task_id, -1))
     return kept
 
 
-def _is_kept(records: Sequence[Kept], offset: int) -> bool:
-    """Whether a snapshot holds the event at an offset, or the task was forgotten."""
-    for record in records:
-        value = decode(record.value, "TaskState")
-        if record.value is None or (value is not None and value["as_of"] > offset):
-            return True
-    return False
+def _as_of(record: Kept) -> float:
+    if record.value is None:
+        as_of = as_of_tombstone(record)
+        return -1 if as_of is None else as_of
+    value = decode(record.value, "TaskState")
+    return -1 if value is None else int(value["as_of"])
 
 
 def _before(history: Sequence[Logged], offset: int) -> list[Logged]:

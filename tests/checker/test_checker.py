@@ -127,7 +127,7 @@ def a_snapshot_of_nobody(story: Story) -> None:
 
 
 def a_forgotten_task(story: Story) -> None:
-    story.put_raw(STATE, b"t1", None)
+    story.put_raw(STATE, b"t1", None, (("as_of", b"13"),))
 
 
 def a_lost_timer(story: Story) -> None:
@@ -216,6 +216,7 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     "a checkpoint of nobody": (lambda s: s.checkpoint(13, epoch=2), "CHECKPOINT_WRONG"),
     "a checkpoint that skips an input": (lambda s: _skips(s), "INPUT_LOST"),
     "forgotten too early": (a_forgotten_task, "FORGOTTEN_TOO_EARLY"),
+    "a tombstone as of nothing": (lambda s: s.put_raw(STATE, b"t9", None), "SNAPSHOT_WRONG"),
     "a row that is not there": (lambda s: s.drop_row("tasks", 0), "ROW_MISSING"),
     "a row that differs": (lambda s: s.change_row("tasks", 0, status="failed"), "ROW_DIFFERS"),
     "a row of no task": (lambda s: s.change_row("tasks", 0, id="t9"), "ROW_WITHOUT_EVENTS"),
@@ -304,6 +305,13 @@ def test_a_record_in_another_partition_needs_a_copy_in_its_own() -> None:
 
     assert check(lost).codes == {"NOT_FORWARDED"}
     assert check(found).codes == set()
+
+
+def test_a_late_tombstone_from_before_a_task_is_old_but_not_wrong() -> None:
+    story = a_story()
+    story.put_raw(STATE, b"t3", None, (("as_of", b"8"),))
+
+    assert check(story.evidence(), quiet=True).violations == ()
 
 
 def test_effects_of_events_that_are_not_committed_yet_may_be_under_way() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from orchestrator.demo.answer import Answer, BadInputError
 from orchestrator.demo.prices import PRICES, cost_micros
 from orchestrator.demo.rag_engine import NO_ANSWER, SENTENCES_MAX, generate
+from orchestrator.demo.retrieval import Document
 from orchestrator.demo.text import sentences, tokens
 from schemas.records import Usage
 
@@ -153,3 +154,40 @@ def test_a_wrong_input_is_refused_with_a_code(request_: str, code: str) -> None:
         generate(request_)
 
     assert caught.value.code == code
+
+
+# --- Chat: no documents come along ---
+
+
+def known(query: str, top_k: int) -> list[Document]:
+    return [Document(id="k", title="", text="A castle has a moat. Fish swim.")][:top_k]
+
+
+def test_without_documents_the_model_answers_from_what_it_knows() -> None:
+    output = output_of(generate('{"query": "What has a castle?"}', known))
+
+    assert output == {"answer": "A castle has a moat.", "citations": ["k"]}
+
+
+def test_an_empty_list_of_documents_is_an_answer_of_the_retrieval() -> None:
+    output = output_of(generate('{"query": "What has a castle?", "documents": []}', known))
+
+    assert output["answer"] == NO_ANSWER
+
+
+def test_what_was_said_before_can_be_the_answer_but_not_what_was_asked() -> None:
+    history = [
+        {"role": "user", "content": "My name is Ada. Is my name long?"},
+        {"role": "assistant", "content": "Hello."},
+    ]
+
+    output = output_of(generate(json.dumps({"query": "My name?", "history": history})))
+
+    assert output == {"answer": "My name is Ada.", "citations": ["history#1"]}
+
+
+def test_the_chunks_of_an_answer_are_the_answer() -> None:
+    answer = generate('{"query": "What has a castle?"}', known)
+
+    assert "".join(answer.chunks) == output_of(answer)["answer"]
+    assert len(answer.chunks) == 5

@@ -1,23 +1,33 @@
 """The reference services as servers: called through the client that the workers use."""
 
 import asyncio
+import base64
 import contextlib
 import json
+import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from agents.services.client import StepRequest, StepResponse
 from agents.services.directory import Directory
 from agents.services.failure import ServiceError
+from agents.services.grpc_client import GrpcStepClient
 from agents.services.settings import ServicesSettings
+from orchestrator.demo.answer import Answer
+from orchestrator.demo.calls import CallLog
 from orchestrator.demo.faults import Fault, Faults
 from orchestrator.demo.server import ReferenceServices
 from orchestrator.demo.settings import DemoSettings
+from orchestrator.demo.step_servicer import StepServicer
+from schemas.gen.services.v1.step_service_pb2_grpc import add_StepServiceServicer_to_server
 from schemas.records import CommandId, Json, StepName, TaskId
 
+SPOKEN = Path("orchestrator/demo/samples/question.wav").read_bytes()
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -26,11 +36,7 @@ async def a_system(
     demo: DemoSettings | None = None,
 ) -> AsyncIterator[tuple[ReferenceServices, Directory]]:
     async with ReferenceServices(demo or DemoSettings()) as services:
-        addresses = services.addresses
-        settings = ServicesSettings(
-            retrieval=addresses["retrieval"], rag_engine=addresses["rag_engine"]
-        )
-        directory = Directory(settings)
+        directory = Directory(replace(ServicesSettings(), **services.addresses))  # type: ignore[arg-type]
         try:
             yield services, directory
         finally:
@@ -110,6 +116,113 @@ async def test_an_unknown_method_is_named_as_such() -> None:
 
     assert caught.value.code == "SERVICE_METHOD_UNKNOWN"
     assert caught.value.detail_code == "METHOD_UNKNOWN"
+
+
+async def test_the_answer_is_streamed_in_pieces_that_are_the_answer() -> None:
+    chunks: list[str] = []
+    async with a_system() as (services, directory):
+        response = await directory.client("rag-engine").call(
+            a_request("Generate", {"query": "What is a consumer group?"}), on_chunk=chunks.append
+        )
+
+    assert len(chunks) > 5
+    assert "".join(chunks) == json.loads(response.output)["answer"]
+    assert [call.status for call in services.calls.calls] == ["OK"]
+
+
+async def test_a_stream_fails_as_a_plain_call_does() -> None:
+    async with a_system() as (services, directory):
+        services.faults.add(Fault(status="UNAVAILABLE", retry_after_ms=5))
+        with pytest.raises(ServiceError) as caught:
+            await directory.client("rag-engine").call(
+                a_request("Generate", {"query": "x"}), on_chunk=lambda _: None
+            )
+
+    assert (caught.value.code, caught.value.retry_after_ms) == ("SERVICE_UNAVAILABLE", 5)
+
+
+async def test_an_agent_tells_its_iterations_and_what_each_consumed() -> None:
+    async with a_system() as (_, directory):
+        response = await directory.client("agent-engine").call(
+            a_request("RunAgent", {"query": "What is 6 * 7? What is an agent?"})
+        )
+
+    assert [step.name for step in response.substeps] == ["calculator", "retrieve", "answer"]
+    assert all(step.usage is not None for step in response.substeps)
+    assert json.loads(response.output)["finished"] is True
+
+
+async def test_a_long_call_holds_up_no_other_service_and_ends_when_its_caller_is_gone() -> None:
+    audio = base64.b64encode(SPOKEN).decode()
+    async with a_system() as (services, directory):
+        voice = directory.client("voice-engine")
+        calls = [
+            asyncio.create_task(voice.call(a_request("Transcribe", {"audio": audio})))
+            for _ in range(4)
+        ]
+        await services.calls.wait_until(lambda calls: len(calls) == 4)
+        await retrieve(directory, task_id="task_quick")
+        quick = services.calls.of_task("task_quick")[0]
+        still_running = [call for call in services.calls.of_task("task_1") if not call.ended_s]
+        for call in calls:
+            call.cancel()
+        await services.calls.wait_until(lambda calls: all(call.ended_s for call in calls))
+        # The one thread of this service is free again: those that were cancelled gave up.
+        last = await voice.call(a_request("Transcribe", {"audio": audio}, timeout_s=60.0))
+
+    assert quick.status == "OK"
+    assert still_running
+    assert json.loads(last.output)["text"] == "what is speech recognition"
+
+
+async def test_a_long_method_is_told_that_its_caller_is_gone() -> None:
+    began, told = threading.Event(), threading.Event()
+
+    def long_method(text: str, stop: threading.Event) -> Answer:
+        began.set()
+        if stop.wait(30):
+            told.set()
+        return Answer(output="{}")
+
+    servicer = StepServicer(
+        "long",
+        {},
+        long_methods={"Wait": long_method},
+        executor=None,
+        faults=Faults(),
+        calls=CallLog(),
+    )
+    server = grpc.aio.server()
+    add_StepServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    client = GrpcStepClient(f"127.0.0.1:{port}", service="long", max_message_bytes=65536)
+    call = asyncio.create_task(client.call(a_request("Wait", {}, timeout_s=60.0)))
+    assert await asyncio.to_thread(began.wait, 10)
+    call.cancel()
+    seen = await asyncio.to_thread(told.wait, 10)
+    await client.close()
+    await server.stop(grace=None)
+
+    assert seen
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "input_", "code"),
+    [
+        ("agent-engine", "RunAgent", {"query": "", "max_iterations": 3}, "QUERY_EMPTY"),
+        ("voice-engine", "Transcribe", {"audio": "AAAA"}, "AUDIO_NOT_WAV"),
+        ("multimodal-engine", "Extract", {"image": "AAAA"}, "IMAGE_UNREADABLE"),
+    ],
+)
+async def test_long_methods_refuse_bad_input_too(
+    service: str, method: str, input_: object, code: str
+) -> None:
+    async with a_system() as (_, directory):
+        with pytest.raises(ServiceError) as caught:
+            await directory.client(service).call(a_request(method, input_))
+
+    assert (caught.value.code, caught.value.detail_code) == ("SERVICE_REFUSED", code)
 
 
 # --- Faults ---

@@ -10,6 +10,7 @@ from orchestrator.dev.system import DEV_DEFAULTS, open_system
 from orchestrator.settings import load_settings
 from tests.e2e.driving import Running, a_database
 from tests.letters.load import EACH
+from tests.services.test_services_page import a_program_of_the_page
 
 FAULTS = [
     {"tenant": "slow", "delay_s": 1.0},
@@ -29,6 +30,7 @@ FAULTS = [
     },
     {"tenant": "refused", "service": "retrieval", "status": "INVALID_ARGUMENT"},
     {"tenant": "garbled", "service": "rag_engine", "output": "no JSON"},
+    {"tenant": "late", "delay_s": 3.0},
     {"tenant": "hanging", "service": "retrieval", "hang": True},
     {"tenant": "mended", "service": "rag_engine", "status": "INVALID_ARGUMENT", "times": 1},
     {
@@ -47,7 +49,47 @@ FAULTS = [
         "retry_after_ms": 6000,
         "times": 1,
     },
+    {
+        "tenant": "away",
+        "service": "retrieval",
+        "status": "UNAVAILABLE",
+        "retry_after_ms": 4000,
+    },
+    {"tenant": "hanging-once", "service": "retrieval", "hang": True, "times": 1},
+    {"tenant": "raced", "delay_s": 0.1},
 ]
+
+
+SEARCH = """\
+pipeline: search
+version: 3
+steps:
+  - name: retrieve
+    service: retrieval-service
+    method: Retrieve
+    timeout_s: 10
+    input: {query: $.input.words, top_k: 2}
+  - name: shout
+    service: shout
+    method: Shout
+    timeout_s: 10
+    input: {text: $.input.words}
+output: {found: $.steps.retrieve.documents, said: $.steps.shout.text}
+"""
+"""A task type of the installation: one file, no code, and a service that speaks HTTP."""
+
+PATIENT = """\
+pipeline: patient
+version: 1
+steps:
+  - name: retrieve
+    service: retrieval-service
+    method: Retrieve
+    timeout_s: 200
+    input: {query: $.input.query, top_k: 2}
+output: {found: $.steps.retrieve.documents}
+"""
+"""A task type whose only call may take longer than any test: what ends it is no timeout."""
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -67,6 +109,17 @@ async def running(
         "ORCH_ROUTER_HOLD_S": "2",
         "ORCH_ROUTER_SNAPSHOT_INTERVAL_S": "1",
     }
+    (folder / "pipelines").mkdir()
+    (folder / "pipelines" / "search.yaml").write_text(SEARCH)
+    (folder / "pipelines" / "patient.yaml").write_text(PATIENT)
+    environment["ORCH_PIPELINES_DIR"] = str(folder / "pipelines")
     settings = load_settings(environment, DEV_DEFAULTS)
-    async with open_system(settings, environment=environment, logs=folder) as system:
+    async with (
+        a_program_of_the_page(folder, "http") as address,
+        open_system(
+            settings,
+            environment={**environment, "ORCH_SERVICES_EXTRA": f"shout={address}"},
+            logs=folder,
+        ) as system,
+    ):
         yield Running(system=system, call_log=call_log, logs=folder)

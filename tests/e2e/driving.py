@@ -140,15 +140,17 @@ class Running:
 
     async def events(self) -> list[Value]:
         """All accepted events of the log, in order within each partition."""
-        log = events_of(await self._evidence(tables=False))
+        prefix = self.system.settings.topics.prefix
+        log = events_of(await read_evidence(self.bootstrap, None, prefix=prefix, log_only=True))
         return [logged.event for logged in log.events()]
 
     def calls(self) -> list[dict[str, Any]]:
         """The calls that the services saw begin, in order."""
-        if not self.call_log.exists():
-            return []
-        lines = [json.loads(line) for line in self.call_log.read_text().splitlines()]
-        return [line for line in lines if line["event"] == "began"]
+        return self._noted("began")
+
+    def ended_calls(self) -> list[dict[str, Any]]:
+        """The calls that ended, each as its service saw it end."""
+        return self._noted("ended")
 
     def calls_by_key(self, ids: Sequence[str]) -> Counter[str]:
         """How often each attempt of these tasks was called."""
@@ -168,7 +170,7 @@ class Running:
             ids: tasks that were published.
             quiet: nothing is under way, so the last events' effects are demanded, too.
         """
-        evidence = await self._evidence(tables=True)
+        evidence = await self._evidence()
         verdict, histories = check(evidence, quiet=quiet), events_of(evidence).histories
         assert not verdict.violations, str(verdict)
         lost = [
@@ -177,10 +179,17 @@ class Running:
         assert not lost, f"{len(lost)} tasks did not end, {lost[0]} among them"
         return verdict.statistics
 
-    async def _evidence(self, *, tables: bool) -> Evidence:
+    def _noted(self, event: str) -> list[dict[str, Any]]:
+        if not self.call_log.exists():
+            return []
+        lines = [json.loads(line) for line in self.call_log.read_text().splitlines()]
+        return [line for line in lines if line["event"] == event]
+
+    async def _evidence(self) -> Evidence:
         settings = self.system.settings
-        dsn = settings.postgres.dsn if tables else None
-        return await read_evidence(self.bootstrap, dsn, prefix=settings.topics.prefix)
+        return await read_evidence(
+            self.bootstrap, settings.postgres.dsn, prefix=settings.topics.prefix
+        )
 
     def _story(self, ids: Sequence[str], rows: dict[str, asyncpg.Record]) -> str:
         states = Counter(row["phase"] for row in rows.values())

@@ -48,7 +48,11 @@ def test_once_exits_0_after_the_tasks_completed_and_the_bad_record_is_a_dead_let
         shown, _ = process.communicate(timeout=200)
 
     assert process.returncode == 0, shown
-    assert shown.count("completed") == 3
+    assert shown.count("completed in") == 5
+    assert "'what is speech recognition', confidence" in shown
+    assert "orange #ff8b00 56%" in shown
+    assert 'calculator  (17 + 3) * 2.5 → {"result": 50}' in shown
+    assert "micro-USD" in shown
     assert "DECODE_FAILED" in shown
 
 

@@ -1,55 +1,21 @@
 """What the owner of a task promises about commands and timers."""
 
 import json
-import time
-import uuid
 
 import pytest
 
-from schemas.codec import encode
 from schemas.headers import header_text
-from schemas.records import CommandKind, Millis, TaskCommand
+from schemas.records import CommandKind
 from tests.e2e.driving import Running, a_rag_task
+from tests.e2e.ordering import an_order, kinds, order
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-async def command(
-    running: Running, task_id: str, kind: CommandKind, tenant: str = "acme"
-) -> tuple[int, int]:
-    """Publish a command; return its position."""
-    record = TaskCommand(
-        command_id=str(uuid.uuid4()),
-        task_id=task_id,  # type: ignore[arg-type]
-        tenant_id=tenant,
-        kind=kind,
-        actor="a test",
-        issued_at=Millis(time.time_ns() // 1_000_000),
-    )
-    values = [(task_id.encode(), encode(record))]
-    [position] = await running.publish(running.topics.task_commands, values)
-    return position
-
-
-async def kinds(running: Running, task_id: str) -> list[str]:
-    return [event["kind"] for event in await running.events() if event["task_id"] == task_id]
-
-
-async def test_a_cancel_that_comes_before_its_task_cancels_it(running: Running) -> None:
-    task = a_rag_task("slow")
-    await command(running, task.task_id, CommandKind.CANCEL, "slow")
-    await running.create([task])
-
-    row = (await running.ended([task.task_id]))[task.task_id]
-    assert row["status"] == "cancelled"
-    assert await kinds(running, task.task_id) == ["created", "cancelled"]
 
 
 async def test_a_command_for_a_task_that_nobody_creates_is_dead_lettered(
     running: Running,
 ) -> None:
-    task_id = f"task_{uuid.uuid4()}"
-    position = await command(running, task_id, CommandKind.CANCEL)
+    [position] = await order(running, an_order(a_rag_task(), CommandKind.CANCEL))
 
     letter = await running.dead_letter(running.topics.task_commands, position)
     assert header_text(letter.headers, "__dlq.errors.code") == "TASK_UNKNOWN"
@@ -58,11 +24,11 @@ async def test_a_command_for_a_task_that_nobody_creates_is_dead_lettered(
 async def test_a_held_task_waits_for_its_execute(running: Running) -> None:
     task = a_rag_task(hold=True)
     await running.create([task])
-    await command(running, task.task_id, CommandKind.EXECUTE)
+    await order(running, an_order(task, CommandKind.EXECUTE))
 
     row = (await running.ended([task.task_id]))[task.task_id]
     assert row["status"] == "completed"
-    assert (await kinds(running, task.task_id))[:2] == ["created", "execute_requested"]
+    assert (await kinds(running, task))[:2] == ["created", "execute_requested"]
 
 
 async def test_a_failed_task_can_be_retried_from_its_first_step_without_a_result(
@@ -72,7 +38,7 @@ async def test_a_failed_task_can_be_retried_from_its_first_step_without_a_result
     await running.create([task])
     row = (await running.ended([task.task_id]))[task.task_id]
     assert row["status"] == "failed"
-    await command(running, task.task_id, CommandKind.RETRY, "mended")
+    await order(running, an_order(task, CommandKind.RETRY))
 
     await running.row_until(task.task_id, lambda found: found["status"] == "completed")
     calls = [c["idempotency_key"] for c in running.calls() if c["task_id"] == task.task_id]
@@ -103,7 +69,7 @@ async def test_a_new_owner_begins_at_the_snapshots_of_the_old_one(running: Runni
     await running.row_until(task.task_id, lambda found: found["phase"] == "held")
     await running.until_state_holds(task.task_id)
     running.system.child("router").kill()
-    await command(running, task.task_id, CommandKind.EXECUTE)
+    await order(running, an_order(task, CommandKind.EXECUTE))
 
     row = (await running.ended([task.task_id]))[task.task_id]
     assert row["status"] == "completed"

@@ -249,11 +249,12 @@ async def test_a_replay_does_not_start_while_another_one_shows_signs_of_life(
 
 async def test_a_replay_that_was_taken_for_dead_sends_nothing_more(place: Place) -> None:
     await place.bury(some_origins(place.topics, 20))
-    silent = ReplayLimits(rate_per_s=2.0, lease=LeaseSettings(heartbeat_s=60.0, silence_s=0.4))
-    first = asyncio.create_task(place.replay(limits=replace(silent, rate_per_s=1.0)))
+    silent = ReplayLimits(lease=LeaseSettings(heartbeat_s=60.0, silence_s=0.4))
+    # One record, then nothing for 4 s: much longer than what counts as silence.
+    first = asyncio.create_task(place.replay(limits=replace(silent, rate_per_s=0.25)))
     async with a_second(place) as second:
         await until_running(second)
-        await second.replay(limits=replace(silent, rate_per_s=None))
+        await second.replay(limits=silent)
 
         with pytest.raises(ReplaySupersededError):
             await first

@@ -7,14 +7,25 @@ from agents.services.settings import ServicesSettings
 from schemas.errors import SettingsError
 
 
-@pytest.mark.parametrize("service", ["retrieval", "retrieval-service", "rag-engine", "rag_engine"])
+@pytest.mark.parametrize(
+    "service",
+    [
+        "retrieval",
+        "retrieval-service",
+        "rag-engine",
+        "rag_engine",
+        "agent-engine",
+        "voice-engine",
+        "multimodal-engine",
+    ],
+)
 def test_the_services_of_the_pipelines_have_addresses(service: str) -> None:
     Directory(ServicesSettings()).check([service])
 
 
 @pytest.mark.parametrize(
     "service",
-    ["voice-engine", "", "__class__", "max_message_bytes", "Retrieval", "retrieval\n", "-service"],
+    ["poet", "", "__class__", "max_message_bytes", "extra", "Retrieval", "retrieval\n", "-service"],
 )
 def test_an_unknown_service_stops_the_start(service: str) -> None:
     with pytest.raises(SettingsError, match="is unknown"):
@@ -24,7 +35,11 @@ def test_an_unknown_service_stops_the_start(service: str) -> None:
 @pytest.mark.parametrize(
     "address",
     [
-        "http://127.0.0.1:9001",
+        "http://",
+        "http://user:secret@host/",
+        "http://host:65536/",
+        "http://host/a b",
+        "ftp://host/",
         "127.0.0.1:9001",
         "grpc://127.0.0.1",
         "grpc://127.0.0.1:0",
@@ -43,15 +58,23 @@ def test_a_wrong_address_stops_the_start_and_names_its_variable(address: str) ->
 
 
 @pytest.mark.parametrize(
-    "address", ["grpc://localhost:1", "grpc://a-b.c_d:65535", "grpc://[::1]:9"]
+    "address",
+    [
+        "grpc://localhost:1",
+        "grpc://a-b.c_d:65535",
+        "grpc://[::1]:9",
+        "http://localhost:1",
+        "http://host",
+        "https://[::1]:9/v1/run?tenant=a",
+    ],
 )
 def test_a_host_may_be_a_name_or_an_address(address: str) -> None:
     Directory(ServicesSettings(rag_engine=address)).check(["rag-engine"])
 
 
 def test_all_that_is_wrong_is_named_at_once() -> None:
-    with pytest.raises(SettingsError, match=r"agent-engine.*voice-engine"):
-        Directory(ServicesSettings()).check(["voice-engine", "agent-engine"])
+    with pytest.raises(SettingsError, match=r"critic.*poet"):
+        Directory(ServicesSettings()).check(["poet", "critic"])
 
 
 def test_an_address_that_no_pipeline_needs_stops_nothing() -> None:
@@ -71,3 +94,53 @@ async def test_a_service_has_one_client_until_the_directory_is_closed() -> None:
 def test_a_message_limit_that_cannot_work_is_refused() -> None:
     with pytest.raises(ValueError, match="max_message_bytes"):
         ServicesSettings(max_message_bytes=0)
+
+
+# --- Addresses for the services of other people's pipelines ---
+
+
+@pytest.mark.parametrize("service", ["poet", "poet-service", "art-critic", "art_critic"])
+def test_further_services_have_their_addresses_in_one_setting(service: str) -> None:
+    settings = ServicesSettings(extra="poet=grpc://h:1, art-critic=https://h/run,")
+
+    Directory(settings).check([service])
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "poet",
+        "poet=",
+        "=grpc://h:1",
+        "Poet=grpc://h:1",
+        "poet=grpc://h:1,poet=grpc://h:2",
+        "poet=grpc://h:1,poet-service=grpc://h:2",
+        "rag-engine=grpc://h:1",
+        "extra=grpc://h:1",
+        "max_message_bytes=grpc://h:1",
+    ],
+)
+def test_an_entry_that_is_wrong_or_whose_name_is_taken_is_refused(extra: str) -> None:
+    with pytest.raises(ValueError, match="extra"):
+        ServicesSettings(extra=extra)
+
+
+def test_a_wrong_address_of_a_further_service_names_the_setting() -> None:
+    with pytest.raises(SettingsError, match="ORCH_SERVICES_EXTRA is 'poet'; it must be"):
+        Directory(ServicesSettings(extra="verse=poet")).check(["verse"])
+
+
+async def test_the_scheme_of_an_address_chooses_the_client() -> None:
+    settings = ServicesSettings(
+        rag_engine="grpc://h:1", retrieval="http://h:2/x", extra="poet=https://h"
+    )
+    directory = Directory(settings)
+
+    shown = [repr(directory.client(name)) for name in ("rag-engine", "retrieval", "poet")]
+
+    await directory.close()
+    assert shown == [
+        "GrpcStepClient('rag-engine' at h:1)",
+        "HttpStepClient('retrieval' at http://h:2/x)",
+        "HttpStepClient('poet' at https://h)",
+    ]

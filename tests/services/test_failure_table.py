@@ -1,6 +1,7 @@
 """How failures are judged: the table from gRPC status to verdict, and its small print."""
 
 import grpc
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +55,27 @@ def test_every_status_has_its_verdict(
 
 def test_the_table_lists_every_status_but_ok() -> None:
     assert set(failure.STATUS_VERDICTS) == set(grpc.StatusCode) - {S.OK}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (httpx.ConnectError("refused"), "SERVICE_UNAVAILABLE"),
+        (httpx.ConnectTimeout("silent"), "SERVICE_UNAVAILABLE"),
+        (httpx.ReadError("reset"), "SERVICE_UNAVAILABLE"),
+        (httpx.RemoteProtocolError("no HTTP"), "SERVICE_UNAVAILABLE"),
+        (httpx.ReadTimeout("slow"), "SERVICE_TIMEOUT"),
+        (httpx.LocalProtocolError("bad header"), "SERVICE_REQUEST_INVALID"),
+        (httpx.InvalidURL("bad"), "SERVICE_REQUEST_INVALID"),
+        (httpx.DecodingError("bad"), "SERVICE_RESPONSE_INVALID"),
+        (TimeoutError(), "SERVICE_TIMEOUT"),
+        (ConnectionResetError(), "SERVICE_UNAVAILABLE"),
+        (UnicodeDecodeError("utf-8", b"x", 0, 1, "bad"), "SERVICE_RESPONSE_INVALID"),
+        (RuntimeError("a fault of a library"), "SERVICE_FAILED"),
+    ],
+)
+def test_exceptions_of_the_libraries_have_their_verdict(error: Exception, code: str) -> None:
+    assert failure.verdict_of_exception(error).code == code
 
 
 def test_transient_failures_and_timeouts_are_retriable_and_nothing_else_is() -> None:

@@ -27,6 +27,8 @@ from schemas.records import (
 
 Context = grpc.aio.ServicerContext[pb.RunRequest, pb.RunResponse]
 Run = Callable[[pb.RunRequest, Context], Awaitable[pb.RunResponse]]
+StreamContext = grpc.aio.ServicerContext[pb.RunRequest, pb.RunEvent]
+Stream = Callable[[pb.RunRequest, StreamContext], AsyncIterator[pb.RunEvent]]
 
 MAX_BYTES = 64 * 1024
 SOON_S = 5.0
@@ -36,9 +38,11 @@ SOON_S = 5.0
 class ScriptedService(pb_grpc.StepServiceServicer):
     """Runs what the test wrote, and remembers who called."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, stream: Stream | None = None) -> None:
         self._run = run
+        self._stream = stream
         self.calls: list[tuple[pb.RunRequest, dict[str, str | bytes], str]] = []
+        self.streams = 0
         self.called = asyncio.Event()
         self.aborted = asyncio.Event()
 
@@ -49,6 +53,21 @@ class ScriptedService(pb_grpc.StepServiceServicer):
         try:
             return await self._run(request, context)
         except asyncio.CancelledError:
+            self.aborted.set()
+            raise
+
+    async def RunStream(  # noqa: N802
+        self, request: pb.RunRequest, context: StreamContext
+    ) -> AsyncIterator[pb.RunEvent]:
+        if self._stream is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no streams")
+            raise AssertionError("abort raises")
+        self.streams += 1
+        self.called.set()
+        try:
+            async for event in self._stream(request, context):
+                yield event
+        except (asyncio.CancelledError, GeneratorExit):
             self.aborted.set()
             raise
 

@@ -22,6 +22,11 @@ class AnsweringService(pb_grpc.StepServiceServicer):
     async def Run(self, request: pb.RunRequest, context: Context) -> pb.RunResponse:  # noqa: N802
         return pb.RunResponse(output="{}")
 
+    async def RunStream(  # noqa: N802
+        self, request: pb.RunRequest, context: object
+    ) -> AsyncIterator[pb.RunEvent]:
+        yield pb.RunEvent(response=pb.RunResponse(output="{}"))
+
 
 @contextlib.asynccontextmanager
 async def a_server(*, port: int = 0) -> AsyncIterator[int]:

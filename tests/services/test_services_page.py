@@ -1,4 +1,4 @@
-"""``docs/services.md`` tells the truth: its program runs, and its table is the one we use."""
+"""``docs/services.md`` tells the truth: its programs run, and its tables are the ones we use."""
 
 import asyncio
 import contextlib
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from agents.services.client import StepRequest
-from agents.services.failure import STATUS_VERDICTS, ServiceError
-from agents.services.grpc_client import GrpcStepClient
+from agents.services.client import StepClient, StepRequest
+from agents.services.directory import Directory
+from agents.services.failure import STATUS_VERDICTS, ServiceError, verdict_of_http
+from agents.services.settings import ServicesSettings
 from schemas.records import CommandId, Json, StepName, TaskId, Usage
 
 ROOT = Path(__file__).parents[2]
@@ -20,31 +21,37 @@ PAGE = (ROOT / "docs" / "services.md").read_text()
 
 
 @contextlib.asynccontextmanager
-async def the_service_of_the_page(folder: Path) -> AsyncIterator[GrpcStepClient]:
-    program = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert program is not None
+async def a_program_of_the_page(folder: Path, scheme: str) -> AsyncIterator[str]:
+    """Run the example for a transport, as it stands on the page; the address of its service."""
+    programs = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     file = folder / "shout.py"
-    file.write_text(program[1])
+    file.write_text(programs[("grpc", "http").index(scheme)])
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, str(file), "0"),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
     )
     try:
         assert process.stdout is not None
         async with asyncio.timeout(30.0):
             line = (await process.stdout.readline()).decode()
         assert line.startswith("listening on ")
-        port = int(line.removeprefix("listening on "))
-        client = GrpcStepClient(f"127.0.0.1:{port}", service="shout", max_message_bytes=65536)
-        try:
-            yield client
-        finally:
-            await client.close()
+        yield f"{scheme}://127.0.0.1:{int(line.removeprefix('listening on '))}"
     finally:
         process.terminate()
         async with asyncio.timeout(10.0):
             await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def the_service_of_the_page(folder: Path, scheme: str) -> AsyncIterator[StepClient]:
+    async with a_program_of_the_page(folder, scheme) as address:
+        directory = Directory(ServicesSettings(extra=f"shout={address}"))
+        try:
+            yield directory.client("shout")
+        finally:
+            await directory.close()
 
 
 def a_request(method: str, text: str) -> StepRequest:
@@ -61,8 +68,9 @@ def a_request(method: str, text: str) -> StepRequest:
     )
 
 
-async def test_the_example_works_as_it_stands_on_the_page(tmp_path: Path) -> None:
-    async with the_service_of_the_page(tmp_path) as client:
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+async def test_the_example_works_as_it_stands_on_the_page(tmp_path: Path, scheme: str) -> None:
+    async with the_service_of_the_page(tmp_path, scheme) as client:
         response = await client.call(a_request("Shout", '{"text": "two words"}'))
         with pytest.raises(ServiceError) as refused:
             await client.call(a_request("Shout", "{}"))
@@ -86,3 +94,37 @@ def test_the_table_of_statuses_is_the_one_that_is_used() -> None:
         )
         for status, verdict in STATUS_VERDICTS.items()
     }
+
+
+def test_the_table_of_http_statuses_is_the_one_that_is_used() -> None:
+    rows = re.findall(
+        r"^\| ([\d, ]+|any other \dxx|anything else) \| ([A-Z]+) \| ([A-Z_]+) \| (yes|no) \|$",
+        PAGE,
+        re.M,
+    )
+    shown = {
+        int(status): row[1:]
+        for row in rows
+        for status in re.findall(r"\d{3}", row[0])  # 4xx and 5xx are not three digits
+    }
+    others = {row[0]: row[1:] for row in rows if not row[0][0].isdigit()}
+
+    def said(status: int) -> tuple[str, ...]:
+        default = {4: "any other 4xx", 5: "any other 5xx"}.get(status // 100, "anything else")
+        return tuple(shown.get(status, others[default]))
+
+    for status in range(300, 700):
+        verdict = verdict_of_http(status)
+        again = "yes" if verdict.failure_class.retriable else "no"
+
+        assert said(status) == (verdict.failure_class.value, verdict.code, again), status
+
+
+def test_every_code_of_a_reference_service_is_on_the_page() -> None:
+    sources = "\n".join(
+        path.read_text() for path in sorted((ROOT / "orchestrator" / "demo").glob("*.py"))
+    )
+    codes = set(re.findall(r'BadInputError\(\s*"([A-Z_]+)"', sources))
+
+    assert len(codes) > 8
+    assert {code for code in codes if f"`{code}`" not in PAGE} == set()

@@ -10,8 +10,9 @@ import pytest
 from schemas.buried import DeadLetter
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem, Millis
 from sinks.dead_letter_rows import EntryRow, LetterRow
-from sinks.dead_letter_writer import QUERIES, DeadLetterWriter, Moved
+from sinks.dead_letter_writer import DeadLetterWriter, Moved
 from sinks.errors import SinkPositionError
+from sinks.queries import query
 from sinks.settings import PostgresSettings
 from tests.letters.building import a_letter
 
@@ -99,7 +100,7 @@ async def test_a_replayed_record_is_looked_for_until_its_letter_is_closed(
     ("name", "row"), [("upsert_letters", LetterRow), ("upsert_entries", EntryRow)]
 )
 def test_an_index_query_takes_its_rows_columns_in_their_order(name: str, row: type) -> None:
-    columns = re.search(r"\) AS p \(([^)]*)\)", QUERIES[name])
+    columns = re.search(r"\) AS p \(([^)]*)\)", query(name))
 
     assert columns is not None
     assert columns[1].replace(",", " ").split() == list(row._fields)  # type: ignore[attr-defined]

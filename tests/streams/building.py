@@ -39,13 +39,13 @@ async def a_consumer(
 ) -> AsyncIterator[App]:
     """An application that runs ``work`` on every record, stopped without a drain."""
     app = create_app(group, kafka)
-    window = InFlightWindow(app, work, slots=8)
+    window = InFlightWindow(app, work, weights=dict.fromkeys(topics, 1), slots=8)
 
     @app.agent(app.topic(*topics))  # type: ignore[untyped-decorator]
     async def consume(stream: AsyncIterator[object]) -> None:
         async for batch in batches(stream):
             for delivery in batch:
-                await window.start(delivery)
+                window.offer(delivery)
 
     async with AsyncExitStack() as stack:
         app.finalize()

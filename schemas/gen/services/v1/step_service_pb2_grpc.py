@@ -40,6 +40,11 @@ class StepServiceStub:
                 request_serializer=schemas_dot_gen_dot_services_dot_v1_dot_step__service__pb2.RunRequest.SerializeToString,
                 response_deserializer=schemas_dot_gen_dot_services_dot_v1_dot_step__service__pb2.RunResponse.FromString,
                 _registered_method=True)
+        self.RunStream = channel.unary_stream(
+                '/services.v1.StepService/RunStream',
+                request_serializer=schemas_dot_gen_dot_services_dot_v1_dot_step__service__pb2.RunRequest.SerializeToString,
+                response_deserializer=schemas_dot_gen_dot_services_dot_v1_dot_step__service__pb2.RunEvent.FromString,
+                _registered_method=True)
 
 
 class StepServiceServicer:
@@ -59,6 +64,16 @@ class StepServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RunStream(self, request, context):
+        """The same as Run, with the answer as it grows: any number of chunks, then the response,
+        which is the last message and is complete without the chunks. They are best effort and
+        only shown to whoever watches. Optional: a service without it answers UNIMPLEMENTED, and
+        is called by Run. Metadata, failures and cancellation are as for Run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StepServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -66,6 +81,11 @@ def add_StepServiceServicer_to_server(servicer, server):
                     servicer.Run,
                     request_deserializer=schemas_dot_gen_dot_services_dot_v1_dot_step__service__pb2.RunRequest.FromString,
                     response_serializer=schemas_dot_gen_dot_services_dot_v1_dot_step__service__pb2.RunResponse.SerializeToString,
+            ),
+            'RunStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.RunStream,
+                    request_deserializer=schemas_dot_gen_dot_services_dot_v1_dot_step__service__pb2.RunRequest.FromString,
+                    response_serializer=schemas_dot_gen_dot_services_dot_v1_dot_step__service__pb2.RunEvent.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -96,6 +116,33 @@ class StepService:
             '/services.v1.StepService/Run',
             schemas_dot_gen_dot_services_dot_v1_dot_step__service__pb2.RunRequest.SerializeToString,
             schemas_dot_gen_dot_services_dot_v1_dot_step__service__pb2.RunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/services.v1.StepService/RunStream',
+            schemas_dot_gen_dot_services_dot_v1_dot_step__service__pb2.RunRequest.SerializeToString,
+            schemas_dot_gen_dot_services_dot_v1_dot_step__service__pb2.RunEvent.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,12 @@ class StepServiceStub:
     milliseconds, a lower bound for the next attempt) and `error-code` (upper snake case).
     A cancelled call means: stop, nobody will read the answer.
     """
+    RunStream: _grpc.UnaryStreamMultiCallable[_step_service_pb2.RunRequest, _step_service_pb2.RunEvent]
+    """The same as Run, with the answer as it grows: any number of chunks, then the response,
+    which is the last message and is complete without the chunks. They are best effort and
+    only shown to whoever watches. Optional: a service without it answers UNIMPLEMENTED, and
+    is called by Run. Metadata, failures and cancellation are as for Run.
+    """
 
 @_typing.type_check_only
 class StepServiceAsyncStub(StepServiceStub):
@@ -58,6 +64,12 @@ class StepServiceAsyncStub(StepServiceStub):
     A failure is a gRPC status. Its trailing metadata may carry `retry-after-ms` (decimal
     milliseconds, a lower bound for the next attempt) and `error-code` (upper snake case).
     A cancelled call means: stop, nobody will read the answer.
+    """
+    RunStream: _aio.UnaryStreamMultiCallable[_step_service_pb2.RunRequest, _step_service_pb2.RunEvent]  # type: ignore[assignment]
+    """The same as Run, with the answer as it grows: any number of chunks, then the response,
+    which is the last message and is complete without the chunks. They are best effort and
+    only shown to whoever watches. Optional: a service without it answers UNIMPLEMENTED, and
+    is called by Run. Metadata, failures and cancellation are as for Run.
     """
 
 class StepServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -76,6 +88,18 @@ class StepServiceServicer(metaclass=_abc_1.ABCMeta):
         A failure is a gRPC status. Its trailing metadata may carry `retry-after-ms` (decimal
         milliseconds, a lower bound for the next attempt) and `error-code` (upper snake case).
         A cancelled call means: stop, nobody will read the answer.
+        """
+
+    @_abc_1.abstractmethod
+    def RunStream(
+        self,
+        request: _step_service_pb2.RunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_step_service_pb2.RunEvent], _abc.AsyncIterator[_step_service_pb2.RunEvent]]:
+        """The same as Run, with the answer as it grows: any number of chunks, then the response,
+        which is the last message and is complete without the chunks. They are best effort and
+        only shown to whoever watches. Optional: a service without it answers UNIMPLEMENTED, and
+        is called by Run. Metadata, failures and cancellation are as for Run.
         """
 
 def add_StepServiceServicer_to_server(servicer: StepServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

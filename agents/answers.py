@@ -1,0 +1,45 @@
+"""The results of the last commands, for second copies of them. Pure."""
+
+from schemas.records import CommandId
+
+_OVERHEAD_BYTES = 350
+"""What an answer takes beside its value: its id, two objects and a place in the table."""
+
+
+class Answers:
+    """Keeps encoded results by command, the newest, within two bounds.
+
+    A result is kept as it was published: a copy of the command is answered with the same
+    bytes, so they name the place where the first copy was read.
+
+    Args:
+        max_count: results.
+        max_bytes: memory that they take, about. A result that is larger is not kept.
+    """
+
+    def __init__(self, *, max_count: int, max_bytes: int) -> None:
+        self._max_count = max_count
+        self._max_bytes = max_bytes
+        self._values: dict[CommandId, bytes] = {}
+        self.size_bytes = 0
+        """Memory that the kept results take, about."""
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def keep(self, command_id: CommandId, value: bytes) -> None:
+        """Keep the result of a command; the oldest ones go where there is no room."""
+        self._drop(command_id)
+        self._values[command_id] = value
+        self.size_bytes += len(value) + _OVERHEAD_BYTES
+        while len(self._values) > self._max_count or self.size_bytes > self._max_bytes:
+            self._drop(next(iter(self._values)))
+
+    def find(self, command_id: CommandId) -> bytes | None:
+        """The result of a command; None if it is unknown, or was forgotten."""
+        return self._values.get(command_id)
+
+    def _drop(self, command_id: CommandId) -> None:
+        value = self._values.pop(command_id, None)
+        if value is not None:
+            self.size_bytes -= len(value) + _OVERHEAD_BYTES

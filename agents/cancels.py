@@ -1,0 +1,47 @@
+"""Which runs of which tasks were stopped, for as long as a command of theirs may come. Pure."""
+
+from schemas.records import Control, Millis, TaskId
+
+KEPT_MS = 24 * 3_600_000
+"""The longest timeout of a task: after that its commands are past their deadline anyway."""
+
+
+class Cancels:
+    """Remembers control records by task: the one of the highest run.
+
+    Args:
+        max_tasks: beyond that the oldest are forgotten. What comes for one of them is
+            executed, and its result is not applied: a waste, not an error.
+    """
+
+    def __init__(self, *, max_tasks: int) -> None:
+        self._max_tasks = max_tasks
+        self._by_task: dict[TaskId, Control] = {}
+        """In the order in which they came, which is about that of their times."""
+
+    def __len__(self) -> int:
+        return len(self._by_task)
+
+    def remember(self, control: Control, now: Millis) -> None:
+        """Take a control record; one that is too old to matter changes nothing."""
+        known = self._by_task.get(control.task_id)
+        if not _expired(control, now) and (known is None or control.run >= known.run):
+            self._by_task.pop(control.task_id, None)
+            self._by_task[control.task_id] = control
+        self._forget(now)
+
+    def find(self, task_id: TaskId, run: int) -> Control | None:
+        """What stopped this run of a task, or a later one; None if nothing did."""
+        control = self._by_task.get(task_id)
+        return control if control is not None and run <= control.run else None
+
+    def _forget(self, now: Millis) -> None:
+        while self._by_task:
+            task_id, oldest = next(iter(self._by_task.items()))
+            if len(self._by_task) <= self._max_tasks and not _expired(oldest, now):
+                break
+            del self._by_task[task_id]
+
+
+def _expired(control: Control, now: Millis) -> bool:
+    return control.at + KEPT_MS < now

@@ -1,0 +1,50 @@
+"""What goes along with a request, whatever the transport: the key, the trace, cancellation."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+
+IDEMPOTENCY_KEY = "idempotency-key"
+
+
+def is_sendable(value: str) -> bool:
+    """True if a header can hold this: printable ASCII, 1 to 8192 characters."""
+    return _VALUE.fullmatch(value) is not None
+
+
+def sendable_trace(trace: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The trace headers that can be sent; a broken trace must not fail a step."""
+    return [
+        (key, value)
+        for key, value in trace.items()
+        if _KEY.fullmatch(key)
+        and not key.startswith("grpc-")
+        and not key.endswith("-bin")
+        and key not in _OURS
+        and is_sendable(value)
+    ]
+
+
+def this_task_is_cancelled() -> bool:
+    """True if somebody cancelled the current asyncio task, and not only what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+# Source: gRPC over HTTP2, "Requests": Header-Name and ASCII-Value.
+_KEY = re.compile(r"[a-z0-9_.-]+")
+_VALUE = re.compile(r"[\x20-\x7e]{1,8192}")
+# A trace must not replace what decides about the call or about its framing.
+_OURS = {
+    IDEMPOTENCY_KEY,
+    "x-timeout-ms",
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+}

@@ -1,0 +1,219 @@
+"""Makes one attempt: from a command to its outcome. Whatever goes wrong is an outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from agents.answers import Answers
+from agents.cancels import Cancels
+from agents.chunks import Chunks
+from agents.services.client import StepRequest, StepResponse
+from agents.services.directory import Directory
+from agents.services.failure import ServiceError
+from agents.step_call import LeakedCancelError, StepCall, StoppedError
+from agents.step_report import Attempt, error_of, report_record
+from schemas.errors import SettingsError
+from schemas.limits import Limits
+from schemas.records import (
+    Control,
+    ControlKind,
+    Error,
+    ErrorCategory,
+    Millis,
+    StepCommand,
+    StepResult,
+)
+from schemas.topics import Topics
+from streams.dead_letters import DeadLetters
+from streams.errors import PublishError
+from streams.publisher import Outgoing, Publisher
+from streams.tracing import trace_headers
+
+log = structlog.get_logger()
+
+# No task lives longer. It also keeps a senseless deadline from being too much for a clock.
+_TIMEOUT_MAX_MS = 24 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerParts:
+    """What every command of this process shares."""
+
+    topics: Topics
+    limits: Limits
+    publisher: Publisher
+    dead_letters: DeadLetters
+    services: Directory
+    cancels: Cancels
+    answers: Answers
+    worker: str
+    """The name of this process, in results and logs."""
+    started_after_ms: int
+    clock: Callable[[], Millis]
+
+
+class RunningAttempt:
+    """An attempt that is under way."""
+
+    def __init__(self, attempt: Attempt, parts: RunnerParts) -> None:
+        self._attempt = attempt
+        self._parts = parts
+        self._call = StepCall()
+        self._chunks = Chunks(
+            attempt.command,
+            attempt.origin.partition,
+            topics=parts.topics,
+            publisher=parts.publisher,
+            clock=parts.clock,
+        )
+
+    @property
+    def command(self) -> StepCommand:
+        """What it was asked to do."""
+        return self._attempt.command
+
+    @property
+    def partition(self) -> int:
+        """Of the command, which is that of its task."""
+        return self._attempt.origin.partition
+
+    @property
+    def called(self) -> bool:
+        """True once the service was called."""
+        return self._call.called
+
+    def stop(self, control: Control) -> None:
+        """Abort the call of the service; the outcome is ``cancelled``, or a late answer."""
+        self._call.stop(control)
+
+    async def run(self) -> tuple[StepResult, Outgoing]:
+        """Make the attempt; return its result, and the record that reports it.
+
+        Raises:
+            PublishError: unknown whether it was reported as started. The process must stop.
+        """
+        result = await self._result()
+        # Whoever watches sees all of an answer before its end.
+        await self._chunks.flush()
+        return result, self._record(result)
+
+    async def _result(self) -> StepResult:
+        attempt, retry_after_ms = self._attempt, None
+        try:
+            response = await self._made()
+        except StoppedError as stopped:
+            return attempt.cancelled(_why(self.command, stopped.control), self._now())
+        except ServiceError as error:
+            failure, retry_after_ms = error.as_record(), error.retry_after_ms
+        except PublishError:
+            raise
+        except asyncio.CancelledError as error:
+            if _this_task_is_cancelled():
+                raise
+            failure = self._fault(error)
+        # The last line of defence: a fault of ours fails this attempt, not the process.
+        except Exception as error:
+            failure = self._failure(error)
+        else:
+            return attempt.succeeded(response, self._now())
+        return attempt.failed(failure, self._now(), retry_after_ms=retry_after_ms)
+
+    async def _made(self) -> StepResponse:
+        command, parts = self.command, self._parts
+        control = parts.cancels.find(command.task_id, command.run)
+        if control is not None:
+            raise StoppedError(control)
+        left_ms = command.deadline_at - self._attempt.started_at
+        if left_ms <= 0:
+            message = f"the deadline passed {-left_ms} ms before the call"
+            category = ErrorCategory.TIMEOUT
+            raise _FoundError(error_of(command, "DEADLINE_EXCEEDED", message, category))
+        response = await self._call.run(
+            parts.services.client(command.service),
+            _request(command, min(command.timeout_ms, left_ms, _TIMEOUT_MAX_MS) / 1000),
+            slow_after_s=parts.started_after_ms / 1000,
+            slow=self._report_started,
+            on_chunk=self._chunks.add,
+        )
+        self._check_size(response)
+        return response
+
+    async def _report_started(self) -> None:
+        await self._parts.publisher.publish([self._record(self._attempt.started())])
+
+    def _check_size(self, response: StepResponse) -> None:
+        size = len(response.output.encode(errors="surrogatepass"))
+        allowed = self._parts.limits.step_output_max_bytes
+        if size > allowed:
+            message = f"the output has {size} bytes, at most {allowed} may be"
+            category = ErrorCategory.DOWNSTREAM
+            raise _FoundError(error_of(self.command, "OUTPUT_TOO_LARGE", message, category))
+
+    def _failure(self, error: Exception) -> Error:
+        command = self.command
+        match error:
+            case _FoundError():
+                return error.error
+            case SettingsError():
+                return error_of(command, "SERVICE_UNKNOWN", str(error), ErrorCategory.INTERNAL)
+            case TimeoutError():
+                message, category = f"no answer in {command.timeout_ms} ms", ErrorCategory.TIMEOUT
+                return error_of(command, "SERVICE_TIMEOUT", message, category, retriable=True)
+            case LeakedCancelError():
+                message, category = "the client gave the call up", ErrorCategory.DOWNSTREAM
+                return error_of(command, "SERVICE_ABORTED", message, category, retriable=True)
+            case _:
+                return self._fault(error)
+
+    def _fault(self, error: BaseException) -> Error:
+        log.error("step_raised", command_id=self.command.command_id, exc_info=error)
+        message, category = f"{type(error).__name__}: {error}", ErrorCategory.INTERNAL
+        return error_of(self.command, "INTERNAL", message, category, retriable=True)
+
+    def _record(self, result: StepResult) -> Outgoing:
+        parts = self._parts
+        return report_record(parts.topics, parts.limits, self._attempt, result, trace_headers())
+
+    def _now(self) -> Millis:
+        return self._parts.clock()
+
+
+class _FoundError(Exception):
+    """A failure that is already described."""
+
+    def __init__(self, error: Error) -> None:
+        super().__init__(error.code)
+        self.error = error
+
+
+def _why(command: StepCommand, control: Control) -> Error:
+    if control.kind is ControlKind.DEADLINE:
+        message, category = "the task's deadline passed", ErrorCategory.TIMEOUT
+        return error_of(command, "DEADLINE_EXCEEDED", message, category)
+    message = "the task was cancelled"
+    return error_of(command, "TASK_CANCELLED", message, ErrorCategory.CANCELLED)
+
+
+def _request(command: StepCommand, timeout_s: float) -> StepRequest:
+    return StepRequest(
+        method=command.method,
+        input=command.input,
+        task_id=command.task_id,
+        run=command.run,
+        step=command.step,
+        attempt=command.attempt,
+        tenant_id=command.tenant_id,
+        conversation_id=command.conversation_id,
+        idempotency_key=command.command_id,
+        timeout_s=timeout_s,
+        trace=trace_headers(),
+    )
+
+
+def _this_task_is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

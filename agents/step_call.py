@@ -1,0 +1,107 @@
+"""One call of a service, which can be stopped from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from agents.services.client import OnChunk, StepClient, StepRequest, StepResponse
+from schemas.records import Control
+
+# A client keeps its own deadline; this holds if the client does not. The same time is given
+# to a call that was cancelled, and then it is left to itself.
+_GRACE_S = 1.0
+
+
+class StoppedError(Exception):
+    """A control record ended the call, or came before it."""
+
+    def __init__(self, control: Control) -> None:
+        super().__init__(control.kind)
+        self.control = control
+
+
+class LeakedCancelError(Exception):
+    """The client was cancelled by somebody, but not by us."""
+
+
+class StepCall:
+    """Calls a service at most once.
+
+    The call is an asyncio task of its own, and nobody awaits it directly: so its
+    cancellation, whoever causes it, never looks like one of the caller.
+    """
+
+    def __init__(self) -> None:
+        self._stopped_by: Control | None = None
+        self._task: asyncio.Task[StepResponse] | None = None
+
+    @property
+    def called(self) -> bool:
+        """True once the service was called."""
+        return self._task is not None
+
+    def stop(self, control: Control) -> None:
+        """Abort the call, or keep it from being made. It may have ended all the same."""
+        self._stopped_by = control
+        if self._task is not None:
+            self._task.cancel()
+
+    async def run(
+        self,
+        client: StepClient,
+        request: StepRequest,
+        *,
+        slow_after_s: float,
+        slow: Callable[[], Awaitable[None]],
+        on_chunk: OnChunk | None = None,
+    ) -> StepResponse:
+        """Make the call.
+
+        Args:
+            client: of the service.
+            request: its ``timeout_s`` bounds the call.
+            slow_after_s: when the call still runs then, ``slow`` is awaited, once.
+            slow: may raise; the call is aborted then.
+            on_chunk: gets the answer while it grows, if the service can stream.
+
+        Raises:
+            ServiceError: the call failed.
+            StoppedError: it was stopped, and had no answer yet.
+            TimeoutError: it does not end.
+            LeakedCancelError: a fault of the client.
+        """
+        if self._stopped_by is not None:
+            raise StoppedError(self._stopped_by)
+        task = self._task = asyncio.create_task(client.call(request, on_chunk=on_chunk))
+        try:
+            await asyncio.wait({task}, timeout=slow_after_s)
+            if not task.done():
+                await slow()
+                await asyncio.wait({task}, timeout=request.timeout_s + _GRACE_S)
+        finally:
+            await _end(task)
+        return self._outcome(task)
+
+    def _outcome(self, task: asyncio.Task[StepResponse]) -> StepResponse:
+        if task.done() and not task.cancelled():
+            return task.result()
+        if self._stopped_by is not None:
+            raise StoppedError(self._stopped_by)
+        if task.done() and not _we_cancelled(task):
+            raise LeakedCancelError
+        raise TimeoutError
+
+
+async def _end(task: asyncio.Task[StepResponse]) -> None:
+    """Cancel a call that still runs, and give it a moment to abort."""
+    if task.done():
+        return
+    task.cancel()
+    await asyncio.wait({task}, timeout=_GRACE_S)
+    if task.done() and not task.cancelled():
+        task.exception()  # or asyncio complains that nobody looked
+
+
+def _we_cancelled(task: asyncio.Task[StepResponse]) -> bool:
+    return task.cancelling() > 0

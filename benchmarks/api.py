@@ -1,0 +1,273 @@
+"""What the service costs, each figure beside its floor in the same run.
+
+A real Kafka and Postgres, the roles of a one-step pipeline whose service does nothing, one
+replica of the service, and the floors of ``api_floor.py``, each a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import uvloop
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from benchmarks.api_floor import ECHO_TOPIC, METHOD, TOPICS
+from benchmarks.machine import print_machine
+from benchmarks.processes import rss_mib
+from orchestrator.embedded.kafka import EmbeddedKafka
+from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.embedded.process import Child
+from orchestrator.pipelines import installed_pipelines
+from orchestrator.roles import topic_table
+from orchestrator.settings import load_settings
+from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
+from schemas.gen.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorStub
+from schemas.gen.services.v1 import step_service_pb2, step_service_pb2_grpc
+from schemas.topics import Topic
+from sinks.migrate import migrate_up
+from streams.admin import Admin
+from tests.api.calling import free_ports
+
+PIPELINE = """
+pipeline: noop
+version: 1
+steps:
+  - name: noop
+    service: noop
+    method: Nothing
+    timeout_s: 10
+    input: {}
+output: $.steps.noop
+"""
+CONCURRENCY = 64
+ROLES = ("router", "sink", "step.noop")
+
+
+class Noop(step_service_pb2_grpc.StepServiceServicer):
+    async def Run(self, request: Any, context: Any) -> Any:  # noqa: N802  # as in the proto
+        return step_service_pb2.RunResponse(output="{}")
+
+    async def RunStream(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        yield step_service_pb2.RunEvent(response=await self.Run(request, context))
+
+
+@asynccontextmanager
+async def a_site(folder: Path) -> AsyncIterator[tuple[str, int, Child, int]]:
+    """Servers, roles, one replica and the floors: broker, service port, its process, echo port."""
+    async with AsyncExitStack() as stack:
+        kafka, postgres = EmbeddedKafka(folder / "kafka"), EmbeddedPostgres(folder / "postgres")
+        await kafka.start()
+        stack.push_async_callback(kafka.kill)
+        await postgres.start()
+        stack.push_async_callback(postgres.stop)
+        grpc_port, http_port, noop_port, echo_port = free_ports(4)
+        (folder / "noop.yaml").write_text(PIPELINE)
+        environment = {
+            "ORCH_KAFKA_BOOTSTRAP": kafka.bootstrap,
+            "ORCH_POSTGRES_DSN": postgres.dsn,
+            "ORCH_TOPICS_PARTITIONS": "4",
+            "ORCH_TOPICS_REPLICATION_FACTOR": "1",
+            "ORCH_PIPELINES_DIR": str(folder),
+            "ORCH_SERVICES_EXTRA": f"noop=grpc://127.0.0.1:{noop_port}",
+            "ORCH_API_GRPC_PORT": str(grpc_port),
+            "ORCH_API_HTTP_PORT": str(http_port),
+            "ORCH_LOG_LEVEL": "warning",
+        }
+        settings = load_settings(environment)
+        pipelines = installed_pipelines(settings.pipelines)
+        names = (ECHO_TOPIC, *TOPICS)
+        async with Admin(settings.kafka) as admin:
+            await admin.apply([*topic_table(settings, pipelines), *map(a_topic, names)])
+        await migrate_up(postgres.dsn)
+        noop = grpc.aio.server()
+        step_service_pb2_grpc.add_StepServiceServicer_to_server(Noop(), noop)
+        noop.add_insecure_port(f"127.0.0.1:{noop_port}")
+        await noop.start()
+        stack.push_async_callback(noop.stop, 0)
+
+        def child(name: str, *words: str) -> Child:
+            log = folder / f"{name}.log"
+            made = Child(
+                name,
+                [sys.executable, "-m", *words],
+                env={**os.environ, **environment},
+                log_path=log,
+            )
+            made.start()
+            stack.push_async_callback(made.stop, 5)
+            return made
+
+        for role in ROLES:
+            child(role, "orchestrator", "worker", role)
+        serve = child("serve", "orchestrator", "serve")
+        child("echo", "benchmarks.api_floor", "echo", kafka.bootstrap, str(echo_port))
+        child("hops", "benchmarks.api_floor", "hops", kafka.bootstrap)
+        yield kafka.bootstrap, grpc_port, serve, echo_port
+
+
+def a_topic(name: str) -> Topic:
+    return Topic(
+        name=name,
+        record=None,
+        written_by="",
+        read_by="",
+        partitions=1,
+        replication_factor=1,
+        max_bytes=1_000_000,
+        retention_ms=3_600_000,
+    )
+
+
+async def rate(call: Callable[[], Awaitable[object]], calls: int) -> float:
+    """Calls in a second at the concurrency, after a warm-up of a tenth."""
+
+    async def lane(count: int) -> None:
+        for _ in range(count):
+            await call()
+
+    async def run(count: int) -> float:
+        began = time.perf_counter()
+        await asyncio.gather(*(lane(count // CONCURRENCY) for _ in range(CONCURRENCY)))
+        return count // CONCURRENCY * CONCURRENCY / (time.perf_counter() - began)
+
+    await run(max(CONCURRENCY, calls // 10))
+    return await run(calls)
+
+
+async def bench_create(stub: Any, echo: Any, calls: int) -> None:
+    request = pb.CreateTaskRequest(type="noop", input="{}", hold=True)
+    message = request.SerializeToString()
+    rounds = []
+    for _ in range(3):
+        floor = await rate(lambda: echo(message), calls)
+        ours = await rate(lambda: stub.CreateTask(request), calls)
+        rounds.append((ours, floor, ours / floor))
+    ours, floor, part = sorted(rounds, key=lambda row: row[2])[1]
+    print(
+        f"CreateTask at {CONCURRENCY}: {ours:.0f}/s, "
+        f"bare echo and produce {floor:.0f}/s: {part:.0%}"
+    )
+
+
+async def bench_batch(stub: Any, batches: int) -> None:
+    tasks = [pb.CreateTaskRequest(type="noop", input="{}", hold=True) for _ in range(1_000)]
+    request = pb.BatchCreateTasksRequest(tasks=tasks)
+    await stub.BatchCreateTasks(request)
+    began = time.perf_counter()
+    for _ in range(batches):
+        await stub.BatchCreateTasks(request)
+    print(f"BatchCreateTasks: {batches * 1_000 / (time.perf_counter() - began):.0f} tasks/s")
+
+
+async def bench_execute(stub: Any, bootstrap: str, calls: int) -> None:
+    request = pb.CreateTaskRequest(type="noop", input="{}")
+    ours, floor = [], []
+    async with (
+        AIOKafkaProducer(
+            bootstrap_servers=bootstrap, acks="all", enable_idempotence=True
+        ) as producer,
+        AIOKafkaConsumer(TOPICS[-1], bootstrap_servers=bootstrap) as consumer,
+    ):
+        await consumer.seek_to_end()
+        for number in range(calls + 10):
+            began = time.perf_counter()
+            await producer.send_and_wait(TOPICS[0], b"x" * 300)
+            await consumer.getone()
+            between = time.perf_counter()
+            await stub.CreateAndExecuteTask(request)
+            if number >= 10:
+                floor.append((between - began) * 1000)
+                ours.append((time.perf_counter() - between) * 1000)
+    p50, raw = statistics.median(ours), statistics.median(floor)
+    print(
+        f"create-and-execute, one step: p50 {p50:.1f} ms, "
+        f"raw four hops {raw:.1f} ms: {p50 / raw:.2f} x"
+    )
+
+
+async def bench_watchers(stub: Any, watchers: int) -> None:
+    """From the answer of the command that brings an event about to its arrival: an upper bound
+    is measured from before the command."""
+    made = await stub.CreateTask(pb.CreateTaskRequest(type="noop", input="{}", hold=True))
+    request = pb.WatchTaskRequest(task_id=made.task.id)
+    calls = [stub.WatchTask(request) for _ in range(watchers)]
+    for call in calls:
+        assert (await call.read()).event.sequence == 1
+    delays: list[float] = []
+    for priority in (1, 9, 2, 8, 3):
+        began = time.perf_counter()
+
+        async def arrived(call: Any, began: float = began) -> None:
+            while not (await call.read()).HasField("event"):
+                pass
+            delays.append((time.perf_counter() - began) * 1000)
+
+        change = pb.SetTaskPriorityRequest(task_id=made.task.id, priority=priority)
+        await asyncio.gather(stub.SetTaskPriority(change), *(arrived(call) for call in calls))
+    for call in calls:
+        call.cancel()
+    p95 = statistics.quantiles(delays, n=20)[-1]
+    print(f"{watchers} watchers of one task, command to event at the client: p95 {p95:.1f} ms")
+
+
+async def bench_memory(stub: Any, serve: Child, tasks: int) -> None:
+    assert serve.pid is not None
+    before = rss_mib(serve.pid)
+    wanted = [pb.CreateTaskRequest(type="noop", input="{}", hold=True) for _ in range(1_000)]
+    last = ""
+    for _ in range(tasks // 1_000):
+        answer = await stub.BatchCreateTasks(pb.BatchCreateTasksRequest(tasks=wanted))
+        last = answer.tasks[-1].task.id
+    async with asyncio.timeout(600):
+        wanted_task = pb.GetTaskRequest(task_id=last)
+        while (await stub.GetTask(wanted_task)).task.sequence < 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.5)  # it happens in another process
+    after = rss_mib(serve.pid)
+    print(
+        f"memory: {before:.0f} MiB, with {tasks} live tasks more {after:.0f} MiB:"
+        f" {(after - before) * 1024 / tasks:.2f} KiB a task"
+    )
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=6_400)
+    parser.add_argument("--batches", type=int, default=20)
+    parser.add_argument("--executes", type=int, default=200)
+    parser.add_argument("--watchers", type=int, default=500)
+    parser.add_argument("--tasks", type=int, default=100_000)
+    given = parser.parse_args()
+    print_machine("grpcio", "aiokafka", "uvloop")
+    with tempfile.TemporaryDirectory(prefix="bench-api-") as folder:
+        os.chmod(folder, 0o711)  # noqa: PTH101  # Postgres' account passes it
+        async with a_site(Path(folder)) as (bootstrap, port, serve, echo_port):
+            options = [("grpc.max_receive_message_length", 64 * 1024 * 1024)]
+            async with (
+                grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel,
+                grpc.aio.insecure_channel(f"127.0.0.1:{echo_port}") as bare,
+            ):
+                stub: Any = OrchestratorStub(channel)
+                await asyncio.wait_for(channel.channel_ready(), 180)
+                await asyncio.wait_for(bare.channel_ready(), 60)
+                warm = pb.CreateTaskRequest(type="noop", input="{}")
+                await stub.CreateAndExecuteTask(warm, timeout=120)
+                await bench_execute(stub, bootstrap, given.executes)
+                await bench_create(stub, bare.unary_unary(METHOD), given.calls)
+                await bench_watchers(stub, given.watchers)
+                await bench_batch(stub, given.batches)
+                await bench_memory(stub, serve, given.tasks)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

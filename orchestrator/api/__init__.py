@@ -1,0 +1,1 @@
+"""The service for callers who do not speak Kafka: use cases, gRPC, HTTP, streaming."""

@@ -1,0 +1,88 @@
+"""Who calls: an API key belongs to a tenant, and nothing else in a request names one."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.api.errors import ApiError, Kind
+from schemas.limits import ID_PATTERN
+
+_PREFIX = "orch_"
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The hash of each key to its tenant. False while there are none."""
+
+    tenants: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> Keys:
+        """Read ``tenant:hash`` pairs, separated by commas.
+
+        Raises:
+            ValueError: a pair is none; the message does not quote it.
+        """
+        tenants: dict[str, str] = {}
+        for number, pair in enumerate(filter(None, map(str.strip, text.split(","))), start=1):
+            tenant, _, digest = pair.rpartition(":")
+            if not ID_PATTERN.fullmatch(tenant) or not _HASH.fullmatch(digest):
+                raise ValueError(f"keys: pair {number} is not tenant:hash (64 hex digits)")
+            tenants[digest] = tenant
+        return cls(tenants)
+
+    def __bool__(self) -> bool:
+        return bool(self.tenants)
+
+
+def new_key(entropy: bytes) -> str:
+    """A key from at least 32 random bytes."""
+    return _PREFIX + entropy.hex()
+
+
+def key_hash(key: str) -> str:
+    """What the configuration holds of a key.
+
+    SHA-256 without salt or stretching: a key has 256 random bits, so nobody can guess it
+    from its hash, and the hash finds its tenant without comparing secrets.
+    """
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose call this is."""
+
+    tenant_id: str
+    actor: str
+    """For the audit trail: the transport, and the first digits of the key's hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Finds out who calls."""
+
+    keys: Keys
+    open_tenant: str
+
+    def caller(self, given: str | None, *, transport: Literal["grpc", "http"]) -> Caller:
+        """Say whose key this is; ``given`` is ``Bearer <key>``, or the key alone.
+
+        Raises:
+            ApiError: UNAUTHENTICATED; there are keys, and this is none of them.
+        """
+        if not self.keys:
+            return Caller(self.open_tenant, f"api/{transport}")
+        scheme, _, rest = (given or "").partition(" ")
+        key = rest.strip() if scheme.lower() == "bearer" else (given or "")
+        digest = key_hash(key)
+        tenant = self.keys.tenants.get(digest)
+        if tenant is None:
+            what = "this key is not known" if given else "a key is needed: authorization: Bearer"
+            raise ApiError("UNAUTHENTICATED", what, kind=Kind.UNAUTHENTICATED)
+        return Caller(tenant, f"api/{transport}/{digest[:8]}")

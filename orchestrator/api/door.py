@@ -1,0 +1,162 @@
+"""Publishes what callers want: creates and commands. While the broker is away it says so soon."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+import structlog
+
+from orchestrator.api.errors import unavailable
+from schemas.codec import encode
+from schemas.headers import Headers, cloudevent_headers
+from schemas.records import Millis, TaskCommand, TaskCreated
+from schemas.topics import Topics
+from streams.errors import PublishError
+from streams.partitioner import partition_of
+from streams.publisher import Outgoing, Publisher
+from streams.settings import KafkaSettings
+from streams.tracing import trace_headers
+
+log = structlog.get_logger()
+
+_SOURCE = "/ai-orchestrator/api"
+_REOPEN_S = 1.0
+
+
+class Door:
+    """A publisher that is replaced when it failed, with a bound for each wait.
+
+    A publish that is not acknowledged in time may still be written: callers are told
+    UNAVAILABLE, and that trying again with the same idempotency key is safe. While such a one
+    is open for a partition, others for it are refused at once: they would only join it.
+    """
+
+    def __init__(self, kafka: KafkaSettings, topics: Topics, *, timeout_s: float) -> None:
+        self._kafka = kafka
+        self._topics = topics
+        self._timeout_s = timeout_s
+        self._publisher: Publisher | None = None
+        self._stuck: Counter[int] = Counter()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._reopening: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Connect; PublishError if no broker answers."""
+        publisher = self._new_publisher()
+        await publisher.open()
+        self._publisher = publisher
+
+    async def close(self) -> None:
+        """Send what waits, then disconnect."""
+        if self._reopening is not None:
+            self._reopening.cancel()
+        if self._publisher is not None:
+            await self._publisher.close()
+
+    async def create(self, records: Sequence[TaskCreated]) -> list[tuple[int, int]]:
+        """Publish tasks; return partition and offset of each (-1: the broker did not tell).
+
+        Raises:
+            ApiError: UNAVAILABLE; they may be created all the same.
+        """
+        return await self._publish([self._created(record) for record in records])
+
+    async def command(self, records: Sequence[TaskCommand]) -> list[tuple[int, int]]:
+        """Publish commands; as :meth:`create`."""
+        return await self._publish([self._commanded(record) for record in records])
+
+    def partition(self, task_id: str) -> int:
+        """Where a task is."""
+        return partition_of(task_id.encode(), self._topics.settings.partitions)
+
+    async def _publish(self, records: Sequence[Outgoing]) -> list[tuple[int, int]]:
+        partitions = {record.partition for record in records}
+        publisher = self._publisher
+        if publisher is None or any(self._stuck[partition] for partition in partitions):
+            raise unavailable("the broker does not answer")
+        sending = asyncio.ensure_future(publisher.publish(records))
+        self._tasks.add(sending)
+        sending.add_done_callback(self._tasks.discard)
+        # Not wait_for: a caller that leaves must not cancel what others' records go with.
+        done, _ = await asyncio.wait([sending], timeout=self._timeout_s)
+        if not done:
+            self._mark_stuck(sending, partitions, publisher)
+            raise unavailable("the broker did not acknowledge in time: it may be done all the same")
+        try:
+            offsets = sending.result()
+        except PublishError as error:
+            self._replace(publisher)
+            raise unavailable("the broker did not acknowledge") from error
+        return [(record.partition, at) for record, at in zip(records, offsets, strict=True)]
+
+    def _mark_stuck(
+        self, sending: asyncio.Future[list[int]], partitions: set[int], publisher: Publisher
+    ) -> None:
+        self._stuck.update(partitions)
+
+        def settled(future: asyncio.Future[list[int]]) -> None:
+            self._stuck.subtract(partitions)
+            if not future.cancelled() and future.exception() is not None:
+                self._replace(publisher)
+
+        sending.add_done_callback(settled)
+
+    def _replace(self, failed: Publisher) -> None:
+        """An idempotent producer that lost a batch cannot go on: its numbers have a gap."""
+        if self._publisher is failed:
+            self._publisher = None
+            self._reopening = asyncio.ensure_future(self._reopen(failed))
+
+    async def _reopen(self, failed: Publisher) -> None:
+        try:
+            await failed.close()
+        except PublishError as error:
+            log.warning("publisher_not_closed", code=error.code)
+        while self._publisher is None:
+            publisher = self._new_publisher()
+            try:
+                await publisher.open()
+            except PublishError as error:
+                log.warning("publisher_waits", code=error.code, retry_in_s=_REOPEN_S)
+                await asyncio.sleep(_REOPEN_S)
+            else:
+                self._publisher = publisher
+
+    def _new_publisher(self) -> Publisher:
+        return Publisher(self._kafka, client_id=f"{self._kafka.client_id}-api")
+
+    def _created(self, record: TaskCreated) -> Outgoing:
+        headers = _headers(record, record.task_id, record.created_at, task_type=record.type)
+        return self._outgoing(self._topics.task_created, record, headers)
+
+    def _commanded(self, record: TaskCommand) -> Outgoing:
+        headers = _headers(record, record.command_id, record.issued_at)
+        return self._outgoing(self._topics.task_commands, record, headers)
+
+    def _outgoing(
+        self, topic: str, record: TaskCreated | TaskCommand, headers: Headers
+    ) -> Outgoing:
+        return Outgoing(
+            topic=topic,
+            partition=self.partition(record.task_id),
+            key=record.task_id.encode(),
+            value=encode(record),
+            headers=headers,
+        )
+
+
+def _headers(
+    record: TaskCreated | TaskCommand, event_id: str, at: Millis, *, task_type: str | None = None
+) -> Headers:
+    return cloudevent_headers(
+        event_id=event_id,
+        event_type=f"orchestrator.v1.{type(record).__name__}",
+        time_ms=at,
+        task_id=record.task_id,
+        tenant_id=record.tenant_id,
+        task_type=task_type,
+        trace=trace_headers(),
+        source=_SOURCE,
+    )

@@ -1,0 +1,63 @@
+"""The HTTP application: routes from the contract, health, schemas, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+
+from orchestrator.api.errors import ApiError
+from orchestrator.api.http_contract import OPERATIONS
+from orchestrator.api.http_handlers import Handlers
+from orchestrator.api.http_problems import on_fault, on_refusal, on_routing
+from orchestrator.api.http_registry import SchemaPaths
+from orchestrator.api.http_websocket import Sockets
+from orchestrator.api.openapi import openapi_document
+from orchestrator.api.settings import ApiSettings
+from orchestrator.api.use_cases import UseCases
+from schemas.topics import Topic
+
+
+def http_app(
+    use_cases: UseCases,
+    settings: ApiSettings,
+    topics: Iterable[Topic],
+    ready: Callable[[], bool],
+) -> Starlette:
+    """Build the application."""
+    handlers, document = Handlers(use_cases, settings), msgspec.json.encode(openapi_document())
+
+    async def openapi(request: Request) -> Response:
+        return Response(document, media_type="application/json")
+
+    async def healthz(request: Request) -> Response:
+        return Response(b'{"status":"ok"}', media_type="application/json")
+
+    async def readyz(request: Request) -> Response:
+        body, status = (b'{"status":"ready"}', 200) if ready() else (b'{"status":"starting"}', 503)
+        return Response(body, status_code=status, media_type="application/json")
+
+    operations = [
+        Route(op.path, getattr(handlers, op.handler), methods=[op.method]) for op in OPERATIONS
+    ]
+    return Starlette(
+        routes=[
+            # The most particular first: an id may end like a verb.
+            *sorted(operations, key=lambda route: (":" not in route.path, route.path)),
+            WebSocketRoute("/api/v1/ws", Sockets(use_cases, settings).serve),
+            Route("/openapi.json", openapi),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            *SchemaPaths(topics).routes(),
+        ],
+        exception_handlers={
+            ApiError: on_refusal,
+            HTTPException: on_routing,
+            Exception: on_fault,
+        },
+    )

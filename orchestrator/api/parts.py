@@ -1,0 +1,35 @@
+"""What the use cases share: one of each in a process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from orchestrator.api.door import Door
+from orchestrator.api.following import Following
+from orchestrator.api.history import History
+from orchestrator.api.live_tasks import LiveTasks
+from orchestrator.api.log_scan import LogScan
+from orchestrator.api.settings import ApiSettings
+from schemas.records import Millis
+from schemas.topics import Topics
+from tasks.decision import Rules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The outside world of the use cases."""
+
+    settings: ApiSettings
+    topics: Topics
+    rules: Rules
+    live: LiveTasks
+    following: Following
+    history: History
+    log_scan: LogScan
+    door: Door
+    clock: Callable[[], Millis]
+    entropy: Callable[[int], bytes]
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process ends: streams end, and their readers resume elsewhere."""

@@ -1,0 +1,97 @@
+"""What callers ask for, in one form for HTTP and gRPC. Documents are raw JSON."""
+
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import Meta, Raw, Struct, field
+
+BATCH_MAX = 1_000
+PAGE_MAX = 1_000
+PAGE_DEFAULT = 100
+
+PageSize = Annotated[int, Meta(ge=1, le=PAGE_MAX)]
+
+
+class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all requests: a field that we do not know is an error, never ignored."""
+
+
+class CreateTask(Request, frozen=True, kw_only=True):
+    """A task to be created."""
+
+    type: str
+    input: Raw = field(default_factory=lambda: Raw(b"{}"))
+    priority: Annotated[int, Meta(ge=0, le=10)] = 5
+    conversation_id: str | None = None
+    user_id: str | None = None
+    metadata: Raw = field(default_factory=lambda: Raw(b"{}"))
+    hold: bool = False
+    timeout_ms: Annotated[int, Meta(ge=1, le=86_400_000)] | None = None
+    deadline_at: datetime | None = None
+    request_id: str | None = None
+    """The idempotency key; over HTTP also the header ``Idempotency-Key``."""
+    pipeline_version: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+
+
+class BatchCreate(Request, frozen=True, kw_only=True):
+    """Tasks to be created together."""
+
+    tasks: Annotated[list[CreateTask], Meta(min_length=1, max_length=BATCH_MAX)]
+
+
+class Execute(Request, frozen=True, kw_only=True):
+    """Release a held task. Nothing else is to be said."""
+
+
+class ExecutePending(Request, frozen=True, kw_only=True):
+    """Release held tasks."""
+
+    limit: PageSize = PAGE_DEFAULT
+    type: str | None = None
+
+
+class Cancel(Request, frozen=True, kw_only=True):
+    """Why a task is cancelled."""
+
+    reason: Annotated[str, Meta(max_length=2_000)] | None = None
+
+
+class Retry(Request, frozen=True, kw_only=True):
+    """Where a new run begins, and why."""
+
+    from_step: Annotated[str, Meta(max_length=64)] | None = None
+    reason: Annotated[str, Meta(max_length=2_000)] | None = None
+
+
+class SetPriority(Request, frozen=True, kw_only=True):
+    """The new priority."""
+
+    priority: Annotated[int, Meta(ge=0, le=10)]
+
+
+class ListTasks(Request, frozen=True, kw_only=True):
+    """Which tasks a list shows."""
+
+    status: str | None = None
+    type: str | None = None
+    conversation_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    order_by: str = "newest"
+    page_size: PageSize = PAGE_DEFAULT
+    page_token: str = ""
+
+
+class ListLogs(Request, frozen=True, kw_only=True):
+    """Which part of an audit trail."""
+
+    page_size: PageSize = PAGE_DEFAULT
+    page_token: str = ""
+
+
+class GetUsage(Request, frozen=True, kw_only=True):
+    """Which usage, grouped by what."""
+
+    by: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None

@@ -1,0 +1,234 @@
+"""The service of one replica: its memory, its use cases, and both servers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+import structlog
+import uvicorn
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from orchestrator.api.access import Access, Keys
+from orchestrator.api.door import Door
+from orchestrator.api.following import Following, FollowingParts
+from orchestrator.api.grpc_service import add_to
+from orchestrator.api.history import History
+from orchestrator.api.http_app import http_app
+from orchestrator.api.live_tasks import LiveTasks
+from orchestrator.api.log_scan import LogScan
+from orchestrator.api.parts import Parts
+from orchestrator.api.settings import ApiSettings
+from orchestrator.api.use_cases import UseCases
+from orchestrator.pipelines import installed_pipelines
+from orchestrator.roles import ROUTER, check_topics, rules_of, topic_table
+from orchestrator.settings import Settings
+from schemas.errors import SettingsError
+from schemas.gen.orchestrator.v1 import orchestrator_pb2
+from schemas.records import Millis
+from schemas.topics import Topics
+from streams.errors import KafkaUnavailableError
+from streams.schema_registry import use_registry
+
+log = structlog.get_logger()
+
+_GRACE_S = 3.0
+_SERVICE = orchestrator_pb2.DESCRIPTOR.services_by_name["Orchestrator"].full_name
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A running replica."""
+
+    grpc_address: str
+    http_address: str
+    parts: Parts
+    following: asyncio.Task[None]
+    """Ends only if memory is not kept up any more."""
+
+
+async def serve(settings: Settings, stopping: asyncio.Event) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        SettingsError: a setting that is needed is missing, or a port is taken.
+        TopicsDifferError: topics are missing or differ; nothing was served.
+    """
+    async with open_service(settings) as serving:
+        waiting = asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait([waiting, serving.following], return_when=asyncio.FIRST_COMPLETED)
+            if serving.following.done():
+                # Answers would be older and older: the supervisor starts another one.
+                serving.following.result()
+        finally:
+            waiting.cancel()
+        log.info("stopping", http=serving.http_address)
+
+
+@asynccontextmanager
+async def open_service(settings: Settings) -> AsyncIterator[Serving]:
+    """A replica that answers; it is stopped at the end.
+
+    It answers as soon as its memory is complete (``/readyz``, gRPC health).
+    """
+    if not settings.kafka.bootstrap:
+        raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
+    pipelines = installed_pipelines(settings.pipelines)
+    await check_topics(settings, pipelines)
+    await use_registry(settings.schemas, topic_table(settings, pipelines))
+    topics = Topics(settings.topics)
+    live = LiveTasks(topics, ended_max=settings.api.ended_max)
+    history = History(settings.postgres)
+    door = Door(settings.kafka, topics, timeout_s=settings.api.publish_timeout_s)
+    following = Following(
+        FollowingParts(
+            kafka=settings.kafka,
+            topics=topics,
+            pipelines=pipelines,
+            router_group=settings.topics.prefix + ROUTER,
+            live=live,
+            history=history,
+        )
+    )
+    parts = Parts(
+        settings=settings.api,
+        topics=topics,
+        rules=rules_of(settings, pipelines),
+        live=live,
+        following=following,
+        history=history,
+        log_scan=LogScan(settings.kafka, topics),
+        door=door,
+        clock=lambda: Millis(time.time_ns() // 1_000_000),
+        entropy=os.urandom,
+    )
+    keys = Keys.parse(settings.api.keys)
+    use_cases = UseCases.of(Access(keys, settings.api.open_tenant), parts)
+    async with contextlib.AsyncExitStack() as stack:
+        await door.open()
+        stack.push_async_callback(door.close)
+        stack.push_async_callback(history.close)
+        task = await stack.enter_async_context(_running(following))
+        await _until_ready(following, task, settings.kafka.request_timeout_s * 4)
+        grpc_address = await stack.enter_async_context(_grpc(use_cases, settings.api))
+        application = http_app(
+            use_cases, settings.api, topic_table(settings, pipelines), lambda: following.ready
+        )
+        http_address = await stack.enter_async_context(_http(application, settings.api))
+        stack.callback(live.wake_all)
+        stack.callback(parts.closing.set)
+        _tell(keys, settings.api, grpc_address, http_address)
+        yield Serving(grpc_address, http_address, parts, task)
+
+
+def _tell(keys: Keys, settings: ApiSettings, grpc_address: str, http_address: str) -> None:
+    log.info("serving", grpc=grpc_address, http=http_address, keys=len(keys.tenants))
+    if not keys:
+        log.warning("serving_without_keys", host=settings.host, tenant=settings.open_tenant)
+
+
+@asynccontextmanager
+async def _running(following: Following) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(following.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _until_ready(following: Following, task: asyncio.Task[None], timeout_s: float) -> None:
+    ready = asyncio.create_task(following.wait_ready(timeout_s))
+    try:
+        await asyncio.wait([ready, task], return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        await ready
+    except TimeoutError as error:
+        raise KafkaUnavailableError("the logs were not read up to their ends in time") from error
+    finally:
+        ready.cancel()
+
+
+@asynccontextmanager
+async def _grpc(use_cases: UseCases, settings: ApiSettings) -> AsyncIterator[str]:
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", settings.body_max_bytes),
+            # Two replicas on one port would share it by chance.
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    add_to(server, use_cases, settings)
+    health = HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    names = (_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+    reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+    try:
+        port = server.add_insecure_port(f"{settings.host}:{settings.grpc_port}")
+    except RuntimeError as error:
+        raise SettingsError(f"ORCH_API_GRPC_PORT: {settings.grpc_port} is taken") from error
+    await server.start()
+    await health.set(_SERVICE, health_pb2.HealthCheckResponse.SERVING)
+    await health.set("", health_pb2.HealthCheckResponse.SERVING)
+    try:
+        yield f"{settings.host}:{port}"
+    finally:
+        await health.enter_graceful_shutdown()
+        await server.stop(_GRACE_S)
+
+
+class _HttpServer(uvicorn.Server):
+    """Uvicorn without signal handlers: the process has its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def _http(application: object, settings: ApiSettings) -> AsyncIterator[str]:
+    listening = _listen(settings.host, settings.http_port)
+    config = uvicorn.Config(
+        application,  # type: ignore[arg-type]  # an ASGI application
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=round(_GRACE_S),
+        ws="websockets-sansio",
+        ws_max_size=64 * 1024,
+    )
+    server = _HttpServer(config)
+    task = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        while not server.started and not task.done():  # noqa: ASYNC110  # it tells in no other way
+            await asyncio.sleep(0.01)
+        host, port = listening.getsockname()[:2]
+        yield f"{host}:{port}"
+    finally:
+        server.should_exit = True
+        await asyncio.gather(task, return_exceptions=True)
+        listening.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise SettingsError(f"ORCH_API_HTTP_PORT: {port} on {host}: {error.strerror}") from error
+    return listening

@@ -1,0 +1,79 @@
+"""Settings of the service."""
+
+import ipaddress
+from dataclasses import dataclass, field
+
+from orchestrator.api.access import Keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings:
+    """``ORCH_API_<FIELD>``."""
+
+    host: str = "127.0.0.1"
+    """The address that both servers listen on. Without keys only a loopback address is taken."""
+
+    grpc_port: int = 9000
+    """0 takes a free one; the log line ``serving`` tells which."""
+
+    http_port: int = 8000
+    """As ``grpc_port``."""
+
+    keys: str = field(default="", repr=False)
+    """``tenant:hash`` pairs, separated by commas; ``orchestrator keys new`` makes them. Empty:
+    everyone who reaches the ports is ``open_tenant``."""
+
+    open_tenant: str = "default"
+    """Whose tasks are served while there are no keys."""
+
+    publish_timeout_s: float = 1.5
+    """Bound of an acknowledgement by the broker; with ``answer_timeout_s`` not above 2 s, so
+    that an outage is an answer and not a silence."""
+
+    answer_timeout_s: float = 2.0
+    """Bound of a command's answer, of reading one's own writes, and of ``min_sequence``."""
+
+    wait_default_s: float = 30.0
+    """How long ``tasks:execute`` waits over HTTP when the caller does not say."""
+
+    wait_max_s: float = 3600.0
+    """The longest wait for the end of a task in one call."""
+
+    heartbeat_s: float = 15.0
+    """A stream on which nothing happens says so this often; proxies cut silent ones."""
+
+    chunks_max: int = 256
+    """Chunks that wait for one slow reader; beyond that they are left out, and it is told."""
+
+    send_timeout_s: float = 60.0
+    """A reader that takes nothing for so long is cut off; it can resume."""
+
+    body_max_bytes: int = 8 * 1024 * 1024
+    """The largest HTTP body and gRPC message: a batch."""
+
+    ended_max: int = 20_000
+    """Ended tasks in memory while the sink has not written them. Beyond it the oldest are
+    dropped, and found again when Postgres has them. Tasks that run are always kept."""
+
+    def __post_init__(self) -> None:
+        for name in ("grpc_port", "http_port"):
+            if not 0 <= getattr(self, name) <= 65535:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 to 65535")
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if name.endswith(("_s", "_max", "_bytes")) and value <= 0:
+                raise ValueError(f"{name} is {value}; it must be above 0")
+        if not Keys.parse(self.keys) and not _is_loopback(self.host):
+            raise ValueError(
+                f"host is {self.host!r}, which others can reach, and there are no keys: set "
+                "ORCH_API_KEYS (`orchestrator keys new TENANT` makes one) or a loopback address"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,58 @@
+"""Somebody who waits for what becomes of a task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from schemas.records import StreamChunk
+
+
+class Subscription:
+    """Is woken when a task changed, and keeps chunks for a reader until it takes them.
+
+    Events are not kept here: a reader finds them in the task, so a slow one misses none.
+    """
+
+    def __init__(self, chunks_max: int, on_close: Callable[[Subscription], None]) -> None:
+        self._chunks: deque[StreamChunk] = deque()
+        self._chunks_max = chunks_max
+        self._left_out = 0
+        self._woken = asyncio.Event()
+        self._on_close = on_close
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._on_close(self)
+
+    def wake(self) -> None:
+        """Something changed."""
+        self._woken.set()
+
+    def push(self, chunk: StreamChunk) -> None:
+        """Keep a chunk, or count it if too many wait."""
+        if len(self._chunks) < self._chunks_max:
+            self._chunks.append(chunk)
+        else:
+            self._left_out += 1
+        self._woken.set()
+
+    def take(self) -> tuple[list[StreamChunk], int]:
+        """The chunks since the last time, and how many were left out after them."""
+        chunks, left_out = list(self._chunks), self._left_out
+        self._chunks.clear()
+        self._left_out = 0
+        return chunks, left_out
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Until something changed since the last wait; False if nothing did for so long."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._woken.wait()
+        except TimeoutError:
+            return False
+        self._woken.clear()
+        return True

@@ -1,0 +1,89 @@
+"""Arguments of commands, read. What is wrong is said in a sentence; the exit status is 2."""
+
+import getpass
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+
+from schemas.errors import InvalidRecordError
+from schemas.json_text import check_text
+from schemas.limits import ID_PATTERN, PRIORITY_MAX, PRIORITY_MIN
+from schemas.records import Json, Millis, TaskId
+
+_PRIORITIES = {"low": 0, "normal": 5, "high": 10}
+_DOCUMENT_MAX_BYTES = 16 * 1024 * 1024
+"""Of a file or of standard input: the door's own limit is far below, and names its code."""
+
+
+def document(text: str) -> Json:
+    """A JSON document: the text itself, ``@file``, or ``-`` for standard input.
+
+    Only that it is text is checked here; the door says whether it is JSON.
+    """
+    try:
+        if text == "-":
+            raw = sys.stdin.buffer.read(_DOCUMENT_MAX_BYTES)
+        elif text.startswith("@"):
+            with Path(text[1:]).open("rb") as file:
+                raw = file.read(_DOCUMENT_MAX_BYTES)
+        else:
+            raw = text.encode()
+        return Json(raw.decode())
+    except OSError as error:
+        raise typer.BadParameter(f"{text!r} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise typer.BadParameter(f"{text[:64]!a} is not UTF-8 text") from None
+
+
+def priority(text: str) -> int:
+    """A priority 0 to 10, or ``low`` (0), ``normal`` (5), ``high`` (10)."""
+    if text in _PRIORITIES:
+        return _PRIORITIES[text]
+    if not re.fullmatch(r"[0-9]{1,2}", text) or not PRIORITY_MIN <= int(text) <= PRIORITY_MAX:
+        raise typer.BadParameter(
+            f"{text!r} is neither {PRIORITY_MIN} to {PRIORITY_MAX} nor low, normal, high"
+        )
+    return int(text)
+
+
+def time(text: str) -> datetime:
+    """A day or a time in ISO 8601; UTC, unless it names its offset."""
+    try:
+        given = datetime.fromisoformat(text)
+        return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is no time like 2026-05-01 or 2026-05-01T12:30:00+02:00"
+        ) from None
+
+
+def millis(moment: datetime) -> Millis:
+    """Unix milliseconds of a time."""
+    return Millis(int(moment.timestamp() * 1000))
+
+
+def task_id(text: str) -> TaskId:
+    """A task's id."""
+    if not ID_PATTERN.fullmatch(text):
+        raise typer.BadParameter(f"{text!a} is no id; ids match {ID_PATTERN.pattern}")
+    return TaskId(text)
+
+
+def words(text: str) -> str:
+    """A text that Kafka's readers and Postgres can keep: no NUL, no half characters."""
+    try:
+        check_text(text, "the text")
+    except InvalidRecordError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
+def default_actor() -> str:
+    """Who orders when nobody says: ``cli:`` and the name of the account."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return "cli:unknown"

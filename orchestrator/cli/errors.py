@@ -1,0 +1,27 @@
+"""What the commands about tasks end with when the answer is no."""
+
+from schemas.errors import OrchestratorError
+
+
+class TaskUnknownError(OrchestratorError):
+    """Neither the log nor Postgres knows the task, and nobody waits for it at the door."""
+
+    code = "TASK_UNKNOWN"
+
+
+class HistoryExpiredError(OrchestratorError):
+    """The log no longer holds the whole task, and Postgres did not answer. Ask again later."""
+
+    code = "HISTORY_EXPIRED"
+    retriable = True
+
+
+class AnswerError(OrchestratorError):
+    """The answer to a command, or to a wish for a task, is no; ``code`` is the answer's.
+
+    The same order gets the same answer again, until the task or the record changes.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code  # type: ignore[misc]  # as of InvalidRecordError: data, not a type

@@ -1,0 +1,175 @@
+"""``orchestrator pipelines``: which task types there are, and whether a file is one."""
+
+import json
+import os
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.pipelines import installed_pipelines, text_of, texts_in
+from orchestrator.settings import load_settings
+from schemas.errors import SettingsError
+from tasks.pipeline import Pipeline, PipelineFileError, Pipelines, PipelineStep
+from tasks.pipeline_file import load_pipelines, parse_pipeline
+from tasks.template import to_json
+
+app = typer.Typer(help="Pipelines: one for each task type.", no_args_is_help=True)
+
+Output = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="table or json")]
+
+
+@app.command("list")
+def list_pipelines(output: Output = "table") -> None:
+    """Show every version of every pipeline; new tasks get the newest."""
+    pipelines = _installed()
+    if output == "json":
+        _print([_summary(pipelines, pipeline) for pipeline in pipelines.all])
+        return
+    rows = Table("pipeline", "version", "new tasks", "steps", "file")
+    for pipeline in pipelines.all:
+        summary = _summary(pipelines, pipeline)
+        rows.add_row(
+            pipeline.name,
+            str(pipeline.version),
+            "yes" if summary["newest"] else "no",
+            " → ".join(summary["steps"]),
+            summary["declared_at"],
+        )
+    Console().print(rows)
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="NAME for the newest version, or NAME@VERSION")],
+    output: Output = "table",
+) -> None:
+    """Show the steps of a pipeline, what they call, and what they are given."""
+    pipeline = _find(_installed(), name)
+    if output == "json":
+        _print(_full(pipeline))
+        return
+    console = Console()
+    console.print(
+        f"[bold]{pipeline.name}[/bold] version {pipeline.version}, {pipeline.declared_at}",
+        highlight=False,
+    )
+    for number, step in enumerate(pipeline.steps, 1):
+        retry = step.retry
+        console.print(
+            f"\n{number}. [bold]{step.name}[/bold]  {step.service} {step.method}, "
+            f"{step.timeout_ms / 1000:g} s an attempt, {retry.max_attempts} attempts, "
+            f"pauses {retry.base_delay_s:g} to {retry.max_delay_s:g} s",
+            highlight=False,
+        )
+        console.print_json(data=to_json(step.input))
+    console.print("\noutput")
+    console.print_json(data=to_json(pipeline.output))
+
+
+@app.command("validate")
+def validate(
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pipeline files.")],
+    output: Output = "table",
+) -> None:
+    """Check files, each by itself and all together with the installed pipelines.
+
+    Prints a line ``file:line: what is wrong`` for each wrong file; exit status 1 if there is
+    one. Nothing is installed.
+    """
+    texts = {str(path): text_of(path) for path in paths}
+    problems = [problem for file, text in texts.items() if (problem := _problem(file, text))]
+    if not problems:
+        problems = _contradiction(texts)
+    if output == "json":
+        _print({"files": list(texts), "problems": problems})
+    for problem in problems if output == "table" else ():
+        print(problem, file=sys.stderr)
+    if problems:
+        raise typer.Exit(1)
+    if output == "table":
+        for file, text in texts.items():
+            pipeline = parse_pipeline(text, file=file)
+            print(f"{file}: {pipeline.name} version {pipeline.version} is good")
+
+
+def _problem(file: str, text: str) -> str | None:
+    try:
+        parse_pipeline(text, file=file)
+    except PipelineFileError as error:
+        return str(error)
+    return None
+
+
+def _contradiction(texts: dict[str, str]) -> list[str]:
+    """What files say against each other, or against what is installed."""
+    folder = load_settings(os.environ).pipelines.dir
+    installed = {} if folder is None else texts_in(folder)
+    built_in = Path(str(files("tasks"))).resolve() / "pipelines"
+    # A file that is installed already is not its own contradiction.
+    given = {Path(file).resolve() for file in texts}
+    others = {file: text for file, text in installed.items() if Path(file).resolve() not in given}
+    new = {f: text for f, text in texts.items() if Path(f).resolve().parent != built_in}
+    try:
+        load_pipelines(others | new)
+    except PipelineFileError as error:
+        return [str(error)]
+    return []
+
+
+def _installed() -> Pipelines:
+    return installed_pipelines(load_settings(os.environ).pipelines)
+
+
+def _find(pipelines: Pipelines, text: str) -> Pipeline:
+    name, _, version = text.partition("@")
+    if version and not (version.isascii() and version.isdigit()):
+        raise SettingsError(f"{version!r} is no version; ask for NAME or NAME@VERSION")
+    found = pipelines.get(name, int(version) if version else None)
+    if found is None:
+        known = ", ".join(f"{known.name}@{known.version}" for known in pipelines.all)
+        raise SettingsError(f"there is no pipeline {text!r}; there are {known}")
+    return found
+
+
+def _summary(pipelines: Pipelines, pipeline: Pipeline) -> dict[str, Any]:
+    return {
+        "name": pipeline.name,
+        "version": pipeline.version,
+        "newest": pipelines.newest(pipeline.name) is pipeline,
+        "steps": [step.name for step in pipeline.steps],
+        "declared_at": pipeline.declared_at,
+    }
+
+
+def _full(pipeline: Pipeline) -> dict[str, Any]:
+    return {
+        "name": pipeline.name,
+        "version": pipeline.version,
+        "declared_at": pipeline.declared_at,
+        "steps": [_step(step) for step in pipeline.steps],
+        "output": to_json(pipeline.output),
+    }
+
+
+def _step(step: PipelineStep) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "service": step.service,
+        "method": step.method,
+        "timeout_ms": step.timeout_ms,
+        "retry": {
+            "max_attempts": step.retry.max_attempts,
+            "base_delay_s": step.retry.base_delay_s,
+            "max_delay_s": step.retry.max_delay_s,
+        },
+        "input": to_json(step.input),
+    }
+
+
+def _print(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,58 @@
+"""Runs what a command does, with the settings that it needs."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import typer
+
+from orchestrator.settings import Settings, load_settings
+from schemas.errors import SettingsError
+from sinks.reader import Reader
+
+T = TypeVar("T")
+
+
+def kafka_settings() -> Settings:
+    """The settings, for a command that needs Kafka; SettingsError without its address."""
+    settings = load_settings(os.environ)
+    if not settings.kafka.bootstrap:
+        raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
+    return settings
+
+
+def postgres_settings() -> Settings:
+    """The settings, for a command that needs Postgres; SettingsError without its address."""
+    settings = load_settings(os.environ)
+    if not settings.postgres.dsn:
+        raise SettingsError("ORCH_POSTGRES_DSN is not set")
+    return settings
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, or until Ctrl-C, which ends the command with status 130."""
+    # Its warnings about brokers that it tries again would stand between our lines.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+@asynccontextmanager
+async def open_reader(settings: Settings) -> AsyncIterator[Reader]:
+    """An open reader of the projection.
+
+    Raises:
+        SinkUnavailableError: Postgres did not answer; ask later.
+        PostgresRefusedError: it did, and will not let us read; the message says why.
+    """
+    reader = Reader(settings.postgres)
+    await reader.open()
+    try:
+        yield reader
+    finally:
+        await reader.close()

@@ -1,0 +1,186 @@
+"""One record as ``tail`` shows it: decoded, with what it can be filtered by. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from schemas.codec import decode
+from schemas.dead_letter import Origin
+from schemas.errors import DecodeError
+from schemas.headers import header_text
+from schemas.records import Record
+from schemas.topics import Topic
+
+_DLQ_ERRORS = "__dlq.errors."
+_REASONS = ("code", "class", "stage", "topic", "partition", "offset", "group", "message")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A record and its facets; a facet is None where the record does not tell."""
+
+    record: Origin
+    value: Record | None
+    """None: it does not decode, or there is nothing to decode it with."""
+    undecodable: str | None
+    """Code and reason, if it does not decode."""
+    dead_letter: dict[str, str | None] | None
+    """Why it is one: the reason headers by their short names."""
+    ignored: bool = False
+    """Of a former owner: it does not count."""
+
+    @property
+    def task(self) -> str | None:
+        """The task that it is about."""
+        return self._facet("task_id", "ce_subject", "__dlq.task.id")
+
+    @property
+    def tenant(self) -> str | None:
+        """The tenant."""
+        return self._facet("tenant_id", "ce_tenantid", "__dlq.tenant")
+
+    @property
+    def type(self) -> str | None:
+        """The task's type, where the record holds it: `created` does, later events do not."""
+        spec = getattr(self.value, "task", None)
+        if spec is not None:
+            return str(spec.type)
+        return self._facet("type", "ce_tasktype")
+
+    @property
+    def step(self) -> str | None:
+        """The step that it is about."""
+        step = getattr(self.value, "step", None)
+        if isinstance(step, Record):
+            return str(getattr(step, "name", None))
+        return self._facet("step", "ce_step", "__dlq.step")
+
+    @property
+    def kind(self) -> str | None:
+        """What happened or is wanted: `completed`, `started`, `cancel` and so on."""
+        kind = getattr(self.value, "kind", None)
+        return None if kind is None else str(kind)
+
+    def as_json(self) -> dict[str, Any]:
+        """Ready for ``json.dumps``; bytes that are no text become hex."""
+        record = self.record
+        shown: dict[str, Any] = {
+            "partition": record.partition,
+            "offset": record.offset,
+            "timestamp": record.timestamp_ms,
+            "key": _text(record.key),
+            "headers": [[name, _text(value)] for name, value in record.headers],
+        }
+        if self.ignored:
+            shown["ignored"] = True
+        if self.dead_letter is not None:
+            shown["dead_letter"] = self.dead_letter
+        if self.value is not None:
+            return shown | {"value": msgspec.to_builtins(self.value)}
+        shown["value_hex"] = None if record.value is None else record.value.hex()
+        return shown | ({"undecodable": self.undecodable} if self.undecodable else {})
+
+    def as_line(self) -> str:
+        """One line of a table, see :data:`TABLE_HEAD`."""
+        at = datetime.fromtimestamp(self.record.timestamp_ms / 1000, UTC)
+        letter = self.dead_letter
+        columns = (
+            f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}",
+            f"{self.record.partition}/{self.record.offset}",
+            self.kind or "",
+            self.task or _text(self.record.key) or "",
+            self.step or "",
+            self.tenant or "",
+            (letter["code"] if letter else self.undecodable) or ("ignored" if self.ignored else ""),
+        )
+        return _line(columns)
+
+    def _facet(self, name: str, *headers: str) -> str | None:
+        value = getattr(self.value, name, None)
+        if isinstance(value, str) and value:
+            return value
+        found = (header_text(self.record.headers, header) for header in headers)
+        return next((text for text in found if text), None)
+
+
+@dataclass(slots=True)
+class Filter:
+    """What ``tail`` shows; an empty filter shows all."""
+
+    task: str | None = None
+    type: str | None = None
+    tenant: str | None = None
+    step: str | None = None
+    kind: str | None = None
+    _types: dict[str, str] = field(default_factory=dict)
+    """By task: an event after `created` does not say the type."""
+
+    def wants(self, shown: Shown) -> bool:
+        """Judge a record; call it for each one that is read, in order."""
+        kind = self._type_of(shown) if self.type else None
+        wanted = (
+            (self.task, shown.task),
+            (self.type, kind),
+            (self.tenant, shown.tenant),
+            (self.step, shown.step),
+            (self.kind, shown.kind),
+        )
+        return all(asked is None or asked == found for asked, found in wanted)
+
+    def _type_of(self, shown: Shown) -> str | None:
+        if shown.task is None:
+            return shown.type
+        if shown.type is not None:
+            if len(self._types) >= _TYPES_MAX:
+                self._types.pop(next(iter(self._types)))
+            self._types[shown.task] = shown.type
+        return self._types.get(shown.task)
+
+
+_TYPES_MAX = 100_000
+_WIDTHS = (23, 12, 20, 41, 12, 14, 0)
+
+
+def show(record: Origin, topic: Topic, origin: Topic | None, *, ignored: bool = False) -> Shown:
+    """Decode a record.
+
+    Args:
+        record: as it was read.
+        topic: the topic that it was read from.
+        origin: of a dead-letter topic, the topic whose records it holds.
+        ignored: by the acceptance rule.
+    """
+    dead_letter = None
+    if topic.record is None:
+        dead_letter = {n: header_text(record.headers, _DLQ_ERRORS + n) for n in _REASONS}
+    kind = topic.record or (origin.record if origin else None)
+    if kind is None:
+        return Shown(record, None, None, dead_letter, ignored)
+    try:
+        return Shown(record, decode(record.value, kind), None, dead_letter, ignored)
+    except DecodeError as error:
+        return Shown(record, None, f"{error.code}: {error}", dead_letter, ignored)
+
+
+def as_text(shown: Shown, *, table: bool) -> str:
+    """One line."""
+    return shown.as_line() if table else json.dumps(shown.as_json(), ensure_ascii=False)
+
+
+def _line(columns: tuple[str, ...]) -> str:
+    cells = (text.ljust(width) for text, width in zip(columns, _WIDTHS, strict=True))
+    # Bytes of strangers: a control character must not reach the terminal.
+    line = " ".join(cells).rstrip()
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
+
+
+TABLE_HEAD = _line(("time (UTC)", "position", "kind", "task", "step", "tenant", ""))
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode(errors="backslashreplace")

@@ -1,0 +1,196 @@
+"""``orchestrator task get|list|watch``."""
+
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import arguments
+from orchestrator.cli.output import Output, OutputOption, print_json, print_line, print_table
+from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings, run
+from orchestrator.cli.task_find import open_finder
+from orchestrator.cli.task_order import IdArgument
+from orchestrator.cli.task_show import (
+    LISTED_COLUMNS,
+    listed_row,
+    listed_view,
+    show_event,
+    show_task,
+)
+from orchestrator.cli.task_view import View, event_line
+from orchestrator.settings import Settings
+from schemas.records import TaskId
+from sinks.paging import NewestCursor, QueueCursor, TaskFilter
+from sinks.stored import ListedTask
+from streams.task_log import ended
+
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout-s", min=0.1, max=3600, help="Seconds to read the log.")
+]
+
+
+class Status(StrEnum):
+    """By which status tasks can be listed."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Order(StrEnum):
+    """In which order tasks are listed."""
+
+    NEWEST = "newest"
+    QUEUE = "queue"
+
+
+def get(
+    id_: IdArgument, timeout_s: TimeoutOption = 60.0, output: OutputOption = Output.TABLE
+) -> None:
+    """Show a task: its state, attempts, usage, error and timeline.
+
+    The log is asked first, which also works while Postgres is away; Postgres when the log no
+    longer holds all of the task; then the door, where the task may still wait (phase accepted).
+    The log is read from the time in the id (UUIDv7) on, or else from when Postgres says that
+    the task was created, or else from its beginning, which can take a while when it is long.
+
+    `-o json` prints one object: id, type, tenant_id, status, phase, priority, run, sequence,
+    conversation_id, user_id, idempotency_key, pipeline, pipeline_version, created_at,
+    updated_at, started_at, completed_at, deadline_at, duration_ms, input, output, metadata,
+    error (code, message, category, retriable, service, step, attempt), usage (model,
+    input_tokens, output_tokens, cost_micros, estimated), attempts (run, step, attempt, status,
+    service, lane, worker, command_id, times, duration_ms, input, output, substeps, error,
+    usage), timeline (as `task watch` prints it) and source (log, postgres or door). Names stay;
+    new ones may come.
+
+    Exit status: 0 shown, 1 not known (TASK_UNKNOWN) or not to be read, 2 an argument is wrong.
+    """
+    view = run(_get(kafka_settings(), TaskId(id_), timeout_s))
+    if output is Output.JSON:
+        print_json(view)
+    else:
+        show_task(view)
+
+
+def watch(
+    id_: IdArgument,
+    after: Annotated[
+        int, typer.Option(min=0, help="Only events with a higher sequence number.")
+    ] = 0,
+    timeout_s: TimeoutOption = 60.0,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print what happens to a task as it happens, and end when it ended.
+
+    `-o json` prints one object a line: sequence, at, kind, status, phase, run, priority, step,
+    attempt, error, actor, reason. --timeout-s bounds the reading of what happened before.
+
+    Exit status: 0 the task ended (however), 1 not known, 2 an argument is wrong, 130 Ctrl-C.
+    """
+
+    def show(line: View) -> None:
+        if line["sequence"] > after:
+            print_json(line) if output is Output.JSON else show_event(line)
+
+    run(_watch(kafka_settings(), TaskId(id_), timeout_s, show))
+
+
+def list_(
+    status: Annotated[Status | None, typer.Option(help="Only tasks of this status.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Only tasks of this type.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only tasks of this tenant.")] = None,
+    conversation: Annotated[str | None, typer.Option(help="Only tasks of this one.")] = None,
+    since: Annotated[
+        datetime | None, typer.Option(parser=arguments.time, help="Created then or later.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(parser=arguments.time, help="Created before.")
+    ] = None,
+    order: Annotated[
+        Order, typer.Option(help="Newest first, or pending ones as they will be served.")
+    ] = Order.NEWEST,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Tasks on a page.")] = 50,
+    after: Annotated[
+        str | None, typer.Option(metavar="CURSOR", help="The cursor of the last task seen.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List tasks from Postgres, a page at a time.
+
+    The order `queue` lists pending tasks: the highest priority first, then the oldest.
+    `-o json` prints one object a line: id, type, status, phase, priority, tenant_id,
+    conversation_id, user_id, created_at, updated_at, started_at, completed_at, duration_ms,
+    run, error_code, input_tokens, output_tokens, cost_micros and cursor, which is what --after
+    takes for the next page, with the same filters.
+
+    Exit status: 0 listed, 1 Postgres or the cursor is the fault, 2 an argument is wrong.
+    """
+    if order is Order.QUEUE and (conversation or status not in (None, Status.PENDING)):
+        raise typer.BadParameter("--order queue lists pending tasks, by type, tenant and time")
+    which = TaskFilter(
+        status=status.value if status else None,
+        type=_checked(type_),
+        tenant_id=_checked(tenant),
+        conversation_id=_checked(conversation),
+        since=since,
+        until=until,
+    )
+    page = run(_list(postgres_settings(), which, order, limit, after))
+    cursor = QueueCursor.of if order is Order.QUEUE else NewestCursor.of
+    if output is Output.JSON:
+        for task in page:
+            print_json(listed_view(task) | {"cursor": str(cursor(task))})
+        return
+    print_table(LISTED_COLUMNS, [listed_row(task) for task in page])
+    if len(page) == limit:
+        print_line(f"more: --after {cursor(page[-1])}")
+
+
+def _checked(text: str | None) -> str | None:
+    return None if text is None else arguments.words(text)
+
+
+async def _list(
+    settings: Settings, which: TaskFilter, order: Order, limit: int, after: str | None
+) -> list[ListedTask]:
+    if order is Order.QUEUE:
+        at_queue = None if after is None else QueueCursor.parse(after)
+        async with open_reader(settings) as reader:
+            return await reader.list_queue(which, limit=limit, after=at_queue)
+    at = None if after is None else NewestCursor.parse(after)
+    async with open_reader(settings) as reader:
+        return await reader.list_tasks(which, limit=limit, after=at)
+
+
+async def _get(settings: Settings, task_id: TaskId, timeout_s: float) -> View:
+    async with open_finder(settings, timeout_s=timeout_s) as finder:
+        return await finder.view(task_id)
+
+
+async def _watch(
+    settings: Settings, task_id: TaskId, timeout_s: float, show: Callable[[View], None]
+) -> None:
+    """Show what happened, then what happens, until the task has ended."""
+    async with open_finder(settings, timeout_s=timeout_s) as finder:
+        history = await finder.history(task_id)
+        timeline = [event_line(seen.event) for seen in history.life]
+        if not timeline:
+            # Gone from the log, or not decided yet; or unknown, which raises.
+            timeline = (await finder.view(task_id))["timeline"]
+    for line in timeline:
+        show(line)
+    if timeline and (not history.life or ended(history.life)):
+        return
+    async with (
+        open_finder(settings, timeout_s=None) as finder,
+        aclosing(finder.log.follow(history)) as events,
+    ):
+        async for seen in events:
+            show(event_line(seen.event))
+            if ended(history.life):
+                return

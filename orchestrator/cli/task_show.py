@@ -1,0 +1,121 @@
+"""Tasks and events for people: tables and lines."""
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from orchestrator.cli.output import dollars, print_line, print_table
+from orchestrator.cli.task_view import View, iso
+from sinks.stored import ListedTask
+
+LISTED_COLUMNS = (
+    *("id", "type", "status", "prio", "tenant", "conversation", "created", "ms", "tokens"),
+    *("USD", "error"),
+)
+
+_DOCUMENT_MAX_CHARS = 2000
+
+
+def listed_row(task: ListedTask) -> list[object]:
+    """A task as a row of a list."""
+    status = task.status if task.phase == task.status else f"{task.status} ({task.phase})"
+    return [
+        task.id,
+        task.type,
+        status,
+        task.priority,
+        task.tenant_id,
+        task.conversation_id,
+        iso(task.created_at),
+        task.duration_ms,
+        task.input_tokens + task.output_tokens,
+        dollars(task.cost_micros),
+        task.error_code,
+    ]
+
+
+def listed_view(task: ListedTask) -> View:
+    """A task as a JSON line of a list."""
+    return {
+        name: iso(value) if isinstance(value, datetime) else value
+        for name, value in asdict(task).items()
+    }
+
+
+def show_task(view: View) -> None:
+    """Everything about a task; long documents are cut."""
+    print_table(("task", str(view["id"])), _facts(view))
+    if view["attempts"]:
+        print_table(
+            ("run", "step", "attempt", "status", "started", "ms", "tokens", "USD", "error"),
+            [_attempt_row(attempt) for attempt in view["attempts"]],
+        )
+    if view["timeline"]:
+        print_table(
+            ("seq", "at", "event", "step", "phase", "by", "why"),
+            [_timeline_row(line) for line in view["timeline"]],
+        )
+
+
+def show_event(line: View) -> None:
+    """One event on one line."""
+    step = f"  {line['step']}/{line['attempt']}" if line["step"] else ""
+    why = line["error"] or line["reason"]
+    print_line(
+        f"{line['sequence']:>4}  {line['at']}  {line['kind']}{step}  {line['phase']}"
+        + (f"  {why}" if why else "")
+    )
+
+
+def _facts(view: View) -> list[tuple[str, object]]:
+    usage, error = view["usage"], view["error"]
+    facts: dict[str, Any] = {
+        "status": f"{view['status']} ({view['phase']}), run {view['run']}",
+        "type": view["type"],
+        "pipeline": f"{view['pipeline']} {view['pipeline_version']}" if view["pipeline"] else None,
+        "tenant": view["tenant_id"],
+        "conversation": view["conversation_id"],
+        "user": view["user_id"],
+        "priority": view["priority"],
+        "created": view["created_at"],
+        "started": view["started_at"],
+        "ended": view["completed_at"],
+        "deadline": view["deadline_at"],
+        "duration": None if view["duration_ms"] is None else f"{view['duration_ms']} ms",
+        "usage": f"{usage['input_tokens']} + {usage['output_tokens']} tokens, "
+        f"{dollars(usage['cost_micros'])} USD",
+        "error": error and f"{error['code']}: {error['message']}",
+        "input": _cut(view["input"]),
+        "output": _cut(view["output"]),
+        "read from": view["source"],
+    }
+    return [(name, fact) for name, fact in facts.items() if fact is not None]
+
+
+def _attempt_row(attempt: View) -> list[object]:
+    usage = attempt["usage"] or {"input_tokens": 0, "output_tokens": 0, "cost_micros": 0}
+    return [
+        attempt["run"],
+        attempt["step"],
+        attempt["attempt"],
+        attempt["status"],
+        attempt["started_at"],
+        attempt["duration_ms"],
+        usage["input_tokens"] + usage["output_tokens"],
+        dollars(usage["cost_micros"]),
+        attempt["error"] and attempt["error"]["code"],
+    ]
+
+
+def _timeline_row(line: View) -> list[object]:
+    step = f"{line['step']}/{line['attempt']}" if line["step"] else None
+    why = line["error"] or line["reason"]
+    return [line["sequence"], line["at"], line["kind"], step, line["phase"], line["actor"], why]
+
+
+def _cut(document: Any) -> str | None:
+    if document is None:
+        return None
+    text = json.dumps(document, ensure_ascii=False)
+    return text if len(text) <= _DOCUMENT_MAX_CHARS else text[:_DOCUMENT_MAX_CHARS] + "…"

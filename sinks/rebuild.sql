@@ -1,0 +1,140 @@
+-- Statements of `orchestrator sink rebuild`, `verify` and `retention`.
+-- `ai_orchestrator_rebuild` is the table set that is built from the log, see sinks/table_set.py.
+
+
+-- name: try_lock_rebuild
+-- Take the session lock under which table sets are built; false: another session has it.
+SELECT pg_try_advisory_lock(hashtextextended('ai_orchestrator.rebuild', 0));
+
+
+-- name: read_all_positions
+-- How far every partition of task-events was written.
+SELECT log_partition, next_offset, epoch, owner FROM ai_orchestrator.sink_offsets;
+
+
+-- name: hold_positions
+-- Let no writer move or make a position until the transaction ends. Readers see no difference.
+LOCK TABLE ai_orchestrator.sink_offsets IN SHARE ROW EXCLUSIVE MODE;
+
+
+-- name: whole_tasks
+-- The tasks that are folded whole: the log that was read holds their created event.
+CREATE TEMPORARY TABLE whole_tasks ON COMMIT DROP AS
+SELECT DISTINCT task_id AS id
+FROM ai_orchestrator_rebuild.task_execution_logs
+WHERE event_type = 'created';
+
+
+-- name: log_bounds
+-- Where the log that was read begins: partitions ($1) and first offsets ($2).
+CREATE TEMPORARY TABLE log_bounds (log_partition integer PRIMARY KEY, first_offset bigint NOT NULL)
+ON COMMIT DROP;
+
+
+-- name: fill_log_bounds
+-- Fill it.
+INSERT INTO log_bounds SELECT * FROM unnest($1::integer[], $2::bigint[]);
+
+
+-- name: ensure_rebuilt_months
+-- Make the months of all rows that were built, where the projection lacks them.
+SELECT ai_orchestrator.ensure_month(month)
+FROM (
+    SELECT date_trunc('month', created_at AT TIME ZONE 'UTC')::date AS month
+    FROM ai_orchestrator_rebuild.tasks
+    UNION
+    SELECT date_trunc('month', created_at AT TIME ZONE 'UTC')::date
+    FROM ai_orchestrator_rebuild.task_execution_logs
+) AS months
+ORDER BY month;
+
+
+-- name: drop_old_tasks
+-- Delete rows of whole tasks that were not built just so, those of former lives included.
+DELETE FROM ai_orchestrator.tasks t
+USING whole_tasks w
+WHERE t.id = w.id AND NOT EXISTS (
+    SELECT FROM ai_orchestrator_rebuild.tasks n
+    WHERE n.id = t.id AND n.created_at = t.created_at AND to_jsonb(n) = to_jsonb(t)
+);
+
+
+-- name: drop_old_steps
+-- Delete attempts of whole tasks that were not built just so.
+DELETE FROM ai_orchestrator.task_steps s
+USING whole_tasks w
+WHERE s.task_id = w.id AND NOT EXISTS (
+    SELECT FROM ai_orchestrator_rebuild.task_steps n
+    WHERE n.task_id = s.task_id AND n.run = s.run AND n.step = s.step AND n.attempt = s.attempt
+      AND to_jsonb(n) = to_jsonb(s)
+);
+
+
+-- name: drop_old_logs
+-- Delete the trail of whole tasks, as far as the log that was read goes, where it differs.
+DELETE FROM ai_orchestrator.task_execution_logs l
+USING whole_tasks w, log_bounds b
+WHERE l.task_id = w.id AND l.log_partition = b.log_partition AND l.event_offset >= b.first_offset
+  AND NOT EXISTS (
+    SELECT FROM ai_orchestrator_rebuild.task_execution_logs n
+    WHERE n.log_partition = l.log_partition AND n.event_offset = l.event_offset
+      AND n.created_at = l.created_at AND to_jsonb(n) - 'id' = to_jsonb(l) - 'id'
+);
+
+
+-- name: insertable_columns
+-- The columns of a table ($1) that take values: neither generated nor an identity.
+SELECT quote_ident(attname)
+FROM pg_attribute
+WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped
+  AND attgenerated = '' AND attidentity = ''
+ORDER BY attnum;
+
+
+-- name: set_position
+-- Put a partition ($1) at $2, $3, $4 (next offset, epoch, owner), wherever it is.
+INSERT INTO ai_orchestrator.sink_offsets (log_partition, next_offset, epoch, owner)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (log_partition) DO UPDATE SET
+    next_offset = excluded.next_offset,
+    epoch       = excluded.epoch,
+    owner       = excluded.owner,
+    updated_at  = now();
+
+
+-- name: digests
+-- One line for each row of the projection, sorted by task: what it is, and a digest of all that
+-- it says but identities and write times. Partitions ($1) and first offsets ($2) of the log:
+-- the trail before it is left out. `created`: the row is the created event.
+SELECT id, kind, place, digest, log_partition, event_offset, created
+FROM (
+    SELECT id COLLATE "C" AS id, 'task' AS kind, created_at::text AS place,
+        md5(to_jsonb(t)::text) AS digest, event_partition AS log_partition, event_offset,
+        false AS created
+    FROM ai_orchestrator.tasks t
+    UNION ALL
+    SELECT task_id COLLATE "C", 'step', run || '/' || step || '/' || attempt,
+        md5(to_jsonb(s)::text), NULL, event_offset, false
+    FROM ai_orchestrator.task_steps s
+    UNION ALL
+    SELECT l.task_id COLLATE "C", 'event', l.log_partition || '/' || l.event_offset,
+        md5((to_jsonb(l) - 'id')::text), l.log_partition, l.event_offset,
+        l.event_type = 'created'
+    FROM ai_orchestrator.task_execution_logs l
+    JOIN unnest($1::integer[], $2::bigint[]) AS b (log_partition, first_offset)
+        ON l.log_partition = b.log_partition AND l.event_offset >= b.first_offset
+) AS rows
+ORDER BY id, kind COLLATE "C", place COLLATE "C";
+
+
+-- name: old_months
+-- The months before $1 that have partitions of a table ($2), oldest first. An interrupted run
+-- may have left one that is detached, or about to be.
+SELECT c.relname AS name, i.inhrelid IS NOT NULL AS attached,
+    coalesce(i.inhdetachpending, false) AS pending
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'ai_orchestrator'
+LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
+WHERE c.relkind = 'r' AND c.relname ~ ('^' || $2::text || '_y[0-9]+m[0-9]{2}$')
+  AND to_date(substring(c.relname FROM '_y(.*)$'), 'YYYY"m"MM') < $1::date
+ORDER BY to_date(substring(c.relname FROM '_y(.*)$'), 'YYYY"m"MM');

@@ -1,0 +1,163 @@
+"""Compare the projection with a table set that was built from the log up to the same positions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from sinks.pool import Connection
+from sinks.queries import SCHEMA, query
+from sinks.table_set import BUILT_SCHEMA
+from sinks.writer import Position
+
+DIFFERENCES_MAX = 100
+"""So many are listed; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A row that is not as the log says."""
+
+    task_id: str
+    kind: str
+    """``task``, ``step`` or ``event``."""
+    place: str
+    """Of a task its creation time, of a step ``run/step/attempt``, of an event its position."""
+    what: str
+    """``missing``, ``differs``, or ``not in the log``."""
+
+
+@dataclass(slots=True)
+class Comparison:
+    """The outcome."""
+
+    tasks: int = 0
+    """Tasks that were compared: those whose log is still there."""
+    rows: int = 0
+    """Rows that the log says, of those tasks."""
+    older: int = 0
+    """Rows of tasks that began before the log does; nobody can compare these."""
+    differences: int = 0
+    listed: list[Difference] = field(default_factory=list)
+    _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    @property
+    def hash(self) -> str:
+        """Of the projection's rows of the compared tasks, without identities and write times."""
+        return self._digest.hexdigest()
+
+    def add(self, task_id: str, stored: _Rows, built: _Rows) -> None:
+        """Compare all rows of one task."""
+        self.tasks += 1
+        self.rows += len(built)
+        for (kind, place), digest in stored.items():
+            self._digest.update(f"{task_id}\0{kind}\0{place}\0{digest}\n".encode())
+        for kind, place in sorted(stored.keys() | built.keys()):
+            one, other = stored.get((kind, place)), built.get((kind, place))
+            if one != other:
+                what = (
+                    "missing" if one is None else "not in the log" if other is None else "differs"
+                )
+                self.differ(Difference(task_id, kind, place, what))
+
+    def differ(self, difference: Difference) -> None:
+        """Note a difference."""
+        self.differences += 1
+        if len(self.listed) < DIFFERENCES_MAX:
+            self.listed.append(difference)
+
+
+_Rows = dict[tuple[str, str], str]
+
+
+async def compare(
+    stored: Connection,
+    built: Connection,
+    first_offsets: Mapping[int, int],
+    positions: Mapping[int, Position],
+) -> Comparison:
+    """Compare row by row.
+
+    Args:
+        stored: a session in a snapshot of the projection.
+        built: a session that sees the table set, built up to the snapshot's ``positions``.
+        first_offsets: where the log that was read begins, for each partition.
+        positions: of the sink, in the snapshot.
+    """
+    result = Comparison()
+    there = _tasks(stored, SCHEMA, first_offsets)
+    right = _tasks(built, BUILT_SCHEMA, first_offsets)
+    left_task, right_task = await anext(there, None), await anext(right, None)
+    while left_task or right_task:
+        if left_task is None or (right_task is not None and right_task.id < left_task.id):
+            assert right_task is not None
+            _judge(result, _Task(right_task.id), right_task)
+            right_task = await anext(right, None)
+        elif right_task is None or left_task.id < right_task.id:
+            _judge_unknown(result, left_task, first_offsets, positions)
+            left_task = await anext(there, None)
+        else:
+            _judge(result, left_task, right_task)
+            left_task, right_task = await anext(there, None), await anext(right, None)
+    return result
+
+
+@dataclass(slots=True)
+class _Task:
+    id: str
+    rows: _Rows = field(default_factory=dict)
+    whole: bool = False
+    """Its created event is among the rows."""
+    last: tuple[int, int] | None = None
+    """Partition and offset of the last event of its task row."""
+
+    def add(self, row: asyncpg.Record) -> None:
+        self.rows[row["kind"], row["place"]] = row["digest"]
+        self.whole |= row["created"]
+        if row["kind"] == "task":
+            self.last = (row["log_partition"], row["event_offset"])
+
+
+def _judge(result: Comparison, stored: _Task, built: _Task) -> None:
+    if built.whole:
+        result.add(built.id, stored.rows, built.rows)
+    else:
+        result.older += len(stored.rows)
+
+
+def _judge_unknown(
+    result: Comparison,
+    stored: _Task,
+    first_offsets: Mapping[int, int],
+    positions: Mapping[int, Position],
+) -> None:
+    """A task of which the log says nothing: older than the log, or from nowhere."""
+    if stored.last is not None:
+        partition, offset = stored.last
+        first, position = first_offsets.get(partition), positions.get(partition)
+        if first is not None and position and first <= offset < position.next_offset:
+            for kind, place in stored.rows:
+                result.differ(Difference(stored.id, kind, place, "not in the log"))
+            return
+    result.older += len(stored.rows)
+
+
+async def _tasks(
+    conn: Connection, schema: str, first_offsets: Mapping[int, int]
+) -> AsyncIterator[_Task]:
+    """The tasks of a table set with their rows, sorted by id, a few thousand rows in memory."""
+    cursor = conn.cursor(
+        query("digests", schema), list(first_offsets), list(first_offsets.values()), prefetch=5_000
+    )
+    task: _Task | None = None
+    async for row in cursor:
+        if task is None or task.id != row["id"]:
+            if task is not None:
+                yield task
+            task = _Task(row["id"])
+        task.add(row)
+    if task is not None:
+        yield task

@@ -1,0 +1,129 @@
+"""From the records of ``task-events`` to the events that count, for every reader."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from schemas.codec import decode
+from schemas.dead_letter import Origin
+from schemas.errors import DecodeError
+from schemas.limits import EVENT_MAX_BYTES
+from schemas.records import EventKind, TaskEvent
+from streams.log_reader import LogReader
+from streams.ownership.acceptance import Ownership, accept
+
+WINDOW = 500
+"""Records that a reader in the middle of a log looks at to find its owner there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What some records of one partition mean."""
+
+    events: list[tuple[Origin, TaskEvent]]
+    """The accepted events but markers, in order."""
+    undecodable: list[tuple[Origin, DecodeError]]
+    ownership: Ownership | None
+    """The one that holds after the records."""
+
+
+def read_accepted(
+    records: Iterable[Origin],
+    ownership: Ownership | None,
+    *,
+    max_bytes: int = EVENT_MAX_BYTES,
+) -> Accepted:
+    """Decode the next records of a partition, and apply the acceptance rule. Pure.
+
+    Args:
+        records: in the order of their offsets.
+        ownership: the one that holds before the records; None: see
+            :func:`~streams.ownership.acceptance.accept`.
+        max_bytes: a longer value is undecodable.
+    """
+    events: list[tuple[Origin, TaskEvent]] = []
+    undecodable: list[tuple[Origin, DecodeError]] = []
+    for record in records:
+        try:
+            event = decode(record.value, TaskEvent, max_bytes=max_bytes)
+        except DecodeError as error:
+            undecodable.append((record, error))
+            continue
+        accepted = accept(ownership, event)
+        if accepted is not None:
+            ownership = accepted
+            if event.kind is not EventKind.OWNERSHIP_TAKEN:
+                events.append((record, event))
+    return Accepted(events, undecodable, ownership)
+
+
+def prevailing(records: Iterable[Origin]) -> Ownership | None:
+    """The ownership that prevails among some records: that of the highest epoch. Pure.
+
+    Epochs only go up, so whatever has a lower one was written by a former owner. Two routers
+    may have announced the same epoch; only the one that was first writes events under it.
+    """
+    best: Ownership | None = None
+    wrote = False
+    for record in records:
+        try:
+            event = decode(record.value, TaskEvent)
+        except DecodeError:
+            continue
+        event_like = event.kind is not EventKind.OWNERSHIP_TAKEN
+        higher = best is None or event.owner_epoch > best.epoch
+        settles = best is not None and event.owner_epoch == best.epoch and event_like and not wrote
+        if higher or settles:
+            best, wrote = Ownership(event.owner_epoch, event.owner), event_like
+    return best
+
+
+def before_first_marker(records: Sequence[Origin]) -> list[Origin]:
+    """The records up to the first marker, which begins another ownership. Pure."""
+    for index, record in enumerate(records):
+        try:
+            event = decode(record.value, TaskEvent)
+        except DecodeError:
+            continue
+        if event.kind is EventKind.OWNERSHIP_TAKEN:
+            return list(records[:index])
+    return list(records)
+
+
+async def ownership_at_start(
+    reader: LogReader, topic: str, partition: int, first: int, end: int
+) -> Ownership | None:
+    """The ownership at the first offset that a log still has; None: its first marker tells.
+
+    Retention cuts markers off. The owner is then known by the events that it wrote next.
+
+    Raises:
+        KafkaUnavailableError: the log could not be read.
+    """
+    if first == 0:
+        return None
+    return prevailing(before_first_marker(await _read(reader, topic, partition, first, end)))
+
+
+async def ownership_before(
+    reader: LogReader, topic: str, partition: int, offset: int
+) -> Ownership | None:
+    """The ownership at an offset in the middle of a log, from the last records before it.
+
+    Raises:
+        KafkaUnavailableError: the log could not be read.
+    """
+    first, _ = await reader.bounds(topic, partition)
+    best: Ownership | None = None
+    upper = offset
+    while best is None and upper > first:
+        lower = max(first, upper - WINDOW)
+        best = prevailing(await _read(reader, topic, partition, lower, upper))
+        upper = lower
+    return best
+
+
+async def _read(
+    reader: LogReader, topic: str, partition: int, start: int, end: int
+) -> list[Origin]:
+    bound = min(end, start + WINDOW)
+    return [r async for batch in reader.read(topic, partition, start, bound) for r in batch]

@@ -1,0 +1,76 @@
+"""Ends a process whose consumer is stuck: records wait, and none is read.
+
+Kafka clients were seen to stop reading without an error, after days. The supervisor starts
+the process again, and it goes on from the committed offsets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from streams.app import App
+from streams.errors import KafkaUnavailableError, ReadingStalledError
+from streams.log_reader import LogReader
+
+log = structlog.get_logger()
+
+_LOOKS = 4
+"""Looks in one timeout: a stall is found at most a fourth of it late."""
+
+
+async def watch(app: App) -> None:
+    """Look at an application until it is stuck; then fail it, and return.
+
+    Reading that our own doing holds up is not stuck: full lanes, an agent that is behind, a
+    rebalance, the end of the process. Neither is a broker that does not answer.
+    """
+    timeout_s = app.kafka.stall_timeout_s
+    stall = Stall(timeout_s)
+    while True:
+        await asyncio.sleep(timeout_s / _LOOKS)
+        began_s = time.monotonic()
+        lag = await _lag(app, quiet_since_s=began_s - timeout_s / _LOOKS)
+        if stall.look(began_s, last_read_s=app.consumer.last_read_s, lag=lag):
+            error = ReadingStalledError(f"{lag} records wait, none was read for {timeout_s} s")
+            app.fail("reading_stalled", error)
+            return
+
+
+class Stall:
+    """Since when records wait while none is read. Pure."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._since_s: float | None = None
+
+    def look(self, now_s: float, *, last_read_s: float, lag: int) -> bool:
+        """True if records have waited for the whole timeout, and none was read in it.
+
+        Args:
+            now_s: monotonic, as is ``last_read_s``.
+            last_read_s: when a record was read last.
+            lag: records that wait and may be read; 0 too when that is not known.
+        """
+        if lag <= 0:
+            self._since_s = None
+            return False
+        if self._since_s is None or last_read_s >= self._since_s:
+            self._since_s = now_s
+        return now_s - self._since_s >= self._timeout_s
+
+
+async def _lag(app: App, *, quiet_since_s: float) -> int:
+    """The records that wait at the broker, asked by a client of its own; 0 if unknown."""
+    partitions = app.consumer.readable()
+    if not partitions or app.consumer.last_read_s >= quiet_since_s:
+        return 0
+    try:
+        async with LogReader(app.kafka, client_id=f"{app.kafka.client_id}-watchdog") as reader:
+            ends = await reader.ends(list(partitions))
+    except KafkaUnavailableError as error:
+        log.warning("lag_unknown", group=app.conf.id, code=error.code)
+        return 0
+    return int(app.consumer.unread(ends))

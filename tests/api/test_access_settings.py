@@ -1,0 +1,64 @@
+"""Keys and the rule for a service without them. No servers."""
+
+import subprocess
+import sys
+
+import pytest
+
+from orchestrator.api.access import Access, Keys, key_hash
+from orchestrator.api.errors import ApiError
+from orchestrator.api.settings import ApiSettings
+from orchestrator.settings import load_settings
+from schemas.errors import SettingsError
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.com"])
+def test_without_keys_only_a_loopback_address_is_taken(host: str) -> None:
+    with pytest.raises(SettingsError, match="ORCH_API_KEYS"):
+        load_settings({"ORCH_API_HOST": host})
+
+    assert ApiSettings(host=host, keys=f"acme:{key_hash('k')}").host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_without_keys_a_loopback_address_is_taken(host: str) -> None:
+    assert ApiSettings(host=host).host == host
+
+
+@pytest.mark.parametrize("keys", ["acme", "acme:abc", ":" + "0" * 64, "a b:" + "0" * 64])
+def test_keys_that_are_none_stop_the_start_without_being_quoted(keys: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings({"ORCH_API_KEYS": keys})
+
+    assert "pair 1" in str(refused.value)
+    assert keys not in str(refused.value)
+
+
+def test_the_tenant_comes_from_the_key_alone() -> None:
+    access = Access(Keys.parse(f"acme:{key_hash('one')},other:{key_hash('two')}"), "default")
+
+    assert access.caller("Bearer one", transport="http").tenant_id == "acme"
+    assert access.caller("two", transport="grpc").tenant_id == "other"
+    for wrong in (None, "", "Bearer", "Bearer  ", "Bearer three", "Basic one", key_hash("one")):
+        with pytest.raises(ApiError) as refused:
+            access.caller(wrong, transport="http")
+        assert refused.value.code == "UNAUTHENTICATED"
+
+
+def test_a_settings_text_shows_no_keys() -> None:
+    assert key_hash("one") not in repr(ApiSettings(keys=f"acme:{key_hash('one')}"))
+
+
+def test_a_new_key_is_printed_once_with_the_hash_to_configure() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "keys", "new", "acme"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    key, pair = (line.split()[-1] for line in shown.splitlines())
+
+    assert (
+        Access(Keys.parse(pair), "").caller(f"Bearer {key}", transport="http").tenant_id == "acme"
+    )

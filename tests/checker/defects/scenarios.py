@@ -1,0 +1,231 @@
+"""Small loads with one fault each, which the product survives and a defect does not.
+
+Run by ``run.py``, in a tree of its own. A fault waits for the moment in which its defect has
+an effect, and comes anyway when there is no such moment: there is none without the defect.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.chaos import Chaos
+from tests.chaos.conftest import chaos, form  # noqa: F401  # fixtures
+from tests.chaos.load import a_command, a_task
+from tests.checker.check import check
+from tests.checker.reading import read_committed, read_evidence, read_positions
+from tests.checker.snapshots import checkpoints
+from tests.checker.wire import Value, encode
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
+
+MOMENT_S = 15.0
+END_S = 90.0
+"""Beyond a timer's time and the grace that the checker gives it."""
+
+Look = Callable[[], Awaitable[bool]]
+
+
+async def test_ordinary_work(chaos: Chaos, tmp_path: Path) -> None:  # noqa: F811
+    tasks = [a_task(tenant) for tenant in ["acme"] * 6 + ["refused"] * 2]
+    await chaos.running.publish(f"{chaos.prefix}task-created.v1", [(b"bad", b"\x00bad")])
+    await create(chaos, tasks)
+    await look(lambda: has_ended(chaos, tasks), END_S)
+    orders = [a_command(task, "cancel") for task in tasks[:2]]
+    await send(chaos, "task-commands", "TaskCommand", orders)
+    await look(lambda: has_checkpoints(chaos), END_S)
+    await judge(chaos, tasks)
+
+
+async def test_router_killed_with_acknowledged_work(chaos: Chaos) -> None:  # noqa: F811
+    await warm(chaos)
+    tasks = [a_task("acme") for _ in range(16)]
+    await create(chaos, tasks)
+    await look(lambda: has_committed_undecided(chaos), MOMENT_S)
+    await kill(chaos, "router")
+    await judge(chaos, tasks)
+
+
+async def test_router_killed_with_undone_effects(chaos: Chaos) -> None:  # noqa: F811
+    await warm(chaos)
+    tasks = [a_task("acme", timeout_ms=30_000) for _ in range(16)]
+    await create(chaos, tasks)
+    await look(lambda: is_created(chaos, tasks), MOMENT_S)
+    await kill(chaos, "router")
+    await judge(chaos, tasks)
+
+
+async def test_router_killed_while_retries_wait(chaos: Chaos) -> None:  # noqa: F811
+    await warm(chaos)
+    tasks = [a_task("failing") for _ in range(16)]
+    await create(chaos, tasks)
+    await look(lambda: waits_for_a_retry(chaos, tasks), END_S)
+    await kill(chaos, "router")
+    await judge(chaos, tasks)
+
+
+async def test_former_owner_writes_late(chaos: Chaos) -> None:  # noqa: F811
+    tasks = [a_task("acme") for _ in range(8)]
+    await create(chaos, tasks)
+    await look(lambda: has_ended(chaos, tasks), END_S)
+    events = {event["task_id"]: event for event in await chaos.running.events()}
+    before = dict(chaos.watch.epochs)
+    await kill(chaos, "router")
+    await look(lambda: is_taken_over(chaos, before), END_S)
+    for task in tasks:
+        await write_late(chaos, events[task["task_id"]])
+    more = [a_task("acme") for _ in range(8)]
+    await create(chaos, more)
+    await judge(chaos, tasks + more)
+
+
+async def test_worker_killed_with_an_unfinished_head(chaos: Chaos) -> None:  # noqa: F811
+    await warm(chaos)
+    heads = [a_task("hanging", timeout_ms=20_000) for _ in range(8)]
+    await create(chaos, heads)
+    await look(lambda: is_called(chaos, heads), END_S)
+    others = [a_task("acme") for _ in range(16)]
+    await create(chaos, others)
+    await look(lambda: has_committed_called(chaos, heads), MOMENT_S)
+    await kill(chaos, "step.retrieve")
+    await judge(chaos, heads + others)
+
+
+async def test_sink_killed_while_it_writes(chaos: Chaos) -> None:  # noqa: F811
+    await warm(chaos)
+    before = await positions(chaos)
+    tasks = [a_task("acme") for _ in range(16)]
+    await create(chaos, tasks)
+    await look(lambda: has_moved(chaos, before), MOMENT_S)
+    await kill(chaos, "sink")
+    await judge(chaos, tasks)
+
+
+async def judge(chaos: Chaos, tasks: list[Value]) -> None:  # noqa: F811
+    """Wait, with a bound, until all is done; then the checker's word counts."""
+    ended = await look(lambda: has_ended(chaos, tasks), END_S)
+    try:
+        await chaos.settle()
+    except AssertionError as error:
+        print(f"DEFECT_UNSETTLED {error}")
+    dsn = chaos.running.system.settings.postgres.dsn
+    evidence = await read_evidence(chaos.running.bootstrap, dsn, prefix=chaos.prefix)
+    verdict = check(evidence, quiet=True)
+    print("DEFECT_CODES", json.dumps(sorted(verdict.codes)))
+
+    assert not verdict.violations, str(verdict)
+    assert ended, "tasks did not end"
+
+
+async def look(condition: Look, timeout_s: float) -> bool:
+    """Wait for a moment; False if it did not come."""
+    until = asyncio.get_running_loop().time() + timeout_s
+    while not await condition():
+        if asyncio.get_running_loop().time() > until:
+            return False
+        await asyncio.sleep(0.1)
+    return True
+
+
+async def kill(chaos: Chaos, name: str) -> None:  # noqa: F811
+    """SIGKILL a role, and start it again."""
+    supervisor = chaos.running.system.supervisor
+    supervisor.hold(name)
+    chaos.running.system.child(name).kill()
+    await chaos.running.system.child(name).wait(10.0)
+    await supervisor.start(name)
+
+
+async def warm(chaos: Chaos) -> None:  # noqa: F811
+    """Wait until all roles are at work: a kill of a process that only starts shows nothing."""
+    tasks = [a_task("acme") for _ in range(4)]
+    await create(chaos, tasks)
+    await look(lambda: has_ended(chaos, tasks), END_S)
+
+
+async def create(chaos: Chaos, tasks: list[Value]) -> None:  # noqa: F811
+    await send(chaos, "task-created", "TaskCreated", tasks)
+
+
+async def send(chaos: Chaos, topic: str, name: str, values: list[Value]) -> None:  # noqa: F811
+    records = [(value["task_id"].encode(), encode(value, name)) for value in values]
+    await chaos.running.publish(f"{chaos.prefix}{topic}.v1", records)
+
+
+async def write_late(chaos: Chaos, last: Value) -> None:  # noqa: F811
+    """Write what a former owner would: the next event of a task, under its own epoch."""
+    late = {
+        **last,
+        "event_id": f"{last['task_id']}/{last['sequence'] + 1}",
+        "sequence": last["sequence"] + 1,
+        "kind": "failed",
+        "status": "failed",
+        "phase": "failed",
+        "output": None,
+        "cause_offset": -1,
+    }
+    await chaos.running.publish(
+        f"{chaos.prefix}task-events.v1", [(late["task_id"].encode(), encode(late, "TaskEvent"))]
+    )
+
+
+async def has_ended(chaos: Chaos, tasks: list[Value]) -> bool:  # noqa: F811
+    return chaos.watch.ended >= ids(tasks)
+
+
+async def is_created(chaos: Chaos, tasks: list[Value]) -> bool:  # noqa: F811
+    return bool(chaos.watch.created & ids(tasks))
+
+
+async def is_called(chaos: Chaos, tasks: list[Value]) -> bool:  # noqa: F811
+    return {call["task_id"] for call in chaos.running.calls()} >= ids(tasks)
+
+
+async def is_taken_over(chaos: Chaos, before: dict[int, int]) -> bool:  # noqa: F811
+    return all(chaos.watch.epochs[p] > epoch for p, epoch in before.items())
+
+
+async def waits_for_a_retry(chaos: Chaos, tasks: list[Value]) -> bool:  # noqa: F811
+    last = {event["task_id"]: event["kind"] for event in await chaos.running.events()}
+    return "step_retry_scheduled" in {last.get(task["task_id"]) for task in tasks}
+
+
+async def has_checkpoints(chaos: Chaos) -> bool:  # noqa: F811
+    evidence = await read_evidence(chaos.running.bootstrap, None, prefix=chaos.prefix)
+    return any(True for _ in checkpoints(evidence))
+
+
+async def has_committed_undecided(chaos: Chaos) -> bool:  # noqa: F811
+    """Whether the router has committed inputs that have no event."""
+    topic = f"{chaos.prefix}task-created.v1"
+    committed = await read_committed(chaos.running.bootstrap, chaos.prefix)
+    decided = {(place, offset) for name, place, offset in chaos.watch.causes if name == topic}
+    return any(
+        (place, offset - 1) not in decided
+        for (group, name, place), offset in committed.items()
+        if group == "router" and name == topic and offset > 0
+    )
+
+
+async def has_committed_called(chaos: Chaos, tasks: list[Value]) -> bool:  # noqa: F811
+    """Whether the worker has committed commands of these tasks, which hang."""
+    wanted = {f"{task_id}/1/retrieve/1" for task_id in ids(tasks)}
+    committed = await read_committed(chaos.running.bootstrap, chaos.prefix)
+    return any(
+        command_id in wanted and offset < committed.get(("step.retrieve", topic, partition), 0)
+        for (topic, partition, offset), command_id in chaos.watch.commands.items()
+    )
+
+
+async def positions(chaos: Chaos) -> dict[int, int]:  # noqa: F811
+    return await read_positions(chaos.running.system.settings.postgres.dsn)
+
+
+async def has_moved(chaos: Chaos, before: dict[int, int]) -> bool:  # noqa: F811
+    return await positions(chaos) != before
+
+
+def ids(tasks: list[Value]) -> set[str]:
+    return {task["task_id"] for task in tasks}

@@ -1,0 +1,137 @@
+"""Malformed and hostile records over all consumed topics, with good tasks in between."""
+
+import asyncio
+import re
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from orchestrator.dev.system import DEV_DEFAULTS, open_system
+from orchestrator.settings import load_settings
+from schemas.codec import encode
+from schemas.dead_letter import Origin
+from schemas.headers import header_text
+from schemas.topics import dlq
+from streams.log_reader import LogReader
+from tests.e2e.driving import Running, a_database, a_rag_task
+from tests.e2e.hostile import Hostile, hostile_records
+
+PUBLISHED = set(re.findall(r"^\| `([A-Z_]+)`", Path("docs/errors.md").read_text("utf-8"), re.M))
+SEED = 20_251_125
+GOOD = 40
+CHUNK = 1_000
+SETTLE_S = 1_200.0
+
+Position = tuple[str, int, int]
+
+
+@pytest.fixture
+async def hostile_world(
+    kafka_bootstrap: str, postgres_dsn: str, tmp_path: Path
+) -> AsyncIterator[Running]:
+    """A whole system of its own: what is thrown at it disturbs no other test."""
+    environment = {
+        "ORCH_KAFKA_BOOTSTRAP": kafka_bootstrap,
+        "ORCH_POSTGRES_DSN": await a_database(postgres_dsn),
+        "ORCH_TOPICS_PREFIX": f"fuzz-{uuid.uuid4()}.",
+        "ORCH_TOPICS_PARTITIONS": "2",
+        # Commands for tasks that nobody created wait so long for them.
+        "ORCH_ROUTER_HOLD_S": "2",
+    }
+    settings = load_settings(environment, DEV_DEFAULTS)
+    async with open_system(settings, environment=environment, logs=tmp_path) as system:
+        yield Running(system=system, call_log=tmp_path / "calls.jsonl", logs=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "count",
+    [
+        pytest.param(10_000, marks=pytest.mark.timeout(600)),
+        pytest.param(100_000, marks=[pytest.mark.fuzz, pytest.mark.timeout(3_600)]),
+    ],
+)
+async def test_hostile_records_stop_nothing_and_each_bad_one_is_a_dead_letter(
+    hostile_world: Running, count: int
+) -> None:
+    running = hostile_world
+    records = list(hostile_records(running.topics, count, SEED))
+    good = [a_rag_task() for _ in range(GOOD)]
+    sent: dict[Position, Hostile] = {}
+    for begin in range(0, count, CHUNK):
+        sent |= await _publish(running, records[begin : begin + CHUNK])
+        share = good[begin * GOOD // count : (begin + CHUNK) * GOOD // count]
+        await running.publish(
+            running.topics.task_created, [(t.task_id.encode(), encode(t)) for t in share]
+        )
+
+    rows = await running.ended([task.task_id for task in good], timeout_s=SETTLE_S)
+    letters = await _dead_letters(running, {at for at, one in sent.items() if one.bad})
+    assert {row["status"] for row in rows.values()} == {"completed"}
+    for position in sent.keys() & letters.keys():
+        _check(sent[position], letters[position])
+    assert sum(one.bad for one in sent.values()) > count // 2
+    # Not the checker's whole judgement: a forged step command is a violation by itself.
+    histories: dict[str, list[int]] = defaultdict(list)
+    for event in await running.events():
+        histories[event["task_id"]].append(event["sequence"])
+    for task in good:
+        history = histories[task.task_id]
+        assert history == list(range(1, len(history) + 1))
+        assert history[-1] == rows[task.task_id]["sequence"]
+    restarts = running.system.supervisor.restarts
+    assert restarts == dict.fromkeys(restarts, 0)
+
+
+async def _publish(running: Running, records: Sequence[Hostile]) -> dict[Position, Hostile]:
+    by_topic: dict[str, list[Hostile]] = defaultdict(list)
+    for record in records:
+        by_topic[record.topic].append(record)
+    sent: dict[Position, Hostile] = {}
+    for topic, group in by_topic.items():
+        positions = await running.publish(topic, [(one.key, one.value) for one in group])
+        sent |= {(topic, *at): one for at, one in zip(positions, group, strict=True)}
+    return sent
+
+
+async def _dead_letters(running: Running, wanted: set[Position]) -> dict[Position, Origin]:
+    """Read all dead-letter topics until every wanted origin was seen."""
+    letters: dict[Position, Origin] = {}
+    topics = {dlq(topic) for topic, _, _ in wanted}
+    starts: dict[tuple[str, int], int] = {}
+    try:
+        async with (
+            asyncio.timeout(SETTLE_S),
+            LogReader(running.system.settings.kafka, client_id="fuzz") as reader,
+        ):
+            while wanted - letters.keys():
+                for topic in topics:
+                    for partition in await reader.partitions(topic):
+                        start = starts.get((topic, partition), 0)
+                        _, end = await reader.bounds(topic, partition)
+                        async for batch in reader.read(topic, partition, start, end):
+                            letters |= {_origin(letter): letter for letter in batch}
+                        starts[topic, partition] = end
+                await asyncio.sleep(0.2)
+    except TimeoutError:
+        missing = sorted(wanted - letters.keys())
+        raise AssertionError(f"{len(missing)} have no dead letter: {missing[:10]}") from None
+    return letters
+
+
+def _origin(letter: Origin) -> Position:
+    topic, partition, offset = (
+        header_text(letter.headers, f"__dlq.errors.{name}")
+        for name in ("topic", "partition", "offset")
+    )
+    return (topic or "", int(partition or -1), int(offset or -1))
+
+
+def _check(sent: Hostile, letter: Origin) -> None:
+    code = header_text(letter.headers, "__dlq.errors.code")
+    assert (letter.key, letter.value) == (sent.key, sent.value)
+    assert code in PUBLISHED, code
+    assert code != "INTERNAL", header_text(letter.headers, "__dlq.errors.message")
+    assert sent.code in (None, code)

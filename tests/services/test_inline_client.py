@@ -1,0 +1,96 @@
+"""A service that is a function in the worker's own process."""
+
+import asyncio
+
+import pytest
+
+from agents.services import failure
+from agents.services.client import StepRequest, StepResponse
+from agents.services.directory import Directory
+from agents.services.failure import ServiceError
+from agents.services.settings import ServicesSettings
+from schemas.errors import SettingsError
+from schemas.records import CommandId, Json, StepName, TaskId
+
+
+def a_request(timeout_s: float = 5.0) -> StepRequest:
+    return StepRequest(
+        method="Echo",
+        input=Json('{"a":1}'),
+        task_id=TaskId("task_1"),
+        run=1,
+        step=StepName("echo"),
+        attempt=1,
+        tenant_id="acme",
+        idempotency_key=CommandId("task_1/1/echo/1"),
+        timeout_s=timeout_s,
+    )
+
+
+def echo(request: StepRequest) -> StepResponse:
+    return StepResponse(output=request.input)
+
+
+async def echo_later(request: StepRequest) -> StepResponse:
+    await asyncio.sleep(0)
+    return echo(request)
+
+
+async def never(request: StepRequest) -> StepResponse:
+    await asyncio.Event().wait()
+    return echo(request)
+
+
+def broken(request: StepRequest) -> StepResponse:
+    raise KeyError(request.method)
+
+
+def refusing(request: StepRequest) -> StepResponse:
+    raise ServiceError(failure.UNSENDABLE, "no", service="echo")
+
+
+def a_directory(function: str) -> Directory:
+    return Directory(ServicesSettings(extra=f"echo=python://{__name__}:{function}"))
+
+
+@pytest.mark.parametrize("function", ["echo", "echo_later"])
+async def test_a_function_answers_for_a_service(function: str) -> None:
+    answer = await a_directory(function).client("echo").call(a_request())
+
+    assert answer == StepResponse(output=Json('{"a":1}'))
+
+
+@pytest.mark.parametrize(
+    ("function", "timeout_s", "code", "retriable"),
+    [
+        ("broken", 5.0, "SERVICE_FAILED", True),
+        ("never", 0.01, "SERVICE_TIMEOUT", True),
+        ("echo", 0.0, "SERVICE_TIMEOUT", True),
+        ("refusing", 5.0, failure.UNSENDABLE.code, False),
+    ],
+)
+async def test_what_a_function_raises_is_a_failure_of_its_service(
+    function: str, timeout_s: float, code: str, retriable: bool
+) -> None:
+    with pytest.raises(ServiceError) as raised:
+        await a_directory(function).client("echo").call(a_request(timeout_s))
+
+    error = raised.value.as_record()
+    assert (error.code, error.retriable) == (code, retriable)
+
+
+async def test_a_cancelled_call_of_a_function_is_cancelled() -> None:
+    call = asyncio.create_task(a_directory("never").client("echo").call(a_request()))
+    await asyncio.sleep(0)
+    call.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
+@pytest.mark.parametrize("target", ["nowhere:echo", f"{__name__}:nothing", f"{__name__}:a"])
+def test_a_function_that_is_not_there_stops_the_start(target: str) -> None:
+    directory = Directory(ServicesSettings(extra=f"echo=python://{target}"))
+
+    with pytest.raises(SettingsError):
+        directory.check({"echo"})
