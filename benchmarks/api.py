@@ -28,8 +28,8 @@ from benchmarks.processes import rss_mib
 from orchestrator.embedded.kafka import EmbeddedKafka
 from orchestrator.embedded.postgres import EmbeddedPostgres
 from orchestrator.embedded.process import Child
+from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.roles import topic_table
 from orchestrator.settings import load_settings
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.gen.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorStub

@@ -31,7 +31,7 @@ from orchestrator.dev.system import DEV_DEFAULTS
 from orchestrator.embedded.kafka import EmbeddedKafka
 from orchestrator.embedded.postgres import EmbeddedPostgres
 from orchestrator.embedded.process import Child
-from orchestrator.roles import topic_table
+from orchestrator.layout import topic_table
 from orchestrator.settings import Settings, load_settings
 from schemas.codec import encode
 from schemas.records import Json, Millis, TaskCreated, TaskId

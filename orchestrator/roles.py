@@ -23,11 +23,12 @@ from agents.sink import create_sink
 from agents.step_attempt import RunnerParts
 from agents.step_runner import StepRunner
 from agents.step_worker import create_step_worker
+from orchestrator.layout import DLQ_INDEX, ROUTER, SINK, STEP_PREFIX, roles, rules_of, topic_table
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 from schemas.records import Millis, StepName
-from schemas.topics import DLQ_PREFIX, Topic, Topics
+from schemas.topics import DLQ_PREFIX, Topics
 from sinks.dead_letter_writer import DeadLetterWriter
 from sinks.errors import SinkUnavailableError
 from sinks.writer import Writer
@@ -41,39 +42,11 @@ from streams.ownership.owner import OwnerParts
 from streams.publisher import Publisher
 from streams.run import run_app
 from streams.schema_registry import use_registry
-from tasks.decision import Rules
 from tasks.pipeline import Pipelines
 
 log = structlog.get_logger()
 
 _POSTGRES_RETRY_S = 2.0
-
-ROUTER = "router"
-SINK = "sink"
-DLQ_INDEX = "dlq-index"
-STEP_PREFIX = "step."
-
-
-def roles(pipelines: Pipelines) -> list[str]:
-    """All roles that a whole system needs; each is a process of its own."""
-    return [ROUTER, SINK, DLQ_INDEX, *(STEP_PREFIX + step for step in pipelines.step_names)]
-
-
-def topic_table(settings: Settings, pipelines: Pipelines) -> list[Topic]:
-    """The topics of this system."""
-    return Topics(settings.topics).table(pipelines.step_names, settings.limits)
-
-
-def rules_of(settings: Settings, pipelines: Pipelines) -> Rules:
-    """What every owner decides by, and every door checks by."""
-    router = settings.router
-    return Rules(
-        pipelines=pipelines,
-        limits=settings.limits,
-        default_timeout_ms=round(router.default_timeout_s * 1000),
-        remember_ms=round(router.remember_s * 1000),
-        remember_failed_ms=round(router.remember_failed_s * 1000),
-    )
 
 
 async def run_role(role: str, settings: Settings) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -168,9 +167,3 @@ def create_app(
         topic_disable_leader=True,
         web_enabled=False,
     )
-
-
-def quiet_faust() -> None:
-    """Faust and aiokafka log their inner life at INFO; keep what an operator can use."""
-    for name in ("faust", "mode", "aiokafka"):
-        logging.getLogger(name).setLevel(logging.WARNING)

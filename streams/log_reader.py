@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -95,7 +95,16 @@ class LogReader:
         await self._bounded(self._consumer._client._wait_on_metadata(topic))
         return sorted(self._consumer.partitions_for_topic(topic) or ())
 
-    async def read(
+    async def all_partitions(self, topics: Sequence[str]) -> list[tuple[str, int]]:
+        """The partitions of many topics, asked for at once; a topic that is missing has none."""
+        client, known = self._consumer._client, self._consumer.partitions_for_topic
+        await self._bounded(client.set_topics(topics))
+        if any(known(topic) is None for topic in topics):
+            # It was an answer to what somebody asked before us, or one is missing indeed.
+            await self._bounded(client.force_metadata_update())
+        return [(topic, p) for topic in topics for p in sorted(known(topic) or ())]
+
+    def read(
         self, topic: str, partition: int, start: int, end: int
     ) -> AsyncGenerator[Sequence[Origin], None]:
         """Yield the records with ``start <= offset < end`` in batches, in order.
@@ -106,24 +115,42 @@ class LogReader:
         Raises:
             KafkaUnavailableError: no progress within the timeout, or the start is no longer there.
         """
-        if start >= end:
+        return self.read_all({(topic, partition): (start, end)})
+
+    async def read_all(
+        self, bounds: Mapping[tuple[str, int], tuple[int, int]]
+    ) -> AsyncGenerator[Sequence[Origin], None]:
+        """Read many partitions at once, each as :meth:`read` does; a batch is of one partition.
+
+        One assignment for all: to change it costs more than to read a short partition.
+        """
+        left = {TopicPartition(*at): ends for at, ends in bounds.items() if ends[0] < ends[1]}
+        if not left:
             return
-        tp = TopicPartition(topic, partition)
-        self._consumer.assign([tp])
-        self._consumer.seek(tp, start)
-        position, waited_s = start, 0.0
-        while position < end:
-            fetched = await self._bounded(self._consumer.getmany(tp, timeout_ms=_POLL_MS))
-            records = [_origin(record) for record in fetched.get(tp, ()) if record.offset < end]
-            if records:
-                yield records
-            reached = int(await self._bounded(self._consumer.position(tp)))
-            waited_s = 0.0 if reached > position else waited_s + _POLL_MS / 1000
+        self._consumer.assign(list(left))
+        for tp, (start, _) in left.items():
+            self._consumer.seek(tp, start)
+        waited_s = 0.0
+        while left:
+            fetched = await self._bounded(self._consumer.getmany(*left, timeout_ms=_POLL_MS))
+            for tp, records in fetched.items():
+                batch = [_origin(record) for record in records if record.offset < left[tp][1]]
+                if batch:
+                    yield batch
+            waited_s = 0.0 if await self._move(left) else waited_s + _POLL_MS / 1000
             if waited_s > self._timeout_s:
-                raise KafkaUnavailableError(
-                    f"{topic}[{partition}] stands at {reached}, its end is {end}"
-                )
-            position = reached
+                raise KafkaUnavailableError(_described(left))
+
+    async def _move(self, left: dict[TopicPartition, tuple[int, int]]) -> bool:
+        """Note how far each partition was read, drop those at their end; True if any moved."""
+        moved = False
+        for tp, (position, end) in list(left.items()):
+            reached = int(await self._bounded(self._consumer.position(tp)))
+            moved = moved or reached > position
+            left[tp] = (reached, end)
+            if reached >= end:
+                del left[tp]
+        return moved
 
     def follow(self, topic: str, starts: dict[int, int]) -> AsyncGenerator[Sequence[Origin], None]:
         """Yield records of several partitions from ``starts`` on, for ever."""
@@ -148,6 +175,12 @@ class LogReader:
                 return await awaitable
         except (KafkaError, TimeoutError) as error:
             raise KafkaUnavailableError(repr(error)) from error
+
+
+def _described(left: Mapping[TopicPartition, tuple[int, int]]) -> str:
+    tp, (position, end) = next(iter(left.items()))
+    others = f"; {len(left) - 1} others wait, too" if len(left) > 1 else ""
+    return f"{tp.topic}[{tp.partition}] stands at {position}, its end is {end}{others}"
 
 
 def _origin(record: Any) -> Origin:

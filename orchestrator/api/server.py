@@ -29,8 +29,9 @@ from orchestrator.api.log_scan import LogScan
 from orchestrator.api.parts import Parts
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.use_cases import UseCases
+from orchestrator.layout import ROUTER, rules_of, topic_table
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.roles import ROUTER, check_topics, rules_of, topic_table
+from orchestrator.roles import check_topics
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 from schemas.gen.orchestrator.v1 import orchestrator_pb2

@@ -201,7 +201,7 @@ def _related(bench: Bench, case: Case) -> list[Case]:
 
 async def _tail(chosen: LetterFilter, from_start: bool) -> None:
     async with workplace() as place:
-        places = [(name, p) for name in place.dlq_topics for p in await _partitions(place, name)]
+        places = await place.reader.all_partitions(place.dlq_topics)
         bounds = await place.reader.all_bounds(places)
         starts = {key: first if from_start else end for key, (first, end) in bounds.items()}
         async for records in place.reader.follow_all(starts):
@@ -209,10 +209,6 @@ async def _tail(chosen: LetterFilter, from_start: bool) -> None:
                 case = Case(read_dead_letter(record, place.topics), Entry())
                 if chosen.matches(case):
                     print(json.dumps(case_fields(case), ensure_ascii=False), flush=True)
-
-
-async def _partitions(place: Workplace, topic: str) -> list[int]:
-    return await place.reader.partitions(topic)
 
 
 async def _reindex() -> None:

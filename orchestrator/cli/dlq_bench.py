@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.roles import topic_table
 from orchestrator.settings import Settings, load_settings
 from schemas.errors import SettingsError
 from schemas.topics import DLQ_PREFIX, Topics

@@ -38,7 +38,7 @@ from orchestrator.cli.dlq_options import (
     check_order,
 )
 from orchestrator.cli.dlq_show import print_stats
-from orchestrator.roles import ROUTER
+from orchestrator.layout import ROUTER
 from schemas.errors import SettingsError
 from schemas.records import DeadLetterAction, DeadLetterActionKind
 from sinks.errors import SinkUnavailableError
@@ -148,7 +148,7 @@ async def _replay(
 async def _parts(place: Workplace, progress: Callable[[Mapping[str, int]], None]) -> ReplayParts:
     settings, topics = place.settings, place.topics
     watched = [*place.dlq_topics, topics.task_events]
-    places = [(name, p) for name in watched for p in await place.reader.partitions(name)]
+    places = await place.reader.all_partitions(watched)
     return ReplayParts(
         topics=topics,
         router_group=settings.topics.prefix + ROUTER,

@@ -12,9 +12,9 @@ import typer
 from agents.rebuild import RebuildParts
 from agents.rebuild import rebuild as rebuild_projection
 from agents.rebuild import verify as verify_projection
+from orchestrator.layout import topic_table
 from orchestrator.observability import set_up_logs
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.roles import topic_table
 from orchestrator.settings import Settings, load_settings
 from schemas.errors import SettingsError
 from schemas.topics import Topics

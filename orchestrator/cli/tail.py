@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.tail_record import TABLE_HEAD, Filter, Shown, as_text, show
+from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.roles import topic_table
 from orchestrator.settings import Settings, load_settings
 from schemas.codec import decode
 from schemas.dead_letter import Origin

@@ -14,8 +14,8 @@ from orchestrator.cli.output import Output, OutputOption, print_json, print_line
 from orchestrator.cli.running import kafka_settings, run
 from orchestrator.cli.task_door import Sent, open_door
 from orchestrator.cli.task_view import event_line
+from orchestrator.layout import rules_of
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.roles import rules_of
 from orchestrator.settings import Settings
 from schemas.records import Json, Millis, TaskCreated, TaskEvent, TaskId, TaskStatus
 from schemas.uuid7 import new_task_id

@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.roles import topic_table
 from orchestrator.settings import Settings, load_settings
 from schemas.errors import SettingsError
 from streams.admin import Admin

@@ -14,8 +14,8 @@ from orchestrator.api.settings import ApiSettings
 from orchestrator.dev.supervisor import Supervisor
 from orchestrator.embedded.ports import is_free
 from orchestrator.embedded.process import Child
+from orchestrator.layout import roles, topic_table
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.roles import roles, topic_table
 from orchestrator.settings import Settings
 from sinks.migrate import migrate_up
 from streams.admin import Admin

@@ -106,20 +106,20 @@ class Canary:
                 if watch.group == group
                 and committed.get((watch.topic, watch.partition), 0) > watch.offset
             ]
-        for place in sorted({(dlq(w.topic), w.partition) for w in watches}):
-            for record in await self._new(place):
-                letter_id = header_text(record.headers, "__dlq.replay.of")
-                if letter_id is not None:
-                    seen.buried_again.add(letter_id)
-        for partition in sorted({watch.partition for watch in watches}):
-            for record in await self._new((self._topics.task_events, partition)):
+        followed = {(dlq(watch.topic), watch.partition) for watch in watches}
+        followed |= {(self._topics.task_events, watch.partition) for watch in watches}
+        for record in await self._new(sorted(followed)):
+            if record.topic == self._topics.task_events:
                 _note(record, seen)
+            elif (letter_id := header_text(record.headers, "__dlq.replay.of")) is not None:
+                seen.buried_again.add(letter_id)
         seen.read_past.update(passed)
 
-    async def _new(self, place: tuple[str, int]) -> list[Origin]:
-        start, end = self._read[place], (await self._reader.ends([place]))[place]
-        self._read[place] = end
-        return [r async for rs in self._reader.read(*place, start, end) for r in rs]
+    async def _new(self, places: Sequence[tuple[str, int]]) -> list[Origin]:
+        ends = await self._reader.ends(places)
+        bounds = {place: (self._read[place], ends[place]) for place in places}
+        self._read.update(ends)
+        return [r async for records in self._reader.read_all(bounds) for r in records]
 
 
 def _note(record: Origin, seen: Sightings) -> None:

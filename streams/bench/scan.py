@@ -49,11 +49,9 @@ async def read_letter(
 
 
 async def _all(reader: LogReader, dlq_topics: Sequence[str]) -> AsyncIterator[Sequence[Origin]]:
-    places = [(name, p) for name in dlq_topics for p in await reader.partitions(name)]
-    for (topic, partition), (first, end) in (await reader.all_bounds(places)).items():
-        if first < end:
-            async for records in reader.read(topic, partition, first, end):
-                yield records
+    bounds = await reader.all_bounds(await reader.all_partitions(dlq_topics))
+    async for records in reader.read_all(bounds):
+        yield records
 
 
 def _without_values(letter: DeadLetter) -> DeadLetter:
