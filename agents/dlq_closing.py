@@ -42,7 +42,8 @@ class Closing:
     def __init__(self, parts: IndexerParts) -> None:
         self._parts = parts
         self._next_at = 0.0
-        self._closed: dict[str, float] = {}
+        self._closed: dict[str, int] = {}
+        """Letters that we closed, and the offset of the action that says so."""
 
     def due(self) -> bool:
         """True if it is time to look again."""
@@ -52,21 +53,25 @@ class Closing:
         """Seconds until it is time."""
         return max(0.0, self._next_at - asyncio.get_running_loop().time())
 
-    async def close(self) -> None:
+    async def close(self, indexed_to: int) -> None:
         """Look, and append what was found.
+
+        Args:
+            indexed_to: how far the index has read the ledger. What we closed beyond that, it
+                does not know yet; closed once more, a letter would be closed again that
+                somebody opened meanwhile.
 
         Raises:
             SinkUnavailableError: look again later.
             PublishError: unknown whether the actions were written; they may be again.
         """
         now = asyncio.get_running_loop().time()
-        # Our own actions take a moment to come back; then they may be needed again (--force).
-        self._closed = {k: at for k, at in self._closed.items() if now - at < 10 * _EVERY_S}
+        self._closed = {k: offset for k, offset in self._closed.items() if offset >= indexed_to}
         items = await self._gone_on() + await self._processed()
         items = [item for item in items if item.letter_id not in self._closed]
         if items:
-            await self._append(items)
-            self._closed.update((item.letter_id, now) for item in items)
+            offset = await self._append(items)
+            self._closed.update((item.letter_id, offset) for item in items)
         full = len(items) >= _AT_MOST
         self._next_at = now + (0.0 if full else _EVERY_S)
 
@@ -131,7 +136,7 @@ class Closing:
                     behind.add((topic, partition))
         return [sent for sent in passed if (dlq(sent.topic), sent.partition) not in behind]
 
-    async def _append(self, items: Sequence[DeadLetterItem]) -> None:
+    async def _append(self, items: Sequence[DeadLetterItem]) -> int:
         action = DeadLetterAction(
             action_id=new_id(),
             kind=DeadLetterActionKind.RESOLVED,
@@ -140,5 +145,7 @@ class Closing:
             items=list(items),
             at=now_ms(),
         )
-        await self._parts.publisher.publish([action_record(self._parts.topics.dlq_actions, action)])
+        record = action_record(self._parts.topics.dlq_actions, action)
+        [offset] = await self._parts.publisher.publish([record])
         log.info("letters_closed", count=len(items))
+        return offset

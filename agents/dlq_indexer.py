@@ -89,7 +89,7 @@ class Indexer:
             metrics.RECORDS.labels(delivery.topic, "indexed").inc()
         if self._closing is not None and self._closing.due():
             await self._check_positions()
-            await self._patiently(self._closing.close)
+            await self._close(self._closing)
 
     def unfinished(self) -> list[Delivery]:
         """Nothing: the index is never deposed, its positions are."""
@@ -141,6 +141,10 @@ class Indexer:
         known = {topic: end for topic, end in self._stored.items() if end is not None}
         if stored != known:
             raise SinkPositionError("the index is not where this process left it")
+
+    async def _close(self, closing: Closing) -> None:
+        indexed_to = self._stored.get(self._parts.topics.dlq_actions) or 0
+        await self._patiently(lambda: closing.close(indexed_to))
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do something with Postgres; wait while it is away."""

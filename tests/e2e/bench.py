@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.cli.dlq_bench import Workplace, workplace
@@ -19,25 +17,12 @@ from sinks.dead_letter_reader import read_index
 from streams.bench.action_log import new_id, now_ms
 from tasks.letters.bench import Case
 from tasks.letters.ledger import LetterStatus
+from tests.commands import Ended, run_command
 from tests.e2e.driving import WAIT_S, Running
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A command that ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        """Its output as JSON lines."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
 async def start_dlq(running: Running, *arguments: str) -> asyncio.subprocess.Process:
-    """Start ``orchestrator dlq ...``."""
+    """Start ``orchestrator dlq ...`` as a process of its own, to be killed or stopped."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith("ORCH_")}
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "orchestrator", "dlq", *arguments),
@@ -49,18 +34,18 @@ async def start_dlq(running: Running, *arguments: str) -> asyncio.subprocess.Pro
 
 async def dlq(running: Running, *arguments: str, code: int = 0) -> Ended:
     """Run ``orchestrator dlq ...`` to its end."""
-    process = await start_dlq(running, *arguments)
+    variables = {k: v for k, v in running.system.environment.items() if k.startswith("ORCH_")}
     async with asyncio.timeout(WAIT_S):
-        out, err = await process.communicate()
-    ended = Ended(process.returncode or 0, out.decode(), err.decode())
-    assert ended.code == code, f"{arguments}: {ended}"
+        ended = await asyncio.to_thread(run_command, ("dlq", *arguments), variables)
+    assert ended.status == code, f"{arguments}: {ended}"
     return ended
 
 
 async def replay(running: Running, *arguments: str) -> dict[str, Any]:
     """Replay for good; return the report."""
     done = ("--execute", "--reason", "a test", "--json")
-    return (await dlq(running, "replay", *arguments, *done)).lines[-1]
+    report: dict[str, Any] = (await dlq(running, "replay", *arguments, *done)).documents[-1]
+    return report
 
 
 @asynccontextmanager
@@ -107,11 +92,10 @@ async def replayed_letters(running: Running) -> list[str]:
     """The letter of every replayed record in every topic, in no order."""
     found = []
     async with at_work(running) as place:
-        for topic in (running.topics.task_created, running.topics.task_commands):
-            for partition in await place.reader.partitions(topic):
-                first, end = await place.reader.bounds(topic, partition)
-                async for records in place.reader.read(topic, partition, first, end):
-                    found += [header_text(r.headers, "__dlq.replay.of") for r in records]
+        doors = [running.topics.task_created, running.topics.task_commands]
+        bounds = await place.reader.all_bounds(await place.reader.all_partitions(doors))
+        async for records in place.reader.read_all(bounds):
+            found += [header_text(r.headers, "__dlq.replay.of") for r in records]
     return [letter_id for letter_id in found if letter_id is not None]
 
 
