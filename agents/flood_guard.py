@@ -48,13 +48,15 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FloodGuardSettings:
-    """When a service counts as flooding."""
+    """``ORCH_FLOOD_GUARD_<FIELD>``: when a service counts as flooding."""
 
     window: int = 50
-    """Executions that are looked at: those that ended fine or buried, the newest ones."""
+    """Executions that are looked at: those that ended fine or buried, the newest ones. One
+    more than half of them is how many dead letters a service leaves until it is paused."""
 
     probe_every_s: float = 30.0
-    """While paused, one command is run this often."""
+    """While a service is paused, one command is run this often. A probe may cost a dead
+    letter; after a long interval the end of an outage is found late."""
 
     def __post_init__(self) -> None:
         if self.window < 2:

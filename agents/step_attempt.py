@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from agents.answers import Answers
 from agents.cancels import Cancels
 from agents.chunks import Chunks
+from agents.flood_gate import FloodGate
+from agents.flood_guard import Ending, ending_of
 from agents.services.client import StepRequest, StepResponse
 from agents.services.directory import Directory
 from agents.services.failure import ServiceError
@@ -50,6 +53,7 @@ class RunnerParts:
     services: Directory
     cancels: Cancels
     answers: Answers
+    flood_gate: FloodGate
     worker: str
     """The name of this process, in results and logs."""
     started_after_ms: int
@@ -63,6 +67,8 @@ class RunningAttempt:
         self._attempt = attempt
         self._parts = parts
         self._call = StepCall()
+        self.began_s = time.perf_counter()
+        """When its service was asked, on the performance counter."""
         self._chunks = Chunks(
             attempt.command,
             attempt.origin.partition,
@@ -89,14 +95,24 @@ class RunningAttempt:
     def stop(self, control: Control) -> None:
         """Abort the call of the service; the outcome is ``cancelled``, or a late answer."""
         self._call.stop(control)
+        self._parts.flood_gate.look_again()
 
     async def run(self) -> tuple[StepResult, Outgoing]:
         """Make the attempt; return its result, and the record that reports it.
 
         Raises:
             PublishError: unknown whether it was reported as started. The process must stop.
+            GivenBackError: it had not begun, and the process has to let go of it.
         """
-        result = await self._result()
+        gate, ending = self._parts.flood_gate, Ending.OTHER
+        admission = await gate.admitted(self.command, left_s=self._left_s)
+        try:
+            self.began_s = time.perf_counter()
+            self._attempt = replace(self._attempt, started_at=self._now())
+            result = await self._result()
+            ending = ending_of(self.command, result)
+        finally:
+            gate.ended(admission, self.command, ending)
         # Whoever watches sees all of an answer before its end.
         await self._chunks.flush()
         return result, self._record(result)
@@ -173,6 +189,13 @@ class RunningAttempt:
         log.error("step_raised", command_id=self.command.command_id, exc_info=error)
         message, category = f"{type(error).__name__}: {error}", ErrorCategory.INTERNAL
         return error_of(self.command, "INTERNAL", message, category, retriable=True)
+
+    def _left_s(self) -> float:
+        """How long the attempt is wanted."""
+        command = self.command
+        if self._parts.cancels.find(command.task_id, command.run) is not None:
+            return 0.0
+        return (command.deadline_at - self._now()) / 1000
 
     def _record(self, result: StepResult) -> Outgoing:
         parts = self._parts

@@ -20,6 +20,7 @@ from streams.dead_letters import failure_of
 from streams.delivery import Delivery
 from streams.envelopes import result_record
 from streams.tracing import consumer_span, trace_headers
+from streams.window import GivenBackError
 from tasks.identity import check_key
 
 log = structlog.get_logger()
@@ -57,6 +58,7 @@ class StepRunner:
 
         Raises:
             PublishError: unknown whether the result was written. The process must stop.
+            GivenBackError: a drain began while it waited for its service.
         """
         with consumer_span("run_step", delivery.headers):
             try:
@@ -81,10 +83,11 @@ class StepRunner:
                 attempt.stop(control)
 
     async def drain(self, timeout_s: float) -> None:
-        """At a rebalance nothing: what goes on is decided by :meth:`assigned`.
+        """Give back what waits for its service; at a rebalance no more: see :meth:`assigned`.
 
         At the end of the process, wait for the attempts, and abort what is left.
         """
+        self._parts.flood_gate.shut()
         if self._app is not None and self._app.closing and self._running:
             tasks = [task for _, task in self._running.values()]
             _, late = await asyncio.wait(tasks, timeout=timeout_s + _ABORT_AFTER_S)
@@ -92,6 +95,8 @@ class StepRunner:
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """Abort the attempts whose commands now belong to another process."""
+        if self._app is None or not self._app.closing:
+            self._parts.flood_gate.open()
         for attempt, task in self._running.values():
             if attempt.partition not in partitions:
                 task.cancel()
@@ -143,12 +148,12 @@ class StepRunner:
         return task
 
     async def _run(self, running: RunningAttempt) -> None:
-        began, command, parts = time.perf_counter(), running.command, self._parts
+        command, parts = running.command, self._parts
         result, record = await running.run()
         await parts.publisher.publish([record])
         parts.answers.keep(command.command_id, record.value or b"")
         metrics.ANSWERS_IN_MEMORY_BYTES.set(parts.answers.size_bytes)
-        duration_s = time.perf_counter() - began
+        duration_s = time.perf_counter() - running.began_s
         metrics.RECORDS.labels(result.command_topic, result.kind).inc()
         metrics.STEP_SECONDS.labels(command.step, result.kind).observe(duration_s)
         if result.kind is ResultKind.CANCELLED:
@@ -170,6 +175,8 @@ class StepRunner:
             del self._of_task[command.task_id]
         # Nobody may wait for it any more, and then nobody else would notice.
         error = None if task.cancelled() else task.exception()
+        if isinstance(error, GivenBackError):
+            return
         if error is not None and self._app is not None:
             self._app.fail("attempt_raised", error)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from agents.flood_guard import FloodGuardSettings
 from agents.services.settings import ServicesSettings
 from agents.settings import WorkerSettings
 from orchestrator.api.settings import ApiSettings
@@ -35,6 +36,7 @@ class Settings:
     pipelines: PipelinesSettings = field(default_factory=PipelinesSettings)
     router: RouterSettings = field(default_factory=RouterSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
+    flood_guard: FloodGuardSettings = field(default_factory=FloodGuardSettings)
     services: ServicesSettings = field(default_factory=ServicesSettings)
     postgres: PostgresSettings = field(default_factory=PostgresSettings)
     api: ApiSettings = field(default_factory=ApiSettings)

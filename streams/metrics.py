@@ -36,6 +36,11 @@ CANCELS_IN_MEMORY = Gauge(
 ANSWERS_IN_MEMORY_BYTES = Gauge(
     "orchestrator_answers_in_memory_bytes", "Results kept for second copies of their commands."
 )
+FLOOD_PAUSED = Gauge(
+    "orchestrator_flood_guard_paused",
+    "1 while a service is asked by probes only, as most of it ended as dead letters.",
+    ["service"],
+)
 STEP_SECONDS = Histogram(
     "orchestrator_step_duration_seconds",
     "Duration of a downstream call, by step and outcome.",

@@ -16,6 +16,10 @@ from streams.lanes import Lanes
 Work = Callable[[Delivery], Awaitable[None]]
 
 
+class GivenBackError(Exception):
+    """From the work, during a drain: it had not begun, and need not be waited for."""
+
+
 class InFlightWindow:
     """Runs one asyncio task for each delivery, at most ``slots`` at a time.
 
@@ -127,6 +131,9 @@ class InFlightWindow:
     async def _run(self, delivery: Delivery, acks: OrderedAcks[Delivery]) -> None:
         try:
             await self._work(delivery)
+        except GivenBackError:
+            # Not acknowledged: the drain that is under way lets go of it.
+            pass
         except asyncio.CancelledError as error:
             if _this_task_is_cancelled():
                 raise

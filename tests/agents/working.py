@@ -12,6 +12,8 @@ from typing import Any
 from agents.answers import Answers
 from agents.cancels import Cancels
 from agents.control import ControlFollower
+from agents.flood_gate import FloodGate
+from agents.flood_guard import FloodGuardSettings
 from agents.services.client import OnChunk, StepClient, StepRequest, StepResponse
 from agents.services.directory import Directory
 from agents.services.settings import ServicesSettings
@@ -158,7 +160,12 @@ async def a_site(kafka: KafkaSettings) -> AsyncIterator[Site]:
 
 @asynccontextmanager
 async def a_worker(
-    site: Site, service: Service, *, grace_s: float = 0.0, **settings: Any
+    site: Site,
+    service: Service,
+    *,
+    grace_s: float = 0.0,
+    probe_every_s: float = 0.5,
+    **settings: Any,
 ) -> AsyncIterator[App]:
     """A worker that runs until the end of the block, and leaves its group as at SIGTERM."""
     worker = WorkerSettings(**{"slots": 8, **settings})
@@ -175,6 +182,7 @@ async def a_worker(
                 services=service,
                 cancels=Cancels(max_tasks=worker.cancels_max),
                 answers=Answers(max_count=worker.answers_max, max_bytes=worker.answers_max_bytes),
+                flood_gate=FloodGate(FloodGuardSettings(window=10, probe_every_s=probe_every_s)),
                 worker="a-worker",
                 started_after_ms=worker.started_after_ms,
                 clock=now,

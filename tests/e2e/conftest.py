@@ -41,6 +41,8 @@ FAULTS = [
     },
     {"tenant": "gone-on-completed", "status": "INVALID_ARGUMENT", "times": 1},
     {"tenant": "gone-on-cancelled", "status": "INVALID_ARGUMENT", "times": 1},
+    # Three attempts of each of 40 tasks, 26 last ones until the pause, and two probes.
+    {"tenant": "flooding", "service": "retrieval", "status": "UNAVAILABLE", "times": 148},
     {"tenant": "postgres-away", "status": "INVALID_ARGUMENT", "times": 1},
     {
         "tenant": "waiting-long",
@@ -108,6 +110,7 @@ async def running(
         # Shorter than in a deployment, so that tests need not wait.
         "ORCH_ROUTER_HOLD_S": "2",
         "ORCH_ROUTER_SNAPSHOT_INTERVAL_S": "1",
+        "ORCH_FLOOD_GUARD_PROBE_EVERY_S": "1",
     }
     (folder / "pipelines").mkdir()
     (folder / "pipelines" / "search.yaml").write_text(SEARCH)
