@@ -181,7 +181,10 @@ class Replay:
 
     async def _send(self, sends: Sequence[tuple[Case, Send]]) -> list[Watch]:
         parts = self._parts
-        records = [await self._outgoing(send) for _, send in sends]
+        counts = {
+            topic: await parts.publisher.partitions(topic) for topic in {s.topic for _, s in sends}
+        }
+        records = [_outgoing(send, counts[send.topic]) for _, send in sends]
         ends = await parts.reader.ends(sorted({(r.topic, r.partition) for r in records}))
         look_from = [ends[record.topic, record.partition] for record in records]
         intent = self._items(sends, records, look_from)
@@ -201,18 +204,6 @@ class Replay:
             )
             for (case, _), record, offset in zip(sends, records, offsets, strict=True)
         ]
-
-    async def _outgoing(self, send: Send) -> Outgoing:
-        partition = send.partition
-        if send.key is not None:
-            partition = partition_of(send.key, await self._parts.publisher.partitions(send.topic))
-        return Outgoing(
-            topic=send.topic,
-            partition=partition,
-            key=send.key,
-            value=send.value,
-            headers=send.headers,
-        )
 
     async def _write_rows(self, rows: Sequence[tuple[Case, WriteRows]]) -> None:
         by_partition: dict[int, list[tuple[Case, WriteRows]]] = defaultdict(list)
@@ -279,6 +270,17 @@ class Replay:
             items=list(items),
             at=now_ms(),
         )
+
+
+def _outgoing(send: Send, partitions: int) -> Outgoing:
+    """The record to be sent; what was edited may belong to another partition."""
+    return Outgoing(
+        topic=send.topic,
+        partition=send.partition if send.key is None else partition_of(send.key, partitions),
+        key=send.key,
+        value=send.value,
+        headers=send.headers,
+    )
 
 
 def preview(cases: Sequence[Case], order: ReplayOrder, topics: Topics) -> dict[str, int]:

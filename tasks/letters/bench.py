@@ -55,7 +55,8 @@ class Bench:
 
     def _case(self, letter: DeadLetter) -> Case:
         entry = self.ledger.entry(letter.id)
-        return Case(letter, replace(entry, replays=max(entry.replays, self._carried(letter))))
+        carried = self._carried(letter)
+        return Case(letter, entry if carried <= entry.replays else replace(entry, replays=carried))
 
     def _carried(self, letter: DeadLetter) -> int:
         """How often the record was replayed before it became this letter.

@@ -10,6 +10,7 @@ import base64
 import binascii
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem, Millis
 
@@ -132,29 +133,31 @@ def after(entry: Entry, action: DeadLetterAction, item: DeadLetterItem) -> Entry
     status = _STATUS_AFTER.get(action.kind)
     if status is None:
         return entry
-    said = replace(
+    changes: dict[str, Any] = {}
+    target = Target(item.topic, item.partition, item.offset)
+    match action.kind:
+        case DeadLetterActionKind.REPLAY_INTENDED:
+            changes = {"replay_id": action.replay_id, "intended": target}
+        case DeadLetterActionKind.REPLAYED:
+            counted = max(entry.replays, item.count)
+            changes = {"replay_id": action.replay_id, "sent": target}
+            changes |= {"replays": counted, "mended": False}
+        case DeadLetterActionKind.REOPENED:
+            changes = {"replays": max(entry.replays, item.count)}
+        case DeadLetterActionKind.EDITED:
+            value = _bytes(action.value_base64)
+            changes = {"edited": value, "sha256": action.sha256_after, "mended": True}
+        case _:
+            pass
+    # One copy for each of what may be many thousands of letters.
+    return replace(
         entry,
         status=status,
         reason=item.reason or action.reason,
         actor=action.actor,
         at=action.at,
-        intended=None,
+        **{"intended": None, **changes},
     )
-    target = Target(item.topic, item.partition, item.offset)
-    match action.kind:
-        case DeadLetterActionKind.REPLAY_INTENDED:
-            return replace(said, replay_id=action.replay_id, intended=target)
-        case DeadLetterActionKind.REPLAYED:
-            counted = max(entry.replays, item.count)
-            sent = replace(said, replay_id=action.replay_id, sent=target)
-            return replace(sent, replays=counted, mended=False)
-        case DeadLetterActionKind.REOPENED:
-            return replace(said, replays=max(entry.replays, item.count))
-        case DeadLetterActionKind.EDITED:
-            value = _bytes(action.value_base64)
-            return replace(said, edited=value, sha256=action.sha256_after, mended=True)
-        case _:
-            return said
 
 
 _FRESH = Entry()
