@@ -3,15 +3,19 @@
 import re
 from pathlib import Path
 
+import pytest
+
 README = Path("README.md").read_text("utf-8")
+DEAD_LETTERS = Path("docs/dead-letters.md").read_text("utf-8")
 
 
 def test_the_readme_shows_the_example_as_it_is() -> None:
     assert Path("examples/publish_task.py").read_text("utf-8").rstrip() in README
 
 
-def test_every_promise_has_a_test_of_its_name() -> None:
-    promised = set(re.findall(r"\| `(test_\w+)` \|", README))
+@pytest.mark.parametrize("page", [README, DEAD_LETTERS], ids=["README", "dead letters"])
+def test_every_promise_has_a_test_of_its_name(page: str) -> None:
+    promised = set(re.findall(r"[|,] `(test_\w+)`", page))
     tests = "\n".join(path.read_text("utf-8") for path in Path("tests").rglob("test_*.py"))
 
     assert len(promised) >= 10
