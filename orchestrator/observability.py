@@ -9,8 +9,6 @@ from typing import TextIO, cast
 import structlog
 from prometheus_client import start_http_server
 
-from streams.app import quiet_faust
-
 _LEVELS = ("debug", "info", "warning", "error")
 _FORMATS = ("json", "console")
 
@@ -86,7 +84,9 @@ def set_up_logs(settings: LogSettings, *, role: str) -> None:
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    quiet_faust()
+    # Faust and aiokafka log their inner life at INFO; what an operator can use is above it.
+    for name in ("faust", "mode", "aiokafka"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def serve_metrics(settings: MetricsSettings) -> None:

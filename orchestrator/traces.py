@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.instrumentation.aiokafka import AIOKafkaInstrumentor
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -46,6 +44,9 @@ def exported_traces(settings: TracesSettings, *, role: str) -> Iterator[None]:
     if not settings.endpoint:
         yield
         return
+    # Only here: most processes export nothing, and all of them read the settings above.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
     provider = TracerProvider(
         resource=Resource.create({SERVICE_NAME: f"ai-orchestrator-{role}"}),
         sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)),
@@ -66,6 +67,8 @@ def traced_upstream() -> Iterator[None]:
     Only around producers: the same instrumentation also wraps consumers, and raises there on
     a ``traceparent`` that is not UTF-8.
     """
+    from opentelemetry.instrumentation.aiokafka import AIOKafkaInstrumentor
+
     instrumentor = AIOKafkaInstrumentor()
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: "upstream-service"}))
     instrumentor.instrument(tracer_provider=provider)

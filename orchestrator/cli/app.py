@@ -2,43 +2,67 @@
 
 import os
 import sys
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from orchestrator.cli import (
-    dev,
-    keys,
-    migrate,
-    pipelines,
-    serve,
-    sink,
-    tail,
-    task,
-    topics,
-    usage,
-    worker,
-)
 from schemas.errors import OrchestratorError
+
+# Each is a module of this package, with a command or a group of commands of that name in it.
+_COMMANDS = (
+    "dev",
+    "serve",
+    "worker",
+    "task",
+    "tail",
+    "usage",
+    "topics",
+    "pipelines",
+    "migrate",
+    "sink",
+    "keys",
+)
+_HIDDEN = {"demo-services": ("worker", "demo_services")}
+
+
+class _OnDemand(TyperGroup):
+    """Imports a command when it is asked for: all of them together take seconds."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in _HIDDEN:
+            return _command(cmd_name, *_HIDDEN[cmd_name])
+        return _command(cmd_name, cmd_name, cmd_name) if cmd_name in _COMMANDS else None
+
+
+def _command(name: str, module_name: str, function: str) -> Any:
+    module = import_module(f"orchestrator.cli.{module_name}")
+    if hasattr(module, "app"):
+        group = typer.main.get_group(module.app)
+        group.name = name
+        return group
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone.command(name)(getattr(module, function))
+    return typer.main.get_command(alone)
+
 
 app = typer.Typer(
     name="orchestrator",
     help="Runs AI tasks through their pipelines, on Kafka. Settings are ORCH_* variables.",
+    cls=_OnDemand,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command(name="dev")(dev.dev)
-app.command(name="serve")(serve.serve)
-app.command(name="worker")(worker.worker)
-app.command(name="demo-services", hidden=True)(worker.demo_services)
-app.command(name="tail")(tail.tail)
-app.command(name="usage")(usage.usage)
-app.add_typer(task.app, name="task")
-app.add_typer(topics.app, name="topics")
-app.add_typer(pipelines.app, name="pipelines")
-app.add_typer(migrate.app, name="migrate")
-app.add_typer(sink.app, name="sink")
-app.add_typer(keys.app, name="keys")
+
+
+# Typer wants something to be registered; this does nothing before the command that is meant.
+@app.callback()
+def _before() -> None: ...
 
 
 def run() -> None:
