@@ -84,7 +84,7 @@ def set_up_logs(settings: LogSettings, *, role: str) -> None:
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    # Faust and aiokafka log their inner life at INFO; keep what an operator can use.
+    # Faust and aiokafka log their inner life at INFO; what an operator can use is above it.
     for name in ("faust", "mode", "aiokafka"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

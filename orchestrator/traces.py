@@ -44,7 +44,7 @@ def exported_traces(settings: TracesSettings, *, role: str) -> Iterator[None]:
     if not settings.endpoint:
         yield
         return
-    # Only where spans are exported: its import takes as long as a short command.
+    # Only here: most processes export nothing, and all of them read the settings above.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     provider = TracerProvider(

@@ -119,6 +119,9 @@ class App(faust.App):  # type: ignore[misc]
             # A process that ends takes nothing over, whatever the group still gives it.
             drainable.assigned(frozenset() if self.closing else partitions)
 
+    def _create_directories(self) -> None:
+        """Make none: Faust would keep nothing in them, and the folder may be read-only."""
+
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
 
@@ -152,7 +155,7 @@ def create_app(
         broker_session_timeout=kafka.session_timeout_s,
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=kafka.instance_id or None,
-        # Faust's own store of table data is never used; it must not litter the folder.
+        # Faust's own store of table data is never used.
         store="memory://",
         key_serializer="raw",
         value_serializer="raw",

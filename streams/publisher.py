@@ -46,17 +46,10 @@ class Publisher:
     """
 
     def __init__(self, kafka: KafkaSettings, *, client_id: str) -> None:
+        self._kafka = kafka
+        self._client_id = client_id
         self._timeout_s = kafka.request_timeout_s
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=kafka.servers,
-            client_id=client_id,
-            acks="all",
-            enable_idempotence=True,
-            linger_ms=0,
-            max_batch_size=_BATCH_MAX_BYTES,
-            max_request_size=_REQUEST_MAX_BYTES,
-            request_timeout_ms=int(kafka.request_timeout_s * 1000),
-        )
+        self._producer: AIOKafkaProducer
         self._waiting: dict[_Target, deque[_Waiting]] = defaultdict(deque)
         self._senders: dict[_Target, asyncio.Task[None]] = {}
 
@@ -66,10 +59,21 @@ class Publisher:
         Raises:
             PublishError: no broker answered; nothing was sent.
         """
+        # Not before: one that was made and is only forgotten complains in the midst of other
+        # output.
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._kafka.servers,
+            client_id=self._client_id,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=0,
+            max_batch_size=_BATCH_MAX_BYTES,
+            max_request_size=_REQUEST_MAX_BYTES,
+            request_timeout_ms=int(self._timeout_s * 1000),
+        )
         try:
             await self._bounded(self._producer.start())
         except PublishError:
-            # A producer that is only forgotten complains of it, in the middle of other output.
             await self._bounded(self._producer.stop())
             raise
 

@@ -8,6 +8,7 @@ stays the same. Tests may run in any event loop: the servers are not bound to on
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,6 +21,11 @@ from orchestrator.embedded.postgres import EmbeddedPostgres
 
 _ROOM_BYTES = 4 * 1024**3
 """Far more than a session writes; in containers the file system is often 64 MiB."""
+
+
+# A shell that runs the tests in the background has Ctrl-C ignored, which every process that
+# they start would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,7 @@
-"""The command line. Errors of ours are one line with a stable code, and exit status 1.
-
-Each command is imported when it is asked for: the roles bring in Faust, which takes seconds
-to import, and whoever lists dead letters at night waits for every one of them.
-"""
+"""The command line. Errors of ours are one line with a stable code, and exit status 1."""
 
 import os
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -15,62 +10,60 @@ from typer.core import TyperGroup
 
 from schemas.errors import OrchestratorError
 
-_COMMANDS = {
-    "dev": "dev:dev",
-    "serve": "serve:serve",
-    "worker": "worker:worker",
-    "demo-services": "worker:demo_services",
-    "tail": "tail:tail",
-    "usage": "usage:usage",
-    "task": "task:app",
-    "topics": "topics:app",
-    "pipelines": "pipelines:app",
-    "migrate": "migrate:app",
-    "sink": "sink:app",
-    "keys": "keys:app",
-    "dlq": "dlq:app",
-}
-"""Where each command is: a module beside this one, and a function or a group in it."""
-_HIDDEN = {"demo-services"}
+# Each is a module of this package, with a command or a group of commands of that name in it.
+_COMMANDS = (
+    "dev",
+    "serve",
+    "worker",
+    "task",
+    "tail",
+    "usage",
+    "topics",
+    "pipelines",
+    "migrate",
+    "sink",
+    "keys",
+    "dlq",
+)
+_HIDDEN = {"demo-services": ("worker", "demo_services")}
 
 
-class _Commands(TyperGroup):
-    """Finds commands by name, and imports what it found."""
+class _OnDemand(TyperGroup):
+    """Imports a command when it is asked for: all of them together take seconds."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(_COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in _COMMANDS:
-            return None
-        module, _, name = _COMMANDS[cmd_name].partition(":")
-        return _command(cmd_name, getattr(import_module(f"orchestrator.cli.{module}"), name))
+        if cmd_name in _HIDDEN:
+            return _command(cmd_name, *_HIDDEN[cmd_name])
+        return _command(cmd_name, cmd_name, cmd_name) if cmd_name in _COMMANDS else None
 
 
-def _command(name: str, found: typer.Typer | Callable[..., None]) -> Any:
-    if not isinstance(found, typer.Typer):
-        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        alone.command(name, hidden=name in _HIDDEN)(found)
-        found = alone
-    command = typer.main.get_command(found)
-    command.name = name
-    return command
+def _command(name: str, module_name: str, function: str) -> Any:
+    module = import_module(f"orchestrator.cli.{module_name}")
+    if hasattr(module, "app"):
+        group = typer.main.get_group(module.app)
+        group.name = name
+        return group
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone.command(name)(getattr(module, function))
+    return typer.main.get_command(alone)
 
 
 app = typer.Typer(
     name="orchestrator",
-    cls=_Commands,
     help="Runs AI tasks through their pipelines, on Kafka. Settings are ORCH_* variables.",
+    cls=_OnDemand,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
+# Typer wants something to be registered; this does nothing before the command that is meant.
 @app.callback()
-def _orchestrator() -> None:
-    # Without it Typer takes an application without registered commands for a mistake.
-    pass
+def _before() -> None: ...
 
 
 def run() -> None:

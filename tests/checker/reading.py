@@ -41,6 +41,8 @@ async def read_evidence(
     await consumer.start()
     try:
         places = [TopicPartition(t, p) for t, count in counts.items() for p in range(count)]
+        # Makes all topics known at once; asked for one by one, each costs a tenth of a second.
+        consumer.assign(places)
         starts = await consumer.beginning_offsets(places)
         ends = await consumer.end_offsets(places)
         records = await _read(consumer, ends)
@@ -128,6 +130,7 @@ async def read_ends(bootstrap: str, topics: Mapping[str, int]) -> dict[tuple[str
     await consumer.start()
     try:
         places = [TopicPartition(t, p) for t, count in topics.items() for p in range(count)]
+        consumer.assign(places)
         ends = await consumer.end_offsets(places)
     finally:
         await consumer.stop()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -94,7 +95,19 @@ output: {found: $.steps.retrieve.documents}
 """A task type whose only call may take longer than any test: what ends it is no timeout."""
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+_LARGE = ("test_cancel_race.py", "test_fuzz_records.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put last what leaves thousands of records: every check reads all that there is."""
+    folder = Path(__file__).parent
+    places = [place for place, item in enumerate(items) if item.path.parent == folder]
+    ours = sorted((items[place] for place in places), key=lambda item: item.path.name in _LARGE)
+    for place, item in zip(places, ours, strict=True):
+        items[place] = item
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def running(
     kafka_bootstrap: str, postgres_dsn: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Running]:

@@ -3,6 +3,9 @@
 import asyncio
 import uuid
 from collections import defaultdict
+from pathlib import Path
+
+import pytest
 
 from streams.admin import Admin
 from streams.delivery import Delivery
@@ -177,3 +180,21 @@ async def test_one_process_gets_the_same_partition_of_all_topics(
 
     assert [len(names) for names in owners.values()] == [1, 1, 1]
     assert set.union(*owners.values()) == {"first", "second"}
+
+
+async def test_an_application_leaves_nothing_in_its_folder(
+    kafka: KafkaSettings,
+    group: str,
+    topics: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def work(delivery: Delivery) -> None:
+        """Nothing comes."""
+
+    async with a_consumer(group, kafka, topics, work) as app:
+        await until(lambda: len(app.consumer.assignment()) > 0)
+
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240  # nothing else runs
