@@ -1,4 +1,4 @@
-"""One system for all of chaos: its topics, its database, its processes."""
+"""A system of its own for each module of chaos: its topics, its database, its processes."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ def form() -> Form:
     return form
 
 
-@pytest_asyncio.fixture(scope="package", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def chaos(
     kafka_server: EmbeddedKafka,
     postgres_server: EmbeddedPostgres,
