@@ -95,14 +95,21 @@ output: {found: $.steps.retrieve.documents}
 """A task type whose only call may take longer than any test: what ends it is no timeout."""
 
 
-_LARGE = ("test_cancel_race.py", "test_fuzz_records.py")
+_LAST = ("test_cancel_race.py", "test_fuzz_records.py", "test_dead_letters.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put last what leaves thousands of records: every check reads all that there is."""
+    """Put last what every later check would have to read, or would object to.
+
+    Every check reads all that there is, thousands of records of these files too, and takes
+    letters that were imported from another system for wrong ones.
+    """
     folder = Path(__file__).parent
     places = [place for place, item in enumerate(items) if item.path.parent == folder]
-    ours = sorted((items[place] for place in places), key=lambda item: item.path.name in _LARGE)
+    ours = sorted(
+        (items[place] for place in places),
+        key=lambda item: _LAST.index(item.path.name) if item.path.name in _LAST else -1,
+    )
     for place, item in zip(places, ours, strict=True):
         items[place] = item
 
