@@ -15,12 +15,12 @@ from schemas.headers import Headers, header_text
 from schemas.records import StepCommand, TaskEvent
 from schemas.topics import DLQ_PREFIX, Topics
 
-# UUIDv5 of the URL namespace and "ai-orchestrator/foreign-dead-letter".
 _INT32_MAX = 2**31 - 1
 _INT64_MAX = 2**63 - 1
 _COUNT_MAX = 1_000_000
 _TIME_MAX = 253_402_300_799_999
 """The last millisecond of the year 9999: what every calendar can show."""
+# UUIDv5 of the URL namespace and "ai-orchestrator/foreign-dead-letter".
 _FOREIGN = uuid.UUID("4ce771d1-8566-5335-9f46-0783daf784ef")
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli import dlq_edit, dlq_files, dlq_replay
-from orchestrator.cli.dlq_bench import Workplace, bench_settings, one, workplace
+from orchestrator.cli.dlq_bench import Workplace, one, workplace
 from orchestrator.cli.dlq_options import (
     ClassOption,
     CodeOption,
@@ -30,8 +29,8 @@ from orchestrator.cli.dlq_options import (
 )
 from orchestrator.cli.dlq_show import case_fields, letter_document, print_list, print_stats
 from orchestrator.cli.dlq_timeline import timeline
+from orchestrator.cli.running import kafka_settings, postgres_settings
 from orchestrator.observability import LogSettings, set_up_logs
-from orchestrator.settings import load_settings
 from schemas.buried import read_dead_letter
 from schemas.errors import SettingsError
 from sinks.dead_letter_writer import DeadLetterWriter
@@ -81,7 +80,7 @@ def list_letters(
 ) -> None:
     """Show dead letters: those that wait for somebody, or all, or those that match."""
     chosen = a_filter(
-        bench_settings().topics.prefix,
+        kafka_settings().topics.prefix,
         topic=topic,
         task=task,
         tenant=tenant,
@@ -118,7 +117,7 @@ def stats(
     if wrong:
         raise SettingsError(f"--by {wrong[0]}: it must be one of {', '.join(BY)}")
     chosen = a_filter(
-        bench_settings().topics.prefix,
+        kafka_settings().topics.prefix,
         topic=topic,
         tenant=tenant,
         step=step,
@@ -143,7 +142,7 @@ def tail(
     code: CodeOption = None,
 ) -> None:
     """Print dead letters as they come, one JSON object a line; Ctrl-C ends it."""
-    chosen = a_filter(bench_settings().topics.prefix, tenant=tenant, code=code)
+    chosen = a_filter(kafka_settings().topics.prefix, tenant=tenant, code=code)
     try:
         asyncio.run(_tail(chosen, from_start))
     except KeyboardInterrupt:
@@ -212,10 +211,7 @@ async def _tail(chosen: LetterFilter, from_start: bool) -> None:
 
 
 async def _reindex() -> None:
-    settings = load_settings(os.environ)
-    if not settings.postgres.dsn:
-        raise SettingsError("ORCH_POSTGRES_DSN is not set")
-    writer = DeadLetterWriter(settings.postgres)
+    writer = DeadLetterWriter(postgres_settings().postgres)
     await writer.open()
     try:
         await writer.empty()

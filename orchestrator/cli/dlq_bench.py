@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
 
+from orchestrator.cli.running import kafka_settings
 from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.settings import Settings, load_settings
-from schemas.errors import SettingsError
+from orchestrator.settings import Settings
 from schemas.topics import DLQ_PREFIX, Topics
 from sinks.dead_letter_reader import read_index
 from sinks.errors import SinkUnavailableError
@@ -70,7 +69,7 @@ async def workplace(settings: Settings | None = None) -> AsyncIterator[Workplace
         SettingsError: no broker is named.
         KafkaUnavailableError: none answers.
     """
-    settings = settings or bench_settings()
+    settings = settings or kafka_settings()
     topics = Topics(settings.topics)
     names = [topic.name for topic in topic_table(settings, installed_pipelines(settings.pipelines))]
     async with AsyncExitStack() as resources:
@@ -84,14 +83,6 @@ async def workplace(settings: Settings | None = None) -> AsyncIterator[Workplace
             log=ActionLog(reader, topics),
             resources=resources,
         )
-
-
-def bench_settings() -> Settings:
-    """Settings from the environment, with a broker."""
-    settings = load_settings(os.environ)
-    if not settings.kafka.bootstrap:
-        raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
-    return settings
 
 
 def one(bench: Bench, letter_id: str) -> Case:

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.dlq_bench import Workplace, bench_settings, one, workplace
+from orchestrator.cli.dlq_bench import Workplace, one, workplace
 from orchestrator.cli.dlq_options import (
     ActorOption,
     ClassOption,
@@ -34,6 +34,7 @@ from orchestrator.cli.dlq_options import (
     actor_of,
     check_order,
 )
+from orchestrator.cli.running import kafka_settings
 from schemas.errors import SettingsError
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
 from streams.bench.action_log import new_id, now_ms
@@ -90,7 +91,7 @@ def discard(
     """Give dead letters up. They stay in their topic until it expires."""
     check_order(execute=execute, reason=reason)
     chosen = a_filter(
-        bench_settings().topics.prefix,
+        kafka_settings().topics.prefix,
         ids=ids,
         topic=topic,
         task=task,

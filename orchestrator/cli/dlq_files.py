@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.dlq_bench import Workplace, bench_settings, workplace
+from orchestrator.cli.dlq_bench import Workplace, workplace
 from orchestrator.cli.dlq_options import (
     ActorOption,
     CodeOption,
@@ -28,6 +28,7 @@ from orchestrator.cli.dlq_options import (
     actor_of,
     check_order,
 )
+from orchestrator.cli.running import kafka_settings
 from schemas.buried import read_dead_letter
 from schemas.dead_letter import Origin
 from schemas.errors import SettingsError
@@ -54,7 +55,7 @@ def export(
 ) -> None:
     """Write dead letters with keys, values and all headers (base64) into a file."""
     chosen = a_filter(
-        bench_settings().topics.prefix,
+        kafka_settings().topics.prefix,
         ids=ids,
         topic=topic,
         task=task,
@@ -69,10 +70,12 @@ def export(
         async with workplace() as place:
             records = await scan_records(place.reader, place.dlq_topics)
             await place.log.catch_up()
-            by_id = {read_dead_letter(r, place.topics).id: r for r in reversed(records)}
-            letters = [read_dead_letter(record, place.topics) for record in by_id.values()]
+            read = [(read_dead_letter(record, place.topics), record) for record in records]
+            # Of copies of one letter the first counts.
+            by_id = {letter.id: (letter, record) for letter, record in reversed(read)}
+            letters = [letter for letter, _ in by_id.values()]
             cases = [c for c in Bench(letters, place.log.ledger).cases() if chosen.matches(c)]
-            lines = [json.dumps(as_line(by_id[case.letter.id])) for case in cases]
+            lines = [json.dumps(as_line(by_id[case.letter.id][1])) for case in cases]
         file.write_text("".join(line + "\n" for line in lines), "utf-8")
         return len(lines)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from agents.late_rows import LateRows
-from orchestrator.cli.dlq_bench import Workplace, bench_settings, workplace
+from orchestrator.cli.dlq_bench import Workplace, workplace
 from orchestrator.cli.dlq_options import (
     ActorOption,
     ClassOption,
@@ -38,6 +38,7 @@ from orchestrator.cli.dlq_options import (
     check_order,
 )
 from orchestrator.cli.dlq_show import print_stats
+from orchestrator.cli.running import kafka_settings
 from orchestrator.layout import ROUTER
 from schemas.errors import SettingsError
 from schemas.records import DeadLetterAction, DeadLetterActionKind
@@ -91,7 +92,7 @@ def replay(
     Exit status: 0 all done, 3 stopped, 4 the canaries did not succeed.
     """
     chosen = a_filter(
-        bench_settings().topics.prefix,
+        kafka_settings().topics.prefix,
         ids=ids,
         topic=topic,
         task=task,
@@ -197,45 +198,27 @@ async def _stop(actor: str, reason: str) -> None:
     print(f"{len(running)} asked to stop")
 
 
-class _Bar:
+@contextmanager
+def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[Mapping[str, int]], None]]:
     """A progress bar on standard error, with the counts so far beside it."""
+    if quiet:
+        yield lambda _: None
+        return
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[counts]}"),
+        console=Console(stderr=True),
+    ) as bar:
+        task = bar.add_task("replay", total=total, counts="")
 
-    def __init__(self, bar: Progress, total: int) -> None:
-        self._bar = bar
-        self._task = bar.add_task("replay", total=total, counts="")
+        def show(counts: Mapping[str, int]) -> None:
+            shown = {name: count for name, count in counts.items() if count}
+            texts = (f"{count} {name}" for name, count in shown.items())
+            bar.update(task, completed=sum(shown.values()), counts=", ".join(texts))
 
-    def __call__(self, counts: Mapping[str, int]) -> None:
-        shown = {name: count for name, count in counts.items() if count}
-        self._bar.update(
-            self._task,
-            completed=sum(shown.values()),
-            counts=", ".join(f"{count} {name}" for name, count in shown.items()),
-        )
-
-
-class _Progress(AbstractContextManager["Callable[[Mapping[str, int]], None]"]):
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[counts]}"),
-            console=Console(stderr=True),
-        )
-
-    def __enter__(self) -> Callable[[Mapping[str, int]], None]:
-        self._bar.start()
-        return _Bar(self._bar, self._total)
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-
-def _progress(
-    total: int, *, quiet: bool
-) -> AbstractContextManager[Callable[[Mapping[str, int]], None]]:
-    return nullcontext(lambda _: None) if quiet else _Progress(total)
+        yield show
 
 
 def _report(outcome: str, counts: Mapping[str, int], order: ReplayOrder, *, as_json: bool) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.cli.dlq_bench import Workplace
+from orchestrator.cli.running import open_reader
 from schemas.codec import decode
 from schemas.dead_letter import Origin
 from schemas.errors import DecodeError
 from schemas.records import TaskEvent, TaskId
 from sinks.errors import SinkUnavailableError
-from sinks.reader import Reader
 from streams.partitioner import partition_of
 
 
@@ -27,12 +27,8 @@ async def timeline(place: Workplace, task_id: str | None) -> list[dict[str, Any]
 
 
 async def _from_postgres(place: Workplace, task_id: TaskId) -> list[dict[str, Any]]:
-    reader = Reader(place.settings.postgres)
-    await reader.open()
-    try:
+    async with open_reader(place.settings) as reader:
         logs = await reader.logs(task_id)
-    finally:
-        await reader.close()
     return [
         {"at": entry.created_at.isoformat(), "event": entry.event_type, "by": entry.actor}
         for entry in logs
