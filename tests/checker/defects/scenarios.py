@@ -50,7 +50,7 @@ async def test_router_killed_with_acknowledged_work(chaos: Chaos) -> None:  # no
 
 async def test_router_killed_with_undone_effects(chaos: Chaos) -> None:  # noqa: F811
     await warm(chaos)
-    tasks = [a_task("acme", timeout_ms=30_000) for _ in range(16)]
+    tasks = [a_task("acme") for _ in range(16)]
     await create(chaos, tasks)
     await look(lambda: is_created(chaos, tasks), MOMENT_S)
     await kill(chaos, "router")
