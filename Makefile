@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Every process of the system starts half a second sooner with compiled modules at hand.
+unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
@@ -26,7 +28,7 @@ run: $(VENV)/.run ## the whole system in the foreground, with demonstration task
 	@$(ORCH) dev
 
 test: $(VENV)/.dev ## all tests, against a real Kafka and Postgres started here
-	@$(BIN)/python -m pytest --reruns 1 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --reruns 1 $(PYTEST_ARGS)
 
 # Prints its seed; SEED=… draws the same faults again, MINUTES=… is how long all at once takes.
 chaos: $(VENV)/.dev ## the full form of the kill tests: every fault many times, then all at once

@@ -28,6 +28,36 @@ _ROOM_BYTES = 4 * 1024**3
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_SYSTEMS = ("running", "chaos", "served")
+"""Fixtures that start a whole system, in the order of how long their tests take."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests stay together, and begin with those that take longest.
+
+    For ``--dist loadgroup``: each process has servers of its own, so the tests of one system,
+    and elsewhere those of one file, share what their fixtures started.
+    """
+    for item in items:
+        group = _system(item)
+        # Chaos has a system for each file.
+        if group in (None, "chaos"):
+            group = f"{item.path.parent.name}/{item.path.stem}"
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_turn)
+
+
+def _system(item: pytest.Item) -> str | None:
+    names = getattr(item, "fixturenames", ())
+    return next((system for system in _SYSTEMS if system in names), None)
+
+
+def _turn(item: pytest.Item) -> int:
+    system = _system(item)
+    return len(_SYSTEMS) if system is None else _SYSTEMS.index(system)
+
+
 @pytest.fixture(scope="session")
 def server_dir() -> Iterator[Path]:
     """A temporary directory for the data of servers, in memory where that is possible.
