@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import Sequence
 
 import structlog
 
-from orchestrator.embedded.process import Child
+from orchestrator.embedded.process import Process
 
 log = structlog.get_logger()
 
@@ -31,7 +30,7 @@ class Supervisor:
     was stopped or held by name stays down until :meth:`start`.
     """
 
-    def __init__(self, children: Sequence[Child]) -> None:
+    def __init__(self, children: Sequence[Process]) -> None:
         self.children = {child.name: child for child in children}
         self.restarts: dict[str, int] = dict.fromkeys(self.children, 0)
         """How often each child was started again."""
@@ -55,7 +54,7 @@ class Supervisor:
             self.resume(name)
         await asyncio.gather(*(child.stop(_STOP_GRACE_S) for child in self.children.values()))
 
-    def add(self, child: Child) -> None:
+    def add(self, child: Process) -> None:
         """Start one child more, and keep it running.
 
         Raises:
@@ -99,22 +98,17 @@ class Supervisor:
 
     def pause(self, name: str) -> None:
         """SIGSTOP: the process and its children stand still, their connections stay open."""
-        self._signal(name, signal.SIGSTOP)
+        self.children[name].signal(signal.SIGSTOP)
 
     def resume(self, name: str) -> None:
         """SIGCONT; harmless for a process that runs."""
-        self._signal(name, signal.SIGCONT)
+        self.children[name].signal(signal.SIGCONT)
 
-    def _signal(self, name: str, number: signal.Signals) -> None:
-        child = self.children[name]
-        if child.pid is not None and child.returncode is None:
-            os.killpg(child.pid, number)
-
-    def _begin(self, child: Child) -> None:
+    def _begin(self, child: Process) -> None:
         child.start()
         self._watchers.append(asyncio.create_task(self._watch(child)))
 
-    async def _watch(self, child: Child) -> None:
+    async def _watch(self, child: Process) -> None:
         wanted, delay_s = self._wanted[child.name], _RESTART_MIN_S
         while True:
             started = time.monotonic()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.api.settings import ApiSettings
+from orchestrator.dev.fork import Fork
 from orchestrator.dev.supervisor import Supervisor
 from orchestrator.embedded.ports import is_free
-from orchestrator.embedded.process import Child
+from orchestrator.embedded.process import Process
 from orchestrator.layout import roles, topic_table
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
@@ -53,7 +53,7 @@ class System:
         """Where the service speaks HTTP."""
         return f"127.0.0.1:{self.environment[_HTTP_PORT]}"
 
-    def child(self, name: str) -> Child:
+    def child(self, name: str) -> Process:
         """A process: that of a role, or ``<role>.2`` and so on for its further replicas."""
         return self.supervisor.children[name]
 
@@ -121,19 +121,14 @@ def _role_of(name: str) -> str:
     return role if number.isdecimal() else name
 
 
-def _worker(name: str, variables: Mapping[str, str], logs: Path) -> Child:
+def _worker(name: str, variables: Mapping[str, str], logs: Path) -> Fork:
     # Its own name in its group: a restart is the same member, and moves no partition.
     variables = {**variables, "ORCH_KAFKA_INSTANCE_ID": name}
     return _child(["worker", _role_of(name)], name, variables, logs)
 
 
-def _child(arguments: list[str], name: str, variables: Mapping[str, str], logs: Path) -> Child:
-    return Child(
-        name,
-        [sys.executable, "-m", "orchestrator", *arguments],
-        env={**os.environ, **variables},
-        log_path=logs / f"{name}.log",
-    )
+def _child(arguments: list[str], name: str, variables: Mapping[str, str], logs: Path) -> Fork:
+    return Fork(name, arguments, env={**os.environ, **variables}, log_path=logs / f"{name}.log")
 
 
 def _service_addresses() -> dict[str, str]:

@@ -12,7 +12,7 @@ import httpx
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
-from orchestrator.embedded.process import Child
+from orchestrator.embedded.process import Process
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.gen.orchestrator.v1 import orchestrator_pb2_grpc as pb_grpc
 from tests.e2e.driving import Running
@@ -83,7 +83,7 @@ class Served:
 
     running: Running
     replicas: tuple[Replica, Replica]
-    second: Child
+    second: Process
 
     @property
     def one(self) -> Replica:

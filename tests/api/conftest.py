@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,8 +9,8 @@ import pytest_asyncio
 
 from orchestrator.api.access import key_hash
 from orchestrator.api.server import Serving, open_service
+from orchestrator.dev.fork import Fork
 from orchestrator.dev.system import DEV_DEFAULTS, SERVE, open_system
-from orchestrator.embedded.process import Child
 from orchestrator.settings import load_settings
 from tests.api.calling import KEYS, Replica, Served, free_ports
 from tests.e2e.driving import Running, a_database
@@ -56,9 +55,9 @@ async def served(
             "ORCH_API_GRPC_PORT": str(ports[2]),
             "ORCH_API_HTTP_PORT": str(ports[3]),
         }
-        second = Child(
+        second = Fork(
             f"{SERVE}-2",
-            [sys.executable, "-m", "orchestrator", "serve"],
+            ["serve"],
             env={**_plain_environment(), **other},
             log_path=folder / f"{SERVE}-2.log",
         )
