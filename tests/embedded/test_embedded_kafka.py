@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import UnknownTopicOrPartitionError
@@ -18,6 +19,15 @@ from orchestrator.embedded.kafka import EmbeddedKafka
 from orchestrator.embedded.ports import choose_ports
 
 TIMEOUT_S = 30.0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def node(server_dir: Path) -> AsyncIterator[EmbeddedKafka]:
+    """A node of our own: that of the session restarts with the partitions of all tests."""
+    kafka = EmbeddedKafka(server_dir / "restarted")
+    await kafka.start()
+    yield kafka
+    await kafka.kill()
 
 
 async def test_a_record_of_four_mebibytes_is_produced_and_consumed(kafka_bootstrap: str) -> None:
@@ -40,36 +50,36 @@ async def test_a_topic_that_was_not_created_does_not_come_into_being(kafka_boots
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
-async def test_acknowledged_records_survive(kafka_server: EmbeddedKafka, how: str) -> None:
-    bootstrap = kafka_server.bootstrap
+async def test_acknowledged_records_survive(node: EmbeddedKafka, how: str) -> None:
+    bootstrap = node.bootstrap
     topic = await a_topic(bootstrap)
     await produce(bootstrap, topic, b"kept")
 
-    await (kafka_server.stop() if how == "stop" else kafka_server.kill())
-    stopped_pid = kafka_server.pid
+    await (node.stop() if how == "stop" else node.kill())
+    stopped_pid = node.pid
     started = time.monotonic()
-    assert await kafka_server.start() == bootstrap
+    assert await node.start() == bootstrap
     print(f"start after {how}: {time.monotonic() - started:.1f} s")
 
     assert stopped_pid is None
     assert await values_of(bootstrap, topic, 1) == [b"kept"]
 
 
-async def test_a_restart_on_other_ports_keeps_the_records(kafka_server: EmbeddedKafka) -> None:
-    before = kafka_server.bootstrap
+async def test_a_restart_on_other_ports_keeps_the_records(node: EmbeddedKafka) -> None:
+    before = node.bootstrap
     topic = await a_topic(before)
     await produce(before, topic, b"kept")
-    ports = kafka_server.data_dir / "ports.json"
+    ports = node.data_dir / "ports.json"
     remembered = ports.read_text()
 
-    await kafka_server.stop()
+    await node.stop()
     ports.unlink()
-    after = await kafka_server.start()
+    after = await node.start()
     found = await values_of(after, topic, 1)
     # Back to the address that the other tests hold.
-    await kafka_server.stop()
+    await node.stop()
     ports.write_text(remembered)
-    restored = await kafka_server.start()
+    restored = await node.start()
 
     assert after != before
     assert found == [b"kept"]
