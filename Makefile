@@ -68,6 +68,8 @@ format: $(VENV)/.dev ## rewrite the code in the house format
 
 bench: $(VENV)/.dev ## measure; prints the machine, the versions and the commands
 	@$(BIN)/python -m benchmarks.parts
+	@$(BIN)/python -m benchmarks.drain
+	@$(BIN)/python -m benchmarks.cancel
 	@$(BIN)/python -m benchmarks.recovery --tasks 20000 --events 100000
 
 lock: $(VENV)/.dev ## resolve the dependencies again and write requirements/*.lock
