@@ -16,6 +16,7 @@ from orchestrator.dev.demonstration import Demonstration
 from orchestrator.dev.system import DEV_DEFAULTS, System, open_system
 from orchestrator.embedded.servers import open_servers
 from orchestrator.observability import LogSettings, set_up_logs
+from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings, load_settings
 
 _DEMONSTRATION_S = 120.0
@@ -56,6 +57,7 @@ async def _until_stopped(settings: Settings, once: bool) -> int:
 
 async def _run(settings: Settings, once: bool) -> int:
     console, started = Console(), time.monotonic()
+    await use_schema_ids(settings)
     data_dir = settings.embedded.data_dir.absolute()
     console.print("starting Kafka and Postgres …")
     async with open_servers(
