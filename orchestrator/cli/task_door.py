@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from orchestrator.cli.dead_answer import answer_of_letter, is_letter_of
-from orchestrator.cli.errors import AnswerError
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.records import TaskCommand, TaskCreated, TaskEvent
@@ -164,9 +163,3 @@ async def open_door(settings: Settings) -> AsyncIterator[Door]:
         opened.push_async_callback(publisher.close)
         await publisher.open()
         yield Door(Topics(settings.topics), publisher, events, letters)
-
-
-def refusal(event: TaskEvent) -> AnswerError:
-    """What a refused order ends with."""
-    code = event.reason or "INTERNAL"
-    return AnswerError(code, f"{event.task_id} is {event.status} ({event.phase})")
