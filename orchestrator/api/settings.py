@@ -96,7 +96,8 @@ def check_address(text: str) -> str:
     """The text, if it is ``HOST:PORT`` (an IPv6 address in brackets); ValueError otherwise."""
     found = _ADDRESS.fullmatch(text)
     if found is None or not 1 <= int(found["port"]) <= 65535:
-        raise ValueError(f"server is {text[:300]!a}; it must be HOST:PORT")
+        # Not quoted: what stands in a wrong place may be a key.
+        raise ValueError("server is no HOST:PORT, as in 127.0.0.1:9000")
     return text
 
 

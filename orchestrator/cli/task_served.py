@@ -12,7 +12,7 @@ from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from orchestrator.api.settings import ApiSettings
+from orchestrator.api.settings import ApiSettings, check_address
 from orchestrator.cli.service_client import Service, open_service
 from orchestrator.cli.service_refusal import ServiceAwayError, ServiceRefusedError
 from orchestrator.cli.task_message import (
@@ -53,7 +53,7 @@ class ServedTasks:
         if server is None:
             return cls(settings)
         try:
-            return cls(replace(settings, server=server))
+            return cls(replace(settings, server=check_address(server)))
         except ValueError as error:
             raise SettingsError(f"--server: {error}") from None
 
