@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,62 +17,18 @@ from orchestrator.dev.system import SERVE
 from orchestrator.embedded.postgres import EmbeddedPostgres
 from schemas.topics import Topics
 from streams.admin import Admin
-from tests.commands import Ended, run_command
 from tests.e2e.driving import WAIT_S, Running
+from tests.e2e.task_commands import CREATE, QUESTION, Commands
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-QUESTION = json.dumps({"query": "What is a dead letter?"})
-CREATE = ("task", "create", "--type", "rag", "--input", QUESTION)
-
-
-@dataclass(frozen=True)
-class Commands:
-    """The command line of a user: with the addresses of the servers, or that of the service."""
-
-    running: Running
-    direct: bool
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What this user knows of the system."""
-        system = self.running.system
-        if not self.direct:
-            return {"ORCH_API_SERVER": system.grpc_address}
-        return {
-            "ORCH_KAFKA_BOOTSTRAP": system.settings.kafka.bootstrap,
-            "ORCH_POSTGRES_DSN": system.settings.postgres.dsn,
-        }
-
-    async def run(self, *arguments: str, given: str = "", **environment: str) -> Ended:
-        """Run a command."""
-        way = ("--direct",) if self.direct and arguments[0] == "task" else ()
-        variables = {**self.environment, **environment}
-        return await asyncio.to_thread(run_command, (*arguments, *way), variables, given=given)
-
-    async def created(self, *arguments: str) -> str:
-        """Create a task; return its id."""
-        ended = await self.run(*CREATE, *arguments, "-o", "json")
-        assert ended.status == 0, ended.err
-        return str(ended.document["id"])
-
-    async def ordered(self, *arguments: str) -> Any:
-        """Give an order that is carried out; return its answer."""
-        ended = await self.run("task", *arguments, "-o", "json", "--wait-s", "60")
-        assert ended.status == 0, ended.err
-        return ended.document["answer"]
-
-    async def view(self, task_id: str) -> Any:
-        """The task as ``get`` shows it."""
-        ended = await self.run("task", "get", task_id, "-o", "json")
-        assert ended.status == 0, ended.err
-        return ended.document
 
 
 @pytest_asyncio.fixture(loop_scope="session", params=["direct", "service"])
 async def user(running: Running, request: pytest.FixtureRequest) -> Commands:
     """A user of either way."""
-    return Commands(running, direct=request.param == "direct")
+    if request.param == "direct":
+        return Commands(running, direct=True)
+    return await Commands.by_the_service(running)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -84,7 +40,7 @@ async def direct(running: Running) -> Commands:
 @pytest_asyncio.fixture(loop_scope="session")
 async def served(running: Running) -> Commands:
     """A user who knows nothing but the service."""
-    return Commands(running, direct=False)
+    return await Commands.by_the_service(running)
 
 
 async def test_a_created_task_is_waited_for_and_shown_alike_from_log_and_from_postgres(

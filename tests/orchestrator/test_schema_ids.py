@@ -18,7 +18,7 @@ WITHOUT_ANSWER = {
     "ORCH_POSTGRES_DSN": f"postgresql://{NOBODY}/none",
     "ORCH_SCHEMAS_REGISTRY_URL": f"http://{NOBODY}",
 }
-CREATE = ("task", "create", "--type", "rag", "--input", '{"query": "?"}')
+CREATE = ("task", "create", "--type", "rag", "--input", '{"query": "?"}', "--direct")
 
 
 @pytest.fixture(autouse=True)
@@ -31,10 +31,10 @@ def _our_own_ids_again() -> Iterator[None]:
     "arguments",
     [
         CREATE,
-        ("task", "get", "task_1"),
-        ("task", "watch", "task_1"),
-        ("task", "cancel", "task_1"),
-        ("task", "cancel", "task_1", "--tenant", "acme"),
+        ("task", "get", "task_1", "--direct"),
+        ("task", "watch", "task_1", "--direct"),
+        ("task", "cancel", "task_1", "--direct"),
+        ("task", "cancel", "task_1", "--direct", "--tenant", "acme"),
         ("tail", "task-events"),
         ("dlq", "show", "0"),
         ("dlq", "discard", "01234567"),
