@@ -116,7 +116,7 @@ class DirectTasks:
 
 
 def _record(wish: Wish, now: Millis) -> TaskCreated:
-    tenant = wish.tenant or _TENANT
+    tenant = _TENANT if wish.tenant is None else wish.tenant
     return TaskCreated(
         task_id=_id(wish, tenant, now),
         tenant_id=tenant,

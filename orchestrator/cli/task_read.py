@@ -23,7 +23,7 @@ from schemas.records import TaskId
 from sinks.paging import NewestCursor, QueueCursor, TaskFilter
 
 TimeoutOption = Annotated[
-    float, typer.Option("--timeout-s", min=0.1, max=3600, help="Seconds to read the log.")
+    float, typer.Option("--timeout-s", min=0.1, max=3600, help="Seconds to read what is known.")
 ]
 
 
@@ -53,10 +53,10 @@ def get(
 ) -> None:
     """Show a task: its state, attempts, usage, error and timeline.
 
-    The log is asked first, which also works while Postgres is away; Postgres when the log no
-    longer holds all of the task; then the door, where the task may still wait (phase accepted).
-    The log is read from the time in the id (UUIDv7) on, or else from when Postgres says that
-    the task was created, or else from its beginning, which can take a while when it is long.
+    The service tells what the log says, or Postgres when it no longer has it in memory; a task
+    that still waits at the door is shown, too (phase accepted). With --direct the log is asked
+    first, from the time in the id (UUIDv7) on, or else from when Postgres says that the task was
+    created, or else from its beginning, which can take a while when it is long.
 
     `-o json` prints one object: id, type, tenant_id, status, phase, priority, run, sequence,
     conversation_id, user_id, idempotency_key, pipeline, pipeline_version, created_at,
@@ -89,11 +89,11 @@ def watch(
     """Print what happens to a task as it happens, and end when it ended.
 
     `-o json` prints one object a line: sequence, at, kind, status, phase, run, priority, step,
-    attempt, error, actor, reason. --timeout-s bounds the reading of what happened before.
+    attempt, error, actor, reason. --timeout-s bounds the reading of what happened before, and
+    how long the service may be away.
 
     Exit status: 0 the task ended (however), 1 not known, 2 an argument is wrong, 130 Ctrl-C.
     """
-
     run(_watch(way(server, direct), TaskId(id_), after, timeout_s, output))
 
 
