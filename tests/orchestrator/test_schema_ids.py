@@ -1,6 +1,9 @@
 """Every program that reads or writes records speaks the ids of the system's registry."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,8 +41,6 @@ def _our_own_ids_again() -> Iterator[None]:
         ("tail", "task-events"),
         ("dlq", "show", "0"),
         ("dlq", "discard", "01234567"),
-        ("sink", "verify"),
-        ("dev", "--once"),
     ],
     ids=" ".join,
 )
@@ -50,6 +51,22 @@ def test_a_command_that_speaks_records_does_not_begin_without_the_registry(
 
     assert ended.status == 1
     assert ended.err.splitlines()[-1].startswith("error SCHEMA_REGISTRY_FAILED: "), ended.err
+
+
+@pytest.mark.parametrize("arguments", [("sink", "verify"), ("dev", "--once")], ids=" ".join)
+def test_a_program_that_has_a_log_does_not_begin_either(arguments: tuple[str, ...]) -> None:
+    # In a process of its own, whose log it may set up.
+    ended = subprocess.run(
+        [sys.executable, "-m", "orchestrator", *arguments],
+        env={**os.environ, **WITHOUT_ANSWER},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("error SCHEMA_REGISTRY_FAILED: ")
 
 
 def test_nothing_but_the_one_place_adopts_ids() -> None:

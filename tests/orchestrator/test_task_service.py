@@ -63,11 +63,12 @@ Method = Callable[[Any, Any], Awaitable[Any]]
 
 @asynccontextmanager
 async def a_service(**methods: Method) -> AsyncIterator[str]:
-    """A service that has these methods; its address."""
+    """The address of a service that has these methods; without one it is of another kind."""
     server = grpc.aio.server()
     plain = {name: staticmethod(method) for name, method in methods.items()}
     servicer = type("Service", (pb_grpc.OrchestratorServicer,), plain)
-    pb_grpc.add_OrchestratorServicer_to_server(servicer(), server)
+    if methods:
+        pb_grpc.add_OrchestratorServicer_to_server(servicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
