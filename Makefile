@@ -56,9 +56,10 @@ START ?= 0
 simulate: $(VENV)/.dev ## the ownership protocol on a simulated Kafka; SEEDS=20000 START=0
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START)
 
-check: $(VENV)/.dev ## format, lint, types, import rules
+check: $(VENV)/.dev ## format, lint (also the protos), types, import rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@$(BIN)/buf lint
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 

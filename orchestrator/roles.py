@@ -26,6 +26,7 @@ from agents.step_runner import StepRunner
 from agents.step_worker import create_step_worker
 from orchestrator.layout import DLQ_INDEX, ROUTER, SINK, STEP_PREFIX, roles, rules_of, topic_table
 from orchestrator.pipelines import installed_pipelines
+from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 from schemas.records import Millis, StepName
@@ -42,7 +43,6 @@ from streams.ownership.kafka_world import WorldParts
 from streams.ownership.owner import OwnerParts
 from streams.publisher import Publisher
 from streams.run import run_app
-from streams.schema_registry import use_registry
 from tasks.pipeline import Pipelines
 
 log = structlog.get_logger()
@@ -64,7 +64,7 @@ async def run_role(role: str, settings: Settings) -> int:
     if role not in roles(pipelines):
         raise SettingsError(f"there is no role {role!r}; roles: {', '.join(roles(pipelines))}")
     await check_topics(settings, pipelines)
-    await use_registry(settings.schemas, topic_table(settings, pipelines))
+    await use_schema_ids(settings)
     composition = _Composition(settings, pipelines, role)
     grace_s = settings.kafka.drain_timeout_s
     async with AsyncExitStack() as resources:

@@ -36,12 +36,13 @@ def run_command(
 ) -> Ended:
     """Run a command with these ``ORCH_*`` variables; ``given`` is its standard input.
 
-    One at a time: arguments, environment and streams belong to the process.
+    One at a time: arguments, environment and streams belong to the process. Without an
+    ORCH_API_SERVER there is no service: the usual port may be that of somebody else's system.
     """
     out, err = io.StringIO(), io.StringIO()
     with (
         _arguments(["orchestrator", *arguments], given),
-        _environment({"COLUMNS": "240", **environment}),
+        _environment({"COLUMNS": "240", "ORCH_API_SERVER": "127.0.0.1:1", **environment}),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):

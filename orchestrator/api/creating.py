@@ -14,9 +14,9 @@ from orchestrator.api.errors import ApiError, Kind, invalid, refused_at_the_door
 from orchestrator.api.live_task import AcceptedTask, LiveTask
 from orchestrator.api.parts import Parts
 from orchestrator.api.reading import Found, Reading
+from orchestrator.api.receipt import Answered, Receipt
 from orchestrator.api.requests import BATCH_MAX, CreateTask
 from orchestrator.api.viewing import accepted_view
-from orchestrator.api.views import TaskAnswer
 from schemas.errors import InvalidRecordError
 from schemas.json_text import check_text
 from schemas.records import Json, Millis, TaskCreated, TaskId, TaskSpec
@@ -40,7 +40,7 @@ class Creating:
         self._parts = parts
         self._reading = reading
 
-    async def create(self, caller: Caller, request: CreateTask) -> TaskAnswer:
+    async def create(self, caller: Caller, request: CreateTask) -> Answered:
         """Create a task, or find the one that the same key created.
 
         Raises:
@@ -49,9 +49,7 @@ class Creating:
         """
         return (await self._create([self._record(caller, request)]))[0]
 
-    async def create_batch(
-        self, caller: Caller, requests: Sequence[CreateTask]
-    ) -> list[TaskAnswer]:
+    async def create_batch(self, caller: Caller, requests: Sequence[CreateTask]) -> list[Answered]:
         """Create tasks in one go; all are checked before the first one is published.
 
         Raises as :meth:`create`; the field is ``tasks[<index>].<field>``.
@@ -95,8 +93,8 @@ class Creating:
         check_text(request.request_id, "idempotency_key")
         return task_id_for(caller.tenant_id, request.request_id)
 
-    async def _create(self, records: Sequence[TaskCreated]) -> list[TaskAnswer]:
-        answers: dict[int, TaskAnswer] = {}
+    async def _create(self, records: Sequence[TaskCreated]) -> list[Answered]:
+        answers: dict[int, Answered] = {}
         known = await self._known([r.task_id for r in records if r.idempotency_key is not None])
         for index, record in enumerate(records):
             if (found := known.get(record.task_id)) is not None:
@@ -122,15 +120,20 @@ class Creating:
                 log.warning("keys_not_looked_up", code=error.code, keys=len(elsewhere))
         return found
 
-    async def _answer(self, record: TaskCreated, partition: int, offset: int) -> TaskAnswer:
+    async def _answer(self, record: TaskCreated, partition: int, offset: int) -> Answered:
+        new = Answered(task=accepted_view(record), receipt=self._receipt(partition, offset))
         if record.idempotency_key is None or offset < 0:
-            return TaskAnswer(task=accepted_view(record))
+            return new
         await self._read_back(record, partition, offset)
         live = self._parts.live
         known = live.task(record.task_id) or live.accepted(record.task_id)
         if known is None or _is_ours(known, offset):
-            return TaskAnswer(task=accepted_view(record))
+            return new
         return await self._replayed(record, known)
+
+    def _receipt(self, partition: int, offset: int) -> Receipt | None:
+        topic = self._parts.topics.task_created
+        return None if offset < 0 else Receipt(topic=topic, partition=partition, offset=offset)
 
     async def _read_back(self, record: TaskCreated, partition: int, offset: int) -> None:
         """The first record of an id in the topic wins a race: look who was first."""
@@ -142,7 +145,7 @@ class Creating:
             message = "created, but not read back in time: repeat with the same key"
             raise unavailable(message, task_id=record.task_id) from error
 
-    async def _replayed(self, record: TaskCreated, known: Found) -> TaskAnswer:
+    async def _replayed(self, record: TaskCreated, known: Found) -> Answered:
         if not _same_content(record, known):
             raise ApiError(
                 "IDEMPOTENCY_MISMATCH",
@@ -150,7 +153,7 @@ class Creating:
                 kind=Kind.EXISTS,
                 field="request_id",
             )
-        return TaskAnswer(task=await self._reading.view(known), replayed=True)
+        return Answered(task=await self._reading.view(known), replayed=True)
 
 
 def _is_ours(known: Found, offset: int) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from enum import Enum
 
+from orchestrator.api.receipt import Receipt
 from schemas.errors import InvalidRecordError, OrchestratorError
 
 
@@ -41,6 +42,7 @@ class ApiError(OrchestratorError):
         kind: Kind = Kind.INVALID,
         field: str | None = None,
         task_id: str | None = None,
+        receipt: Receipt | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code  # type: ignore[misc]  # varies by instance, as InvalidRecordError's
@@ -48,6 +50,8 @@ class ApiError(OrchestratorError):
         self.field = field
         self.task_id = task_id
         """The task that the call was about to create: it may exist all the same."""
+        self.receipt = receipt
+        """The order that was published; its answer is a refusal, or there was none in time."""
 
     @property
     def retry_after_s(self) -> float | None:
@@ -55,9 +59,11 @@ class ApiError(OrchestratorError):
         return RETRY_AFTER_S if self.kind is Kind.UNAVAILABLE else None
 
 
-def unavailable(what: str, *, task_id: str | None = None) -> ApiError:
+def unavailable(
+    what: str, *, task_id: str | None = None, receipt: Receipt | None = None
+) -> ApiError:
     """Kafka or Postgres does not answer, or nobody decided in time."""
-    return ApiError("UNAVAILABLE", what, kind=Kind.UNAVAILABLE, task_id=task_id)
+    return ApiError("UNAVAILABLE", what, kind=Kind.UNAVAILABLE, task_id=task_id, receipt=receipt)
 
 
 def not_found(task_id: str, reason: str | None = None) -> ApiError:
@@ -84,11 +90,11 @@ def refused_at_the_door(error: InvalidRecordError, *, prefix: str = "") -> ApiEr
     return ApiError(error.code, str(error), field=name)
 
 
-def refused_command(code: str) -> ApiError:
+def refused_command(code: str, receipt: Receipt | None = None) -> ApiError:
     """A command that the task's owner refused."""
     message = _REFUSALS.get(code, "the task's owner refused")
     kind = Kind.INVALID if code in _WRONG_ARGUMENT else Kind.CONFLICT
-    return ApiError(code, message, kind=kind, field=_WRONG_ARGUMENT.get(code))
+    return ApiError(code, message, kind=kind, field=_WRONG_ARGUMENT.get(code), receipt=receipt)
 
 
 _FIELDS: Mapping[str, str] = {

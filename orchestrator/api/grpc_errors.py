@@ -1,4 +1,4 @@
-"""Our refusals as gRPC statuses with details: ErrorInfo, BadRequest, RetryInfo.
+"""Our refusals as gRPC statuses with details: ErrorInfo, Receipt, BadRequest, RetryInfo.
 
 Source: google.rpc.Status, and AIP-193 for what goes into it.
 """
@@ -17,11 +17,13 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from orchestrator.api.errors import ApiError, Kind
+from orchestrator.api.grpc_history import receipt_message
+from schemas.errors import OrchestratorError
 
 log = structlog.get_logger()
 
 DOMAIN = "ai-orchestrator"
-_DETAILS = "grpc-status-details-bin"
+DETAILS = "grpc-status-details-bin"
 
 STATUSES = {
     Kind.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
@@ -88,7 +90,7 @@ async def _refuse(context: Context, error: ApiError) -> NoReturn:
     code = STATUSES[error.kind]
     message = str(error)
     status = Status(code=code.value[0], message=message, details=_details(error))
-    metadata = ((_DETAILS, status.SerializeToString()),)
+    metadata = ((DETAILS, status.SerializeToString()),)
     await context.abort(code, message, metadata)
 
 
@@ -96,7 +98,12 @@ def _details(error: ApiError) -> list[AnyMessage]:
     info = ErrorInfo(reason=error.code, domain=DOMAIN)
     if error.task_id is not None:
         info.metadata["task_id"] = error.task_id
+    if isinstance(error.__cause__, OrchestratorError):
+        # Of UNAVAILABLE: which of our servers it was.
+        info.metadata["cause"] = error.__cause__.code
     details: list[Any] = [info]
+    if (receipt := receipt_message(error.receipt)) is not None:
+        details.append(receipt)
     if error.field is not None:
         violation = BadRequest.FieldViolation(field=error.field, description=str(error))
         details.append(BadRequest(field_violations=[violation]))

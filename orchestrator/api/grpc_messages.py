@@ -15,6 +15,7 @@ from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.requests import (
     Cancel,
     CreateTask,
+    Execute,
     ExecutePending,
     GetUsage,
     ListLogs,
@@ -32,7 +33,6 @@ from orchestrator.api.views import (
     StepEventView,
     StepView,
     StreamItem,
-    TaskAnswer,
     TaskPage,
     TaskSummary,
     TaskView,
@@ -66,6 +66,11 @@ def create_request(message: pb.CreateTaskRequest) -> CreateTask:
     )
 
 
+def execute_request(message: pb.ExecuteTaskRequest) -> Execute:
+    """Why a held task is released."""
+    return _checked(Execute, {"reason": message.reason or None})
+
+
 def cancel_request(message: pb.CancelTaskRequest) -> Cancel:
     """Why a task is cancelled."""
     return _checked(Cancel, {"reason": message.reason or None})
@@ -73,13 +78,19 @@ def cancel_request(message: pb.CancelTaskRequest) -> Cancel:
 
 def retry_request(message: pb.RetryTaskRequest) -> Retry:
     """Where to begin again."""
-    fields = {"from_step": _optional(message, "from_step"), "reason": message.reason or None}
-    return _checked(Retry, fields)
+    return _checked(
+        Retry,
+        {
+            "from_step": _optional(message, "from_step"),
+            "reason": message.reason or None,
+            "run": _optional(message, "run"),
+        },
+    )
 
 
 def priority_request(message: pb.SetTaskPriorityRequest) -> SetPriority:
     """The new priority."""
-    return _checked(SetPriority, {"priority": message.priority})
+    return _checked(SetPriority, {"priority": message.priority, "reason": message.reason or None})
 
 
 def pending_request(message: pb.ExecutePendingTasksRequest) -> ExecutePending:
@@ -166,18 +177,6 @@ def _time(message: Message, field: str) -> datetime | None:
 # --- answers ---
 
 
-def task_response(answer: TaskAnswer) -> pb.TaskResponse:
-    """A task that was created or changed."""
-    return pb.TaskResponse(task=task_message(answer.task), replayed=answer.replayed)
-
-
-def execute_response(task: TaskView, *, replayed: bool = False) -> pb.ExecuteTaskResponse:
-    """A task and its output."""
-    return pb.ExecuteTaskResponse(
-        task=task_message(task), output=_optional_text(task.output), replayed=replayed
-    )
-
-
 def task_message(task: TaskView) -> pb.Task:
     """A task, whole."""
     return pb.Task(
@@ -192,13 +191,13 @@ def task_message(task: TaskView) -> pb.Task:
         input=_text(task.input),
         output=_optional_text(task.output),
         metadata=_text(task.metadata),
-        steps=[_step(step) for step in task.steps],
-        created_at=_stamp(task.created_at),
-        updated_at=_stamp(task.updated_at),
-        started_at=_stamp(task.started_at),
-        completed_at=_stamp(task.completed_at),
+        steps=[step_message(step) for step in task.steps],
+        created_at=stamp(task.created_at),
+        updated_at=stamp(task.updated_at),
+        started_at=stamp(task.started_at),
+        completed_at=stamp(task.completed_at),
         duration_ms=task.duration_ms,
-        deadline_at=_stamp(task.deadline_at),
+        deadline_at=stamp(task.deadline_at),
         error=_error(task.error),
         usage=_usage(task.usage),
         sequence=task.sequence,
@@ -221,7 +220,7 @@ def logs_response(page: LogPage) -> pb.ListTaskLogsResponse:
             id=log.id,
             event_type=log.event_type,
             event_data=_text(log.event_data),
-            created_at=_stamp(log.created_at),
+            created_at=stamp(log.created_at),
             actor=log.actor,
         )
         for log in page.logs
@@ -243,7 +242,7 @@ def stream_message(item: StreamItem) -> pb.WatchTaskResponse:
     """An item of a stream."""
     match item:
         case EventView():
-            return pb.WatchTaskResponse(event=_event(item))
+            return pb.WatchTaskResponse(event=event_message(item))
         case ChunkView():
             return pb.WatchTaskResponse(chunk=pb.Chunk(**msgspec.structs.asdict(item)))
         case LaggedView(chunks=chunks):
@@ -252,7 +251,8 @@ def stream_message(item: StreamItem) -> pb.WatchTaskResponse:
             return pb.WatchTaskResponse(heartbeat=True)
 
 
-def _event(event: EventView) -> pb.TaskEvent:
+def event_message(event: EventView) -> pb.TaskEvent:
+    """An event of a task."""
     return pb.TaskEvent(
         task_id=event.task_id,
         sequence=event.sequence,
@@ -261,13 +261,14 @@ def _event(event: EventView) -> pb.TaskEvent:
         status=_status_number(event.status),
         phase=event.phase,
         priority=event.priority,
-        occurred_at=_stamp(event.occurred_at),
+        occurred_at=stamp(event.occurred_at),
         step=None if event.step is None else _step_event(event.step),
         output=_optional_text(event.output),
         error=_error(event.error),
         usage=None if event.usage is None else _usage(event.usage),
         actor=event.actor,
         reason=event.reason,
+        dispatched=[pb.DispatchedStep(**msgspec.structs.asdict(step)) for step in event.dispatched],
     )
 
 
@@ -279,13 +280,14 @@ def _step_event(step: StepEventView) -> pb.StepEvent:
         status=step.status,
         error=_error(step.error),
         usage=None if step.usage is None else _usage(step.usage),
-        started_at=_stamp(step.started_at),
-        completed_at=_stamp(step.completed_at),
-        next_attempt_at=_stamp(step.next_attempt_at),
+        started_at=stamp(step.started_at),
+        completed_at=stamp(step.completed_at),
+        next_attempt_at=stamp(step.next_attempt_at),
     )
 
 
-def _step(step: StepView) -> pb.TaskStep:
+def step_message(step: StepView) -> pb.TaskStep:
+    """An attempt of a step."""
     return pb.TaskStep(
         id=step.id,
         name=step.name,
@@ -298,8 +300,8 @@ def _step(step: StepView) -> pb.TaskStep:
         error=_error(step.error),
         usage=None if step.usage is None else _usage(step.usage),
         substeps=_text(step.substeps),
-        started_at=_stamp(step.started_at),
-        completed_at=_stamp(step.completed_at),
+        started_at=stamp(step.started_at),
+        completed_at=stamp(step.completed_at),
         duration_ms=step.duration_ms,
     )
 
@@ -315,10 +317,10 @@ def _listed(task: TaskSummary) -> pb.Task:
         conversation_id=task.conversation_id,
         user_id=task.user_id,
         tenant_id=task.tenant_id,
-        created_at=_stamp(task.created_at),
-        updated_at=_stamp(task.updated_at),
-        started_at=_stamp(task.started_at),
-        completed_at=_stamp(task.completed_at),
+        created_at=stamp(task.created_at),
+        updated_at=stamp(task.updated_at),
+        started_at=stamp(task.started_at),
+        completed_at=stamp(task.completed_at),
         duration_ms=task.duration_ms,
         error=error,
         usage=pb.Usage(
@@ -346,12 +348,13 @@ def _optional_text(raw: Raw | None) -> str | None:
     return None if raw is None else _text(raw)
 
 
-def _stamp(time: datetime | None) -> Timestamp | None:
+def stamp(time: datetime | None) -> Timestamp | None:
+    """A time; its microseconds are kept."""
     if time is None:
         return None
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
 
 
 _PREFIX = "TASK_STATUS_"

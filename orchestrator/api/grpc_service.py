@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import grpc
 
 from orchestrator.api.access import Caller
 from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.grpc_errors import Context, answering, streaming
+from orchestrator.api.grpc_history import execute_response, history_message, task_response
 from orchestrator.api.grpc_messages import (
     cancel_request,
     create_request,
-    execute_response,
+    execute_request,
     list_request,
     list_response,
     logs_request,
@@ -24,13 +26,11 @@ from orchestrator.api.grpc_messages import (
     seconds,
     stream_message,
     task_message,
-    task_response,
     usage_request,
     usage_response,
 )
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.use_cases import UseCases
-from orchestrator.api.views import TaskAnswer
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.gen.orchestrator.v1 import orchestrator_pb2_grpc as pb_grpc
 
@@ -56,26 +56,33 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
         self, request: pb.ExecuteTaskRequest, context: Context
     ) -> pb.ExecuteTaskResponse:
         """Release a held task, and wait if asked to."""
-        caller = self._caller(context)
-        task = await self._use.commanding.execute(caller, request.task_id)
+        caller, wanted = self._caller(context), execute_request(request)
+        within_s = seconds(request, "answer_within")
+        answer = await self._use.commanding.execute(caller, request.task_id, wanted, within_s)
         if (wait_s := seconds(request, "wait")) is not None:
             wait_s = min(wait_s, self._patience(context))
             task = await self._use.reading.wait(caller, request.task_id, wait_s)
-        return execute_response(task)
+            answer = replace(answer, task=task)
+        return execute_response(answer)
 
     @answering
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
         """A task."""
         caller = self._caller(context)
-        task = await self._use.reading.get(caller, request.task_id, request.min_sequence)
-        return pb.GetTaskResponse(task=task_message(task))
+        if request.with_history:
+            story = await self._use.telling.story(caller, request.task_id, request.min_sequence)
+            task, history = task_message(story.task), history_message(story)
+            return pb.GetTaskResponse(task=task, history=history)
+        view = await self._use.reading.get(caller, request.task_id, request.min_sequence)
+        return pb.GetTaskResponse(task=task_message(view))
 
     @answering
     async def CancelTask(self, request: pb.CancelTaskRequest, context: Context) -> pb.TaskResponse:
         """End a task."""
-        caller = self._caller(context)
-        task = await self._use.commanding.cancel(caller, request.task_id, cancel_request(request))
-        return task_response(TaskAnswer(task=task))
+        caller, wanted = self._caller(context), cancel_request(request)
+        within_s = seconds(request, "answer_within")
+        commanding = self._use.commanding
+        return task_response(await commanding.cancel(caller, request.task_id, wanted, within_s))
 
     @answering
     async def CreateAndExecuteTask(
@@ -89,7 +96,7 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
         # A caller with a deadline is cancelled at it; the task goes on.
         wait_s = self._settings.wait_max_s
         task = await self._use.reading.wait(caller, created.task.id, wait_s)
-        return execute_response(task, replayed=created.replayed)
+        return execute_response(replace(created, task=task))
 
     @answering
     async def ListTasks(
@@ -128,15 +135,19 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
     ) -> pb.TaskResponse:
         """Change a priority."""
         caller, wanted = self._caller(context), priority_request(request)
-        task = await self._use.commanding.set_priority(caller, request.task_id, wanted)
-        return task_response(TaskAnswer(task=task))
+        within_s = seconds(request, "answer_within")
+        commanding = self._use.commanding
+        return task_response(
+            await commanding.set_priority(caller, request.task_id, wanted, within_s)
+        )
 
     @answering
     async def RetryTask(self, request: pb.RetryTaskRequest, context: Context) -> pb.TaskResponse:
         """Begin a new run."""
         caller = self._caller(context)
-        task = await self._use.commanding.retry(caller, request.task_id, retry_request(request))
-        return task_response(TaskAnswer(task=task))
+        wanted, within_s = retry_request(request), seconds(request, "answer_within")
+        commanding = self._use.commanding
+        return task_response(await commanding.retry(caller, request.task_id, wanted, within_s))
 
     @streaming
     async def WatchTask(

@@ -13,6 +13,7 @@ from orchestrator.api.access import Caller
 from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.http_body import prefer_wait, read_json, read_query
 from orchestrator.api.http_stream import SSE_TYPE, EventStream
+from orchestrator.api.receipt import Answered
 from orchestrator.api.requests import (
     BatchCreate,
     Cancel,
@@ -75,7 +76,7 @@ class Handlers:
         caller = self._caller(request)
         batch = await self._body(request, BatchCreate)
         answers = await self._use.creating.create_batch(caller, batch.tasks)
-        return _json(BatchAnswer(tasks=answers), status=201)
+        return _json(BatchAnswer(tasks=[_task_answer(answer) for answer in answers]), status=201)
 
     async def create_and_execute(self, request: Request) -> Response:
         """Create a task and wait for its end, or stream it."""
@@ -127,8 +128,8 @@ class Handlers:
     async def execute(self, request: Request) -> Response:
         """Release a held task."""
         caller = self._caller(request)
-        await self._body(request, Execute, optional=True)
-        task = await self._use.commanding.execute(caller, _id(request))
+        wanted = await self._body(request, Execute, optional=True)
+        task = (await self._use.commanding.execute(caller, _id(request), wanted)).task
         if (wait_s := prefer_wait(request.headers)) is not None:
             task = await self._use.reading.wait(caller, _id(request), wait_s)
             headers = {"Preference-Applied": f"wait={int(wait_s)}"}
@@ -138,17 +139,17 @@ class Handlers:
     async def cancel(self, request: Request) -> Response:
         """End a task."""
         caller, wanted = self._caller(request), await self._body(request, Cancel, optional=True)
-        return _json(await self._use.commanding.cancel(caller, _id(request), wanted))
+        return _json((await self._use.commanding.cancel(caller, _id(request), wanted)).task)
 
     async def retry(self, request: Request) -> Response:
         """Begin a new run."""
         caller, wanted = self._caller(request), await self._body(request, Retry, optional=True)
-        return _json(await self._use.commanding.retry(caller, _id(request), wanted))
+        return _json((await self._use.commanding.retry(caller, _id(request), wanted)).task)
 
     async def set_priority(self, request: Request) -> Response:
         """Change a priority."""
         caller, wanted = self._caller(request), await self._body(request, SetPriority)
-        return _json(await self._use.commanding.set_priority(caller, _id(request), wanted))
+        return _json((await self._use.commanding.set_priority(caller, _id(request), wanted)).task)
 
     async def events(self, request: Request) -> Response:
         """The events of a task, as they happen."""
@@ -205,11 +206,16 @@ def _id(request: Request) -> str:
     return task_id
 
 
-def _created(answer: TaskAnswer) -> Response:
+def _task_answer(answer: Answered) -> TaskAnswer:
+    return TaskAnswer(task=answer.task, replayed=answer.replayed)
+
+
+def _created(answer: Answered) -> Response:
     headers = {"Location": f"{TASKS}/{answer.task.id}"}
     if answer.replayed:
         headers["Idempotency-Replayed"] = "true"
-    return _json(answer, status=200 if answer.replayed else 201, headers=headers)
+    status = 200 if answer.replayed else 201
+    return _json(_task_answer(answer), status=status, headers=headers)
 
 
 def _status_of(task: TaskView) -> int:

@@ -6,6 +6,7 @@ for a few times at most.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from schemas.codec import decode
@@ -128,17 +129,22 @@ class LiveTask:
 
     def folded(self) -> Folded:
         """The task as it is."""
-        task, attempts, failed = self.base, AttemptsFold(), None
-        for event in self.events(after=self.first_sequence - 1):
-            task = fold(task, event)
-            attempts.apply(event, 0)
-            if event.kind is not EventKind.COMMAND_REFUSED:
-                failed = event.step if event.error else None
-        if task is None:
-            raise RuntimeError("a task in memory has neither a snapshot nor an event")
-        return Folded(task, attempts.rows(), failed)
+        return folded(self.base, self.events(after=self.first_sequence - 1))
 
     def _forget_history(self) -> None:
         self.base = self.folded().task
         self.values = []
         self.first_sequence = self.sequence + 1
+
+
+def folded(base: Task | None, events: Iterable[TaskEvent]) -> Folded:
+    """Fold events onto a snapshot; without one the first event has to carry the whole task."""
+    task, attempts, failed = base, AttemptsFold(), None
+    for event in events:
+        task = fold(task, event)
+        attempts.apply(event, 0)
+        if event.kind is not EventKind.COMMAND_REFUSED:
+            failed = event.step if event.error else None
+    if task is None:
+        raise RuntimeError("a task in memory has neither a snapshot nor an event")
+    return Folded(task, attempts.rows(), failed)

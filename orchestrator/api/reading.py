@@ -169,12 +169,12 @@ class Reading:
         return self._parts.live.task(task_id) or self._parts.live.accepted(task_id)
 
     async def _look_further(self, caller: Caller, task_id: TaskId) -> Found | None:
-        parts, away = self._parts, False
+        parts, away = self._parts, None
         try:
             if (row := await parts.history.task(task_id)) is not None:
                 return row
-        except SinkUnavailableError:
-            away = True
+        except SinkUnavailableError as error:
+            away = error
         try:
             await parts.following.caught_up(task_id, timeout_s=parts.settings.answer_timeout_s)
         except KafkaUnavailableError as error:
@@ -182,7 +182,7 @@ class Reading:
         if (known := self._in_memory(task_id)) is not None:
             return known
         if away and parts.live.refused(task_id, caller.tenant_id) is None:
-            raise unavailable("Postgres does not answer, and the task is not live")
+            raise unavailable("Postgres does not answer, and the task is not live") from away
         try:
             # It may have been written, and forgotten here, since the first look.
             return None if away else await parts.history.task(task_id)

@@ -9,6 +9,7 @@ BATCH_MAX = 1_000
 PAGE_MAX = 1_000
 PAGE_DEFAULT = 100
 
+Reason = Annotated[str, Meta(max_length=2_000)]
 PageSize = Annotated[int, Meta(ge=1, le=PAGE_MAX)]
 
 
@@ -40,7 +41,9 @@ class BatchCreate(Request, frozen=True, kw_only=True):
 
 
 class Execute(Request, frozen=True, kw_only=True):
-    """Release a held task. Nothing else is to be said."""
+    """Why a held task is released."""
+
+    reason: Reason | None = None
 
 
 class ExecutePending(Request, frozen=True, kw_only=True):
@@ -53,20 +56,23 @@ class ExecutePending(Request, frozen=True, kw_only=True):
 class Cancel(Request, frozen=True, kw_only=True):
     """Why a task is cancelled."""
 
-    reason: Annotated[str, Meta(max_length=2_000)] | None = None
+    reason: Reason | None = None
 
 
 class Retry(Request, frozen=True, kw_only=True):
     """Where a new run begins, and why."""
 
     from_step: Annotated[str, Meta(max_length=64)] | None = None
-    reason: Annotated[str, Meta(max_length=2_000)] | None = None
+    reason: Reason | None = None
+    run: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    """Only if this run is the last one; else nothing happens, and nobody answers."""
 
 
 class SetPriority(Request, frozen=True, kw_only=True):
-    """The new priority."""
+    """The new priority, and why."""
 
     priority: Annotated[int, Meta(ge=0, le=10)]
+    reason: Reason | None = None
 
 
 class ListTasks(Request, frozen=True, kw_only=True):

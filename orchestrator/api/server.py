@@ -32,13 +32,13 @@ from orchestrator.api.use_cases import UseCases
 from orchestrator.layout import ROUTER, rules_of, topic_table
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.roles import check_topics
+from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 from schemas.gen.orchestrator.v1 import orchestrator_pb2
 from schemas.records import Millis
 from schemas.topics import Topics
 from streams.errors import KafkaUnavailableError
-from streams.schema_registry import use_registry
 
 log = structlog.get_logger()
 
@@ -86,7 +86,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
     pipelines = installed_pipelines(settings.pipelines)
     await check_topics(settings, pipelines)
-    await use_registry(settings.schemas, topic_table(settings, pipelines))
+    await use_schema_ids(settings)
     topics = Topics(settings.topics)
     live = LiveTasks(topics, ended_max=settings.api.ended_max)
     history = History(settings.postgres)

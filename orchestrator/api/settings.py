@@ -1,9 +1,15 @@
 """Settings of the service."""
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 
 from orchestrator.api.access import Keys
+
+_GRPC_PORT = 9000
+_ADDRESS = re.compile(
+    r"(?P<host>[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(?P<port>[0-9]{1,5})"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +19,7 @@ class ApiSettings:
     host: str = "127.0.0.1"
     """The address that both servers listen on. Without keys only a loopback address is taken."""
 
-    grpc_port: int = 9000
+    grpc_port: int = _GRPC_PORT
     """0 takes a free one; the log line ``serving`` tells which."""
 
     http_port: int = 8000
@@ -55,6 +61,18 @@ class ApiSettings:
     """Ended tasks in memory while the sink has not written them. Beyond it the oldest are
     dropped, and found again when Postgres has them. Tasks that run are always kept."""
 
+    server: str = ""
+    """``HOST:PORT`` at which ``orchestrator task`` finds the service over gRPC. Empty: this
+    machine, at ``grpc_port``."""
+
+    key: str = field(default="", repr=False)
+    """The key with which ``orchestrator task`` calls. Empty: none, for a service without keys."""
+
+    @property
+    def server_address(self) -> str:
+        """Where a caller finds the service."""
+        return self.server or f"127.0.0.1:{self.grpc_port or _GRPC_PORT}"
+
     def __post_init__(self) -> None:
         for name in ("grpc_port", "http_port"):
             if not 0 <= getattr(self, name) <= 65535:
@@ -63,11 +81,24 @@ class ApiSettings:
             value = getattr(self, name)
             if name.endswith(("_s", "_max", "_bytes")) and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be above 0")
+        if self.server:
+            check_address(self.server)
+        if not re.fullmatch(r"[\x21-\x7e]*", self.key):
+            raise ValueError("key holds a space, or what is no ASCII; it must be one key")
         if not Keys.parse(self.keys) and not _is_loopback(self.host):
             raise ValueError(
                 f"host is {self.host!r}, which others can reach, and there are no keys: set "
                 "ORCH_API_KEYS (`orchestrator keys new TENANT` makes one) or a loopback address"
             )
+
+
+def check_address(text: str) -> str:
+    """The text, if it is ``HOST:PORT`` (an IPv6 address in brackets); ValueError otherwise."""
+    found = _ADDRESS.fullmatch(text)
+    if found is None or not 1 <= int(found["port"]) <= 65535:
+        # Not quoted: what stands in a wrong place may be a key.
+        raise ValueError("server is no HOST:PORT, as in 127.0.0.1:9000")
+    return text
 
 
 def _is_loopback(host: str) -> bool:

@@ -9,6 +9,7 @@ from orchestrator.api.commanding import Commanding
 from orchestrator.api.creating import Creating
 from orchestrator.api.parts import Parts
 from orchestrator.api.reading import Reading
+from orchestrator.api.telling import Telling
 from orchestrator.api.watching import Watching
 
 
@@ -18,6 +19,7 @@ class UseCases:
 
     access: Access
     reading: Reading
+    telling: Telling
     creating: Creating
     commanding: Commanding
     watching: Watching
@@ -29,6 +31,7 @@ class UseCases:
         return cls(
             access=access,
             reading=reading,
+            telling=Telling(parts, reading),
             creating=Creating(parts, reading),
             commanding=Commanding(parts, reading),
             watching=Watching(parts, reading),

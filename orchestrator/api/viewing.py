@@ -12,6 +12,7 @@ from msgspec import Raw
 from orchestrator.api.live_task import Folded
 from orchestrator.api.views import (
     ChunkView,
+    DispatchedView,
     ErrorView,
     EventView,
     LogView,
@@ -23,6 +24,7 @@ from orchestrator.api.views import (
     UsageView,
 )
 from schemas.records import (
+    DispatchedStep,
     Error,
     EventKind,
     StepOutcome,
@@ -189,10 +191,11 @@ def _steps(folded: Folded, earlier: Sequence[StoredStep]) -> list[StepView]:
     ]
     inputs = {(row.run, row.step): row.input for row in rows.values() if row.attempt == 1}
     shown.sort(key=lambda row: (row.step_index, row.step))
-    return [_step(row, inputs.get((row.run, row.step))) for row in shown]
+    return [step_view(row, inputs.get((row.run, row.step))) for row in shown]
 
 
-def _step(row: StepRow | StoredStep, first_input: str | None) -> StepView:
+def step_view(row: StepRow | StoredStep, first_input: str | None) -> StepView:
+    """An attempt; its input is that of the first one, which alone carries it."""
     given = row.input if row.input is not None else first_input
     error = None
     if row.error_code is not None:
@@ -262,6 +265,7 @@ def event_view(event: TaskEvent) -> EventView:
         usage=None if event.usage is None else _usage(event.usage),
         actor=event.actor,
         reason=event.reason,
+        dispatched=[_dispatched(step) for step in event.dispatched],
     )
 
 
@@ -270,6 +274,7 @@ def stored_event(row: StoredLog, output: str | None) -> EventView:
     data: dict[str, Any] = msgspec.json.decode(row.event_data)
     step = _convert(data.get("step"), StepOutcome)
     usage = _convert(data.get("usage"), Usage)
+    sent = data.get("dispatched") or ()
     completed = row.event_type == EventKind.COMPLETED and output is not None
     return EventView(
         task_id=row.task_id,
@@ -286,6 +291,7 @@ def stored_event(row: StoredLog, output: str | None) -> EventView:
         usage=None if usage is None else _usage(usage),
         actor=row.actor,
         reason=data.get("reason"),
+        dispatched=[_dispatched(_convert(step, DispatchedStep)) for step in sent],
     )
 
 
@@ -321,6 +327,10 @@ def log_view(row: StoredLog) -> LogView:
         created_at=row.created_at,
         actor=row.actor,
     )
+
+
+def _dispatched(step: DispatchedStep) -> DispatchedView:
+    return DispatchedView(name=step.step, service=step.service, attempt=step.attempt)
 
 
 def _step_event(step: StepOutcome | None) -> StepEventView | None:

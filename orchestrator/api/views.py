@@ -191,6 +191,14 @@ class StepEventView(View, frozen=True, kw_only=True):
     next_attempt_at: datetime | None = None
 
 
+class DispatchedView(View, frozen=True, kw_only=True):
+    """An attempt that follows from an event."""
+
+    name: str
+    service: str
+    attempt: int
+
+
 class EventView(View, frozen=True, kw_only=True, tag="event"):
     """One event of a task; ``sequence`` has no gaps. Steps' documents are in the task."""
 
@@ -209,6 +217,7 @@ class EventView(View, frozen=True, kw_only=True, tag="event"):
     usage: UsageView | None = None
     actor: str | None = None
     reason: str | None = None
+    dispatched: list[DispatchedView] = field(default_factory=list)
 
 
 class ChunkView(View, frozen=True, kw_only=True, tag="chunk"):

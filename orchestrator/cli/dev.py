@@ -16,6 +16,7 @@ from orchestrator.dev.demonstration import Demonstration
 from orchestrator.dev.system import DEV_DEFAULTS, System, open_system
 from orchestrator.embedded.servers import open_servers
 from orchestrator.observability import LogSettings, set_up_logs
+from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings, load_settings
 
 _DEMONSTRATION_S = 120.0
@@ -56,6 +57,7 @@ async def _until_stopped(settings: Settings, once: bool) -> int:
 
 async def _run(settings: Settings, once: bool) -> int:
     console, started = Console(), time.monotonic()
+    await use_schema_ids(settings)
     data_dir = settings.embedded.data_dir.absolute()
     console.print("starting Kafka and Postgres …")
     async with open_servers(
@@ -101,11 +103,14 @@ def _invite(console: Console, system: System) -> None:
 
 
 def _calls(system: System) -> tuple[str, ...]:
-    """Calls of the service: create and wait, the same over gRPC, create and watch."""
-    body = json.dumps({"type": "rag", "input": {"query": "What is a lane?"}})
-    message = json.dumps({"type": "rag", "input": json.dumps({"query": "What is a lane?"})})
+    """Calls of the service: by command, over HTTP, over gRPC, and create and watch."""
+    question = json.dumps({"query": "What is a lane?"})
+    body = json.dumps({"type": "rag", "input": json.loads(question)})
+    message = json.dumps({"type": "rag", "input": question})
     post = f"http://{system.http_address}/api/v1/tasks:execute -H 'Content-Type: application/json'"
     return (
+        f"{sys.argv[0]} task create --type rag --input '{question}' --wait "
+        f"--server {system.grpc_address}",
         f"curl -sS {post} -d '{body}'",
         f"grpcurl -plaintext -d '{message}' {system.grpc_address} "
         "orchestrator.v1.Orchestrator/CreateAndExecuteTask",

@@ -11,6 +11,7 @@ import structlog
 from orchestrator.cli.running import kafka_settings
 from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
+from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.topics import DLQ_PREFIX, Topics
 from sinks.dead_letter_reader import read_index
@@ -67,9 +68,11 @@ async def workplace(settings: Settings | None = None) -> AsyncIterator[Workplace
 
     Raises:
         SettingsError: no broker is named.
+        SchemaRegistryError: a registry is set and does not answer.
         KafkaUnavailableError: none answers.
     """
     settings = settings or kafka_settings()
+    await use_schema_ids(settings)
     topics = Topics(settings.topics)
     names = [topic.name for topic in topic_table(settings, installed_pipelines(settings.pipelines))]
     async with AsyncExitStack() as resources:

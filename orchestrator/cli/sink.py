@@ -12,14 +12,12 @@ import typer
 from agents.rebuild import RebuildParts
 from agents.rebuild import rebuild as rebuild_projection
 from agents.rebuild import verify as verify_projection
-from orchestrator.layout import topic_table
 from orchestrator.observability import set_up_logs
-from orchestrator.pipelines import installed_pipelines
+from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings, load_settings
 from schemas.errors import SettingsError
 from schemas.topics import Topics
 from sinks.retention import drop_months
-from streams.schema_registry import use_registry
 
 app = typer.Typer(help="The projection in Postgres.", no_args_is_help=True)
 
@@ -82,9 +80,7 @@ async def _with_schemas(work: Callable[[RebuildParts], Awaitable[T]]) -> T:
     settings = _settings()
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
-    await use_registry(
-        settings.schemas, topic_table(settings, installed_pipelines(settings.pipelines))
-    )
+    await use_schema_ids(settings)
     parts = RebuildParts(
         kafka=settings.kafka,
         topics=Topics(settings.topics),

@@ -14,6 +14,7 @@ import typer
 from orchestrator.cli.tail_record import TABLE_HEAD, Filter, Shown, as_text, show
 from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
+from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings, load_settings
 from schemas.codec import decode
 from schemas.dead_letter import Origin
@@ -23,7 +24,6 @@ from schemas.topics import DLQ_PREFIX, Topic
 from streams.accepted import ownership_at_start, ownership_before
 from streams.log_reader import LogReader
 from streams.ownership.acceptance import Ownership, accept
-from streams.schema_registry import use_registry
 
 _AGO = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -108,10 +108,7 @@ class _Tail:
 
     async def run(self, *, table: bool) -> None:
         kafka = self._settings.kafka
-        await use_registry(
-            self._settings.schemas,
-            topic_table(self._settings, installed_pipelines(self._settings.pipelines)),
-        )
+        await use_schema_ids(self._settings)
         async with LogReader(kafka, client_id=f"{kafka.client_id}-tail") as reader:
             if table:
                 print(TABLE_HEAD, flush=True)

@@ -1,7 +1,7 @@
 """``orchestrator task``: create tasks, look at them, and give orders about them.
 
-Orders and new tasks go through Kafka, as those of any upstream service do; the answers come
-from the log. Only ``list`` needs Postgres.
+All of it by the service (``task_served.py``), or with ``--direct`` by Kafka, its log and Postgres
+(``task_direct.py``): ``task_way.py`` is what both ways promise.
 """
 
 import typer

@@ -1,8 +1,5 @@
 """``orchestrator task create``."""
 
-import os
-import time
-import uuid
 from datetime import datetime
 from typing import Annotated
 
@@ -11,16 +8,9 @@ import typer
 from orchestrator.cli import arguments
 from orchestrator.cli.errors import AnswerError
 from orchestrator.cli.output import Output, OutputOption, print_json, print_line
-from orchestrator.cli.running import kafka_settings, run
-from orchestrator.cli.task_door import Sent, open_door
-from orchestrator.cli.task_view import event_line
-from orchestrator.layout import rules_of
-from orchestrator.pipelines import installed_pipelines
-from orchestrator.settings import Settings
-from schemas.records import Json, Millis, TaskCreated, TaskEvent, TaskId, TaskStatus
-from schemas.uuid7 import new_task_id
-from tasks.admission import admit
-from tasks.identity import task_id_for
+from orchestrator.cli.running import run
+from orchestrator.cli.task_way import Created, DirectOption, End, ServerOption, Wish, way
+from schemas.records import TaskId, TaskStatus
 
 STILL_RUNNING = 3
 """Exit status: the record is written, what becomes of it is not known yet."""
@@ -31,10 +21,6 @@ def create(
     input_: Annotated[
         str, typer.Option("--input", help="A JSON object, @file, or - for standard input.")
     ],
-    tenant: Annotated[str, typer.Option(help="Whose task it is.")] = "default",
-    id_: Annotated[
-        str | None, typer.Option("--id", help="The task's id; a new UUIDv7 without it.")
-    ] = None,
     key: Annotated[
         str | None, typer.Option(help="An idempotency key: the same key names the same task.")
     ] = None,
@@ -51,22 +37,29 @@ def create(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the task's end.")] = False,
     wait_s: Annotated[float, typer.Option(min=0.1, max=86_400, help="How long.")] = 300.0,
+    tenant: Annotated[
+        str | None, typer.Option(help="With --direct: whose task it is; `default` without it.")
+    ] = None,
+    id_: Annotated[
+        str | None,
+        typer.Option("--id", help="With --direct: the task's id; a new UUIDv7 without it."),
+    ] = None,
+    server: ServerOption = None,
+    direct: DirectOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Publish a task, and print its id.
+    """Create a task, and print its id.
 
-    It is judged as its owner will judge it, before it is published: what is refused is not
-    sent. `-o json` prints {"id", "partition", "offset"}, and with --wait "end": the last event
-    as in `task watch`, or null.
+    The service judges it; with --direct it is judged here, as its owner will judge it. What is
+    refused is not sent. `-o json` prints {"id", "partition", "offset"}, and with --wait "end":
+    the last event as in `task watch`, or null. The position is null if --key named a task that
+    was there already.
 
-    Exit status: 0 published (with --wait: completed), 1 refused (with --wait: failed or
+    Exit status: 0 created (with --wait: completed), 1 refused (with --wait: failed or
     cancelled), 2 an argument is wrong, 3 not ended within --wait-s; the task goes on.
     """
-    settings = kafka_settings()
-    now = Millis(time.time_ns() // 1_000_000)
-    wish = TaskCreated(
-        task_id=_id(id_, tenant, key, now),
-        tenant_id=tenant,
+    tasks = way(server, direct, {"--tenant": tenant, "--id": id_})
+    wish = Wish(
         type=type_,
         input=arguments.document(input_),
         priority=arguments.priority(priority),
@@ -75,35 +68,15 @@ def create(
         metadata=arguments.document(metadata),
         hold=hold,
         timeout_ms=None if timeout is None else _milliseconds(timeout),
-        deadline_at=None if deadline is None else arguments.millis(deadline),
-        idempotency_key=key,
-        created_at=now,
+        deadline_at=deadline,
+        key=key,
+        tenant=tenant,
+        id=id_,
     )
-    admit(wish, rules=rules_of(settings, installed_pipelines(settings.pipelines)), now=now)
-    sent, end = run(_create(settings, wish, wait_s if wait else None))
-    _show(wish, sent, end, wait=wait, output=output)
+    created = run(tasks.create(wish, wait_s=wait_s if wait else None))
+    _show(created, wait=wait, output=output)
     if wait:
-        _exit(wish, end, wait_s)
-
-
-async def _create(
-    settings: Settings, wish: TaskCreated, wait_s: float | None
-) -> tuple[Sent, TaskEvent | None]:
-    async with open_door(settings) as door:
-        sent = await door.create(wish)
-        return sent, None if wait_s is None else await door.end(sent, wish, wait_s=wait_s)
-
-
-def _id(given: str | None, tenant: str, key: str | None, now: Millis) -> TaskId:
-    if given is not None:
-        return TaskId(given)
-    if key is None:
-        return new_task_id(now, os.urandom(10))
-    try:
-        return task_id_for(tenant, key)
-    except UnicodeEncodeError:
-        # The door will say what is wrong with the key; any id will do for that.
-        return TaskId(f"task_{uuid.uuid4()}")
+        _exit(created.id, created.end, wait_s)
 
 
 def _milliseconds(seconds: float) -> int:
@@ -113,27 +86,25 @@ def _milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
 
 
-def _show(
-    wish: TaskCreated, sent: Sent, end: TaskEvent | None, *, wait: bool, output: Output
-) -> None:
+def _show(created: Created, *, wait: bool, output: Output) -> None:
+    end = created.end
     if output is Output.JSON:
-        position = {"id": wish.task_id, "partition": sent.partition, "offset": sent.offset}
-        print_json(position | ({"end": end and event_line(end)} if wait else {}))
+        shown = {"id": created.id, "partition": created.partition, "offset": created.offset}
+        print_json(shown | ({"end": end and end.line} if wait else {}))
         return
-    print_line(wish.task_id)
+    print_line(created.id)
     if end is not None and end.output is not None:
-        print_line(Json(end.output))
+        print_line(end.output)
 
 
-def _exit(wish: TaskCreated, end: TaskEvent | None, wait_s: float) -> None:
+def _exit(task_id: TaskId, end: End | None, wait_s: float) -> None:
     if end is None:
         typer.echo(
-            f"{wish.task_id} has not ended within {wait_s:g} s and goes on; "
-            f"look with `orchestrator task get {wish.task_id}`",
+            f"{task_id} has not ended within {wait_s:g} s and goes on; "
+            f"look with `orchestrator task get {task_id}`",
             err=True,
         )
         raise typer.Exit(STILL_RUNNING)
-    if end.status is not TaskStatus.COMPLETED:
-        code = end.error.code if end.error else "INTERNAL"
-        message = end.error.message if end.error else f"the task is {end.status}"
+    if end.status != TaskStatus.COMPLETED:
+        code, message = end.error or ("INTERNAL", "")
         raise AnswerError(code, message or f"the task is {end.status}")

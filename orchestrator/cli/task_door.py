@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from orchestrator.cli.dead_answer import answer_of_letter, is_letter_of
-from orchestrator.cli.errors import AnswerError
+from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.records import TaskCommand, TaskCreated, TaskEvent
 from schemas.topics import Topics, dlq
@@ -148,7 +148,13 @@ class Door:
 
 @asynccontextmanager
 async def open_door(settings: Settings) -> AsyncIterator[Door]:
-    """Connect; KafkaUnavailableError or PublishError if no broker answers."""
+    """Connect.
+
+    Raises:
+        SchemaRegistryError: a registry is set and does not answer.
+        KafkaUnavailableError, PublishError: no broker answers.
+    """
+    await use_schema_ids(settings)
     client_id = f"{settings.kafka.client_id}-task"
     publisher = Publisher(settings.kafka, client_id=client_id)
     async with AsyncExitStack() as opened:
@@ -157,9 +163,3 @@ async def open_door(settings: Settings) -> AsyncIterator[Door]:
         opened.push_async_callback(publisher.close)
         await publisher.open()
         yield Door(Topics(settings.topics), publisher, events, letters)
-
-
-def refusal(event: TaskEvent) -> AnswerError:
-    """What a refused order ends with."""
-    code = event.reason or "INTERNAL"
-    return AnswerError(code, f"{event.task_id} is {event.status} ({event.phase})")

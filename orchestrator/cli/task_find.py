@@ -9,7 +9,9 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from orchestrator.cli.arguments import millis
 from orchestrator.cli.dead_answer import answer_of_letter, is_letter_of
 from orchestrator.cli.errors import HistoryExpiredError, TaskUnknownError
-from orchestrator.cli.task_view import View, view_of_door, view_of_log, view_of_rows
+from orchestrator.cli.task_view import view_of_door, view_of_log, view_of_rows
+from orchestrator.cli.task_way import View
+from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.codec import decode
 from schemas.dead_letter import Origin
@@ -150,8 +152,10 @@ async def open_finder(settings: Settings, *, timeout_s: float | None) -> AsyncIt
     """A finder, for at most ``timeout_s``; None: as long as you like.
 
     Raises:
+        SchemaRegistryError: a registry is set and does not answer.
         KafkaUnavailableError: no broker answered, or the log could not be read in that time.
     """
+    await use_schema_ids(settings)
     client_id = f"{settings.kafka.client_id}-task"
     try:
         async with (

@@ -1,20 +1,24 @@
 """``orchestrator task execute|cancel|retry|set-priority``: orders, and their answers."""
 
-import time
-import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from orchestrator.cli import arguments
+from orchestrator.cli.errors import AnswerError
 from orchestrator.cli.output import Output, OutputOption, print_json, print_line
-from orchestrator.cli.running import kafka_settings, run
+from orchestrator.cli.running import run
 from orchestrator.cli.task_create import STILL_RUNNING
-from orchestrator.cli.task_door import Sent, open_door, refusal
-from orchestrator.cli.task_find import open_finder
-from orchestrator.cli.task_view import event_line
-from orchestrator.settings import Settings
-from schemas.records import CommandKind, EventKind, Millis, TaskCommand, TaskEvent, TaskId
+from orchestrator.cli.task_way import (
+    DirectOption,
+    Order,
+    Ordered,
+    ServerOption,
+    Tasks,
+    View,
+    way,
+)
+from schemas.records import CommandKind, EventKind, TaskId
 
 ALREADY = "TASK_ALREADY_CANCELLED"
 """The refusal that is none to who asked: the task is as wanted."""
@@ -23,40 +27,46 @@ IdArgument = Annotated[
     str, typer.Argument(metavar="ID", parser=arguments.task_id, help="The task's id.")
 ]
 TenantOption = Annotated[
-    str | None, typer.Option(help="The task's tenant; looked up where it is not given.")
+    str | None, typer.Option(help="With --direct: the task's tenant; looked up without it.")
 ]
 ActorOption = Annotated[
-    str | None, typer.Option(parser=arguments.words, help="Who orders; cli:USER without it.")
+    str | None,
+    typer.Option(parser=arguments.words, help="With --direct: who orders; cli:USER without it."),
 ]
 ReasonOption = Annotated[str | None, typer.Option(parser=arguments.words, help="Why, for the log.")]
 WaitOption = Annotated[
     float, typer.Option("--wait-s", min=0.1, max=3600, help="Seconds to wait for the answer.")
 ]
-READ_S = 60.0
-"""Bound of looking a task up before an order."""
 
 
 def execute(
     id_: IdArgument,
-    tenant: TenantOption = None,
-    actor: ActorOption = None,
     reason: ReasonOption = None,
     wait_s: WaitOption = 10.0,
+    tenant: TenantOption = None,
+    actor: ActorOption = None,
+    server: ServerOption = None,
+    direct: DirectOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Queue a task that was created with --hold.
 
     Exit status: 0 done, 1 refused (TASK_NOT_PENDING), 2 an argument is wrong, 3 no answer yet.
     """
-    _order(CommandKind.EXECUTE, id_, tenant, actor, reason, wait_s, output)
+    order = Order(
+        kind=CommandKind.EXECUTE, task_id=TaskId(id_), tenant=tenant, actor=actor, reason=reason
+    )
+    _carry_out(way(server, direct, _of_direct(tenant, actor)), order, wait_s, output)
 
 
 def cancel(
     id_: IdArgument,
-    tenant: TenantOption = None,
-    actor: ActorOption = None,
     reason: ReasonOption = None,
     wait_s: WaitOption = 10.0,
+    tenant: TenantOption = None,
+    actor: ActorOption = None,
+    server: ServerOption = None,
+    direct: DirectOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Cancel a task that has not ended. To cancel a cancelled one again is a success.
@@ -64,7 +74,10 @@ def cancel(
     Exit status: 0 cancelled, 1 refused (TASK_NOT_CANCELLABLE), 2 an argument is wrong, 3 no
     answer yet.
     """
-    _order(CommandKind.CANCEL, id_, tenant, actor, reason, wait_s, output)
+    order = Order(
+        kind=CommandKind.CANCEL, task_id=TaskId(id_), tenant=tenant, actor=actor, reason=reason
+    )
+    _carry_out(way(server, direct, _of_direct(tenant, actor)), order, wait_s, output)
 
 
 def retry(
@@ -77,10 +90,12 @@ def retry(
         int | None,
         typer.Option("--run", min=1, max=2**31 - 1, help="Only if this run is the last one."),
     ] = None,
-    tenant: TenantOption = None,
-    actor: ActorOption = None,
     reason: ReasonOption = None,
     wait_s: WaitOption = 10.0,
+    tenant: TenantOption = None,
+    actor: ActorOption = None,
+    server: ServerOption = None,
+    direct: DirectOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Begin a new run of a task that failed or was cancelled, with a fresh deadline.
@@ -91,17 +106,27 @@ def retry(
     Exit status: 0 a new run began, 1 refused (TASK_NOT_RETRIABLE, STEP_UNKNOWN), 2 an argument
     is wrong, 3 no answer.
     """
-    details = {"from_step": from_step, "run": run_}
-    _order(CommandKind.RETRY, id_, tenant, actor, reason, wait_s, output, **details)
+    order = Order(
+        kind=CommandKind.RETRY,
+        task_id=TaskId(id_),
+        tenant=tenant,
+        actor=actor,
+        reason=reason,
+        from_step=from_step,
+        run=run_,
+    )
+    _carry_out(way(server, direct, _of_direct(tenant, actor)), order, wait_s, output)
 
 
 def set_priority(
     id_: IdArgument,
     priority: Annotated[str, typer.Argument(help="0 to 10, or low, normal, high.")],
-    tenant: TenantOption = None,
-    actor: ActorOption = None,
     reason: ReasonOption = None,
     wait_s: WaitOption = 10.0,
+    tenant: TenantOption = None,
+    actor: ActorOption = None,
+    server: ServerOption = None,
+    direct: DirectOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Change the priority of a task that has not ended; a waiting step moves to its new lane.
@@ -109,77 +134,54 @@ def set_priority(
     Exit status: 0 changed, 1 refused (TASK_ALREADY_ENDED), 2 an argument is wrong, 3 no answer
     yet.
     """
-    details = {"priority": arguments.priority(priority)}
-    _order(CommandKind.SET_PRIORITY, id_, tenant, actor, reason, wait_s, output, **details)
-
-
-def _order(
-    kind: CommandKind,
-    id_: str,
-    tenant: str | None,
-    actor: str | None,
-    reason: str | None,
-    wait_s: float,
-    output: Output,
-    **details: Any,
-) -> None:
-    settings = kafka_settings()
-    order = TaskCommand(
-        command_id=str(uuid.uuid4()),
+    order = Order(
+        kind=CommandKind.SET_PRIORITY,
         task_id=TaskId(id_),
-        tenant_id=tenant or run(_tenant(settings, TaskId(id_))),
-        kind=kind,
+        tenant=tenant,
+        actor=actor,
         reason=reason,
-        actor=actor or arguments.default_actor(),
-        issued_at=Millis(time.time_ns() // 1_000_000),
-        **details,
+        priority=arguments.priority(priority),
     )
-    sent, answer = run(_send(settings, order, wait_s))
-    _show(order, sent, answer, wait_s, output)
+    _carry_out(way(server, direct, _of_direct(tenant, actor)), order, wait_s, output)
 
 
-async def _tenant(settings: Settings, task_id: TaskId) -> str:
-    async with open_finder(settings, timeout_s=READ_S) as finder:
-        return await finder.tenant(task_id)
+def _of_direct(tenant: str | None, actor: str | None) -> dict[str, object]:
+    return {"--tenant": tenant, "--actor": actor}
 
 
-async def _send(
-    settings: Settings, order: TaskCommand, wait_s: float
-) -> tuple[Sent, TaskEvent | None]:
-    async with open_door(settings) as door:
-        sent = await door.order(order)
-        return sent, await door.answer(sent, order, wait_s=wait_s)
-
-
-def _show(
-    order: TaskCommand, sent: Sent, answer: TaskEvent | None, wait_s: float, output: Output
-) -> None:
-    """Print the answer, and end as it says."""
+def _carry_out(tasks: Tasks, order: Order, wait_s: float, output: Output) -> None:
+    """Give the order, print its answer, and end as that says."""
+    ordered = run(tasks.order(order, wait_s=wait_s))
+    answer = ordered.answer
     if output is Output.JSON:
-        print_json(
-            {
-                "command_id": order.command_id,
-                "task_id": order.task_id,
-                "kind": order.kind.value,
-                "partition": sent.partition,
-                "offset": sent.offset,
-                "answer": answer and event_line(answer),
-            }
-        )
+        print_json(_document(order, ordered))
     if answer is None:
         typer.echo(
-            f"no answer within {wait_s:g} s: the command is in {sent.topic}[{sent.partition}] at "
-            f"{sent.offset} and will be decided; look with "
-            f"`orchestrator task get {order.task_id}`",
+            f"no answer within {wait_s:g} s: the command is in "
+            f"{ordered.topic}[{ordered.partition}] at {ordered.offset} and will be decided; "
+            f"look with `orchestrator task get {order.task_id}`",
             err=True,
         )
         raise typer.Exit(STILL_RUNNING)
-    if answer.kind is EventKind.COMMAND_REFUSED and answer.reason != ALREADY:
-        raise refusal(answer)
+    refused = answer["kind"] == EventKind.COMMAND_REFUSED
+    if refused and answer["reason"] != ALREADY:
+        message = f"{order.task_id} is {answer['status']} ({answer['phase']})"
+        raise AnswerError(answer["reason"] or "INTERNAL", message)
     if output is Output.TABLE:
         print_line(
-            f"{answer.task_id}  {answer.kind}: {answer.status} ({answer.phase}), "
-            f"priority {answer.priority}, run {answer.run}"
-            if answer.kind is not EventKind.COMMAND_REFUSED
-            else f"{answer.task_id}  is cancelled already"
+            f"{order.task_id}  is cancelled already"
+            if refused
+            else f"{order.task_id}  {answer['kind']}: {answer['status']} ({answer['phase']}), "
+            f"priority {answer['priority']}, run {answer['run']}"
         )
+
+
+def _document(order: Order, ordered: Ordered) -> View:
+    return {
+        "command_id": ordered.command_id,
+        "task_id": order.task_id,
+        "kind": order.kind.value,
+        "partition": ordered.partition,
+        "offset": ordered.offset,
+        "answer": ordered.answer,
+    }

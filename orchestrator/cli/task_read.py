@@ -1,6 +1,5 @@
 """``orchestrator task get|list|watch``."""
 
-from collections.abc import Callable
 from contextlib import aclosing
 from datetime import datetime
 from enum import StrEnum
@@ -10,8 +9,7 @@ import typer
 
 from orchestrator.cli import arguments
 from orchestrator.cli.output import Output, OutputOption, print_json, print_line, print_table
-from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings, run
-from orchestrator.cli.task_find import open_finder
+from orchestrator.cli.running import run
 from orchestrator.cli.task_order import IdArgument
 from orchestrator.cli.task_show import (
     LISTED_COLUMNS,
@@ -20,15 +18,12 @@ from orchestrator.cli.task_show import (
     show_event,
     show_task,
 )
-from orchestrator.cli.task_view import View, event_line
-from orchestrator.settings import Settings
+from orchestrator.cli.task_way import DirectOption, PageQuery, ServerOption, Tasks, way
 from schemas.records import TaskId
 from sinks.paging import NewestCursor, QueueCursor, TaskFilter
-from sinks.stored import ListedTask
-from streams.task_log import ended
 
 TimeoutOption = Annotated[
-    float, typer.Option("--timeout-s", min=0.1, max=3600, help="Seconds to read the log.")
+    float, typer.Option("--timeout-s", min=0.1, max=3600, help="Seconds to read what is known.")
 ]
 
 
@@ -50,14 +45,18 @@ class Order(StrEnum):
 
 
 def get(
-    id_: IdArgument, timeout_s: TimeoutOption = 60.0, output: OutputOption = Output.TABLE
+    id_: IdArgument,
+    timeout_s: TimeoutOption = 60.0,
+    server: ServerOption = None,
+    direct: DirectOption = False,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Show a task: its state, attempts, usage, error and timeline.
 
-    The log is asked first, which also works while Postgres is away; Postgres when the log no
-    longer holds all of the task; then the door, where the task may still wait (phase accepted).
-    The log is read from the time in the id (UUIDv7) on, or else from when Postgres says that
-    the task was created, or else from its beginning, which can take a while when it is long.
+    The service tells what the log says, or Postgres when it no longer has it in memory; a task
+    that still waits at the door is shown, too (phase accepted). With --direct the log is asked
+    first, from the time in the id (UUIDv7) on, or else from when Postgres says that the task was
+    created, or else from its beginning, which can take a while when it is long.
 
     `-o json` prints one object: id, type, tenant_id, status, phase, priority, run, sequence,
     conversation_id, user_id, idempotency_key, pipeline, pipeline_version, created_at,
@@ -70,7 +69,7 @@ def get(
 
     Exit status: 0 shown, 1 not known (TASK_UNKNOWN) or not to be read, 2 an argument is wrong.
     """
-    view = run(_get(kafka_settings(), TaskId(id_), timeout_s))
+    view = run(way(server, direct).view(TaskId(id_), timeout_s=timeout_s))
     if output is Output.JSON:
         print_json(view)
     else:
@@ -83,27 +82,24 @@ def watch(
         int, typer.Option(min=0, help="Only events with a higher sequence number.")
     ] = 0,
     timeout_s: TimeoutOption = 60.0,
+    server: ServerOption = None,
+    direct: DirectOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Print what happens to a task as it happens, and end when it ended.
 
     `-o json` prints one object a line: sequence, at, kind, status, phase, run, priority, step,
-    attempt, error, actor, reason. --timeout-s bounds the reading of what happened before.
+    attempt, error, actor, reason. --timeout-s bounds the reading of what happened before, and
+    how long the service may be away.
 
     Exit status: 0 the task ended (however), 1 not known, 2 an argument is wrong, 130 Ctrl-C.
     """
-
-    def show(line: View) -> None:
-        if line["sequence"] > after:
-            print_json(line) if output is Output.JSON else show_event(line)
-
-    run(_watch(kafka_settings(), TaskId(id_), timeout_s, show))
+    run(_watch(way(server, direct), TaskId(id_), after, timeout_s, output))
 
 
 def list_(
     status: Annotated[Status | None, typer.Option(help="Only tasks of this status.")] = None,
     type_: Annotated[str | None, typer.Option("--type", help="Only tasks of this type.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="Only tasks of this tenant.")] = None,
     conversation: Annotated[str | None, typer.Option(help="Only tasks of this one.")] = None,
     since: Annotated[
         datetime | None, typer.Option(parser=arguments.time, help="Created then or later.")
@@ -118,6 +114,11 @@ def list_(
     after: Annotated[
         str | None, typer.Option(metavar="CURSOR", help="The cursor of the last task seen.")
     ] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="With --direct: only tasks of this tenant.")
+    ] = None,
+    server: ServerOption = None,
+    direct: DirectOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List tasks from Postgres, a page at a time.
@@ -140,8 +141,11 @@ def list_(
         since=since,
         until=until,
     )
-    page = run(_list(postgres_settings(), which, order, limit, after))
-    cursor = QueueCursor.of if order is Order.QUEUE else NewestCursor.of
+    queue = order is Order.QUEUE
+    tasks = way(server, direct, {"--tenant": tenant})
+    query = PageQuery(which=which, queue=queue, limit=limit, after=_cursor(queue, after))
+    page = run(tasks.page(query))
+    cursor = QueueCursor.of if queue else NewestCursor.of
     if output is Output.JSON:
         for task in page:
             print_json(listed_view(task) | {"cursor": str(cursor(task))})
@@ -155,42 +159,15 @@ def _checked(text: str | None) -> str | None:
     return None if text is None else arguments.words(text)
 
 
-async def _list(
-    settings: Settings, which: TaskFilter, order: Order, limit: int, after: str | None
-) -> list[ListedTask]:
-    if order is Order.QUEUE:
-        at_queue = None if after is None else QueueCursor.parse(after)
-        async with open_reader(settings) as reader:
-            return await reader.list_queue(which, limit=limit, after=at_queue)
-    at = None if after is None else NewestCursor.parse(after)
-    async with open_reader(settings) as reader:
-        return await reader.list_tasks(which, limit=limit, after=at)
-
-
-async def _get(settings: Settings, task_id: TaskId, timeout_s: float) -> View:
-    async with open_finder(settings, timeout_s=timeout_s) as finder:
-        return await finder.view(task_id)
+def _cursor(queue: bool, text: str | None) -> NewestCursor | QueueCursor | None:
+    if text is None:
+        return None
+    return QueueCursor.parse(text) if queue else NewestCursor.parse(text)
 
 
 async def _watch(
-    settings: Settings, task_id: TaskId, timeout_s: float, show: Callable[[View], None]
+    tasks: Tasks, task_id: TaskId, after: int, timeout_s: float, output: Output
 ) -> None:
-    """Show what happened, then what happens, until the task has ended."""
-    async with open_finder(settings, timeout_s=timeout_s) as finder:
-        history = await finder.history(task_id)
-        timeline = [event_line(seen.event) for seen in history.life]
-        if not timeline:
-            # Gone from the log, or not decided yet; or unknown, which raises.
-            timeline = (await finder.view(task_id))["timeline"]
-    for line in timeline:
-        show(line)
-    if timeline and (not history.life or ended(history.life)):
-        return
-    async with (
-        open_finder(settings, timeout_s=None) as finder,
-        aclosing(finder.log.follow(history)) as events,
-    ):
-        async for seen in events:
-            show(event_line(seen.event))
-            if ended(history.life):
-                return
+    async with aclosing(tasks.watch(task_id, after=after, timeout_s=timeout_s)) as lines:
+        async for line in lines:
+            print_json(line) if output is Output.JSON else show_event(line)

@@ -5,11 +5,13 @@ The log's events are folded by the sink's own folds, so that both ways cannot te
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 
+from orchestrator.cli.task_way import View
+from orchestrator.cli.times import iso
 from schemas.json_text import read
 from schemas.records import TaskCreated, TaskEvent
 from sinks.attempts import AttemptsFold
@@ -18,9 +20,6 @@ from sinks.stored import StoredLog, StoredStep, StoredTask
 from sinks.task_fold import TaskFold
 from streams.task_log import Seen
 
-View = dict[str, Any]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _USAGE = ("input_tokens", "output_tokens", "cost_micros")
 _ERROR = ("code", "message", "category", "retriable", "service")
 
@@ -57,14 +56,6 @@ def view_of_door(wish: TaskCreated) -> View:
 def event_line(event: TaskEvent) -> View:
     """An event as ``task watch`` and the timeline show it."""
     return _event(event)
-
-
-def iso(time: datetime | int | None) -> str | None:
-    """A time as ISO 8601 text in UTC, to the millisecond; Unix milliseconds are taken, too."""
-    if time is None:
-        return None
-    moment = _EPOCH + timedelta(milliseconds=time) if isinstance(time, int) else time
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _view(

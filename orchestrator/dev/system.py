@@ -19,6 +19,7 @@ from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
 from sinks.migrate import migrate_up
 from streams.admin import Admin
+from streams.schema_registry import register_schemas
 
 DEMO_SERVICES = "demo-services"
 SERVE = "serve"
@@ -85,8 +86,10 @@ async def open_system(
         replicas: how many processes a role has; 1 where it says nothing.
     """
     pipelines = installed_pipelines(settings.pipelines)
+    table = topic_table(settings, pipelines)
     async with Admin(settings.kafka) as admin:
-        await admin.apply(topic_table(settings, pipelines))
+        await admin.apply(table)
+    await register_schemas(settings.schemas, table)
     await migrate_up(settings.postgres.dsn)
     variables = {
         **DEV_DEFAULTS,

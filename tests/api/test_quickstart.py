@@ -80,6 +80,8 @@ async def run(served: Served, *command: str) -> str:
         "GRPC": served.one.grpc_address,
         "KEY": KEYS["acme"],
         "PYTHONPATH": str(Path.cwd()),
+        # Where `orchestrator` is.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     process = await asyncio.create_subprocess_exec(
         *command,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -68,7 +69,15 @@ def test_once_exits_1_when_a_task_does_not_complete(
     assert "it did not go as it should" in shown
 
 
-def test_ctrl_c_stops_every_process_and_exits_0(
+def run_task_command(shown: list[str]) -> str:
+    """Run the ``orchestrator task`` that was printed; return what it prints."""
+    [printed] = [line for line in shown if " task create " in line]
+    words = shlex.split(printed)
+    command = [sys.executable, "-m", "orchestrator", *words[words.index("task") :]]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_a_printed_command_works_and_ctrl_c_stops_every_process_and_exits_0(
     tmp_path: Path, kafka_bootstrap: str, postgres_dsn: str
 ) -> None:
     with start(dev(tmp_path, kafka_bootstrap, postgres_dsn)) as process:
@@ -78,9 +87,11 @@ def test_ctrl_c_stops_every_process_and_exits_0(
             shown.append(line)
             if "Ctrl-C" in line:
                 break
+        tried = run_task_command(shown)
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
 
+    assert '"answer"' in tried
     commands = [line for line in shown if "ORCH_KAFKA_BOOTSTRAP=" in line]
     assert process.returncode == 0, "".join(shown)
     assert len(commands) == 3

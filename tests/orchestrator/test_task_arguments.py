@@ -12,6 +12,11 @@ NOWHERE = {
 CREATE = ("task", "create", "--type", "rag", "--input", '{"query": "x"}')
 
 
+def direct(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """A command about tasks, without the service; others have no such option."""
+    return (*arguments, "--direct") if arguments[0] == "task" else arguments
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -62,7 +67,7 @@ def test_a_wrong_argument_is_a_sentence_and_status_2(
 def test_what_is_refused_is_one_line_with_a_code_and_status_1(
     arguments: tuple[str, ...], code: str
 ) -> None:
-    ended = run_command(arguments, NOWHERE)
+    ended = run_command(direct(arguments), NOWHERE)
 
     assert (ended.status, ended.out) == (1, "")
     assert ended.err.startswith(f"error {code}: ")
@@ -81,14 +86,14 @@ def test_what_is_refused_is_one_line_with_a_code_and_status_1(
     ],
 )
 def test_a_missing_setting_is_named(arguments: tuple[str, ...], missing: str) -> None:
-    ended = run_command(arguments, {})
+    ended = run_command(direct(arguments), {})
 
     assert (ended.status, ended.err) == (1, f"error SETTINGS_INVALID: {missing} is not set\n")
 
 
 def test_a_broker_that_does_not_answer_is_one_line_with_a_code() -> None:
     for arguments in (CREATE, ("task", "get", "task_1")):
-        ended = run_command(arguments, NOWHERE | {"ORCH_POSTGRES_DSN": ""})
+        ended = run_command(direct(arguments), NOWHERE | {"ORCH_POSTGRES_DSN": ""})
 
         assert ended.status == 1
         assert ended.err.startswith(("error KAFKA_UNAVAILABLE: ", "error PUBLISH_FAILED: "))
