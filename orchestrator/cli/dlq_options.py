@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.letters.choosing import topic_names
 from schemas.errors import SettingsError
 from tasks.letters.filter import LetterFilter
 
@@ -75,7 +76,7 @@ def a_filter(
         raise SettingsError(f"id {short[0]!r} is too short; at least 8 characters")
     return LetterFilter(
         ids=tuple(ids or ()),
-        topic=tuple(name for given in topic or () for name in _names(given, prefix)),
+        topic=topic_names(topic or (), prefix),
         since_ms=_time(since),
         until_ms=_time(until),
         **{name: tuple(values or ()) for name, values in others.items()},
@@ -95,11 +96,6 @@ def check_order(*, execute: bool, reason: str) -> None:
     """
     if execute and not reason.strip():
         raise SettingsError("--execute needs --reason TEXT")
-
-
-def _names(given: str, prefix: str) -> tuple[str, ...]:
-    name = given.removeprefix("dlq.")
-    return (name, f"{prefix}{name}", f"{prefix}{name}.v1")
 
 
 _AGO = re.compile(r"(\d+)([smhd])")
