@@ -7,7 +7,7 @@ import re
 import socket
 import time
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -74,12 +74,13 @@ def a_filter(
     short = [given for given in ids or () if len(given) < 8]
     if short:
         raise SettingsError(f"id {short[0]!r} is too short; at least 8 characters")
+    lists: dict[str, Any] = {name: tuple(values or ()) for name, values in others.items()}
     return LetterFilter(
         ids=tuple(ids or ()),
         topic=topic_names(topic or (), prefix),
         since_ms=_time(since),
         until_ms=_time(until),
-        **{name: tuple(values or ()) for name, values in others.items()},
+        **lists,
     )
 
 
