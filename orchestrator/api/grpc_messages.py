@@ -48,18 +48,18 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 def create_request(message: pb.CreateTaskRequest) -> CreateTask:
     """The task that a message asks for; raises ``ApiError`` for a field that is wrong."""
-    return _checked(
+    return checked(
         CreateTask,
         {
             "type": message.type,
-            "priority": _optional(message, "priority", 5),
-            "conversation_id": _optional(message, "conversation_id"),
-            "user_id": _optional(message, "user_id"),
+            "priority": optional(message, "priority", 5),
+            "conversation_id": optional(message, "conversation_id"),
+            "user_id": optional(message, "user_id"),
             "hold": message.hold,
-            "timeout_ms": _optional(message, "timeout_ms"),
-            "deadline_at": _time(message, "deadline_at"),
-            "request_id": _optional(message, "request_id"),
-            "pipeline_version": _optional(message, "pipeline_version"),
+            "timeout_ms": optional(message, "timeout_ms"),
+            "deadline_at": time_of(message, "deadline_at"),
+            "request_id": optional(message, "request_id"),
+            "pipeline_version": optional(message, "pipeline_version"),
         },
         input=Raw((message.input or "{}").encode()),
         metadata=Raw((message.metadata or "{}").encode()),
@@ -68,38 +68,38 @@ def create_request(message: pb.CreateTaskRequest) -> CreateTask:
 
 def cancel_request(message: pb.CancelTaskRequest) -> Cancel:
     """Why a task is cancelled."""
-    return _checked(Cancel, {"reason": message.reason or None})
+    return checked(Cancel, {"reason": message.reason or None})
 
 
 def retry_request(message: pb.RetryTaskRequest) -> Retry:
     """Where to begin again."""
-    fields = {"from_step": _optional(message, "from_step"), "reason": message.reason or None}
-    return _checked(Retry, fields)
+    fields = {"from_step": optional(message, "from_step"), "reason": message.reason or None}
+    return checked(Retry, fields)
 
 
 def priority_request(message: pb.SetTaskPriorityRequest) -> SetPriority:
     """The new priority."""
-    return _checked(SetPriority, {"priority": message.priority})
+    return checked(SetPriority, {"priority": message.priority})
 
 
 def pending_request(message: pb.ExecutePendingTasksRequest) -> ExecutePending:
     """Which held tasks."""
-    limit = _optional(message, "limit", 100)
-    return _checked(ExecutePending, {"limit": limit, "type": _optional(message, "type")})
+    limit = optional(message, "limit", 100)
+    return checked(ExecutePending, {"limit": limit, "type": optional(message, "type")})
 
 
 def list_request(message: pb.ListTasksRequest) -> ListTasks:
     """Which tasks."""
-    return _checked(
+    return checked(
         ListTasks,
         {
             "status": _status_name(message.status) if message.status else None,
-            "type": _optional(message, "type"),
-            "conversation_id": _optional(message, "conversation_id"),
-            "since": _time(message, "since"),
-            "until": _time(message, "until"),
+            "type": optional(message, "type"),
+            "conversation_id": optional(message, "conversation_id"),
+            "since": time_of(message, "since"),
+            "until": time_of(message, "until"),
             "order_by": message.order_by or "newest",
-            "page_size": _optional(message, "page_size", 100),
+            "page_size": optional(message, "page_size", 100),
             "page_token": message.page_token,
         },
     )
@@ -107,18 +107,18 @@ def list_request(message: pb.ListTasksRequest) -> ListTasks:
 
 def logs_request(message: pb.ListTaskLogsRequest) -> ListLogs:
     """Which part of an audit trail."""
-    size = _optional(message, "page_size", 100)
-    return _checked(ListLogs, {"page_size": size, "page_token": message.page_token})
+    size = optional(message, "page_size", 100)
+    return checked(ListLogs, {"page_size": size, "page_token": message.page_token})
 
 
 def usage_request(message: pb.GetUsageRequest) -> GetUsage:
     """Which usage."""
-    return _checked(
+    return checked(
         GetUsage,
         {
             "by": tuple(message.by),
-            "since": _time(message, "since"),
-            "until": _time(message, "until"),
+            "since": time_of(message, "since"),
+            "until": time_of(message, "until"),
         },
     )
 
@@ -131,7 +131,7 @@ def seconds(message: Message, field: str) -> float | None:
     return max(0.0, duration.seconds + duration.nanos / 1e9)
 
 
-def _checked(kind: type[R], fields: dict[str, Any], **unchecked: Any) -> R:
+def checked(kind: type[R], fields: dict[str, Any], **unchecked: Any) -> R:
     """Check fields as JSON's would be; documents pass through unchecked."""
     try:
         request = msgspec.convert(fields, kind)
@@ -149,11 +149,13 @@ def from_validation(error: msgspec.ValidationError) -> ApiError:
     return invalid(field or "body", message[:300])
 
 
-def _optional(message: Message, field: str, default: Any = None) -> Any:
+def optional(message: Message, field: str, default: Any = None) -> Any:
+    """A field that may be absent."""
     return getattr(message, field) if message.HasField(field) else default
 
 
-def _time(message: Message, field: str) -> datetime | None:
+def time_of(message: Message, field: str) -> datetime | None:
+    """A time that may be absent; raises ``ApiError`` for one that no calendar holds."""
     if not message.HasField(field):
         return None
     stamp: Timestamp = getattr(message, field)
@@ -193,12 +195,12 @@ def task_message(task: TaskView) -> pb.Task:
         output=_optional_text(task.output),
         metadata=_text(task.metadata),
         steps=[_step(step) for step in task.steps],
-        created_at=_stamp(task.created_at),
-        updated_at=_stamp(task.updated_at),
-        started_at=_stamp(task.started_at),
-        completed_at=_stamp(task.completed_at),
+        created_at=stamp_of(task.created_at),
+        updated_at=stamp_of(task.updated_at),
+        started_at=stamp_of(task.started_at),
+        completed_at=stamp_of(task.completed_at),
         duration_ms=task.duration_ms,
-        deadline_at=_stamp(task.deadline_at),
+        deadline_at=stamp_of(task.deadline_at),
         error=_error(task.error),
         usage=_usage(task.usage),
         sequence=task.sequence,
@@ -221,7 +223,7 @@ def logs_response(page: LogPage) -> pb.ListTaskLogsResponse:
             id=log.id,
             event_type=log.event_type,
             event_data=_text(log.event_data),
-            created_at=_stamp(log.created_at),
+            created_at=stamp_of(log.created_at),
             actor=log.actor,
         )
         for log in page.logs
@@ -261,7 +263,7 @@ def _event(event: EventView) -> pb.TaskEvent:
         status=_status_number(event.status),
         phase=event.phase,
         priority=event.priority,
-        occurred_at=_stamp(event.occurred_at),
+        occurred_at=stamp_of(event.occurred_at),
         step=None if event.step is None else _step_event(event.step),
         output=_optional_text(event.output),
         error=_error(event.error),
@@ -279,9 +281,9 @@ def _step_event(step: StepEventView) -> pb.StepEvent:
         status=step.status,
         error=_error(step.error),
         usage=None if step.usage is None else _usage(step.usage),
-        started_at=_stamp(step.started_at),
-        completed_at=_stamp(step.completed_at),
-        next_attempt_at=_stamp(step.next_attempt_at),
+        started_at=stamp_of(step.started_at),
+        completed_at=stamp_of(step.completed_at),
+        next_attempt_at=stamp_of(step.next_attempt_at),
     )
 
 
@@ -298,8 +300,8 @@ def _step(step: StepView) -> pb.TaskStep:
         error=_error(step.error),
         usage=None if step.usage is None else _usage(step.usage),
         substeps=_text(step.substeps),
-        started_at=_stamp(step.started_at),
-        completed_at=_stamp(step.completed_at),
+        started_at=stamp_of(step.started_at),
+        completed_at=stamp_of(step.completed_at),
         duration_ms=step.duration_ms,
     )
 
@@ -315,10 +317,10 @@ def _listed(task: TaskSummary) -> pb.Task:
         conversation_id=task.conversation_id,
         user_id=task.user_id,
         tenant_id=task.tenant_id,
-        created_at=_stamp(task.created_at),
-        updated_at=_stamp(task.updated_at),
-        started_at=_stamp(task.started_at),
-        completed_at=_stamp(task.completed_at),
+        created_at=stamp_of(task.created_at),
+        updated_at=stamp_of(task.updated_at),
+        started_at=stamp_of(task.started_at),
+        completed_at=stamp_of(task.completed_at),
         duration_ms=task.duration_ms,
         error=error,
         usage=pb.Usage(
@@ -346,7 +348,8 @@ def _optional_text(raw: Raw | None) -> str | None:
     return None if raw is None else _text(raw)
 
 
-def _stamp(time: datetime | None) -> Timestamp | None:
+def stamp_of(time: datetime | None) -> Timestamp | None:
+    """A time as protobuf has it."""
     if time is None:
         return None
     stamp = Timestamp()

@@ -85,6 +85,13 @@ def with_changes(fields: dict[str, Any], changes: Sequence[str]) -> dict[str, An
     Raises:
         EditRefusedError: a change is not of this form, or its path leads nowhere.
     """
+    try:
+        return _with_changes(fields, changes)
+    except RecursionError:
+        raise EditRefusedError("a change is nested too deep") from None
+
+
+def _with_changes(fields: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     changed = dict(fields)
     for change in changes:
         path, equals, text = change.partition("=")
