@@ -38,7 +38,7 @@ class LetterActing:
     async def edit(self, caller: Caller, letter_id: str, request: EditLetter) -> EditAnswer:
         """Change the value that a replay will send; EDIT_REFUSED if it fits no schema."""
         check_reason(request.reason)
-        if request.value is None and not request.changes:
+        if _whole(request) is None and not request.changes:
             raise invalid("changes", "neither changes nor a value are given")
         async with self._desk.letter(caller, letter_id) as (place, found):
             if found.whole is None:
@@ -72,7 +72,8 @@ class LetterActing:
             raise _refused("what the system itself wrote is edited by its operator only")
 
         def change(fields: dict[str, Any]) -> dict[str, Any]:
-            whole = fields if request.value is None else an_object(bytes(request.value).decode())
+            given = _whole(request)
+            whole = fields if given is None else an_object(given)
             wanted = with_changes(whole, request.changes)
             if not caller.operator:
                 _check_owner(caller, fields, wanted)
@@ -88,6 +89,11 @@ class LetterActing:
         await place.publisher()
         await place.log.append([action])
         return Case(case.letter, after(case.entry, action, action.items[0]))
+
+
+def _whole(request: EditLetter) -> str | None:
+    text = bytes(request.value).decode().strip()
+    return None if text == "null" else text
 
 
 def check_reason(reason: str) -> None:

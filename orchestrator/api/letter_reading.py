@@ -108,8 +108,13 @@ def cursor_of(token: str) -> LetterCursor | None:
     """Where a page begins; raises ``ApiError`` CURSOR_INVALID."""
     try:
         return LetterCursor.parse(token) if token else None
-    except CursorError as error:
-        raise ApiError(error.code, "page_token: not of this list", field="page_token") from None
+    except CursorError:
+        raise cursor_invalid() from None
+
+
+def cursor_invalid() -> ApiError:
+    """A page token that is not of this list."""
+    return ApiError(CursorError.code, "page_token: not of this list", field="page_token")
 
 
 def _statuses(given: Sequence[str]) -> Sequence[str]:

@@ -10,7 +10,7 @@ from orchestrator.api.access import Caller
 from orchestrator.api.errors import ApiError, Kind, invalid
 from orchestrator.api.letter_acting import check_reason
 from orchestrator.api.letter_desk import LetterDesk, letter_unknown
-from orchestrator.api.letter_reading import cursor_of
+from orchestrator.api.letter_reading import cursor_invalid, cursor_of
 from orchestrator.api.letter_requests import LISTS, ReplayLetters
 from orchestrator.api.letter_views import ReplayAnswer
 from orchestrator.api.parts import Parts
@@ -65,6 +65,11 @@ class LetterReplaying:
         running.add_done_callback(self._ended)
         return await asyncio.shield(running)
 
+    @property
+    def running(self) -> int:
+        """How many replays run in this process."""
+        return len(self._running)
+
     async def close(self) -> None:
         """Stop what runs, as a kill would: the next replay finds out what was sent."""
         for running in self._running:
@@ -111,8 +116,13 @@ class LetterReplaying:
     ) -> Meant:
         if request.ids:
             return await self._named(place, caller, request.ids, chosen)
-        after, limit = cursor_of(request.page_token), request.page_size
-        which = replace(chosen, status=(LetterStatus.OPEN.value,))
+        until_ms, after = _place(request.page_token, self._parts.clock())
+        limit = request.page_size
+        which = replace(
+            chosen,
+            status=(LetterStatus.OPEN.value,),
+            until_ms=min(until_ms, until_ms if chosen.until_ms is None else chosen.until_ms),
+        )
         try:
             found = await self._parts.history.ask(
                 lambda reader: letter_pages.oldest(reader, which, limit=limit + 1, after=after)
@@ -121,7 +131,7 @@ class LetterReplaying:
             found = _behind(await self._desk.scanned(place, which), after)[: limit + 1]
         cases = found[:limit]
         others = await self._desk.cases(place, caller, [case.letter.id for case in cases])
-        more = str(LetterCursor.of(cases[-1])) if len(found) > limit else None
+        more = f"{until_ms}.{LetterCursor.of(cases[-1])}" if len(found) > limit else None
         return Meant(cases, _besides(others, cases), more)
 
     async def _named(
@@ -171,6 +181,20 @@ def _check(request: ReplayLetters) -> None:
         raise invalid("page_token", "ids are one page")
     if not request.dry_run:
         check_reason(request.reason)
+
+
+def _place(token: str, now: int) -> tuple[int, LetterCursor | None]:
+    """Until when letters are meant, and behind which one the page begins.
+
+    The first call says until when: letters that come of its replays, or meanwhile, are left
+    for another one, so that there is a last page.
+    """
+    if not token:
+        return now + 1, None
+    until, _, place = token.partition(".")
+    if not (until.isascii() and until.isdecimal() and len(until) < 16):
+        raise cursor_invalid()
+    return int(until), cursor_of(place or "none")
 
 
 def _behind(cases: Sequence[Case], after: LetterCursor | None) -> list[Case]:

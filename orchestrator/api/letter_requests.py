@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from msgspec import Meta, Raw
+from msgspec import Meta, Raw, field
 
 from orchestrator.api.requests import PAGE_DEFAULT, PageSize, Request
 
@@ -69,8 +69,8 @@ class EditLetter(Request, frozen=True, kw_only=True):
 
     changes: Annotated[tuple[str, ...], Meta(max_length=100)] = ()
     """``path=value``; in order."""
-    value: Raw | None = None
-    """The whole value, a JSON object; the changes apply to it."""
+    value: Raw = field(default_factory=lambda: Raw(b"null"))
+    """The whole value, a JSON object, to which the changes apply; null: as it is."""
     reason: Annotated[Reason, Meta(min_length=1)]
 
 

@@ -1,13 +1,11 @@
 """Makes dead letters in the running system, and waits until the service shows them."""
 
 import asyncio
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from schemas.buried import read_dead_letter
 from schemas.codec import encode
-from schemas.records import TaskId
 from tests.api.calling import WAIT_S, Served
 from tests.e2e.driving import a_rag_task
 
@@ -16,10 +14,7 @@ async def some_dead_letters(
     served: Served, tenant: str, count: int = 1, **changes: Any
 ) -> list[str]:
     """The ids of dead letters of tasks with a type that nobody knows, once they are shown."""
-    tasks = [
-        a_rag_task(tenant, **({"type": "poetry", "task_id": TaskId(str(uuid.uuid4()))} | changes))
-        for _ in range(count)
-    ]
+    tasks = [a_rag_task(tenant, **({"type": "poetry"} | changes)) for _ in range(count)]
     return await buried(served, tenant, [(t.task_id.encode(), encode(t)) for t in tasks])
 
 
@@ -34,17 +29,20 @@ async def buried(
     tenant: str | None,
     records: Sequence[tuple[bytes | None, bytes | None]],
     headers: list[tuple[str, bytes]] | None = None,
+    *,
+    topic: str | None = None,
 ) -> list[str]:
     """Publish records that become dead letters; return their letters' ids.
 
     Args:
         served: the running system.
         tenant: who sees them; waits until he does. None: nobody does.
-        records: keys and values of ``task-created``.
+        records: keys and values.
         headers: of each record.
+        topic: ``task-created`` if it is not given.
     """
     running = served.running
-    topic = running.topics.task_created
+    topic = topic or running.topics.task_created
     places = await running.publish(topic, records, headers=headers)
     found = [await running.dead_letter(topic, place) for place in places]
     ids = [read_dead_letter(record, running.topics).id for record in found]
