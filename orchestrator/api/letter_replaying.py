@@ -160,15 +160,17 @@ async def _done(
     replayed = Replay(await replay_parts(place), order, ReplayLimits())
     try:
         outcome = await replayed.run(bench, chosen, among=among)
-    except ReplayRunningError as error:
-        # Who runs it may be another tenant.
-        raise ApiError(
-            error.code, "another replay runs: call again soon", kind=Kind.CONFLICT
-        ) from None
-    except ReplaySupersededError as error:
-        why = "this replay was silent for too long, and another one took over: call again soon"
-        raise ApiError(error.code, why, kind=Kind.CONFLICT) from None
+    except (ReplayRunningError, ReplaySupersededError) as error:
+        raise refused_replay(error) from None
     return outcome, dict(replayed.counts)
+
+
+def refused_replay(error: ReplayRunningError | ReplaySupersededError) -> ApiError:
+    """The refusal, without a word of who replays: it may be another tenant."""
+    why = "another replay runs: call again soon"
+    if isinstance(error, ReplaySupersededError):
+        why = "another replay took this one for dead, and went on: call again soon"
+    return ApiError(error.code, why, kind=Kind.CONFLICT)
 
 
 def _check(request: ReplayLetters) -> None:

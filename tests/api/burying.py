@@ -1,11 +1,17 @@
 """Makes dead letters in the running system, and waits until the service shows them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
+from orchestrator.letters.workplace import workplace
 from schemas.buried import read_dead_letter
 from schemas.codec import encode
+from schemas.records import Json
+from streams.bench.action_log import new_id
+from streams.bench.lease import Lease, LeaseSettings
+from tasks.letters.plan import ReplayOrder
 from tests.api.calling import WAIT_S, Served
 from tests.e2e.driving import a_rag_task
 
@@ -72,3 +78,15 @@ async def until_status(served: Served, tenant: str, letter_id: str, status: str)
             if letter["status"] == status:
                 return letter
             await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def another_replay(served: Served) -> AsyncIterator[None]:
+    """Somebody who holds the right to replay."""
+    async with workplace(served.running.system.settings) as place:
+        await place.publisher()
+        order = ReplayOrder(replay_id=new_id(), actor="an operator", reason="slowly")
+        lease = Lease(place.log, order, LeaseSettings(heartbeat_s=0.2))
+        async with lease.held(Json("{}"), dict):
+            yield
+            await lease.end("finished", {})

@@ -23,7 +23,7 @@ KEYS = {
     name: f"orch_{name}"
     for name in (
         *("acme", "other", "slow", "hanging", "refused", "fuzzed", "crowd", "pending"),
-        *("letters", "mended", "paged"),
+        *("letters", "mended", "paged", "documented"),
     )
 }
 QUESTION = json.dumps({"query": "What is a dead letter?"})

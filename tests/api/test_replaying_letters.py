@@ -1,8 +1,6 @@
 """Replays over the API: bounded, one at a time, each letter once, also without Postgres."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import grpc
 import pytest
@@ -17,11 +15,7 @@ from orchestrator.embedded.postgres import EmbeddedPostgres
 from orchestrator.letters.workplace import workplace
 from schemas.gen.orchestrator.v1 import dead_letters_pb2 as pb
 from schemas.headers import header_text
-from schemas.records import Json
-from streams.bench.action_log import new_id
-from streams.bench.lease import Lease, LeaseSettings
-from tasks.letters.plan import ReplayOrder
-from tests.api.burying import a_dead_letter, buried, some_dead_letters, until_status
+from tests.api.burying import a_dead_letter, another_replay, buried, some_dead_letters, until_status
 from tests.api.calling import WAIT_S, Served, a_create, as_tenant, refusal_of
 from tests.api.test_dead_letters import LETTERS, the_letter_of
 
@@ -119,18 +113,6 @@ async def test_a_replay_is_refused_while_another_one_runs(served: Served) -> Non
     assert (told.status, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "REPLAY_RUNNING")
     assert "an operator" not in over_http.text
     assert await sent(served, letter_id) == 0
-
-
-@asynccontextmanager
-async def another_replay(served: Served) -> AsyncIterator[None]:
-    """Somebody who holds the right to replay."""
-    async with workplace(served.running.system.settings) as place:
-        await place.publisher()
-        order = ReplayOrder(replay_id=new_id(), actor="an operator", reason="slowly")
-        lease = Lease(place.log, order, LeaseSettings(heartbeat_s=0.2))
-        async with lease.held(Json("{}"), dict):
-            yield
-            await lease.end("finished", {})
 
 
 async def test_a_caller_that_leaves_does_not_stop_a_replay(served: Served, third: Serving) -> None:
