@@ -77,7 +77,7 @@ class LetterReading:
             happened = await timeline(place, found.case.letter.task_id, self._parts.history.logs)
         return LetterDetail(
             dead_letter=letter_view(found.case),
-            contents=contents_view(found.whole, self._parts.topics),
+            contents=contents_view(found.whole, self._parts.topics, stacktrace=caller.operator),
             history=[action_view(action) for action in found.history],
             related=[letter_view(case) for case in related],
             # A letter may name a task that is another tenant's.

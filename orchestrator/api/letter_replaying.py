@@ -72,9 +72,10 @@ class LetterReplaying:
 
     async def close(self) -> None:
         """Stop what runs, as a kill would: the next replay finds out what was sent."""
-        for running in self._running:
+        stopped = list(self._running)
+        for running in stopped:
             running.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.gather(*stopped, return_exceptions=True)
 
     def _ended(self, running: asyncio.Task[ReplayAnswer]) -> None:
         self._running.discard(running)
@@ -142,7 +143,8 @@ class LetterReplaying:
         for letter_id in ids:
             if letter_id not in known:
                 raise letter_unknown(letter_id, field="ids")
-        cases = [case for case in found if case.letter.id in ids and chosen.matches(case)]
+        wanted = frozenset(ids)
+        cases = [case for case in found if case.letter.id in wanted and chosen.matches(case)]
         return Meant(cases, _besides(found, cases))
 
 

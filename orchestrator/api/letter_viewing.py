@@ -62,8 +62,14 @@ def letter_view(case: Case) -> LetterView:
     )
 
 
-def contents_view(letter: DeadLetter | None, topics: Topics) -> ContentsView:
-    """What is in a letter; None: its topic holds it no longer."""
+def contents_view(letter: DeadLetter | None, topics: Topics, *, stacktrace: bool) -> ContentsView:
+    """What is in a letter; None: its topic holds it no longer.
+
+    Args:
+        letter: with its value.
+        topics: of this system.
+        stacktrace: shows also where in our code it happened.
+    """
     if letter is None:
         return ContentsView(available=False, headers=[])
     headers = [HeaderView(name=name, value=text_of(value)) for name, value in letter.headers]
@@ -88,7 +94,7 @@ def contents_view(letter: DeadLetter | None, topics: Topics) -> ContentsView:
         value=value,
         value_hex=value_hex,
         undecodable=undecodable,
-        stacktrace=letter.stacktrace,
+        stacktrace=letter.stacktrace if stacktrace else None,
     )
 
 

@@ -77,7 +77,8 @@ class ContentsView(View, frozen=True, kw_only=True):
     value_hex: str | None = None
     """Of a topic that is none of ours."""
     undecodable: UndecodableView | None = None
-    stacktrace: str = ""
+    stacktrace: str | None = None
+    """For operators only: where there are no keys."""
 
 
 class LetterActionView(View, frozen=True, kw_only=True):

@@ -151,7 +151,8 @@ class Replay:
         for item in sent:
             by_run[doubts[item.letter_id].replay_id or ""].append(item)
         actions = [
-            self._action(DeadLetterActionKind.REPLAYED, part, replay_id=run)
+            # Not our reason: the letters may be another tenant's, and it reads their history.
+            self._action(DeadLetterActionKind.REPLAYED, part, replay_id=run, reason="found_sent")
             for run, items in by_run.items()
             for part in chunks(items, BATCH_MAX)
         ]

@@ -650,6 +650,7 @@ class DeadLetterContents(_message.Message):
     value_hex: _builtins.str
     """The bytes as hex, of a topic that is none of ours."""
     stacktrace: _builtins.str
+    """Where in our code it happened; absent where there are keys."""
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetterHeader]: ...
     @_builtins.property
@@ -665,14 +666,16 @@ class DeadLetterContents(_message.Message):
         value: _builtins.str | None = ...,
         value_hex: _builtins.str | None = ...,
         undecodable: Global___Undecodable | None = ...,
-        stacktrace: _builtins.str = ...,
+        stacktrace: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_key", b"_key", "_undecodable", b"_undecodable", "_value", b"_value", "_value_hex", b"_value_hex", "key", b"key", "undecodable", b"undecodable", "value", b"value", "value_hex", b"value_hex"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key", b"_key", "_stacktrace", b"_stacktrace", "_undecodable", b"_undecodable", "_value", b"_value", "_value_hex", b"_value_hex", "key", b"key", "stacktrace", b"stacktrace", "undecodable", b"undecodable", "value", b"value", "value_hex", b"value_hex"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key", b"_key", "_undecodable", b"_undecodable", "_value", b"_value", "_value_hex", b"_value_hex", "available", b"available", "headers", b"headers", "key", b"key", "stacktrace", b"stacktrace", "undecodable", b"undecodable", "value", b"value", "value_hex", b"value_hex"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key", b"_key", "_stacktrace", b"_stacktrace", "_undecodable", b"_undecodable", "_value", b"_value", "_value_hex", b"_value_hex", "available", b"available", "headers", b"headers", "key", b"key", "stacktrace", b"stacktrace", "undecodable", b"undecodable", "value", b"value", "value_hex", b"value_hex"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__key: _TypeAlias = _typing.Literal["key"]  # noqa: Y015
     _WhichOneofArgType__key: _TypeAlias = _typing.Literal["_key", b"_key"]  # noqa: Y015
+    _WhichOneofReturnType__stacktrace: _TypeAlias = _typing.Literal["stacktrace"]  # noqa: Y015
+    _WhichOneofArgType__stacktrace: _TypeAlias = _typing.Literal["_stacktrace", b"_stacktrace"]  # noqa: Y015
     _WhichOneofReturnType__undecodable: _TypeAlias = _typing.Literal["undecodable"]  # noqa: Y015
     _WhichOneofArgType__undecodable: _TypeAlias = _typing.Literal["_undecodable", b"_undecodable"]  # noqa: Y015
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
@@ -681,6 +684,8 @@ class DeadLetterContents(_message.Message):
     _WhichOneofArgType__value_hex: _TypeAlias = _typing.Literal["_value_hex", b"_value_hex"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__key) -> _WhichOneofReturnType__key | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stacktrace) -> _WhichOneofReturnType__stacktrace | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__undecodable) -> _WhichOneofReturnType__undecodable | None: ...
     @_typing.overload
