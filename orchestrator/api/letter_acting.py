@@ -103,14 +103,14 @@ def check_reason(reason: str) -> None:
 
 
 def _check_owner(caller: Caller, fields: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """A record that is sent again stays its tenant's, about its task, and by its author.
+    """A record that is sent again stays its tenant's, about its task, by its author, of its time.
 
-    It goes past the door where these follow from the key. An operator may change them, as on
-    the command line.
+    It goes past the door, where these follow from the key and the clock. An operator may
+    change them, as on the command line.
     """
     if wanted.get("tenant_id") != caller.tenant_id:
         raise EditRefusedError("tenant_id must be the caller's")
-    for name in ("task_id", "actor"):
+    for name in ("task_id", "actor", "created_at", "issued_at"):
         if wanted.get(name) != fields.get(name):
             raise EditRefusedError(f"{name} must stay what it is")
 

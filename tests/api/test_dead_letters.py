@@ -179,6 +179,7 @@ REFUSED_EDITS: list[dict[str, Any]] = [
     {"changes": ["created_at=1e999"]},
     {"changes": ["tenant_id=other"]},
     {"changes": ["task_id=task_of_others"]},
+    {"changes": ["created_at=17"]},
     {"value": {}},
     {"value": []},
     {"value": {"tenant_id": "letters", "type": ["rag"]}},
