@@ -1,11 +1,6 @@
 """Read the index of dead letters. The topics are the truth; this is quicker."""
 
-from typing import Any
-
-import asyncpg
-
-from schemas.buried import DeadLetter
-from sinks.dead_letter_rows import stored_entry
+from sinks.dead_letter_rows import stored_entry, stored_letter
 from sinks.pool import connection, open_pool
 from sinks.queries import query
 from sinks.settings import PostgresSettings
@@ -27,26 +22,4 @@ async def read_index(settings: PostgresSettings) -> Bench:
         pool.terminate()
     ledger = Ledger()
     ledger.entries = {row["id"]: stored_entry(row) for row in rows}
-    return Bench([_letter(row) for row in rows], ledger)
-
-
-def _letter(row: asyncpg.Record) -> DeadLetter:
-    given: dict[str, Any] = {name: row[name] for name in _AS_THEY_ARE}
-    return DeadLetter(
-        **given,
-        partition=row["origin_partition"],
-        offset=row["origin_offset"],
-        group=row["consumer_group"],
-        replays=row["carried_replays"],
-        stacktrace="",
-        key=None,
-        value=None,
-        headers=(),
-    )
-
-
-_AS_THEY_ARE = (
-    *("id", "topic", "original_at", "dlq_partition", "dlq_offset", "dead_lettered_at", "stage"),
-    *("failure_class", "code", "message", "exception", "delivery_count", "task_id", "tenant_id"),
-    *("task_type", "step", "service", "run", "traceparent", "replay_of"),
-)
+    return Bench([stored_letter(row) for row in rows], ledger)

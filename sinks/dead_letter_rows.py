@@ -120,6 +120,29 @@ def stored_entry(row: Any) -> Entry:
     )
 
 
+def stored_letter(row: Any) -> DeadLetter:
+    """The letter of a row, without what the index does not hold: key, value, headers."""
+    given: dict[str, Any] = {name: row[name] for name in _AS_THEY_ARE}
+    return DeadLetter(
+        **given,
+        partition=row["origin_partition"],
+        offset=row["origin_offset"],
+        group=row["consumer_group"],
+        replays=row["carried_replays"],
+        stacktrace="",
+        key=None,
+        value=None,
+        headers=(),
+    )
+
+
+_AS_THEY_ARE = (
+    *("id", "topic", "original_at", "dlq_partition", "dlq_offset", "dead_lettered_at", "stage"),
+    *("failure_class", "code", "message", "exception", "delivery_count", "task_id", "tenant_id"),
+    *("task_type", "step", "service", "run", "traceparent", "replay_of"),
+)
+
+
 def _text(text: str) -> str:
     # Somebody else's ledger could hold NUL, which Postgres cannot.
     return text.replace("\0", "\\x00")

@@ -32,7 +32,10 @@ def load(text: str) -> dict[str, str]:
 SCHEMA = "ai_orchestrator"
 """Where the projection is; the files name it."""
 
-_FILES = ("queries.sql", "read_queries.sql", "rebuild.sql", "dead_letters.sql")
+_FILES = (
+    *("queries.sql", "read_queries.sql", "rebuild.sql", "dead_letters.sql"),
+    "letter_pages.sql",
+)
 
 
 @cache

@@ -63,27 +63,27 @@ class Reader:
 
     async def tasks(self, task_ids: Iterable[TaskId]) -> list[StoredTask]:
         """Those of the tasks that are written, in the order of their creation."""
-        rows = await self._fetch("read_tasks", list(task_ids))
+        rows = await self.fetch("read_tasks", list(task_ids))
         return [StoredTask(**row) for row in rows]
 
     async def steps(self, task_id: TaskId) -> list[StoredStep]:
         """All attempts of all runs of a task, in their order."""
-        return [StoredStep(**row) for row in await self._fetch("read_steps", task_id)]
+        return [StoredStep(**row) for row in await self.fetch("read_steps", task_id)]
 
     async def logs(self, task_id: TaskId) -> list[StoredLog]:
         """The audit trail of a task, in the log's order; former lives of its id included."""
-        return [StoredLog(**row) for row in await self._fetch("read_logs", task_id)]
+        return [StoredLog(**row) for row in await self.fetch("read_logs", task_id)]
 
     async def count_by_status(self, tenant_id: str | None = None) -> dict[str, int]:
         """How many tasks are in each status that occurs; of one tenant, or of all."""
-        rows = await self._fetch("count_by_status", tenant_id)
+        rows = await self.fetch("count_by_status", tenant_id)
         return {row["status"]: row["tasks"] for row in rows}
 
     async def list_tasks(
         self, which: TaskFilter, *, limit: int, after: NewestCursor | None = None
     ) -> list[ListedTask]:
         """A page of at most ``limit`` tasks, newest first."""
-        rows = await self._fetch(
+        rows = await self.fetch(
             "list_tasks",
             which.status,
             which.type,
@@ -106,7 +106,7 @@ class Reader:
         read, so that a rare one costs as much as the whole queue.
         """
         at = after or QueueCursor.start()
-        rows = await self._fetch(
+        rows = await self.fetch(
             "list_queue",
             which.type,
             which.tenant_id,
@@ -121,16 +121,21 @@ class Reader:
 
     async def usage(self, which: UsageFilter) -> list[UsageRow]:
         """What attempts consumed, by day, tenant, model, type and status as far as asked for."""
-        rows = await self._fetch("usage", list(which.by), which.since, which.until, which.tenant_id)
+        rows = await self.fetch("usage", list(which.by), which.since, which.until, which.tenant_id)
         return [UsageRow.of(row) for row in rows]
 
     async def next_offsets(self) -> dict[int, int]:
         """For each partition of the log that was ever written: the first offset that is not."""
-        rows = await self._fetch("next_offsets")
+        rows = await self.fetch("next_offsets")
         return {row["log_partition"]: row["next_offset"] for row in rows}
 
-    async def _fetch(self, name: str, *arguments: object) -> list[dict[str, Any]]:
+    async def fetch(self, name: str, *arguments: object) -> list[dict[str, Any]]:
+        """The rows of a named query."""
+        return await self.fetch_sql(query(name), *arguments)
+
+    async def fetch_sql(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
+        """The rows of a statement that was put together from named queries."""
         if self._pool is None:
             raise RuntimeError("the reader is not open")
         async with connection(self._pool, self._settings) as conn:
-            return [dict(row) for row in await conn.fetch(query(name), *arguments)]
+            return [dict(row) for row in await conn.fetch(statement, *arguments)]

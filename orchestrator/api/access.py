@@ -61,6 +61,9 @@ class Caller:
     tenant_id: str
     actor: str
     """For the audit trail: the transport, and the first digits of the key's hash."""
+    operator: bool = False
+    """True where there are no keys: only people of this machine reach the service. They also
+    see the dead letters whose tenant nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Access:
             ApiError: UNAUTHENTICATED; there are keys, and this is none of them.
         """
         if not self.keys:
-            return Caller(self.open_tenant, f"api/{transport}")
+            return Caller(self.open_tenant, f"api/{transport}", operator=True)
         scheme, _, rest = (given or "").partition(" ")
         key = rest.strip() if scheme.lower() == "bearer" else (given or "")
         digest = key_hash(key)

@@ -48,18 +48,18 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 def create_request(message: pb.CreateTaskRequest) -> CreateTask:
     """The task that a message asks for; raises ``ApiError`` for a field that is wrong."""
-    return _checked(
+    return checked(
         CreateTask,
         {
             "type": message.type,
-            "priority": _optional(message, "priority", 5),
-            "conversation_id": _optional(message, "conversation_id"),
-            "user_id": _optional(message, "user_id"),
+            "priority": optional(message, "priority", 5),
+            "conversation_id": optional(message, "conversation_id"),
+            "user_id": optional(message, "user_id"),
             "hold": message.hold,
-            "timeout_ms": _optional(message, "timeout_ms"),
-            "deadline_at": _time(message, "deadline_at"),
-            "request_id": _optional(message, "request_id"),
-            "pipeline_version": _optional(message, "pipeline_version"),
+            "timeout_ms": optional(message, "timeout_ms"),
+            "deadline_at": time_of(message, "deadline_at"),
+            "request_id": optional(message, "request_id"),
+            "pipeline_version": optional(message, "pipeline_version"),
         },
         input=Raw((message.input or "{}").encode()),
         metadata=Raw((message.metadata or "{}").encode()),
@@ -68,49 +68,49 @@ def create_request(message: pb.CreateTaskRequest) -> CreateTask:
 
 def execute_request(message: pb.ExecuteTaskRequest) -> Execute:
     """Why a held task is released."""
-    return _checked(Execute, {"reason": message.reason or None})
+    return checked(Execute, {"reason": message.reason or None})
 
 
 def cancel_request(message: pb.CancelTaskRequest) -> Cancel:
     """Why a task is cancelled."""
-    return _checked(Cancel, {"reason": message.reason or None})
+    return checked(Cancel, {"reason": message.reason or None})
 
 
 def retry_request(message: pb.RetryTaskRequest) -> Retry:
     """Where to begin again."""
-    return _checked(
+    return checked(
         Retry,
         {
-            "from_step": _optional(message, "from_step"),
+            "from_step": optional(message, "from_step"),
             "reason": message.reason or None,
-            "run": _optional(message, "run"),
+            "run": optional(message, "run"),
         },
     )
 
 
 def priority_request(message: pb.SetTaskPriorityRequest) -> SetPriority:
     """The new priority."""
-    return _checked(SetPriority, {"priority": message.priority, "reason": message.reason or None})
+    return checked(SetPriority, {"priority": message.priority, "reason": message.reason or None})
 
 
 def pending_request(message: pb.ExecutePendingTasksRequest) -> ExecutePending:
     """Which held tasks."""
-    limit = _optional(message, "limit", 100)
-    return _checked(ExecutePending, {"limit": limit, "type": _optional(message, "type")})
+    limit = optional(message, "limit", 100)
+    return checked(ExecutePending, {"limit": limit, "type": optional(message, "type")})
 
 
 def list_request(message: pb.ListTasksRequest) -> ListTasks:
     """Which tasks."""
-    return _checked(
+    return checked(
         ListTasks,
         {
             "status": _status_name(message.status) if message.status else None,
-            "type": _optional(message, "type"),
-            "conversation_id": _optional(message, "conversation_id"),
-            "since": _time(message, "since"),
-            "until": _time(message, "until"),
+            "type": optional(message, "type"),
+            "conversation_id": optional(message, "conversation_id"),
+            "since": time_of(message, "since"),
+            "until": time_of(message, "until"),
             "order_by": message.order_by or "newest",
-            "page_size": _optional(message, "page_size", 100),
+            "page_size": optional(message, "page_size", 100),
             "page_token": message.page_token,
         },
     )
@@ -118,18 +118,18 @@ def list_request(message: pb.ListTasksRequest) -> ListTasks:
 
 def logs_request(message: pb.ListTaskLogsRequest) -> ListLogs:
     """Which part of an audit trail."""
-    size = _optional(message, "page_size", 100)
-    return _checked(ListLogs, {"page_size": size, "page_token": message.page_token})
+    size = optional(message, "page_size", 100)
+    return checked(ListLogs, {"page_size": size, "page_token": message.page_token})
 
 
 def usage_request(message: pb.GetUsageRequest) -> GetUsage:
     """Which usage."""
-    return _checked(
+    return checked(
         GetUsage,
         {
             "by": tuple(message.by),
-            "since": _time(message, "since"),
-            "until": _time(message, "until"),
+            "since": time_of(message, "since"),
+            "until": time_of(message, "until"),
         },
     )
 
@@ -142,7 +142,7 @@ def seconds(message: Message, field: str) -> float | None:
     return max(0.0, duration.seconds + duration.nanos / 1e9)
 
 
-def _checked(kind: type[R], fields: dict[str, Any], **unchecked: Any) -> R:
+def checked(kind: type[R], fields: dict[str, Any], **unchecked: Any) -> R:
     """Check fields as JSON's would be; documents pass through unchecked."""
     try:
         request = msgspec.convert(fields, kind)
@@ -160,11 +160,13 @@ def from_validation(error: msgspec.ValidationError) -> ApiError:
     return invalid(field or "body", message[:300])
 
 
-def _optional(message: Message, field: str, default: Any = None) -> Any:
+def optional(message: Message, field: str, default: Any = None) -> Any:
+    """A field that may be absent."""
     return getattr(message, field) if message.HasField(field) else default
 
 
-def _time(message: Message, field: str) -> datetime | None:
+def time_of(message: Message, field: str) -> datetime | None:
+    """A time that may be absent; raises ``ApiError`` for one that no calendar holds."""
     if not message.HasField(field):
         return None
     stamp: Timestamp = getattr(message, field)

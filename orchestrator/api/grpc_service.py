@@ -10,6 +10,7 @@ import grpc
 
 from orchestrator.api.access import Caller
 from orchestrator.api.errors import ApiError, invalid
+from orchestrator.api.grpc_callers import caller_of
 from orchestrator.api.grpc_errors import Context, answering, streaming
 from orchestrator.api.grpc_history import execute_response, history_message, task_response
 from orchestrator.api.grpc_messages import (
@@ -184,10 +185,7 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
         return usage_response(await self._use.reading.usage(caller, usage_request(request)))
 
     def _caller(self, context: Context) -> Caller:
-        metadata = dict(context.invocation_metadata() or ())
-        given = metadata.get("authorization") or metadata.get("x-api-key")
-        text = given.decode(errors="replace") if isinstance(given, bytes) else given
-        return self._use.access.caller(text, transport="grpc")
+        return caller_of(self._use.access, context)
 
     def _patience(self, context: Context) -> float:
         left_s = context.time_remaining()

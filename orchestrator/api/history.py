@@ -49,38 +49,39 @@ class History:
 
     async def tasks(self, task_ids: Sequence[TaskId]) -> dict[TaskId, StoredTask]:
         """Those of these tasks that are there."""
-        found = await self._ask(lambda reader: reader.tasks(task_ids))
+        found = await self.ask(lambda reader: reader.tasks(task_ids))
         return {task.id: task for task in found}
 
     async def steps(self, task_id: TaskId) -> list[StoredStep]:
         """All attempts of a task."""
-        return await self._ask(lambda reader: reader.steps(task_id))
+        return await self.ask(lambda reader: reader.steps(task_id))
 
     async def logs(self, task_id: TaskId) -> list[StoredLog]:
         """The audit trail of a task."""
-        return await self._ask(lambda reader: reader.logs(task_id))
+        return await self.ask(lambda reader: reader.logs(task_id))
 
     async def newest(
         self, which: TaskFilter, *, limit: int, after: NewestCursor | None
     ) -> list[ListedTask]:
         """A page, newest first."""
-        return await self._ask(lambda reader: reader.list_tasks(which, limit=limit, after=after))
+        return await self.ask(lambda reader: reader.list_tasks(which, limit=limit, after=after))
 
     async def queue(
         self, which: TaskFilter, *, limit: int, after: QueueCursor | None
     ) -> list[ListedTask]:
         """A page of pending tasks, most urgent first."""
-        return await self._ask(lambda reader: reader.list_queue(which, limit=limit, after=after))
+        return await self.ask(lambda reader: reader.list_queue(which, limit=limit, after=after))
 
     async def usage(self, which: UsageFilter) -> list[UsageRow]:
         """What was consumed."""
-        return await self._ask(lambda reader: reader.usage(which))
+        return await self.ask(lambda reader: reader.usage(which))
 
     async def next_offsets(self) -> dict[int, int]:
         """How far the sink has written each partition."""
-        return await self._ask(lambda reader: reader.next_offsets())
+        return await self.ask(lambda reader: reader.next_offsets())
 
-    async def _ask(self, query: Callable[[Reader], Awaitable[T]]) -> T:
+    async def ask(self, query: Callable[[Reader], Awaitable[T]]) -> T:
+        """Any other question to the reader."""
         try:
             async with asyncio.timeout(_ANSWER_S):
                 return await query(await self._opened())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import cast
 
 import msgspec
 from starlette.applications import Starlette
@@ -12,8 +13,10 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from orchestrator.api.errors import ApiError
+from orchestrator.api.http_calls import Calls
 from orchestrator.api.http_contract import OPERATIONS
 from orchestrator.api.http_handlers import Handlers
+from orchestrator.api.http_letters import LetterHandlers
 from orchestrator.api.http_problems import on_fault, on_refusal, on_routing
 from orchestrator.api.http_registry import SchemaPaths
 from orchestrator.api.http_websocket import Sockets
@@ -30,7 +33,8 @@ def http_app(
     ready: Callable[[], bool],
 ) -> Starlette:
     """Build the application."""
-    handlers, document = Handlers(use_cases, settings), msgspec.json.encode(openapi_document())
+    document = msgspec.json.encode(openapi_document())
+    handlers = (Handlers(use_cases, settings), LetterHandlers(use_cases, settings))
 
     async def openapi(request: Request) -> Response:
         return Response(document, media_type="application/json")
@@ -43,7 +47,7 @@ def http_app(
         return Response(body, status_code=status, media_type="application/json")
 
     operations = [
-        Route(op.path, getattr(handlers, op.handler), methods=[op.method]) for op in OPERATIONS
+        Route(op.path, _method(handlers, op.handler), methods=[op.method]) for op in OPERATIONS
     ]
     return Starlette(
         routes=[
@@ -61,3 +65,8 @@ def http_app(
             Exception: on_fault,
         },
     )
+
+
+def _method(handlers: Iterable[Calls], name: str) -> Callable[[Request], Awaitable[Response]]:
+    [method] = [getattr(found, name) for found in handlers if hasattr(found, name)]
+    return cast(Callable[[Request], Awaitable[Response]], method)

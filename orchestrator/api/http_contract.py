@@ -8,6 +8,22 @@ from dataclasses import dataclass, field
 import msgspec
 
 from orchestrator.api.http_handlers import TASKS, After, ConversationPage, MinSequence
+from orchestrator.api.http_letters import LETTERS
+from orchestrator.api.letter_requests import (
+    CountLetters,
+    DiscardLetter,
+    EditLetter,
+    ListLetters,
+    ReplayLetters,
+)
+from orchestrator.api.letter_views import (
+    EditAnswer,
+    LetterDetail,
+    LetterPage,
+    LetterStats,
+    LetterView,
+    ReplayAnswer,
+)
 from orchestrator.api.requests import (
     BatchCreate,
     Cancel,
@@ -40,7 +56,7 @@ class Operation:
     method: str
     path: str
     handler: str
-    """The name of a method of ``Handlers``."""
+    """The name of a method of ``Handlers`` or ``LetterHandlers``."""
     summary: str
     answers: Answers
     """Status to what the body is; None: none."""
@@ -56,6 +72,7 @@ class Operation:
 
 
 _TASK = f"{TASKS}/{{task_id}}"
+_LETTER = f"{LETTERS}/{{letter_id}}"
 _BODY = frozenset({413, 415})
 _COMMAND = _BODY | {404, 409}
 
@@ -192,5 +209,56 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="What tasks consumed, grouped by model, type, day or status.",
         query=GetUsage,
         answers={200: UsageAnswer},
+    ),
+    Operation(
+        method="GET",
+        path=LETTERS,
+        handler="list_letters",
+        summary="A page of dead letters, newest first.",
+        query=ListLetters,
+        answers={200: LetterPage},
+    ),
+    Operation(
+        method="GET",
+        path=f"{LETTERS}/stats",
+        handler="letter_stats",
+        summary="Counts of dead letters by topic, code, step, service, status or hour.",
+        query=CountLetters,
+        answers={200: LetterStats},
+    ),
+    Operation(
+        method="GET",
+        path=_LETTER,
+        handler="get_letter",
+        summary="A dead letter: its record, what was done with it, what its task did.",
+        answers={200: LetterDetail},
+        refusals=frozenset({404}),
+    ),
+    Operation(
+        method="POST",
+        path=f"{LETTERS}:replay",
+        handler="replay_letters",
+        summary="Send up to 1,000 dead letters back; a dry run unless dry_run is false.",
+        body=ReplayLetters,
+        answers={200: ReplayAnswer},
+        refusals=_COMMAND,
+    ),
+    Operation(
+        method="POST",
+        path=f"{_LETTER}:edit",
+        handler="edit_letter",
+        summary="Change the value that a replay will send; the letter keeps the original.",
+        body=EditLetter,
+        answers={200: EditAnswer},
+        refusals=_BODY | {404},
+    ),
+    Operation(
+        method="POST",
+        path=f"{_LETTER}:discard",
+        handler="discard_letter",
+        summary="Give a dead letter up. One that is resolved or discarded stays as it is.",
+        body=DiscardLetter,
+        answers={200: LetterView},
+        refusals=_BODY | {404},
     ),
 )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orchestrator.api.access import Caller
 from orchestrator.api.errors import ApiError, invalid
-from orchestrator.api.http_body import prefer_wait, read_json, read_query
+from orchestrator.api.http_body import prefer_wait, read_query
+from orchestrator.api.http_calls import Calls, json_response
 from orchestrator.api.http_stream import SSE_TYPE, EventStream
 from orchestrator.api.receipt import Answered
 from orchestrator.api.requests import (
@@ -29,14 +28,9 @@ from orchestrator.api.requests import (
 from orchestrator.api.requests import (
     Request as Asked,
 )
-from orchestrator.api.settings import ApiSettings
-from orchestrator.api.use_cases import UseCases
 from orchestrator.api.views import BatchAnswer, ReleasedAnswer, StreamItem, TaskAnswer, TaskView
 
-R = TypeVar("R", bound=msgspec.Struct)
-
 TASKS = "/api/v1/tasks"
-_encode = msgspec.json.Encoder().encode
 
 
 class MinSequence(Asked, frozen=True, kw_only=True):
@@ -58,12 +52,8 @@ class ConversationPage(Asked, frozen=True, kw_only=True):
     page_token: str = ""
 
 
-class Handlers:
-    """One method for each operation of ``http_contract.py``."""
-
-    def __init__(self, use_cases: UseCases, settings: ApiSettings) -> None:
-        self._use = use_cases
-        self._settings = settings
+class Handlers(Calls):
+    """One method for each operation about tasks of ``http_contract.py``."""
 
     async def create(self, request: Request) -> Response:
         """Create a task."""
@@ -76,7 +66,9 @@ class Handlers:
         caller = self._caller(request)
         batch = await self._body(request, BatchCreate)
         answers = await self._use.creating.create_batch(caller, batch.tasks)
-        return _json(BatchAnswer(tasks=[_task_answer(answer) for answer in answers]), status=201)
+        return json_response(
+            BatchAnswer(tasks=[_task_answer(answer) for answer in answers]), status=201
+        )
 
     async def create_and_execute(self, request: Request) -> Response:
         """Create a task and wait for its end, or stream it."""
@@ -93,24 +85,26 @@ class Handlers:
         if asked_s is not None:
             location["Preference-Applied"] = f"wait={int(asked_s)}"
         waited = TaskAnswer(task=task, replayed=answer.replayed)
-        return _json(waited, status=_status_of(task), headers=location)
+        return json_response(waited, status=_status_of(task), headers=location)
 
     async def execute_pending(self, request: Request) -> Response:
         """Release held tasks."""
         caller = self._caller(request)
         wanted = await self._body(request, ExecutePending, optional=True)
         ids = await self._use.commanding.execute_pending(caller, wanted)
-        return _json(ReleasedAnswer(task_ids=ids))
+        return json_response(ReleasedAnswer(task_ids=ids))
 
     async def get(self, request: Request) -> Response:
         """A task."""
         caller, wanted = self._caller(request), read_query(request, MinSequence)
-        return _json(await self._use.reading.get(caller, _id(request), wanted.min_sequence))
+        return json_response(await self._use.reading.get(caller, _id(request), wanted.min_sequence))
 
     async def list_tasks(self, request: Request) -> Response:
         """A page of tasks."""
         caller = self._caller(request)
-        return _json(await self._use.reading.list_tasks(caller, read_query(request, ListTasks)))
+        return json_response(
+            await self._use.reading.list_tasks(caller, read_query(request, ListTasks))
+        )
 
     async def conversation(self, request: Request) -> Response:
         """A page of a conversation's tasks."""
@@ -123,7 +117,7 @@ class Handlers:
             },
             ListTasks,
         )
-        return _json(await self._use.reading.list_tasks(caller, wanted))
+        return json_response(await self._use.reading.list_tasks(caller, wanted))
 
     async def execute(self, request: Request) -> Response:
         """Release a held task."""
@@ -133,23 +127,25 @@ class Handlers:
         if (wait_s := prefer_wait(request.headers)) is not None:
             task = await self._use.reading.wait(caller, _id(request), wait_s)
             headers = {"Preference-Applied": f"wait={int(wait_s)}"}
-            return _json(task, status=_status_of(task), headers=headers)
-        return _json(task)
+            return json_response(task, status=_status_of(task), headers=headers)
+        return json_response(task)
 
     async def cancel(self, request: Request) -> Response:
         """End a task."""
         caller, wanted = self._caller(request), await self._body(request, Cancel, optional=True)
-        return _json((await self._use.commanding.cancel(caller, _id(request), wanted)).task)
+        return json_response((await self._use.commanding.cancel(caller, _id(request), wanted)).task)
 
     async def retry(self, request: Request) -> Response:
         """Begin a new run."""
         caller, wanted = self._caller(request), await self._body(request, Retry, optional=True)
-        return _json((await self._use.commanding.retry(caller, _id(request), wanted)).task)
+        return json_response((await self._use.commanding.retry(caller, _id(request), wanted)).task)
 
     async def set_priority(self, request: Request) -> Response:
         """Change a priority."""
         caller, wanted = self._caller(request), await self._body(request, SetPriority)
-        return _json((await self._use.commanding.set_priority(caller, _id(request), wanted)).task)
+        return json_response(
+            (await self._use.commanding.set_priority(caller, _id(request), wanted)).task
+        )
 
     async def events(self, request: Request) -> Response:
         """The events of a task, as they happen."""
@@ -167,17 +163,13 @@ class Handlers:
     async def logs(self, request: Request) -> Response:
         """A page of an audit trail."""
         caller, wanted = self._caller(request), read_query(request, ListLogs)
-        return _json(await self._use.reading.logs(caller, _id(request), wanted))
+        return json_response(await self._use.reading.logs(caller, _id(request), wanted))
 
     async def usage(self, request: Request) -> Response:
         """Usage by groups."""
         caller = self._caller(request)
         wanted = read_query(request, GetUsage, lists=frozenset({"by"}))
-        return _json(await self._use.reading.usage(caller, wanted))
-
-    def _caller(self, request: Request) -> Caller:
-        given = request.headers.get("authorization") or request.headers.get("x-api-key")
-        return self._use.access.caller(given, transport="http")
+        return json_response(await self._use.reading.usage(caller, wanted))
 
     async def _create_request(self, request: Request) -> CreateTask:
         wanted = await self._body(request, CreateTask)
@@ -187,10 +179,6 @@ class Handlers:
         if wanted.request_id not in (None, key):
             raise invalid("request_id", "another one than in the header Idempotency-Key")
         return msgspec.structs.replace(wanted, request_id=key)
-
-    async def _body(self, request: Request, kind: type[R], *, optional: bool = False) -> R:
-        max_bytes = self._settings.body_max_bytes
-        return await read_json(request, kind, max_bytes=max_bytes, optional=optional)
 
     def _stream(
         self, items: AsyncIterator[StreamItem], headers: dict[str, str] | None = None
@@ -215,17 +203,9 @@ def _created(answer: Answered) -> Response:
     if answer.replayed:
         headers["Idempotency-Replayed"] = "true"
     status = 200 if answer.replayed else 201
-    return _json(_task_answer(answer), status=status, headers=headers)
+    return json_response(_task_answer(answer), status=status, headers=headers)
 
 
 def _status_of(task: TaskView) -> int:
     """202: it goes on, ask again."""
     return 200 if task.completed_at is not None else 202
-
-
-def _json(
-    answer: msgspec.Struct, *, status: int = 200, headers: dict[str, str] | None = None
-) -> Response:
-    return Response(
-        _encode(answer), status_code=status, media_type="application/json", headers=headers
-    )

@@ -39,8 +39,8 @@ def openapi_document() -> dict[str, Any]:
         "info": {
             "title": "AI Orchestrator",
             "version": "1",
-            "description": "Creates, runs, watches and lists AI tasks. Errors are problem "
-            "documents whose code is stable.",
+            "description": "Creates, runs, watches and lists AI tasks, and mends their dead "
+            "letters. Errors are problem documents whose code is stable.",
         },
         "security": [{"bearer": []}],
         "paths": paths | _open_paths(),

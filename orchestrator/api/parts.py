@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.api.door import Door
@@ -12,6 +12,7 @@ from orchestrator.api.history import History
 from orchestrator.api.live_tasks import LiveTasks
 from orchestrator.api.log_scan import LogScan
 from orchestrator.api.settings import ApiSettings
+from orchestrator.settings import Settings
 from schemas.records import Millis
 from schemas.topics import Topics
 from tasks.decision import Rules
@@ -22,7 +23,10 @@ class Parts:
     """The outside world of the use cases."""
 
     settings: ApiSettings
+    system: Settings
+    """All rooms, for work on dead letters."""
     topics: Topics
+    dlq_topics: Sequence[str]
     rules: Rules
     live: LiveTasks
     following: Following

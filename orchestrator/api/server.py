@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha import reflection
 from orchestrator.api.access import Access, Keys
 from orchestrator.api.door import Door
 from orchestrator.api.following import Following, FollowingParts
+from orchestrator.api.grpc_letter_service import add_letters_to
 from orchestrator.api.grpc_service import add_to
 from orchestrator.api.history import History
 from orchestrator.api.http_app import http_app
@@ -30,12 +31,13 @@ from orchestrator.api.parts import Parts
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.use_cases import UseCases
 from orchestrator.layout import ROUTER, rules_of, topic_table
+from orchestrator.letters.workplace import dlq_topics_of
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.roles import check_topics
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError
-from schemas.gen.orchestrator.v1 import orchestrator_pb2
+from schemas.gen.orchestrator.v1 import dead_letters_pb2, orchestrator_pb2
 from schemas.records import Millis
 from schemas.topics import Topics
 from streams.errors import KafkaUnavailableError
@@ -43,7 +45,10 @@ from streams.errors import KafkaUnavailableError
 log = structlog.get_logger()
 
 _GRACE_S = 3.0
-_SERVICE = orchestrator_pb2.DESCRIPTOR.services_by_name["Orchestrator"].full_name
+_SERVICES = (
+    orchestrator_pb2.DESCRIPTOR.services_by_name["Orchestrator"].full_name,
+    dead_letters_pb2.DESCRIPTOR.services_by_name["DeadLetters"].full_name,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,9 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
     )
     parts = Parts(
         settings=settings.api,
+        system=settings,
         topics=topics,
+        dlq_topics=dlq_topics_of(settings),
         rules=rules_of(settings, pipelines),
         live=live,
         following=following,
@@ -119,6 +126,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         await door.open()
         stack.push_async_callback(door.close)
         stack.push_async_callback(history.close)
+        stack.push_async_callback(use_cases.replaying_letters.close)
         task = await stack.enter_async_context(_running(following))
         await _until_ready(following, task, settings.kafka.request_timeout_s * 4)
         grpc_address = await stack.enter_async_context(_grpc(use_cases, settings.api))
@@ -171,17 +179,18 @@ async def _grpc(use_cases: UseCases, settings: ApiSettings) -> AsyncIterator[str
         ]
     )
     add_to(server, use_cases, settings)
+    add_letters_to(server, use_cases)
     health = HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    names = (_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+    names = (*_SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
     reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
     try:
         port = server.add_insecure_port(f"{settings.host}:{settings.grpc_port}")
     except RuntimeError as error:
         raise SettingsError(f"ORCH_API_GRPC_PORT: {settings.grpc_port} is taken") from error
     await server.start()
-    await health.set(_SERVICE, health_pb2.HealthCheckResponse.SERVING)
-    await health.set("", health_pb2.HealthCheckResponse.SERVING)
+    for name in (*_SERVICES, ""):
+        await health.set(name, health_pb2.HealthCheckResponse.SERVING)
     try:
         yield f"{settings.host}:{port}"
     finally:

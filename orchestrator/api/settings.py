@@ -54,6 +54,10 @@ class ApiSettings:
     send_timeout_s: float = 60.0
     """A reader that takes nothing for so long is cut off; it can resume."""
 
+    replay_timeout_s: float = 60.0
+    """The longest a call that replays dead letters may take. Beyond it what was sent is found
+    by the next replay, which waits seven seconds for that."""
+
     body_max_bytes: int = 8 * 1024 * 1024
     """The largest HTTP body and gRPC message: a batch."""
 

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from orchestrator.api.access import Access
 from orchestrator.api.commanding import Commanding
 from orchestrator.api.creating import Creating
+from orchestrator.api.letter_acting import LetterActing
+from orchestrator.api.letter_desk import LetterDesk
+from orchestrator.api.letter_reading import LetterReading
+from orchestrator.api.letter_replaying import LetterReplaying
 from orchestrator.api.parts import Parts
 from orchestrator.api.reading import Reading
 from orchestrator.api.telling import Telling
@@ -23,11 +27,14 @@ class UseCases:
     creating: Creating
     commanding: Commanding
     watching: Watching
+    letters: LetterReading
+    acting_on_letters: LetterActing
+    replaying_letters: LetterReplaying
 
     @classmethod
     def of(cls, access: Access, parts: Parts) -> UseCases:
         """Build them on their parts."""
-        reading = Reading(parts)
+        reading, desk = Reading(parts), LetterDesk(parts)
         return cls(
             access=access,
             reading=reading,
@@ -35,4 +42,8 @@ class UseCases:
             creating=Creating(parts, reading),
             commanding=Commanding(parts, reading),
             watching=Watching(parts, reading),
+            letters=LetterReading(parts, desk),
+            acting_on_letters=LetterActing(parts, desk),
+            # A replay takes long: it must not keep those who only look waiting.
+            replaying_letters=LetterReplaying(parts, LetterDesk(parts)),
         )

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import dlq_edit, dlq_files, dlq_replay
-from orchestrator.cli.dlq_bench import Workplace, one, workplace
+from orchestrator.cli.dlq_find import one
 from orchestrator.cli.dlq_options import (
     ClassOption,
     CodeOption,
@@ -28,14 +28,18 @@ from orchestrator.cli.dlq_options import (
     a_filter,
 )
 from orchestrator.cli.dlq_show import case_fields, letter_document, print_list, print_stats
-from orchestrator.cli.dlq_timeline import timeline
-from orchestrator.cli.running import kafka_settings, postgres_settings
+from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings
+from orchestrator.letters.contents import related_cases
+from orchestrator.letters.timeline import ReadLogs, timeline
+from orchestrator.letters.workplace import Workplace, workplace
 from orchestrator.observability import LogSettings, set_up_logs
 from schemas.buried import read_dead_letter
 from schemas.errors import SettingsError
+from schemas.records import TaskId
 from sinks.dead_letter_writer import DeadLetterWriter
+from sinks.stored import StoredLog
 from streams.bench.scan import read_letter
-from tasks.letters.bench import Bench, Case
+from tasks.letters.bench import Case
 from tasks.letters.filter import LetterFilter
 from tasks.letters.histogram import BY
 from tasks.letters.ledger import Entry
@@ -156,21 +160,21 @@ def reindex() -> None:
 
 
 async def _cases(chosen: LetterFilter) -> list[Case]:
-    async with workplace() as place:
+    async with workplace(kafka_settings()) as place:
         bench = await place.quick_bench()
     return [case for case in bench.cases() if chosen.matches(case)]
 
 
 async def _show(letter_id: str) -> dict[str, object]:
-    async with workplace() as place:
+    async with workplace(kafka_settings()) as place:
         bench = await place.quick_bench()
         case = one(bench, letter_id)
         return letter_document(
             await _with_value(place, case),
             place.topics,
             history=await place.log.history(case.letter.id),
-            related=_related(bench, case),
-            timeline=await timeline(place, case.letter.task_id),
+            related=related_cases(bench.cases(), case.letter),
+            timeline=await timeline(place, case.letter.task_id, _logs_of(place)),
         )
 
 
@@ -183,23 +187,19 @@ async def _with_value(place: Workplace, case: Case) -> Case:
     return Case(letter or found, case.entry)
 
 
-def _related(bench: Bench, case: Case) -> list[Case]:
-    """The letters that this one was before, or became, and the others of its task."""
-    letter = case.letter
-    return [
-        other
-        for other in bench.cases()
-        if other.letter.id != letter.id
-        and (
-            other.letter.replay_of == letter.id
-            or other.letter.id == letter.replay_of
-            or (letter.task_id is not None and other.letter.task_id == letter.task_id)
-        )
-    ]
+def _logs_of(place: Workplace) -> ReadLogs | None:
+    if not place.settings.postgres.dsn:
+        return None
+
+    async def read(task_id: TaskId) -> list[StoredLog]:
+        async with open_reader(place.settings) as reader:
+            return await reader.logs(task_id)
+
+    return read
 
 
 async def _tail(chosen: LetterFilter, from_start: bool) -> None:
-    async with workplace() as place:
+    async with workplace(kafka_settings()) as place:
         places = await place.reader.all_partitions(place.dlq_topics)
         bounds = await place.reader.all_bounds(places)
         starts = {key: first if from_start else end for key, (first, end) in bounds.items()}

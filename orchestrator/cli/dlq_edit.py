@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import difflib
-import hashlib
 import json
 import os
 import shlex
@@ -17,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.dlq_bench import Workplace, one, workplace
+from orchestrator.cli.dlq_find import one
 from orchestrator.cli.dlq_options import (
     ActorOption,
     ClassOption,
@@ -35,22 +33,12 @@ from orchestrator.cli.dlq_options import (
     check_order,
 )
 from orchestrator.cli.running import kafka_settings
+from orchestrator.letters.discarding import can_be_discarded, discarded
+from orchestrator.letters.editing import an_edit
+from orchestrator.letters.workplace import workplace
 from schemas.errors import SettingsError
-from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
-from streams.bench.action_log import new_id, now_ms
-from streams.bench.doubt import chunks
-from tasks.letters.bench import Case
-from tasks.letters.editing import (
-    EditRefusedError,
-    as_value,
-    fields_of,
-    record_type_of,
-    with_changes,
-)
+from tasks.letters.editing import EditRefusedError, an_object, with_changes
 from tasks.letters.filter import LetterFilter
-from tasks.letters.ledger import LetterStatus
-
-_ITEMS_MAX = 500
 
 
 def edit(
@@ -109,42 +97,33 @@ def discard(
 async def _edit(
     letter_id: str, changes: list[str], file: Path | None, execute: bool, reason: str, actor: str
 ) -> None:
-    async with workplace() as place:
-        case = one(await place.bench(), letter_id)
-        before = case.letter.value if case.entry.edited is None else case.entry.edited
-        record_type = record_type_of(case.letter, place.topics)
-        fields = fields_of(case.letter, before, record_type)
-        wanted = _wanted(fields, changes, file)
-        after = as_value(wanted, record_type)
-        for line in difflib.unified_diff(_lines(fields), _lines(wanted), "before", "after", n=0):
+    settings = kafka_settings()
+    async with workplace(settings) as place:
+        made = an_edit(
+            one(await place.bench(), letter_id),
+            lambda fields: _wanted(fields, changes, file),
+            place.topics,
+            max_bytes=settings.limits.record_max_bytes,
+        )
+        before, after = _lines(made.fields), _lines(made.wanted)
+        for line in difflib.unified_diff(before, after, "before", "after", n=0):
             print(line)
-        print(f"sha256 before {_sha256(before)}")
-        print(f"sha256 after  {_sha256(after)}")
+        print(f"sha256 before {made.sha256_before}")
+        print(f"sha256 after  {made.sha256_after}")
         if not execute:
             print("a dry run: nothing was changed; add --execute --reason TEXT")
             return
         await place.publisher()
-        edited = DeadLetterAction(
-            action_id=new_id(),
-            kind=DeadLetterActionKind.EDITED,
-            actor=actor,
-            reason=reason,
-            items=[DeadLetterItem(letter_id=case.letter.id)],
-            value_base64=base64.b64encode(after).decode(),
-            sha256_before=_sha256(before),
-            sha256_after=_sha256(after),
-            at=now_ms(),
-        )
-        await place.log.append([edited])
-        print(f"edited; orchestrator dlq replay {case.letter.id} sends it")
+        await place.log.append([made.action(actor=actor, reason=reason)])
+        print(f"edited; orchestrator dlq replay {made.letter_id} sends it")
 
 
 def _wanted(fields: dict[str, Any], changes: list[str], file: Path | None) -> dict[str, Any]:
     if file is not None:
         text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
-        fields = _object(text)
+        fields = an_object(text)
     elif not changes:
-        fields = _object(_in_editor(json.dumps(fields, ensure_ascii=False, indent=2)))
+        fields = an_object(_in_editor(json.dumps(fields, ensure_ascii=False, indent=2)))
     return with_changes(fields, changes)
 
 
@@ -158,56 +137,17 @@ def _in_editor(text: str) -> str:
         return file.read_text("utf-8")
 
 
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise EditRefusedError(f"this is no JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise EditRefusedError("this is no JSON object")
-    return value
-
-
 async def _discard(chosen: LetterFilter, execute: bool, reason: str, actor: str) -> None:
-    async with workplace() as place:
-        cases = [case for case in (await place.bench(values=False)).cases() if _may(case, chosen)]
+    async with workplace(kafka_settings()) as place:
+        bench = await place.bench(values=False)
+        cases = [c for c in bench.cases() if can_be_discarded(c) and chosen.matches(c)]
         if not execute:
             print(f"a dry run: {len(cases)} would be discarded; add --execute --reason TEXT")
             return
-        await _append_discarded(place, cases, chosen, reason, actor)
+        await place.publisher()
+        await place.log.append(discarded(cases, chosen, actor=actor, reason=reason))
         print(f"{len(cases)} discarded")
-
-
-def _may(case: Case, chosen: LetterFilter) -> bool:
-    settled = (LetterStatus.RESOLVED, LetterStatus.DISCARDED)
-    return case.status not in settled and chosen.matches(case)
-
-
-async def _append_discarded(
-    place: Workplace, cases: list[Case], chosen: LetterFilter, reason: str, actor: str
-) -> None:
-    items = [DeadLetterItem(letter_id=case.letter.id) for case in cases]
-    await place.publisher()
-    await place.log.append(
-        [
-            DeadLetterAction(
-                action_id=new_id(),
-                kind=DeadLetterActionKind.DISCARDED,
-                actor=actor,
-                reason=reason,
-                filter=chosen.as_json(),
-                counts={"discarded": len(part)},
-                items=list(part),
-                at=now_ms(),
-            )
-            for part in chunks(items, _ITEMS_MAX)
-        ]
-    )
 
 
 def _lines(fields: dict[str, Any]) -> list[str]:
     return json.dumps(fields, ensure_ascii=False, indent=2).splitlines()
-
-
-def _sha256(value: bytes | None) -> str:
-    return hashlib.sha256(value or b"").hexdigest()

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.dlq_bench import Workplace, workplace
 from orchestrator.cli.dlq_options import (
     ActorOption,
     CodeOption,
@@ -29,6 +28,7 @@ from orchestrator.cli.dlq_options import (
     check_order,
 )
 from orchestrator.cli.running import kafka_settings
+from orchestrator.letters.workplace import Workplace, workplace
 from schemas.buried import read_dead_letter
 from schemas.dead_letter import Origin
 from schemas.errors import SettingsError
@@ -67,7 +67,7 @@ def export(
     )
 
     async def run() -> int:
-        async with workplace() as place:
+        async with workplace(kafka_settings()) as place:
             records = await scan_records(place.reader, place.dlq_topics)
             await place.log.catch_up()
             read = [(read_dead_letter(record, place.topics), record) for record in records]
@@ -95,7 +95,7 @@ def import_(
 
 
 async def _import(records: list[Origin], execute: bool, reason: str, actor: str) -> None:
-    async with workplace() as place:
+    async with workplace(kafka_settings()) as place:
         bench = await place.bench(values=False)
         known = {case.letter.id for case in bench.cases()}
         fresh = {

@@ -7,10 +7,11 @@ import re
 import socket
 import time
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from orchestrator.letters.choosing import topic_names
 from schemas.errors import SettingsError
 from tasks.letters.filter import LetterFilter
 
@@ -73,12 +74,13 @@ def a_filter(
     short = [given for given in ids or () if len(given) < 8]
     if short:
         raise SettingsError(f"id {short[0]!r} is too short; at least 8 characters")
+    lists: dict[str, Any] = {name: tuple(values or ()) for name, values in others.items()}
     return LetterFilter(
         ids=tuple(ids or ()),
-        topic=tuple(name for given in topic or () for name in _names(given, prefix)),
+        topic=topic_names(topic or (), prefix),
         since_ms=_time(since),
         until_ms=_time(until),
-        **{name: tuple(values or ()) for name, values in others.items()},
+        **lists,
     )
 
 
@@ -95,11 +97,6 @@ def check_order(*, execute: bool, reason: str) -> None:
     """
     if execute and not reason.strip():
         raise SettingsError("--execute needs --reason TEXT")
-
-
-def _names(given: str, prefix: str) -> tuple[str, ...]:
-    name = given.removeprefix("dlq.")
-    return (name, f"{prefix}{name}", f"{prefix}{name}.v1")
 
 
 _AGO = re.compile(r"(\d+)([smhd])")

@@ -12,8 +12,6 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from agents.late_rows import LateRows
-from orchestrator.cli.dlq_bench import Workplace, workplace
 from orchestrator.cli.dlq_options import (
     ActorOption,
     ClassOption,
@@ -39,14 +37,12 @@ from orchestrator.cli.dlq_options import (
 )
 from orchestrator.cli.dlq_show import print_stats
 from orchestrator.cli.running import kafka_settings
-from orchestrator.layout import ROUTER
+from orchestrator.letters.replaying import replay_parts
+from orchestrator.letters.workplace import workplace
 from schemas.errors import SettingsError
 from schemas.records import DeadLetterAction, DeadLetterActionKind
-from sinks.errors import SinkUnavailableError
-from sinks.rewriter import Rewriter
 from streams.bench.action_log import new_id, now_ms
-from streams.bench.canary import Canary
-from streams.bench.replay import Replay, ReplayLimits, ReplayParts, preview
+from streams.bench.replay import Replay, ReplayLimits, preview
 from tasks.letters.filter import LetterFilter
 from tasks.letters.plan import ReplayOrder
 
@@ -130,7 +126,7 @@ async def _replay(
     execute: bool,
     as_json: bool,
 ) -> str:
-    async with workplace() as place:
+    async with workplace(kafka_settings()) as place:
         bench = await place.bench()
         cases = [case for case in bench.cases() if chosen.matches(case)]
         if not execute:
@@ -140,43 +136,14 @@ async def _replay(
             _report("dry_run", counts, order, as_json=as_json)
             return "dry_run"
         with _progress(len(cases), quiet=as_json) as progress:
-            replayed = Replay(await _parts(place, progress), order, limits)
+            replayed = Replay(await replay_parts(place, progress), order, limits)
             outcome = await replayed.run(bench, chosen)
         _report(outcome, replayed.counts, order, as_json=as_json)
     return outcome
 
 
-async def _parts(place: Workplace, progress: Callable[[Mapping[str, int]], None]) -> ReplayParts:
-    settings, topics = place.settings, place.topics
-    watched = [*place.dlq_topics, topics.task_events]
-    places = await place.reader.all_partitions(watched)
-    return ReplayParts(
-        topics=topics,
-        router_group=settings.topics.prefix + ROUTER,
-        reader=place.reader,
-        log=place.log,
-        publisher=await place.publisher(),
-        rows=LateRows(place.reader, topics, await _rewriter(place)),
-        canary=Canary(place.reader, settings.kafka, topics, places),
-        progress=progress,
-    )
-
-
-async def _rewriter(place: Workplace) -> Rewriter | None:
-    """For dead letters of the sink; the others need no Postgres."""
-    if not place.settings.postgres.dsn:
-        return None
-    rewriter = Rewriter(place.settings.postgres)
-    try:
-        await rewriter.open()
-    except SinkUnavailableError:
-        return None
-    place.resources.push_async_callback(rewriter.close)
-    return rewriter
-
-
 async def _stop(actor: str, reason: str) -> None:
-    async with workplace() as place:
+    async with workplace(kafka_settings()) as place:
         await place.log.catch_up()
         running = place.log.ledger.unended()
         await place.publisher()

@@ -11,15 +11,13 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.letters.contents import Decoded, Foreign, Undecodable, contents_of, text_of
+from orchestrator.letters.timeline import Happening
 from schemas.buried import DeadLetter
-from schemas.codec import bytes_understood, decode
-from schemas.errors import DecodeError
 from schemas.records import DeadLetterAction
 from schemas.topics import Topics
 from tasks.letters.bench import Case
 from tasks.letters.histogram import histogram
-
-_HEX_BEFORE, _HEX_AFTER = 32, 64
 
 
 def case_fields(case: Case) -> dict[str, Any]:
@@ -110,42 +108,51 @@ def letter_document(
     *,
     history: Sequence[DeadLetterAction],
     related: Sequence[Case],
-    timeline: Sequence[dict[str, Any]],
+    timeline: Sequence[Happening],
 ) -> dict[str, Any]:
     """All that is known about one letter, ready for JSON."""
     letter = case.letter
     return {
         **case_fields(case),
-        "key": _text(letter.key),
-        "headers": [[name, _text(value)] for name, value in letter.headers],
+        "key": text_of(letter.key),
+        "headers": [[name, text_of(value)] for name, value in letter.headers],
         **value_document(letter, topics),
         "stacktrace": letter.stacktrace.splitlines(),
         "edited_sha256": case.entry.sha256,
         "history": [_action(action) for action in history],
         "letters_of_this_record": [case_fields(other) for other in related],
-        "task_timeline": list(timeline),
+        "task_timeline": [happening_fields(happening) for happening in timeline],
     }
 
 
 def value_document(letter: DeadLetter, topics: Topics) -> dict[str, Any]:
     """The value: decoded, or as hex with the place where decoding failed."""
-    record_type = topics.record_of(letter.topic)
-    if letter.value is None:
-        return {"value": None}
-    if record_type is None:
-        return {"value_hex": letter.value.hex()}
-    try:
-        return {"value": msgspec.to_builtins(decode(letter.value, record_type))}
-    except DecodeError as error:
-        point = bytes_understood(letter.value, record_type)
-        start = max(0, point - _HEX_BEFORE)
-        return {
-            "undecodable": f"{error.code}: {error}",
-            "value_bytes": len(letter.value),
-            "breaks_at_byte": point,
-            "value_hex_before": letter.value[start:point].hex(" "),
-            "value_hex_from_there": letter.value[point : point + _HEX_AFTER].hex(" "),
-        }
+    match contents_of(letter, topics):
+        case Decoded(fields):
+            return {"value": fields}
+        case Foreign(value):
+            return {"value_hex": value.hex()}
+        case Undecodable() as broken:
+            return {
+                "undecodable": broken.reason,
+                "value_bytes": broken.size_bytes,
+                "breaks_at_byte": broken.breaks_at_byte,
+                "value_hex_before": broken.before.hex(" "),
+                "value_hex_from_there": broken.from_there.hex(" "),
+            }
+
+
+def happening_fields(happening: Happening) -> dict[str, Any]:
+    """An event of a task, ready for JSON; what is not known of it is left out."""
+    fields = {
+        "at": happening.at.isoformat(),
+        "event": happening.event,
+        "by": happening.actor,
+        "run": happening.run,
+        "status": happening.status,
+        "code": happening.code,
+    }
+    return {name: value for name, value in fields.items() if name == "by" or value is not None}
 
 
 def _action(action: DeadLetterAction) -> dict[str, Any]:
@@ -159,10 +166,6 @@ def _action(action: DeadLetterAction) -> dict[str, Any]:
         "count": item.count,
         "target": f"{item.topic}[{item.partition}]@{item.offset}" if item.topic else None,
     }
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode(errors="backslashreplace")
 
 
 def _iso(at_ms: int) -> str:

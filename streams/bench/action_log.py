@@ -25,6 +25,8 @@ log = structlog.get_logger()
 PARTITION = 0
 """The topic has one, so that all readers see one order."""
 
+_CLOCKS_MS = 3_600_000
+
 
 class ActionLog:
     """Folds the topic into a :class:`Ledger`, and appends actions to it."""
@@ -55,11 +57,21 @@ class ActionLog:
                     self._fold(record)
             self._next_offset = end
 
-    async def history(self, letter_id: str) -> list[DeadLetterAction]:
-        """All actions about one letter, oldest first, reduced to it; reads the whole topic."""
-        first, end = await self._reader.bounds(self._topic, PARTITION)
+    async def history(
+        self, letter_id: str, *, since_ms: int | None = None
+    ) -> list[DeadLetterAction]:
+        """All actions about one letter, oldest first, reduced to it.
+
+        Args:
+            letter_id: whole.
+            since_ms: when it was dead-lettered, Unix milliseconds; the topic is read from an
+                hour before, since clocks differ. None: the whole topic.
+        """
+        start, end = await self._reader.bounds(self._topic, PARTITION)
+        if since_ms is not None:
+            start = await self._reader.offset_at(self._topic, PARTITION, since_ms - _CLOCKS_MS)
         found = []
-        async for records in self._reader.read(self._topic, PARTITION, first, end):
+        async for records in self._reader.read(self._topic, PARTITION, start, end):
             for record in records:
                 try:
                     action = decode(record.value, DeadLetterAction)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -78,8 +78,16 @@ class Replay:
         self.counts: Counter[str] = Counter()
         """Letters by outcome: sent, written, refused, parked, and the reasons of the skipped."""
 
-    async def run(self, bench: Bench, chosen: LetterFilter) -> str:
+    async def run(
+        self, bench: Bench, chosen: LetterFilter, *, among: Container[str] | None = None
+    ) -> str:
         """Replay the letters of ``bench`` that match; return how it ended.
+
+        Args:
+            bench: letters with their values, on the ledger of the log.
+            chosen: which of them; kept in the ledger.
+            among: if given, only letters with these ids. The others are there to be counted
+                from, and need no values.
 
         Returns:
             ``finished``, ``stopped`` or ``canary_failed``.
@@ -91,7 +99,11 @@ class Replay:
         """
         async with self._lease.held(chosen.as_json(), lambda: dict(self.counts)):
             await self._settle_doubts()
-            cases = [case for case in bench.cases() if chosen.matches(case)]
+            cases = [
+                case
+                for case in bench.cases()
+                if chosen.matches(case) and (among is None or case.letter.id in among)
+            ]
             outcome = await self._run(cases)
             await self._lease.end(outcome, dict(self.counts))
         return outcome
@@ -139,7 +151,8 @@ class Replay:
         for item in sent:
             by_run[doubts[item.letter_id].replay_id or ""].append(item)
         actions = [
-            self._action(DeadLetterActionKind.REPLAYED, part, replay_id=run)
+            # Not our reason: the letters may be another tenant's, and it reads their history.
+            self._action(DeadLetterActionKind.REPLAYED, part, replay_id=run, reason="found_sent")
             for run, items in by_run.items()
             for part in chunks(items, BATCH_MAX)
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
@@ -46,6 +47,33 @@ async def read_letter(
         for record in records:
             return read_dead_letter(record, topics)
     return None
+
+
+async def with_values(
+    reader: LogReader, letters: Sequence[DeadLetter], topics: Topics
+) -> list[DeadLetter]:
+    """Letters that were found without their values, as their topics have them.
+
+    Reads each partition once, from the first wanted letter to the last one. What expired, or
+    is another letter now, is left out.
+    """
+    wanted = {(x.dlq_topic, x.dlq_partition, x.dlq_offset): x.id for x in letters}
+    offsets: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for topic, partition, offset in wanted:
+        offsets[topic, partition].append(offset)
+    found: list[DeadLetter] = []
+    bounds = await reader.all_bounds(list(offsets))
+    spans = {
+        place: (max(first, min(offsets[place])), min(end, max(offsets[place]) + 1))
+        for place, (first, end) in bounds.items()
+    }
+    async for records in reader.read_all(spans):
+        for record in records:
+            letter_id = wanted.get((record.topic, record.partition, record.offset))
+            if letter_id is not None:
+                letter = read_dead_letter(record, topics)
+                found += [letter] if letter.id == letter_id else []
+    return found
 
 
 async def _all(reader: LogReader, dlq_topics: Sequence[str]) -> AsyncIterator[Sequence[Origin]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,6 +61,21 @@ def fields_of(letter: DeadLetter, value: bytes | None, record_type: type[Record]
         return {**{f.name: known[f.name] for f in fields if f.name in known}, **defaults}
 
 
+def an_object(text: str) -> dict[str, Any]:
+    """The whole value, given as JSON.
+
+    Raises:
+        EditRefusedError: the text is no JSON object.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise EditRefusedError(f"this is no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise EditRefusedError("this is no JSON object")
+    return value
+
+
 def with_changes(fields: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """Apply ``path=value`` changes, in order.
 
@@ -69,6 +85,13 @@ def with_changes(fields: dict[str, Any], changes: Sequence[str]) -> dict[str, An
     Raises:
         EditRefusedError: a change is not of this form, or its path leads nowhere.
     """
+    try:
+        return _with_changes(fields, changes)
+    except RecursionError:
+        raise EditRefusedError("a change is nested too deep") from None
+
+
+def _with_changes(fields: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     changed = dict(fields)
     for change in changes:
         path, equals, text = change.partition("=")

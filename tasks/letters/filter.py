@@ -35,6 +35,8 @@ class LetterFilter:
     topic: tuple[str, ...] = ()
     task: tuple[str, ...] = ()
     tenant: tuple[str, ...] = ()
+    ownerless: bool = False
+    """With ``tenant``: also letters whose tenant nobody knows."""
     type: tuple[str, ...] = ()
     step: tuple[str, ...] = ()
     service: tuple[str, ...] = ()
@@ -57,8 +59,11 @@ class LetterFilter:
             return False
         if self.ids and not case.letter.id.startswith(self.ids):
             return False
+        ownerless = self.ownerless and case.letter.tenant_id is None
         return all(
-            not getattr(self, name) or value_of(case) in getattr(self, name)
+            not getattr(self, name)
+            or value_of(case) in getattr(self, name)
+            or (name == "tenant" and ownerless)
             for name, value_of in FIELDS.items()
         )
 
@@ -67,6 +72,6 @@ class LetterFilter:
         given = {
             item.name: value
             for item in fields(self)
-            if (value := getattr(self, item.name)) not in ((), None)
+            if (value := getattr(self, item.name)) != item.default
         }
         return Json(msgspec.json.encode(given).decode())

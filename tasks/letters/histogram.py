@@ -39,6 +39,11 @@ def histogram(cases: Iterable[Case], by: str) -> list[Bar]:
         first[value] = min(at, first.get(value, at))
         last[value] = max(at, last.get(value, at))
     bars = [Bar(value, count, first[value], last[value]) for value, count in counts.items()]
+    return in_order(bars, by)
+
+
+def in_order(bars: Iterable[Bar], by: str) -> list[Bar]:
+    """The largest count first; hours in the order of time."""
     if by == "hour":
         return sorted(bars, key=lambda bar: bar.value)
     return sorted(bars, key=lambda bar: (-bar.count, bar.value))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -126,6 +127,15 @@ class Ledger:
                 outcome=action.outcome or run.outcome,
                 counts=action.counts or run.counts,
             )
+
+
+def entry_of(history: Iterable[DeadLetterAction]) -> Entry:
+    """The entry of one letter, from all actions about it, reduced to it."""
+    entry = _FRESH
+    for action in history:
+        for item in action.items:
+            entry = after(entry, action, item)
+    return entry
 
 
 def after(entry: Entry, action: DeadLetterAction, item: DeadLetterItem) -> Entry:

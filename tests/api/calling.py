@@ -13,6 +13,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
 from orchestrator.embedded.process import Process
+from schemas.gen.orchestrator.v1 import dead_letters_pb2_grpc as letters_grpc
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.gen.orchestrator.v1 import orchestrator_pb2_grpc as pb_grpc
 from tests.e2e.driving import Running
@@ -20,7 +21,10 @@ from tests.e2e.driving import Running
 WAIT_S = 60.0
 KEYS = {
     name: f"orch_{name}"
-    for name in ("acme", "other", "slow", "hanging", "refused", "fuzzed", "crowd", "pending")
+    for name in (
+        *("acme", "other", "slow", "hanging", "refused", "fuzzed", "crowd", "pending"),
+        *("letters", "mended", "paged", "documented"),
+    )
 }
 QUESTION = json.dumps({"query": "What is a dead letter?"})
 _TERMINAL = ("completed", "failed", "cancelled")
@@ -45,6 +49,10 @@ class Replica:
     @property
     def stub(self) -> Any:
         return pb_grpc.OrchestratorStub(self.channel)
+
+    @property
+    def letters(self) -> Any:
+        return letters_grpc.DeadLettersStub(self.channel)
 
     def http(self, tenant: str | None = "acme") -> httpx.AsyncClient:
         """A client with the key of a tenant; None: without a key."""

@@ -21,6 +21,7 @@ FAULTS = [
     {"tenant": "slow", "delay_s": 0.7},
     {"tenant": "hanging", "service": "retrieval", "hang": True},
     {"tenant": "refused", "service": "retrieval", "status": "INVALID_ARGUMENT"},
+    {"tenant": "mended", "service": "retrieval", "status": "INVALID_ARGUMENT", "times": 2},
 ]
 
 

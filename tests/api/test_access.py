@@ -6,11 +6,14 @@ import grpc
 import pytest
 
 from orchestrator.api.http_contract import OPERATIONS, Operation
+from schemas.gen.orchestrator.v1 import dead_letters_pb2 as letters_pb
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
+from tests.api.burying import a_dead_letter
 from tests.api.calling import ACME, Served, a_body, a_create, as_tenant, refusal_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+SERVICES = ("orchestrator.v1.Orchestrator", "orchestrator.v1.DeadLetters")
 WRONG = (("authorization", "Bearer orch_nobody"),)
 ABOUT_A_TASK = {
     "ExecuteTask": pb.ExecuteTaskRequest,
@@ -30,12 +33,26 @@ OF_A_TENANT: dict[str, Any] = {
     "ExecutePendingTasks": pb.ExecutePendingTasksRequest(type="nothing"),
     "GetUsage": pb.GetUsageRequest(),
 }
+ABOUT_A_LETTER: dict[str, Any] = {
+    "GetDeadLetter": lambda i: letters_pb.GetDeadLetterRequest(letter_id=i),
+    "ReplayDeadLetters": lambda i: letters_pb.ReplayDeadLettersRequest(ids=[i]),
+    "EditDeadLetter": lambda i: letters_pb.EditDeadLetterRequest(
+        letter_id=i, changes=["priority=3"], reason="a test"
+    ),
+    "DiscardDeadLetter": lambda i: letters_pb.DiscardDeadLetterRequest(
+        letter_id=i, reason="a test"
+    ),
+}
+LETTER_RPCS = sorted(letters_pb.DESCRIPTOR.services_by_name["DeadLetters"].methods_by_name)
 RPCS = sorted(pb.DESCRIPTOR.services_by_name["Orchestrator"].methods_by_name)
 
 
-async def called(served: Served, rpc: str, request: Any, metadata: Any) -> grpc.StatusCode:
+async def called(
+    served: Served, rpc: str, request: Any, metadata: Any, *, of_letters: bool = False
+) -> grpc.StatusCode:
     """How a call ends; a stream and a retry are known by their first answer."""
-    call = getattr(served.one.stub, rpc)(request, metadata=metadata, timeout=30)
+    stub = served.one.letters if of_letters else served.one.stub
+    call = getattr(stub, rpc)(request, metadata=metadata, timeout=30)
     try:
         if rpc == "WatchTask":
             await call.read()
@@ -69,13 +86,40 @@ async def test_an_rpc_is_for_the_holder_of_the_right_key(served: Served, rpc: st
     assert right is expected
 
 
+@pytest.mark.parametrize("rpc", LETTER_RPCS)
+async def test_an_rpc_about_dead_letters_is_for_the_holder_of_the_right_key(
+    served: Served, rpc: str
+) -> None:
+    make = ABOUT_A_LETTER.get(rpc)
+    if make is None:
+        request = {
+            "ListDeadLetters": letters_pb.ListDeadLettersRequest(),
+            "GetDeadLetterStats": letters_pb.GetDeadLetterStatsRequest(),
+        }[rpc]
+    else:
+        request = make(await a_dead_letter(served, "acme"))
+
+    async def ends(metadata: Any) -> grpc.StatusCode:
+        return await called(served, rpc, request, metadata, of_letters=True)
+
+    nobody, wrong = await ends(()), await ends(WRONG)
+    other, right = await ends(as_tenant("other")), await ends(ACME)
+
+    assert (nobody, wrong) == (grpc.StatusCode.UNAUTHENTICATED,) * 2
+    assert other is (grpc.StatusCode.NOT_FOUND if make else grpc.StatusCode.OK)
+    assert right is grpc.StatusCode.OK
+
+
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: f"{o.method} {o.path}")
 async def test_a_path_is_for_the_holder_of_the_right_key(
     served: Served, operation: Operation
 ) -> None:
     created = await served.one.http().post("/api/v1/tasks", json=a_body(hold=True))
-    path = operation.path.format(task_id=created.json()["task"]["id"], conversation_id="c")
-    about_a_task = "{task_id}" in operation.path
+    letter_id = await a_dead_letter(served, "acme") if "{letter_id}" in operation.path else ""
+    path = operation.path.format(
+        task_id=created.json()["task"]["id"], conversation_id="c", letter_id=letter_id
+    )
+    about_one = "{task_id}" in operation.path or letter_id
 
     async def status(tenant: str | None, headers: dict[str, str] | None = None) -> int:
         client = served.one.http(tenant)
@@ -90,7 +134,7 @@ async def test_a_path_is_for_the_holder_of_the_right_key(
     right = await status("acme")
 
     assert (nobody, wrong) == (401, 401)
-    assert other == 404 if about_a_task else other in operation.answers
+    assert other == 404 if about_one else other in operation.answers
     assert right in (operation.answers if operation.handler != "retry" else (409,)) or (
         operation.streams and right == 200
     )
@@ -102,6 +146,9 @@ BODIES: dict[str, Any] = {
     "create_and_execute": a_body(),
     "execute_pending": {"type": "nothing"},
     "set_priority": {"priority": 1},
+    "replay_letters": {"all": True},
+    "edit_letter": {"changes": ["priority=3"], "reason": "a test"},
+    "discard_letter": {"reason": "a test"},
 }
 
 
@@ -116,14 +163,14 @@ async def test_health_and_reflection_need_no_key(served: Served) -> None:
     from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
     health = health_pb2_grpc.HealthStub(served.one.channel)
-    healthy = await health.Check(
-        health_pb2.HealthCheckRequest(service="orchestrator.v1.Orchestrator")
-    )
+    healthy = [
+        await health.Check(health_pb2.HealthCheckRequest(service=service)) for service in SERVICES
+    ]
     stub = reflection_pb2_grpc.ServerReflectionStub(served.one.channel)
     asked = reflection_pb2.ServerReflectionRequest(list_services="")
     async for answer in stub.ServerReflectionInfo(iter([asked])):
         names = [service.name for service in answer.list_services_response.service]
 
-    assert healthy.status == health_pb2.HealthCheckResponse.SERVING
-    assert "orchestrator.v1.Orchestrator" in names
+    assert {found.status for found in healthy} == {health_pb2.HealthCheckResponse.SERVING}
+    assert set(SERVICES) <= set(names)
     assert (await served.one.http(None).get("/healthz")).status_code == 200

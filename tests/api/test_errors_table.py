@@ -14,7 +14,11 @@ from starlette.requests import Request
 from orchestrator.api.errors import ApiError, Kind, unavailable
 from orchestrator.api.grpc_errors import STATUSES, internal
 from orchestrator.api.http_problems import on_fault, on_refusal, on_routing
+from orchestrator.api.letter_replaying import refused_replay
+from schemas.gen.orchestrator.v1 import dead_letters_pb2 as letters_pb
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
+from streams.bench.errors import ReplaySupersededError
+from tests.api.burying import a_dead_letter, another_replay
 from tests.api.calling import ACME, WAIT_S, Served, a_body, a_create, refusal_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -34,7 +38,7 @@ def rows() -> dict[str, Row]:
 
 
 ROWS = rows()
-NOT_FROM_OUTSIDE = {"INTERNAL", "UNAVAILABLE", "REQUEST_INVALID"}
+NOT_FROM_OUTSIDE = {"INTERNAL", "UNAVAILABLE", "REQUEST_INVALID", "REPLAY_SUPERSEDED"}
 """The outages have tests of their own; the others no caller can bring about."""
 HTTP: dict[str, tuple[str, str, dict[str, Any]]] = {
     "FIELD_INVALID": ("POST", "/api/v1/tasks", {"json": a_body(priority=11)}),
@@ -59,14 +63,15 @@ GRPC: dict[str, tuple[str, Any, Any]] = {
     "TASK_NOT_FOUND": ("GetTask", pb.GetTaskRequest(task_id="nobody"), ACME),
 }
 OF_A_TASK = {"TASK_NOT_PENDING", "IDEMPOTENCY_MISMATCH"}
+OF_A_LETTER = {"LETTER_UNKNOWN", "EDIT_REFUSED", "REPLAY_RUNNING"}
 
 
 async def test_every_row_has_a_test() -> None:
-    tested = set(HTTP) | OF_A_TASK | NOT_FROM_OUTSIDE
+    tested = set(HTTP) | OF_A_TASK | OF_A_LETTER | NOT_FROM_OUTSIDE
 
     assert set(ROWS) == tested
     assert {code for code, row in ROWS.items() if row.grpc != "none"} == (
-        set(GRPC) | OF_A_TASK | {"INTERNAL", "UNAVAILABLE"}
+        set(GRPC) | OF_A_TASK | OF_A_LETTER | {"INTERNAL", "UNAVAILABLE", "REPLAY_SUPERSEDED"}
     )
 
 
@@ -117,20 +122,58 @@ async def test_the_rows_about_a_task_are_what_both_answer(served: Served) -> Non
         assert (answer.status_code, answer.json()["code"]) == (ROWS[code].http, code)
 
 
+async def test_the_rows_about_a_dead_letter_are_what_both_answer(served: Served) -> None:
+    letter_id = await a_dead_letter(served, "acme")
+    letters, path = served.one.letters, "/api/v1/dead-letters"
+    edit: dict[str, Any] = {"changes": ["priority=many"], "reason": "a test"}
+    replay: dict[str, Any] = {"ids": [letter_id], "dry_run": False, "reason": "a test"}
+    asked: dict[str, tuple[Any, Any, str, Any]] = {
+        "LETTER_UNKNOWN": (
+            letters.DiscardDeadLetter,
+            letters_pb.DiscardDeadLetterRequest(letter_id="nobody", reason="a test"),
+            f"{path}/nobody:discard",
+            {"reason": "a test"},
+        ),
+        "EDIT_REFUSED": (
+            letters.EditDeadLetter,
+            letters_pb.EditDeadLetterRequest(letter_id=letter_id, **edit),
+            f"{path}/{letter_id}:edit",
+            edit,
+        ),
+        "REPLAY_RUNNING": (
+            letters.ReplayDeadLetters,
+            letters_pb.ReplayDeadLettersRequest(**replay),
+            f"{path}:replay",
+            replay,
+        ),
+    }
+    async with another_replay(served):
+        for code, (call, request, place, body) in asked.items():
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call(request, metadata=ACME)
+            told = refusal_of(refused.value)
+            answer = await served.one.shared("acme").post(place, json=body)
+            assert (told.status.name, told.reason) == (ROWS[code].grpc, code)
+            assert (answer.status_code, answer.json()["code"]) == (ROWS[code].http, code)
+
+
 async def test_the_rows_that_no_caller_can_bring_about_are_told_without_a_reason() -> None:
     request = Request({"type": "http", "path": "/", "headers": []})
     fault = internal(ValueError("a secret"))
     away = unavailable("the broker does not answer")
+    superseded = refused_replay(ReplaySupersededError("by one of a secret tenant"))
     answers = {
         "INTERNAL": await on_fault(request, ValueError("a secret")),
         "UNAVAILABLE": await on_refusal(request, away),
         "REQUEST_INVALID": await on_routing(request, HTTPException(400)),
+        "REPLAY_SUPERSEDED": await on_refusal(request, superseded),
     }
 
     assert isinstance(fault, ApiError)
     assert "secret" not in str(fault)
     assert STATUSES[fault.kind].name == ROWS["INTERNAL"].grpc
     assert STATUSES[Kind.UNAVAILABLE].name == ROWS["UNAVAILABLE"].grpc
+    assert STATUSES[superseded.kind].name == ROWS["REPLAY_SUPERSEDED"].grpc
     for code, answer in answers.items():
         problem = msgspec.json.decode(answer.body)
         assert (answer.status_code, problem["code"]) == (ROWS[code].http, code)

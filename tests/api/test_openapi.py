@@ -17,6 +17,7 @@ from schemathesis.specs.openapi.checks import (
 
 from orchestrator.api.http_contract import OPERATIONS
 from orchestrator.api.openapi import openapi_document
+from tests.api.burying import a_dead_letter
 from tests.api.calling import KEYS, Served, a_body
 
 EXAMPLES = 15
@@ -78,7 +79,31 @@ def test_answers_about_a_real_task_are_as_documented(served: Served) -> None:
         SCHEMA[path][method].validate_response(answer)
 
 
+@pytest.mark.asyncio(loop_scope="session")
+async def test_answers_about_a_real_dead_letter_are_as_documented(served: Served) -> None:
+    letter_id = await a_dead_letter(served, "acme")
+    http = served.one.shared("acme")
+    one, letter = f"{LETTERS}/{letter_id}", f"{LETTERS}/{{letter_id}}"
+    edit = {"changes": ["type=rag"], "reason": "a test"}
+    reason = {"reason": "a test"}
+    answers = {
+        ("POST", f"{letter}:edit"): await http.post(f"{one}:edit", json=edit),
+        ("GET", letter): await http.get(one),
+        ("GET", LETTERS): await http.get(LETTERS),
+        ("GET", f"{LETTERS}/stats"): await http.get(f"{LETTERS}/stats"),
+        ("POST", f"{LETTERS}:replay"): await http.post(
+            f"{LETTERS}:replay", json={"ids": [letter_id]}
+        ),
+        ("POST", f"{letter}:discard"): await http.post(f"{one}:discard", json=reason),
+    }
+
+    for (method, path), answer in answers.items():
+        assert answer.status_code == 200, answer.text
+        SCHEMA[path][method].validate_response(answer)
+
+
 TASK = "/api/v1/tasks/{task_id}"
+LETTERS = "/api/v1/dead-letters"
 
 
 def test_the_document_that_is_served_is_the_one_that_is_tested(served: Served) -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from orchestrator.cli.dlq_bench import Workplace, workplace
+from orchestrator.letters.workplace import Workplace, workplace
 from schemas.headers import header_text
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
 from sinks.dead_letter_reader import read_index

@@ -26,7 +26,7 @@ from streams.bench.canary import Canary
 from streams.bench.errors import ReplayRunningError, ReplaySupersededError
 from streams.bench.lease import LeaseSettings
 from streams.bench.replay import Replay, ReplayLimits, ReplayParts
-from streams.bench.scan import scan
+from streams.bench.scan import scan, with_values
 from streams.dead_letters import DeadLetters
 from streams.log_reader import LogReader
 from streams.partitioner import partition_of
@@ -34,7 +34,7 @@ from streams.publisher import Outgoing, Publisher
 from streams.settings import KafkaSettings
 from tasks.letters.bench import Bench
 from tasks.letters.filter import LetterFilter
-from tasks.letters.ledger import LetterStatus
+from tasks.letters.ledger import LetterStatus, entry_of
 from tasks.letters.plan import ReplayOrder
 from tests.letters.load import RANDOM_RECORDS
 
@@ -263,6 +263,46 @@ async def test_a_replay_that_was_taken_for_dead_sends_nothing_more(place: Place)
             for r in await second.records(place.topics.task_created)
         ]
     assert len(sent) == len(set(sent)) == 20
+
+
+async def test_letters_found_without_values_are_read_from_their_places(place: Place) -> None:
+    ids = await place.bury(some_origins(place.topics, 30))
+    slim = await scan(place.reader, place.dlq_topics, place.topics, values=False)
+    wanted = [letter for letter in slim if letter.id in ids[::3]]
+    moved = [replace(wanted[0], id="another letter now"), replace(wanted[1], dlq_offset=10_000)]
+
+    found = await with_values(place.reader, [*wanted[2:], *moved], place.topics)
+    whole = {x.id: x for x in await scan(place.reader, place.dlq_topics, place.topics)}
+    assert sorted(x.id for x in found) == sorted(x.id for x in wanted[2:])
+    assert all(letter == whole[letter.id] for letter in found)
+    assert await with_values(place.reader, [], place.topics) == []
+
+
+async def test_letters_that_are_only_there_to_be_counted_from_are_not_sent(place: Place) -> None:
+    ids = await place.bury(some_origins(place.topics, 6))
+    log = ActionLog(place.reader, place.topics, place.publisher)
+    order = ReplayOrder(replay_id=new_id(), actor="ada", reason="mended")
+    replayed = Replay(place.parts(log, place.publisher), order, QUICK)
+    letters = [case.letter for case in (await place.bench()).cases()]
+
+    await replayed.run(Bench(letters, log.ledger), EVERYTHING, among=set(ids[:2]))
+    sent = [
+        header_text(r.headers, "__dlq.replay.of")
+        for r in await place.records(place.topics.task_created)
+    ]
+    assert sorted(map(str, sent)) == sorted(ids[:2])
+
+
+async def test_the_history_of_a_letter_needs_not_be_read_from_the_beginning(place: Place) -> None:
+    [letter_id] = await place.bury(some_origins(place.topics, 1))
+    await place.replay()
+    log = ActionLog(place.reader, place.topics)
+    await log.catch_up()
+    history = await log.history(letter_id)
+
+    assert await log.history(letter_id, since_ms=history[0].at) == history
+    assert await log.history(letter_id, since_ms=history[0].at + 7_200_000) == []
+    assert entry_of(history) == log.ledger.entry(letter_id)
 
 
 async def test_max_bounds_what_is_sent(place: Place) -> None:

@@ -33,7 +33,7 @@ from schemas.records import (
 )
 from schemas.topics import Topics, dlq
 from tasks.letters.bench import Bench
-from tasks.letters.editing import EditRefusedError, as_value, fields_of, with_changes
+from tasks.letters.editing import EditRefusedError, an_object, as_value, fields_of, with_changes
 from tasks.letters.filter import LetterFilter
 from tasks.letters.histogram import histogram
 from tasks.letters.ledger import Ledger, LetterStatus
@@ -260,6 +260,26 @@ def test_a_letter_matches_when_every_field_that_is_given_does(
     chosen: LetterFilter, matches: bool
 ) -> None:
     assert chosen.matches(a_case()) is matches
+
+
+def test_letters_of_nobody_match_a_tenant_only_where_that_is_asked_for() -> None:
+    nobodys, others = a_case(tenant_id=None), a_case(tenant_id="other")
+    acme, operator = (LetterFilter(tenant=("acme",), ownerless=flag) for flag in (False, True))
+
+    assert [acme.matches(case) for case in (a_case(), nobodys, others)] == [True, False, False]
+    assert [operator.matches(case) for case in (a_case(), nobodys, others)] == [True, True, False]
+    assert acme.as_json() == '{"tenant":["acme"]}'
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000])
+def test_a_whole_value_that_is_no_json_object_is_refused(text: str) -> None:
+    with pytest.raises(EditRefusedError):
+        an_object(text)
+
+
+def test_a_change_that_is_nested_too_deep_is_refused() -> None:
+    with pytest.raises(EditRefusedError, match="too deep"):
+        with_changes({"input": "{}"}, ["input." + "a." * 5_000 + "b=1"])
 
 
 def test_a_histogram_says_what_broke_how_often_and_since_when() -> None:

@@ -1,14 +1,13 @@
-"""What every ``dlq`` command works on: the letters, the ledger, and how to reach them."""
+"""What all work on dead letters needs: the letters, the ledger, and how to reach them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
 
-from orchestrator.cli.running import kafka_settings
 from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.schema_ids import use_schema_ids
@@ -17,22 +16,21 @@ from schemas.topics import DLQ_PREFIX, Topics
 from sinks.dead_letter_reader import read_index
 from sinks.errors import SinkUnavailableError
 from streams.bench.action_log import ActionLog
-from streams.bench.errors import LetterUnknownError
 from streams.bench.scan import scan
 from streams.log_reader import LogReader
 from streams.publisher import Publisher
-from tasks.letters.bench import Bench, Case
+from tasks.letters.bench import Bench
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workplace:
-    """Open connections of one command."""
+    """Open connections of one command, or of one call."""
 
     settings: Settings
     topics: Topics
-    dlq_topics: list[str]
+    dlq_topics: Sequence[str]
     reader: LogReader
     log: ActionLog
     resources: AsyncExitStack = field(repr=False)
@@ -53,7 +51,7 @@ class Workplace:
         return await self.bench(values=False)
 
     async def publisher(self) -> Publisher:
-        """An open publisher, closed with the command; the ledger can be appended to then."""
+        """An open publisher, closed with the work; the ledger can be appended to then."""
         kafka = self.settings.kafka
         publisher = Publisher(kafka, client_id=f"{kafka.client_id}-dlq")
         await publisher.open()
@@ -62,39 +60,36 @@ class Workplace:
         return publisher
 
 
+def dlq_topics_of(settings: Settings) -> list[str]:
+    """The dead-letter topics of this system, by its pipelines."""
+    names = [topic.name for topic in topic_table(settings, installed_pipelines(settings.pipelines))]
+    return [name for name in names if name.startswith(DLQ_PREFIX)]
+
+
 @asynccontextmanager
-async def workplace(settings: Settings | None = None) -> AsyncIterator[Workplace]:
+async def workplace(
+    settings: Settings, dlq_topics: Sequence[str] | None = None
+) -> AsyncIterator[Workplace]:
     """Connect to Kafka.
 
+    Args:
+        settings: of this process.
+        dlq_topics: what :func:`dlq_topics_of` says, where it was asked before.
+
     Raises:
-        SettingsError: no broker is named.
         SchemaRegistryError: a registry is set and does not answer.
-        KafkaUnavailableError: none answers.
+        KafkaUnavailableError: no broker answers.
     """
-    settings = settings or kafka_settings()
     await use_schema_ids(settings)
     topics = Topics(settings.topics)
-    names = [topic.name for topic in topic_table(settings, installed_pipelines(settings.pipelines))]
     async with AsyncExitStack() as resources:
         client_id = f"{settings.kafka.client_id}-dlq"
         reader = await resources.enter_async_context(LogReader(settings.kafka, client_id=client_id))
         yield Workplace(
             settings=settings,
             topics=topics,
-            dlq_topics=[name for name in names if name.startswith(DLQ_PREFIX)],
+            dlq_topics=dlq_topics_of(settings) if dlq_topics is None else dlq_topics,
             reader=reader,
             log=ActionLog(reader, topics),
             resources=resources,
         )
-
-
-def one(bench: Bench, letter_id: str) -> Case:
-    """The one letter whose id begins so.
-
-    Raises:
-        LetterUnknownError: there is none, or there are several.
-    """
-    found = bench.find(letter_id)
-    if len(found) != 1:
-        raise LetterUnknownError(f"{len(found)} dead letters have an id that begins {letter_id!r}")
-    return found[0]

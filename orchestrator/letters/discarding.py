@@ -1,0 +1,39 @@
+"""Gives letters up. They stay in their topic until it expires."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
+from streams.bench.action_log import new_id, now_ms
+from streams.bench.doubt import chunks
+from tasks.letters.bench import Case
+from tasks.letters.filter import LetterFilter
+from tasks.letters.ledger import LetterStatus
+
+_ITEMS_MAX = 500
+
+
+def can_be_discarded(case: Case) -> bool:
+    """False for a letter that needs nobody any more."""
+    return case.status not in (LetterStatus.RESOLVED, LetterStatus.DISCARDED)
+
+
+def discarded(
+    cases: Sequence[Case], chosen: LetterFilter, *, actor: str, reason: str
+) -> list[DeadLetterAction]:
+    """The records that give letters up, once they are appended to the ledger."""
+    items = [DeadLetterItem(letter_id=case.letter.id) for case in cases]
+    return [
+        DeadLetterAction(
+            action_id=new_id(),
+            kind=DeadLetterActionKind.DISCARDED,
+            actor=actor,
+            reason=reason,
+            filter=chosen.as_json(),
+            counts={"discarded": len(part)},
+            items=list(part),
+            at=now_ms(),
+        )
+        for part in chunks(items, _ITEMS_MAX)
+    ]

@@ -1,0 +1,78 @@
+"""Edits a letter: what a replay of it will send. The letter itself never changes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
+from schemas.topics import Topics
+from streams.bench.action_log import new_id, now_ms
+from tasks.letters.bench import Case
+from tasks.letters.editing import EditRefusedError, as_value, fields_of, record_type_of
+
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+"""Makes the wanted fields from those that are there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """An edit that fits the schema."""
+
+    letter_id: str
+    fields: dict[str, Any]
+    """As they were, or as much of them as is known."""
+    wanted: dict[str, Any]
+    value: bytes = field(repr=False)
+    sha256_before: str
+    sha256_after: str
+
+    def action(self, *, actor: str, reason: str) -> DeadLetterAction:
+        """The record that makes it count, once it is appended to the ledger."""
+        return DeadLetterAction(
+            action_id=new_id(),
+            kind=DeadLetterActionKind.EDITED,
+            actor=actor,
+            reason=reason,
+            items=[DeadLetterItem(letter_id=self.letter_id)],
+            value_base64=base64.b64encode(self.value).decode(),
+            sha256_before=self.sha256_before,
+            sha256_after=self.sha256_after,
+            at=now_ms(),
+        )
+
+
+def an_edit(case: Case, change: Change, topics: Topics, *, max_bytes: int) -> Edit:
+    """Make an edit; nothing is written.
+
+    Args:
+        case: with its value. An earlier edit of it is what this one begins from.
+        change: what is to be different.
+        topics: of this system.
+        max_bytes: the largest value that may be sent.
+
+    Raises:
+        EditRefusedError: the result is no record of the letter's topic, or is too large.
+    """
+    before = case.letter.value if case.entry.edited is None else case.entry.edited
+    record_type = record_type_of(case.letter, topics)
+    fields = fields_of(case.letter, before, record_type)
+    wanted = change(fields)
+    value = as_value(wanted, record_type)
+    if len(value) > max_bytes:
+        raise EditRefusedError(f"the value has {len(value)} bytes, {max_bytes} are allowed")
+    return Edit(
+        letter_id=case.letter.id,
+        fields=fields,
+        wanted=wanted,
+        value=value,
+        sha256_before=_sha256(before),
+        sha256_after=_sha256(value),
+    )
+
+
+def _sha256(value: bytes | None) -> str:
+    return hashlib.sha256(value or b"").hexdigest()

@@ -1,0 +1,86 @@
+"""The history of a task beside its dead letter: from Postgres, else from the log."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from orchestrator.letters.workplace import Workplace
+from schemas.codec import decode
+from schemas.dead_letter import Origin
+from schemas.errors import DecodeError
+from schemas.records import TaskEvent, TaskId
+from sinks.errors import SinkUnavailableError
+from sinks.stored import StoredLog
+from streams.partitioner import partition_of
+
+ReadLogs = Callable[[TaskId], Awaitable[Sequence[StoredLog]]]
+"""Reads the audit trail of a task; may raise ``SinkUnavailableError``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """Something that happened to a task. Postgres tells no run, status and code of it."""
+
+    at: datetime
+    event: str
+    actor: str | None
+    tenant_id: str
+    run: int | None = None
+    status: str | None = None
+    code: str | None = None
+
+
+async def timeline(
+    place: Workplace, task_id: str | None, read_logs: ReadLogs | None
+) -> list[Happening]:
+    """What happened to a task, in order; empty if there is no such task.
+
+    Args:
+        place: open.
+        task_id: of the letter.
+        read_logs: how to ask Postgres; None reads the log at once.
+    """
+    if task_id is None:
+        return []
+    if read_logs is not None:
+        try:
+            return [_stored(entry) for entry in await read_logs(TaskId(task_id))]
+        except SinkUnavailableError:
+            pass
+    return await _from_log(place, task_id)
+
+
+def _stored(entry: StoredLog) -> Happening:
+    return Happening(
+        at=entry.created_at, event=entry.event_type, actor=entry.actor, tenant_id=entry.tenant_id
+    )
+
+
+async def _from_log(place: Workplace, task_id: str) -> list[Happening]:
+    topic = place.topics.task_events
+    partition = partition_of(task_id.encode(), place.settings.topics.partitions)
+    first, end = await place.reader.bounds(topic, partition)
+    found = []
+    async for records in place.reader.read(topic, partition, first, end):
+        found += [event for record in records if (event := _event(record, task_id)) is not None]
+    return found
+
+
+def _event(record: Origin, task_id: str) -> Happening | None:
+    if record.key != task_id.encode():
+        return None
+    try:
+        event = decode(record.value, TaskEvent)
+    except DecodeError:
+        return None
+    return Happening(
+        at=datetime.fromtimestamp(event.occurred_at / 1000, UTC),
+        event=event.kind.value,
+        actor=event.actor,
+        tenant_id=event.tenant_id,
+        run=event.run,
+        status=event.status.value,
+        code=event.error.code if event.error else None,
+    )
