@@ -71,7 +71,7 @@ class Explaining(Reader):
 
     plan: dict[str, Any]
 
-    async def _fetch(self, name: str, *arguments: object) -> list[dict[str, Any]]:
+    async def fetch(self, name: str, *arguments: object) -> list[dict[str, Any]]:
         assert self._pool is not None
         async with connection(self._pool, self._settings) as conn:
             explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {query(name)}"
