@@ -39,6 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     For ``--dist loadgroup``: each process has servers of its own, so the tests of one system,
     and elsewhere those of one file, share what their fixtures started.
     """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
     for item in items:
         group = _system(item)
         # Chaos has a system for each file.
