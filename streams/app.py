@@ -17,10 +17,8 @@ from streams.errors import FaustVersionError
 from streams.settings import KafkaSettings
 
 FAUST_VERSION = "0.15.3"
-# A topic's poll must fit several times into the buffer that all topics share, or one slow
-# agent blocks every topic of the process.
 POLL_RECORDS_MAX = 500
-_BUFFER_RECORDS_MAX = 4096
+_BUFFERED_POLLS_MAX = 8
 # aiokafka leaves the group when nobody asks it for records for so long. Here nobody asks when
 # there is no room, for as long as that takes; who is stuck is found by the watchdog.
 _MAX_POLL_INTERVAL_S = 10_000_000.0
@@ -162,7 +160,7 @@ def create_app(
         # Faust's levels warn and error would set the root logger to DEBUG.
         loghandlers=[],
         producer_request_timeout=kafka.request_timeout_s,
-        stream_buffer_maxsize=_BUFFER_RECORDS_MAX,
+        stream_buffer_maxsize=_BUFFERED_POLLS_MAX,
         stream_wait_empty=True,
         # Without tables nothing has standbys; above 0 it would bring Faust's own assignor in.
         table_standby_replicas=0,

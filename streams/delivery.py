@@ -1,13 +1,10 @@
-"""One record as Faust delivered it, until it is acknowledged."""
+"""One record as the consumer delivered it, until it is acknowledged."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from schemas.dead_letter import Origin
-
-if TYPE_CHECKING:
-    from faust.types import EventT
 
 
 class Receiver(Protocol):
@@ -15,6 +12,7 @@ class Receiver(Protocol):
 
     pending: set[Delivery]
     consumer: Any
+    epoch: int
     consumer_generation_id: int
 
 
@@ -22,33 +20,58 @@ class Delivery:
     """A record that this process took over and has to acknowledge.
 
     Acknowledge in offset order within a topic's partition, and only when everything that
-    follows from the record is delivered: Faust commits up to what is acknowledged.
+    follows from the record is delivered: an acknowledgement commits all before it.
     """
 
-    __slots__ = ("_app", "_event", "key", "offset", "partition", "topic", "value")
+    __slots__ = ("_app", "_epoch", "_generation", "_record", "_tp", "offset")
 
-    def __init__(self, app: Receiver, event: EventT) -> None:
-        message = event.message
+    def __init__(self, app: Receiver, tp: Any, record: Any) -> None:
+        """Take a record over.
+
+        Args:
+            app: what it was delivered to.
+            tp: Faust's name of its topic and partition.
+            record: aiokafka's ``ConsumerRecord``.
+        """
         self._app = app
-        self._event = event
-        self.topic: str = message.topic
-        self.partition: int = message.partition
-        self.offset: int = message.offset
-        self.key: bytes | None = message.key
-        self.value: bytes | None = message.value
+        self._epoch = app.epoch
+        self._generation = app.consumer_generation_id
+        self._tp = tp
+        self._record = record
+        self.offset: int = record.offset
 
     def __repr__(self) -> str:
         return f"<Delivery {self.topic}[{self.partition}]@{self.offset}>"
 
     @property
+    def topic(self) -> str:
+        """Where it was read."""
+        return str(self._tp.topic)
+
+    @property
+    def partition(self) -> int:
+        """Where it was read."""
+        return int(self._tp.partition)
+
+    @property
+    def key(self) -> bytes | None:
+        """As it is in Kafka."""
+        return self._record.key  # type: ignore[no-any-return]
+
+    @property
+    def value(self) -> bytes | None:
+        """As it is in Kafka."""
+        return self._record.value  # type: ignore[no-any-return]
+
+    @property
     def headers(self) -> tuple[tuple[str, bytes | None], ...]:
         """Name and value, in order; names may repeat."""
-        return tuple(self._event.message.headers or ())
+        return tuple(self._record.headers or ())
 
     @property
     def timestamp_ms(self) -> int:
-        """Unix milliseconds, UTC, as the broker keeps it (Faust holds it in seconds)."""
-        return round((self._event.message.timestamp or 0) * 1000)
+        """Unix milliseconds, UTC, as the broker keeps it."""
+        return self._record.timestamp or 0
 
     @property
     def origin(self) -> Origin:
@@ -64,15 +87,20 @@ class Delivery:
         )
 
     def stale(self) -> bool:
-        """True once a rebalance passed: the record belongs to its next owner now."""
-        return bool(self._event.message.generation_id != self._app.consumer_generation_id)
+        """True once a rebalance passed: the record belongs to its next owner now.
+
+        Also if that is this process: a static member can get its partitions back in the same
+        generation, and then reads the record again.
+        """
+        app = self._app
+        return self._epoch != app.epoch or self._generation != app.consumer_generation_id
 
     def ack(self) -> None:
         """We are done with the record. Of a stale one nothing is committed."""
         self._app.pending.discard(self)
-        self._event.ack()
+        if not self.stale():
+            self._app.consumer.done(self._tp, self.offset)
 
     def discard(self) -> None:
         """Let go of the record without an acknowledgement; Kafka delivers it again."""
         self._app.pending.discard(self)
-        self._app.consumer.unacked.discard(self._event.message)

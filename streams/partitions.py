@@ -10,12 +10,13 @@ from typing import Protocol
 import structlog
 
 from streams.app import App
-from streams.batches import BATCH_MAX
 from streams.delivery import Delivery
 from streams.errors import OwnershipLostError
 
 log = structlog.get_logger()
 
+BATCH_MAX = 500
+"""Deliveries in one batch. Bounds how long one batch keeps the event loop to itself."""
 INBOX_MAX = 2_000
 """Deliveries that wait for one partition; beyond that reading stops, and partitions pause."""
 
