@@ -38,7 +38,8 @@ class FloodGate:
     def __init__(self, settings: FloodGuardSettings) -> None:
         self._guards: defaultdict[str, FloodGuard] = defaultdict(lambda: FloodGuard(settings))
         self._first_attempts: Counter[str] = Counter()
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Event | None = None
+        """What those wait for who wait."""
         self._shut = False
 
     async def admitted(
@@ -86,8 +87,9 @@ class FloodGate:
 
     def look_again(self) -> None:
         """Let those who wait see whether they still have to."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     def shut(self) -> None:
         """Give back whatever waits, now and until :meth:`open`."""
@@ -111,6 +113,8 @@ class FloodGate:
         look_s = self._guards[service].next_look_s(time.monotonic())
         if look_s is not None and not self._leaves_probe(service, last):
             wait_s = min(wait_s, look_s)
+        if self._changed is None:
+            self._changed = asyncio.Event()
         changed = self._changed
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):

@@ -94,7 +94,7 @@ class FloodGuard:
     @property
     def buried(self) -> int:
         """Dead letters in the window."""
-        return sum(ending is Ending.BURIED for ending in self._endings)
+        return self._endings.count(Ending.BURIED)
 
     def admit(self, *, last_attempt: bool, now_s: float) -> Admission:
         """Ask before a command is run; follow ``GO`` and ``PROBE`` by :meth:`ended`."""

@@ -4,6 +4,7 @@ Delivery: exactly-once. Rows and position are one transaction, the position move
 where the caller last saw it, and a row changes only for a later event than its last one.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -44,6 +45,10 @@ class Writer:
         self._settings = settings
         self._schema = schema
         self._pool: Pool | None = None
+        # One transaction at a time: while one is written, the events of all other partitions
+        # gather. So there are fewer and larger ones the busier the sink is, and none waits
+        # for a timer.
+        self._turn = asyncio.Lock()
         # Months known to have partitions. Forgotten at every failure: after a restore from
         # a backup, a month that was there may be gone.
         self._months: set[date] = set()
@@ -112,7 +117,7 @@ class Writer:
         """
         batch = self._projected(partition, events)
         try:
-            async with connection(self._opened(), self._settings) as conn:
+            async with self._turn, connection(self._opened(), self._settings) as conn:
                 await self._ensure_months(conn, batch.months)
                 await self._commit(conn, partition, expected, batch, after)
         except BaseException:

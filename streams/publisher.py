@@ -21,7 +21,8 @@ _BATCH_MAX_BYTES = 512 * 1024
 _REQUEST_MAX_BYTES = 5 * 1024 * 1024
 
 _Target = tuple[str, int]
-_Waiting = tuple["Outgoing", asyncio.Future[int]]
+_Waiting = tuple["Outgoing", "_Publication", int]
+"""A record, and whose it is at which place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,20 +109,17 @@ class Publisher:
             PublishError: some batch was not acknowledged in time. Which records were
                 written is unknown: stop, and let the successor look.
         """
+        if not records:
+            return []
         loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[int]] = []
-        for record in records:
-            target, future = (record.topic, record.partition), loop.create_future()
-            self._waiting[target].append((record, future))
-            futures.append(future)
+        publication = _Publication(loop.create_future(), len(records))
+        for place, record in enumerate(records):
+            target = record.topic, record.partition
+            self._waiting[target].append((record, publication, place))
             if target not in self._senders:
                 self._senders[target] = loop.create_task(self._send(target))
         # No deadline beside the producer's own: each batch ends within its request timeout.
-        settled = await asyncio.gather(*futures, return_exceptions=True)
-        for outcome in settled:
-            if isinstance(outcome, BaseException):
-                raise outcome
-        return [outcome for outcome in settled if isinstance(outcome, int)]
+        return await publication.written
 
     async def _send(self, target: _Target) -> None:
         """Send all that waits for one partition, a batch at a time, then end."""
@@ -133,25 +131,24 @@ class Publisher:
             del self._senders[target]
 
     async def _send_batch(self, target: _Target, waiting: deque[_Waiting]) -> None:
-        builder, taken = self._producer.create_batch(), []
+        builder, taken = self._producer.create_batch(), list[_Waiting]()
         while waiting and _append(builder, waiting[0][0]):
-            taken.append(waiting.popleft()[1])
+            taken.append(waiting.popleft())
         try:
             if not taken:
-                taken.append(waiting.popleft()[1])
+                taken.append(waiting.popleft())
                 raise PublishError(f"{target[0]}: a record does not fit into an empty batch")
             delivery = await self._producer.send_batch(builder, target[0], partition=target[1])
             base = (await delivery).offset
         # Whatever happens here must reach those who wait for the batch.
         except Exception as error:
-            _settle(taken, PublishError(f"{target[0]}[{target[1]}]: {error!r}"))
+            _fail(taken, PublishError(f"{target[0]}[{target[1]}]: {error!r}"))
         except BaseException:
-            _settle(taken, PublishError(f"{target[0]}[{target[1]}]: the sender was cancelled"))
+            _fail(taken, PublishError(f"{target[0]}[{target[1]}]: the sender was cancelled"))
             raise
         else:
-            for position, future in enumerate(taken):
-                if not future.done():
-                    future.set_result(base + position if base >= 0 else -1)
+            for position, (_, publication, place) in enumerate(taken):
+                publication.landed(place, base + position if base >= 0 else -1)
 
     async def _bounded(self, awaitable: Awaitable[Any]) -> Any:
         try:
@@ -161,10 +158,39 @@ class Publisher:
             raise PublishError(f"the producer got no answer: {error!r}") from error
 
 
-def _settle(futures: Sequence[asyncio.Future[int]], error: PublishError) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_exception(error)
+class _Publication:
+    """The records of one call, until all of them are settled."""
+
+    __slots__ = ("_error", "_left", "_offsets", "written")
+
+    def __init__(self, written: asyncio.Future[list[int]], count: int) -> None:
+        self.written = written
+        self._offsets = [-1] * count
+        self._left = count
+        self._error: PublishError | None = None
+
+    def landed(self, place: int, offset: int) -> None:
+        self._offsets[place] = offset
+        self._settle()
+
+    def failed(self, error: PublishError) -> None:
+        self._error = self._error or error
+        self._settle()
+
+    def _settle(self) -> None:
+        self._left -= 1
+        # Whoever was cancelled does not wait any more.
+        if self._left or self.written.done():
+            return
+        if self._error is None:
+            self.written.set_result(self._offsets)
+        else:
+            self.written.set_exception(self._error)
+
+
+def _fail(taken: Sequence[_Waiting], error: PublishError) -> None:
+    for _, publication, _ in taken:
+        publication.failed(error)
 
 
 def _append(builder: Any, record: Outgoing) -> bool:

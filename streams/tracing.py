@@ -39,5 +39,24 @@ def trace_headers(context: Context | None = None) -> dict[str, str]:
 @contextmanager
 def consumer_span(name: str, headers: Iterable[tuple[str, bytes | None]]) -> Iterator[None]:
     """A span around the processing of one record, child of the span that published it."""
-    with _TRACER.start_as_current_span(name, context=context_of(headers), kind=SpanKind.CONSUMER):
+    pairs = list(headers)
+    if not (_carries_trace(pairs) or _exports_traces()):
         yield
+        return
+    with _TRACER.start_as_current_span(name, context=context_of(pairs), kind=SpanKind.CONSUMER):
+        yield
+
+
+def passed_on(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
+    """The trace headers of a record that follows from one with these headers."""
+    pairs = list(headers)
+    return trace_headers(context_of(pairs)) if _carries_trace(pairs) else {}
+
+
+def _carries_trace(headers: Iterable[tuple[str, bytes | None]]) -> bool:
+    return any(name == "traceparent" for name, _ in headers)
+
+
+def _exports_traces() -> bool:
+    """Whether a record without a trace begins one: without an SDK nobody would see it."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)

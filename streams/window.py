@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from streams import metrics
 from streams.acks import OrderedAcks
@@ -60,13 +61,15 @@ class InFlightWindow:
         self._span = 4 * slots
         self._lane_max = max(1, buffered_max // len(weights))
         self._topics = tuple(weights)
-        self._gauges = [(topic, metrics.BUFFERED.labels(topic)) for topic in weights]
         self._lanes: Lanes[Delivery] = Lanes(weights, slots=slots, patience_s=patience_s)
         self._acks: dict[tuple[str, int], OrderedAcks[Delivery]] = defaultdict(OrderedAcks)
         self._tasks: set[asyncio.Task[None]] = set()
         self._drained_epoch: int | None = None
         app.drainables.append(self)
         app.full_topics = self.full_topics
+        metrics.IN_FLIGHT.set_function(lambda: len(self._tasks))
+        for topic in weights:
+            metrics.BUFFERED.labels(topic).set_function(partial(self._lanes.waiting, topic))
 
     def offer(self, delivery: Delivery) -> None:
         """Take a delivery over: it is begun when its turn comes. Never waits.
@@ -98,7 +101,6 @@ class InFlightWindow:
             for delivery in acks.clear():
                 delivery.discard()
         self._acks.clear()
-        self._measure()
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """Nothing to prepare: each delivery brings what it needs."""
@@ -119,7 +121,6 @@ class InFlightWindow:
             task = asyncio.create_task(self._run(delivery, acks))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
-        self._measure()
 
     def _has_room(self, topic: str, partition: int) -> bool:
         return len(self._acks[topic, partition]) < self._span
@@ -145,11 +146,6 @@ class InFlightWindow:
         else:
             for released in acks.finish(delivery):
                 released.ack()
-
-    def _measure(self) -> None:
-        metrics.IN_FLIGHT.set(len(self._tasks))
-        for topic, gauge in self._gauges:
-            gauge.set(self._lanes.waiting(topic))
 
 
 def _this_task_is_cancelled() -> bool:

@@ -23,7 +23,7 @@ from streams.ownership.ports import Arrival, Logged, Sealed, StateRecord
 from streams.ownership.state_record import read_state, write_state
 from streams.publisher import Outgoing, Publisher
 from streams.settings import KafkaSettings
-from streams.tracing import context_of, trace_headers
+from streams.tracing import passed_on
 from tasks.effects import Broadcast, BuryStep, Effect, SendStep
 from tasks.inputs import Input
 
@@ -66,7 +66,7 @@ class KafkaArrival:
 
     def trace(self) -> Trace:
         """The trace in the record's headers."""
-        return trace_headers(context_of(self.delivery.headers))
+        return passed_on(self.delivery.headers)
 
     def ack(self) -> None:
         """Acknowledge the delivery."""

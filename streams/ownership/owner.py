@@ -212,13 +212,14 @@ class Owner:
     def _decide(self, arrival: Arrival, work: Work) -> str:
         given = arrival.read()
         task_id = task_id_of(given)
-        home = partition_of(task_id.encode(), self._parts.topics.settings.partitions)
-        if home != self._partition:
+        known = task_id in self._tasks
+        # A task that is known was created here, so this is where its records belong.
+        if not known and (home := self._home_of(task_id)) != self._partition:
             work.effects.append(self._world.seal_forward(arrival, home))
             return "forwarded"
         if self._was_decided(arrival):
             return "duplicate"
-        if task_id not in self._tasks:
+        if not known:
             if isinstance(given, Commanded):
                 self._held.add(arrival, given, self._parts.clock())
                 return "held"
@@ -228,6 +229,9 @@ class Owner:
         for held in self._held.release(task_id) if task_id in self._tasks else ():
             self._take_released(held, work)
         return outcome
+
+    def _home_of(self, task_id: TaskId) -> int:
+        return partition_of(task_id.encode(), self._parts.topics.settings.partitions)
 
     def _was_decided(self, arrival: Arrival) -> bool:
         """True for what others decided before we took over, whatever we remember of its task.
