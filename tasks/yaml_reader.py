@@ -17,6 +17,8 @@ _SERVICE = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _JSON_TAGS = {f"tag:yaml.org,2002:{tag}" for tag in ("str", "int", "float", "bool", "null")}
 _LITERAL_MAX_BYTES = 64 * 1024
+# Every process of the system reads the pipelines when it starts; libyaml takes a quarter.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class YamlReader:
@@ -29,7 +31,7 @@ class YamlReader:
         """Parse the text of a file with exactly one document, without aliases or tags."""
         try:
             self._check_events(text)
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            root = yaml.compose(text, Loader=_LOADER)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else 1
@@ -150,7 +152,7 @@ class YamlReader:
     def _check_events(self, text: str) -> None:
         """Refuse what could make the tree of nodes endless or too deep to walk."""
         depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        for event in yaml.parse(text, Loader=_LOADER):
             line = event.start_mark.line + 1 if event.start_mark else 1
             if getattr(event, "anchor", None) or getattr(event, "tag", None):
                 raise self._error_at(line, "anchors, aliases and tags are not allowed")
