@@ -1,17 +1,23 @@
-"""Records to bytes and back: Confluent's wire format around Avro, by fastavro.
+"""Records to bytes and back: Confluent's wire format around Avro.
 
 The decode boundary: whatever bytes come in, :func:`decode` returns a record or raises
 :class:`~schemas.errors.DecodeError` (or a subclass), never anything else.
+
+Generated code does the work; what it does not take, and older schemas, go to fastavro,
+which alone says what is an error (docs/adr/0006).
 """
 
 import struct
 from collections.abc import Mapping
+from functools import cache
 from io import BytesIO
 from typing import Any, TypeVar
 
 import fastavro
 import msgspec
 
+from schemas.avro_decoder import Decoder, generate_decoder
+from schemas.avro_encoder import Encoder, generate_encoder
 from schemas.errors import (
     DecodeError,
     EncodeError,
@@ -36,14 +42,14 @@ def encode(record: Record) -> bytes:
         EncodeError: a field holds what the schema does not allow (an int beyond 64 bits,
             text with a lone surrogate). Nothing was written; the record is the fault.
     """
-    schema_id, schema = _WRITERS[type(record).__name__]
-    out = BytesIO()
-    out.write(_HEADER.pack(_MAGIC, schema_id))
+    name = type(record).__name__
+    frame, schema = _WRITERS[name]
+    encoder = _encoder(name)
     try:
-        fastavro.schemaless_writer(out, schema, msgspec.to_builtins(record))
-    except (ValueError, TypeError, OverflowError, AttributeError) as error:
-        raise EncodeError(f"{type(record).__name__}: {error}") from error
-    return out.getvalue()
+        return encoder(frame, record)
+    # Not yet the record's fault: fastavro takes more than exact types.
+    except (ValueError, TypeError, OverflowError, AttributeError, KeyError):
+        return _encode_by_fastavro(frame, schema, record)
 
 
 def decode(value: bytes | None, record_type: type[R], *, max_bytes: int = EVENT_MAX_BYTES) -> R:
@@ -64,24 +70,17 @@ def decode(value: bytes | None, record_type: type[R], *, max_bytes: int = EVENT_
         raise DecodeError("the value is null")
     if len(value) > max_bytes:
         raise RecordTooLargeError(f"the value has {len(value)} bytes, at most {max_bytes} may be")
-    schema_id, body = unframe(value)
     name = record_type.__name__
-    schema = _READERS[name].get(schema_id)
-    if schema is None:
+    schema_id = _schema_id(value)
+    writer = _READERS[name].get(schema_id)
+    if writer is None:
         raise SchemaUnknownError(f"schema id {schema_id} is no version of {name}")
-    stream = BytesIO(body)
-    try:
-        fields = fastavro.schemaless_reader(
-            stream, schema, _WRITERS[name][1], handle_unicode_errors="strict"
-        )
-        record = msgspec.convert(fields, record_type)
-    # The boundary: a decoder fed with hostile bytes fails in more ways than can be listed,
-    # and each of them means the same to the caller.
-    except Exception as error:
-        raise DecodeError(f"{record_type.__name__}: {type(error).__name__}: {error}") from error
-    if stream.tell() != len(body):
-        raise DecodeError(f"{len(body) - stream.tell()} bytes follow the record")
-    return record
+    newest = _WRITERS[name][1]
+    if writer is newest:
+        record = _decode_generated(value, record_type)
+        if record is not None:
+            return record
+    return _decode_by_fastavro(value[_HEADER.size :], writer, newest, record_type)
 
 
 def bytes_understood(value: bytes, record_type: type[Record]) -> int:
@@ -127,7 +126,7 @@ def adopt_ids(ids: Mapping[tuple[str, int], int]) -> None:
                 f"the registry's id {adopted} of {version.record} {version.version} "
                 "is our id of another version"
             )
-        writers[version.record] = (adopted, known)
+        writers[version.record] = (_HEADER.pack(_MAGIC, adopted), known)
     _READERS.update(readers)
     _WRITERS.update(writers)
 
@@ -138,12 +137,64 @@ def unframe(value: bytes) -> tuple[int, bytes]:
     Raises:
         MagicUnknownError: shorter than 5 bytes, or the first byte is not 0.
     """
+    return _schema_id(value), value[_HEADER.size :]
+
+
+def _schema_id(value: bytes) -> int:
     if len(value) < _HEADER.size:
         raise MagicUnknownError(f"the value has {len(value)} bytes, a framed one has at least 5")
+    magic: int
+    schema_id: int
     magic, schema_id = _HEADER.unpack_from(value)
     if magic != _MAGIC:
         raise MagicUnknownError(f"the magic byte is {magic}, expected {_MAGIC}")
-    return schema_id, value[_HEADER.size :]
+    return schema_id
+
+
+def _decode_generated(value: bytes, record_type: type[R]) -> R | None:
+    """The record; None for bytes that fastavro has to judge."""
+    decoder = _decoder(record_type.__name__)
+    try:
+        record, end = decoder(value, _HEADER.size)
+    # Hostile bytes again. Nothing is lost here: fastavro reads them next and says what is wrong.
+    except Exception:
+        return None
+    return record if end == len(value) and isinstance(record, record_type) else None
+
+
+def _encode_by_fastavro(frame: bytes, schema: Any, record: Record) -> bytes:
+    out = BytesIO()
+    out.write(frame)
+    try:
+        fastavro.schemaless_writer(out, schema, msgspec.to_builtins(record))
+    except (ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise EncodeError(f"{type(record).__name__}: {error}") from error
+    return out.getvalue()
+
+
+def _decode_by_fastavro(body: bytes, writer: Any, reader: Any, record_type: type[R]) -> R:
+    stream = BytesIO(body)
+    try:
+        fields = fastavro.schemaless_reader(stream, writer, reader, handle_unicode_errors="strict")
+        record = msgspec.convert(fields, record_type)
+    # The boundary: a decoder fed with hostile bytes fails in more ways than can be listed,
+    # and each of them means the same to the caller.
+    except Exception as error:
+        raise DecodeError(f"{record_type.__name__}: {type(error).__name__}: {error}") from error
+    if stream.tell() != len(body):
+        raise DecodeError(f"{len(body) - stream.tell()} bytes follow the record")
+    return record
+
+
+@cache
+def _encoder(name: str) -> Encoder:
+    """Compiled when a process first writes the record: most write few of them."""
+    return generate_encoder(_NEWEST[name].schema)
+
+
+@cache
+def _decoder(name: str) -> Decoder:
+    return generate_decoder(_NEWEST[name].schema)
 
 
 def _without_logical_types(schema: Any) -> Any:
@@ -160,14 +211,15 @@ def _parse(version: SchemaVersion) -> Any:
 
 
 _VERSIONS = load_versions()
+_NEWEST = {version.record: version for version in _VERSIONS}
 _PARSED = {version.id: _parse(version) for version in _VERSIONS}
 _OURS: dict[str, dict[int, Any]] = {}
 for _version in _VERSIONS:
     _OURS.setdefault(_version.record, {})[_version.id] = _PARSED[_version.id]
 _READERS: dict[str, dict[int, Any]] = {}
 """By record and schema id: the writer's schema."""
-_WRITERS: dict[str, tuple[int, Any]] = {}
-"""By record: the newest version and its id."""
+_WRITERS: dict[str, tuple[bytes, Any]] = {}
+"""By record: the frame of the newest version, and its schema."""
 adopt_ids({})
 
 if set(_WRITERS) != {record.__name__ for record in WIRE_RECORDS}:

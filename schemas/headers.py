@@ -5,11 +5,15 @@ Source: CloudEvents, "Kafka Protocol Binding", 1.0.2, section 3.2 (``ce_`` prefi
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 Headers = list[tuple[str, bytes | None]]
 """Kafka's headers: ordered, names may repeat. A list, because aiokafka's send takes no other."""
 
 SOURCE = "/ai-orchestrator"
+
+_SPECVERSION = ("ce_specversion", b"1.0")
+_OUR_SOURCE = ("ce_source", SOURCE.encode())
 
 
 def cloudevent_headers(
@@ -37,19 +41,23 @@ def cloudevent_headers(
         trace: ``traceparent`` (and ``tracestate``) of the current span.
         source: who speaks; upstream services name themselves.
     """
-    pairs: list[tuple[str, str | None]] = [
-        ("ce_specversion", "1.0"),
-        ("ce_id", event_id),
-        ("ce_type", event_type),
-        ("ce_source", source),
+    headers: Headers = [
+        _SPECVERSION,
+        ("ce_id", event_id.encode()),
+        ("ce_type", event_type.encode()),
+        _OUR_SOURCE if source == SOURCE else ("ce_source", source.encode()),
         ("ce_time", _rfc3339(time_ms)),
-        ("ce_subject", task_id),
-        ("ce_tenantid", tenant_id),
-        ("ce_tasktype", task_type),
-        ("ce_step", step),
-        *(trace or {}).items(),
+        ("ce_subject", task_id.encode()),
     ]
-    return [(name, value.encode()) for name, value in pairs if value is not None]
+    if tenant_id is not None:
+        headers.append(("ce_tenantid", tenant_id.encode()))
+    if task_type is not None:
+        headers.append(("ce_tasktype", task_type.encode()))
+    if step is not None:
+        headers.append(("ce_step", step.encode()))
+    if trace:
+        headers += [(name, value.encode()) for name, value in trace.items()]
+    return headers
 
 
 def header_text(headers: Iterable[tuple[str, bytes | None]], name: str) -> str | None:
@@ -63,6 +71,13 @@ def header_text(headers: Iterable[tuple[str, bytes | None]], name: str) -> str |
     return None
 
 
-def _rfc3339(time_ms: int) -> str:
+def _rfc3339(time_ms: int) -> bytes:
     seconds, millis = divmod(time_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"
+    return b"%b.%03dZ" % (_second(seconds), millis)
+
+
+# Formatting a date costs as much as all other headers together, and most records of a second
+# are written within it. A few seconds would do; retries and replays bring older ones along.
+@lru_cache(maxsize=256)
+def _second(seconds: int) -> bytes:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}".encode()
