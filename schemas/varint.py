@@ -13,6 +13,9 @@ class Varints(dict[int, bytes]):
     """
 
     def __missing__(self, number: int) -> bytes:
+        # Timeouts, counts of tokens, offsets of a young topic.
+        if 1 << 14 <= number < 1 << 21:
+            return _WRITE_THREE_BYTES(number & 127 | 128, number >> 7 & 127 | 128, number >> 14)
         return _varint(number)
 
 
@@ -101,9 +104,11 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
+_WRITE_THREE_BYTES = struct.Struct("3B").pack
 _WRITE_SIX_BYTES = struct.Struct("6B").pack
 _READ_SIX_BYTES = struct.Struct("6B").unpack_from
 _FIVE_MARKS = sum(128 << 7 * place for place in range(5))
 """What the top bits of five bytes add up to: each says that another byte follows."""
-VARINTS = Varints({number: _varint(number) for number in range(2048)})
-"""Covers the length of text up to 1 KiB, and most counters."""
+VARINTS = Varints({number: bytes((number,)) for number in range(128)})
+VARINTS |= {n: bytes((n & 127 | 128, n >> 7)) for n in range(128, 1 << 12)}
+"""Covers the length of text up to 2 KiB, and most counters."""
