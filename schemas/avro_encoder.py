@@ -1,8 +1,9 @@
 """Encoders, generated from a schema: from a record's attributes straight to Avro's bytes.
 
-An encoder takes values of exactly the types that ``schemas/records.py`` names and raises for
-everything else; whether such a value can be written all the same is fastavro's to say
-(``schemas/codec.py``). So a generated encoder needs to be right only where it returns.
+An encoder takes values of exactly the types that ``schemas/records.py`` names, and members of a
+``StrEnum`` for text, and raises for everything else; whether such a value can be written all the
+same is fastavro's to say (``schemas/codec.py``). So a generated encoder needs to be right only
+where it returns.
 
 For ``Control`` it reads, in part::
 
@@ -11,13 +12,14 @@ For ``Control`` it reads, in part::
         kind = _record.kind
         if kind.__class__ is not ControlKind: raise TypeError("kind")
         task_id = _record.task_id
-        if task_id.__class__ is not str: raise TypeError("task_id")
+        if task_id.__class__ is not str and not isinstance(task_id, StrEnum): raise ...
         task_id = task_id.encode()
         ...
         return JOIN((_prefix, ControlKind_SYMBOLS[kind], VARINTS[len(task_id) << 1], task_id, ...))
 """
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Any
 
 from schemas.avro_shapes import (
@@ -49,6 +51,7 @@ def generate_encoder(schema: Any) -> Encoder:
         "STRING": _write_string,
         "LONG": write_long,
         "TIMESTAMP": write_timestamp,
+        "StrEnum": StrEnum,
     }
     shape = record_shape_of(schema)
     _define(shape, namespace)
@@ -106,7 +109,7 @@ def _write(shape: Shape, value: str, namespace: dict[str, Any]) -> tuple[list[st
 def _write_primitive(shape: Primitive, value: str) -> tuple[list[str], list[str]]:
     match shape.name:
         case "string":
-            lines = [_refuse_unless(value, "str"), f"{value} = {value}.encode()"]
+            lines = [_refuse_unless_text(value), f"{value} = {value}.encode()"]
             return lines, [f"VARINTS[len({value}) << 1]", value]
         case "boolean":
             return [_refuse_unless(value, "bool")], [f"BOOLEANS[{value}]"]
@@ -159,6 +162,12 @@ def _call(shape: Shape, value: str, namespace: dict[str, Any]) -> str:
 
 def _refuse_unless(value: str, python_type: str) -> str:
     return f"if {value}.__class__ is not {python_type}: raise TypeError({value!r})"
+
+
+def _refuse_unless_text(value: str) -> str:
+    # A member of an open vocabulary, such as a phase, is the text that it stands for.
+    test = f"{value}.__class__ is not str and not isinstance({value}, StrEnum)"
+    return f"if {test}: raise TypeError({value!r})"
 
 
 def _write_string(value: str) -> bytes:

@@ -28,7 +28,9 @@ from schemas.records import (
     TaskSpec,
     Usage,
 )
+from tasks.effects import SendStep
 from tests.schemas.reference import NEWEST, any_record, fastavro_bytes, fastavro_record, frame_of
+from tests.tasks.builders import BAD_INPUT, a_life
 
 ENCODERS = {name: generate_encoder(version.schema) for name, version in NEWEST.items()}
 DECODERS = {name: generate_decoder(version.schema) for name, version in NEWEST.items()}
@@ -50,6 +52,19 @@ def test_an_encoder_writes_what_fastavro_writes(kind: type[Record]) -> None:
         assert encode(record) == frame_of(name) + (body or b"")
 
     attempt()
+
+
+def test_what_the_owner_of_a_task_writes_needs_no_fastavro() -> None:
+    life = a_life()
+    life.started()
+    life.failed()
+    life.failed(BAD_INPUT)
+    commands = [e.command for made in life.effects for e in made if isinstance(e, SendStep)]
+
+    for record in [*life.events, *commands]:
+        encoded = ENCODERS[type(record).__name__](b"", record)
+
+        assert encoded == fastavro_bytes(record)
 
 
 @each_record
