@@ -4,11 +4,12 @@ Their members are named as on the wire; times are Unix milliseconds, as there.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
 
-from schemas.records import Json, Record, StepOutcome, SubStep, TaskEvent, TaskSpec
+from schemas.records import Json, Record, SubStep, TaskEvent
 
 _ENCODE = msgspec.json.Encoder().encode
 
@@ -65,12 +66,14 @@ _SPEC_DOCUMENTS = frozenset({"task_id", "tenant_id", "input", "metadata", "kept_
 _STEP_DOCUMENTS = frozenset({"input", "output", "substeps"})
 
 
-def _without(record: TaskSpec | StepOutcome | Record, names: frozenset[str]) -> dict[str, Any]:
-    return {
-        name: value
-        for name in record.__struct_fields__
-        if name not in names and (value := getattr(record, name)) is not None
-    }
+def _without(record: Record, names: frozenset[str]) -> dict[str, Any]:
+    kept = _kept(type(record), names)
+    return {name: value for name in kept if (value := getattr(record, name)) is not None}
+
+
+@cache
+def _kept(kind: type[Record], names: frozenset[str]) -> tuple[str, ...]:
+    return tuple(name for name in kind.__struct_fields__ if name not in names)
 
 
 def _text(document: object) -> Json:
