@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 _LAUNCH = Path(__file__).with_name("launch.py")
-_POLL_S = 0.02
+_POLL_MIN_S = 0.02
+_POLL_MAX_S = 0.2
+_POLL_GROWTH = 1.1
+"""An end that is asked for is seen at once; one after minutes, a tenth of a second later."""
 _TAIL_BYTES = 64 * 1024
 _LOG_MAX_BYTES = 16 * 1024 * 1024
 _KILL_TIMEOUT_S = 10.0
@@ -103,8 +106,10 @@ class Process(ABC):
             raise RuntimeError(f"{self.name}: was never started")
         async with asyncio.timeout(timeout_s):
             # Polling, because a waiter of asyncio's would belong to one event loop.
-            while (returncode := self.returncode) is None:  # noqa: ASYNC110
-                await asyncio.sleep(_POLL_S)
+            poll_s = _POLL_MIN_S
+            while (returncode := self.returncode) is None:
+                await asyncio.sleep(poll_s)
+                poll_s = min(_POLL_MAX_S, poll_s * _POLL_GROWTH)
         return returncode
 
     def log_tail(self, lines: int = 20) -> str:

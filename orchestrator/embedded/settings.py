@@ -24,7 +24,8 @@ class EmbeddedSettings:
     Fetching Kafka's jars, once a machine, is not counted."""
 
     cache_dir: str | None = None
-    """Holds Kafka's jars (45 MB), for all data directories. By default
+    """Holds Kafka's jars (45 MB) and, for each Java, their classes as it lays them out
+    (50 MB), for all data directories. By default
     ``ai-orchestrator`` in ``$XDG_CACHE_HOME``, or else in ``~/.cache``."""
 
     def __post_init__(self) -> None:

@@ -38,6 +38,8 @@ async def served(
         "ORCH_POSTGRES_DSN": await a_database(postgres_dsn),
         # Beside the system of the end-to-end tests.
         "ORCH_TOPICS_PREFIX": "api.",
+        # Each more is asked for by every idle fetch.
+        "ORCH_TOPICS_PARTITIONS": "2",
         "ORCH_DEMO_FAULTS": json.dumps(FAULTS),
         "ORCH_DEMO_CALL_LOG": str(call_log),
         "ORCH_API_KEYS": ",".join(f"{name}:{key_hash(key)}" for name, key in KEYS.items()),

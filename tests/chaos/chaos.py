@@ -56,7 +56,7 @@ class Chaos:
             self.prefix,
             self.watch,
             self.form.plan(name),
-            in_flight=self.form.in_flight + 50,
+            in_flight=self.form.in_flight + self.form.surplus,
         )
         publishing = asyncio.create_task(load.run(at_least=self.form.tasks))
         try:

@@ -11,12 +11,13 @@ import pytest_asyncio
 from orchestrator.dev.system import DEV_DEFAULTS, open_system
 from orchestrator.embedded.kafka import EmbeddedKafka
 from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.layout import STEP_PREFIX
 from orchestrator.settings import load_settings
 from schemas.topics import Topics
 from tasks.pipeline_file import load_pipelines
 from tests.chaos.chaos import Chaos
 from tests.chaos.form import Form, form_from_environment
-from tests.chaos.load import FAULTS
+from tests.chaos.load import faults
 from tests.chaos.watch import open_watch
 from tests.e2e.driving import Running, a_database
 
@@ -48,14 +49,16 @@ async def chaos(
         "ORCH_POSTGRES_DSN": await a_database(postgres_server.dsn),
         # Often, so that takeovers begin at checkpoints, and late snapshots can occur.
         "ORCH_ROUTER_SNAPSHOT_INTERVAL_S": "2",
-        "ORCH_DEMO_FAULTS": json.dumps(FAULTS),
+        "ORCH_DEMO_FAULTS": json.dumps(faults(form.call_s)),
         "ORCH_DEMO_CALL_LOG": str(folder / "calls.jsonl"),
     }
     settings = load_settings(environment, DEV_DEFAULTS)
     topics = Topics(settings.topics)
-    followed = [topics.task_events]
-    followed += [lane for step in load_pipelines().step_names for lane in topics.lanes(step)]
-    async with open_system(settings, environment=environment, logs=folder) as system:
+    steps = load_pipelines().step_names
+    followed = [topics.task_events, *(lane for step in steps for lane in topics.lanes(step))]
+    # All tasks are rag tasks: the other workers would do nothing but poll.
+    idle = {STEP_PREFIX + step: 0 for step in steps if step not in ("retrieve", "generate")}
+    async with open_system(settings, environment=environment, logs=folder, replicas=idle) as system:
         running = Running(system=system, call_log=folder / "calls.jsonl", logs=folder)
         counts = dict.fromkeys(followed, form.partitions)
         async with open_watch(kafka_server.bootstrap, counts) as watch:

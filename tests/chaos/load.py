@@ -22,13 +22,15 @@ _STEP = 40
 """Tasks published in one tick at most."""
 _RETRY_S = 60.0
 
-FAULTS = [
-    {"tenant": "slow", "delay_s": 2.0},
-    {"tenant": "failing", "service": "rag_engine", "status": "UNAVAILABLE"},
-    {"tenant": "refused", "service": "retrieval", "status": "INVALID_ARGUMENT"},
-    {"tenant": "hanging", "service": "retrieval", "hang": True},
-]
-"""Of the reference services, by tenant."""
+
+def faults(call_s: float) -> list[Value]:
+    """Of the reference services, by tenant."""
+    return [
+        {"tenant": "slow", "delay_s": call_s},
+        {"tenant": "failing", "service": "rag_engine", "status": "UNAVAILABLE"},
+        {"tenant": "refused", "service": "retrieval", "status": "INVALID_ARGUMENT"},
+        {"tenant": "hanging", "service": "retrieval", "hang": True},
+    ]
 
 
 class Load:

@@ -125,6 +125,8 @@ async def running(
     environment = {
         "ORCH_KAFKA_BOOTSTRAP": kafka_bootstrap,
         "ORCH_POSTGRES_DSN": dsn,
+        # Enough for what moves between owners; each more is asked for by every idle fetch.
+        "ORCH_TOPICS_PARTITIONS": "2",
         "ORCH_DEMO_FAULTS": json.dumps(FAULTS),
         "ORCH_DEMO_CALL_LOG": str(call_log),
         # Shorter than in a deployment, so that tests need not wait.

@@ -30,6 +30,10 @@ from tests.checker.waiting import ENDS
 from tests.checker.wire import Value
 
 WAIT_S = 60.0
+_ENDED = """\
+SELECT count(*) FROM ai_orchestrator.tasks
+WHERE id = ANY($1::text[]) AND completed_at IS NOT NULL
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,15 +92,16 @@ class Running:
         self, ids: Sequence[str], *, timeout_s: float = WAIT_S
     ) -> dict[str, asyncpg.Record]:
         """Wait until all of these tasks ended in Postgres; return their rows."""
-        rows: dict[str, asyncpg.Record] = {}
+        connection = await asyncpg.connect(self.system.settings.postgres.dsn)
         try:
             async with asyncio.timeout(timeout_s):
-                while sum(row["completed_at"] is not None for row in rows.values()) < len(ids):
+                while await connection.fetchval(_ENDED, list(ids)) < len(ids):  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
-                    rows = await self.rows(ids)
         except TimeoutError:
-            raise AssertionError(self._story(ids, rows)) from None
-        return rows
+            raise AssertionError(self._story(ids, await self.rows(ids))) from None
+        finally:
+            await connection.close()
+        return await self.rows(ids)
 
     async def row_until(
         self, task_id: str, condition: Callable[[asyncpg.Record], bool]

@@ -90,9 +90,11 @@ async def test_a_record_in_another_partition_than_its_key_s_is_forwarded(
     running: Running,
 ) -> None:
     tasks = [a_rag_task() for _ in range(4)]
-    for partition, task in enumerate(tasks):
-        record = (task.task_id.encode(), encode(task))
-        await running.publish(running.topics.task_created, [record], partition=partition)
+    count = running.system.settings.topics.partitions
+    for task in tasks:
+        key = task.task_id.encode()
+        other = (partition_of(key, count) + 1) % count
+        await running.publish(running.topics.task_created, [(key, encode(task))], partition=other)
 
     rows = await running.ended([task.task_id for task in tasks])
     assert {row["status"] for row in rows.values()} == {"completed"}
