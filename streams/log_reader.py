@@ -43,6 +43,9 @@ class LogReader:
         """Connect; KafkaUnavailableError if no broker answers."""
         try:
             await self._bounded(self._consumer.start())
+            # aiokafka has made a task that it cancels at its stop. One that had not begun by
+            # then ends the stop itself, with a cancellation that looks like one of ours.
+            await asyncio.sleep(0)
         except BaseException:
             # Cancelled, or no broker: what was opened so far is closed, and says nothing more.
             with suppress(KafkaUnavailableError):
