@@ -27,10 +27,9 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 run: $(VENV)/.run ## the whole system in the foreground, with demonstration tasks; Ctrl-C stops it
 	@$(ORCH) dev
 
-# With two processes, each with servers of its own, it ends sooner and is kept busier: tests with
-# short bounds then see a slow machine.
-WORKERS ?= 0
-test: $(VENV)/.dev ## all tests, against a real Kafka and Postgres started here; WORKERS=2 spreads them
+# Two processes, each with servers of its own; 0 runs all tests in this one.
+WORKERS ?= 2
+test: $(VENV)/.dev ## all tests, against a real Kafka and Postgres started here
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --reruns 1 $(PYTEST_ARGS)
 
 # Prints its seed; SEED=… draws the same faults again, MINUTES=… is how long all at once takes.
