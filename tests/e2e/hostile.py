@@ -1,11 +1,9 @@
 """Malformed and hostile records for every consumed topic, from a seed."""
 
 import io
-import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -29,6 +27,7 @@ from schemas.records import (
 from schemas.topics import Topics
 from tests.e2e.driving import a_rag_task
 from tests.e2e.test_bad_input import BAD
+from tests.schemas.reference import NEWEST, without_logical_types
 
 IDS = {"TaskCreated": 101, "TaskCommand": 111, "StepCommand": 121, "StepResult": 131}
 IDS["TaskEvent"] = 141
@@ -105,19 +104,7 @@ def decoded(value: bytes | None, record: str) -> dict[str, Any] | None:
     return None if body.read(1) else dict(fields)
 
 
-def _plain(schema: Any) -> Any:
-    """A schema without logical types: a number is one also where the calendar ends."""
-    if isinstance(schema, list):
-        return [_plain(part) for part in schema]
-    if isinstance(schema, dict):
-        return {name: _plain(part) for name, part in schema.items() if name != "logicalType"}
-    return schema
-
-
-_SCHEMAS = {
-    name: fastavro.parse_schema(_plain(json.loads(Path(f"schemas/avro/{name}.avsc").read_text())))
-    for name in IDS
-}
+_SCHEMAS = {name: fastavro.parse_schema(without_logical_types(NEWEST[name].schema)) for name in IDS}
 
 
 def an_order(rng: random.Random) -> Record:
