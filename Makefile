@@ -27,8 +27,9 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 run: $(VENV)/.run ## the whole system in the foreground, with demonstration tasks; Ctrl-C stops it
 	@$(ORCH) dev
 
-# Two processes, each with servers of its own; 0 runs all tests in this one.
-WORKERS ?= 2
+# Processes, each with servers of its own, which wait for a good part of their time; 0 runs all
+# tests in this one.
+WORKERS ?= 3
 test: $(VENV)/.dev ## all tests, against a real Kafka and Postgres started here
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --reruns 1 $(PYTEST_ARGS)
 

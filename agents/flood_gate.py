@@ -73,6 +73,13 @@ class FloodGate:
                 self.look_again()
         return None
 
+    def admitted_at_once(self, command: StepCommand) -> Admission | None:
+        """As :meth:`admitted`, for a command that is wanted; None if it has to wait."""
+        if self._shut:
+            return None
+        admission = self._admit(command.service, is_last_attempt(command))
+        return None if admission is Admission.WAIT else admission
+
     def ended(self, admission: Admission | None, command: StepCommand, ending: Ending) -> None:
         """Tell how an admitted command ended; also one that was cancelled."""
         if admission is None:

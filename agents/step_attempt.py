@@ -17,6 +17,7 @@ from agents.flood_guard import Ending, ending_of
 from agents.services.client import StepRequest, StepResponse
 from agents.services.directory import Directory
 from agents.services.failure import ServiceError
+from agents.services.inline_client import InlineStepClient
 from agents.step_call import LeakedCancelError, StepCall, StoppedError
 from agents.step_report import Attempt, error_of, report_record
 from schemas.errors import SettingsError
@@ -117,30 +118,49 @@ class RunningAttempt:
         await self._chunks.flush()
         return result, self._record(result)
 
+    def run_at_once(self, client: InlineStepClient) -> tuple[StepResult, Outgoing] | None:
+        """As :meth:`run`, without waiting for anything; None if it has to wait, and is not made."""
+        gate, ending = self._parts.flood_gate, Ending.OTHER
+        if self._left_s() <= 0 or (admission := gate.admitted_at_once(self.command)) is None:
+            return None
+        try:
+            result = self._result_at_once(client)
+            ending = ending_of(self.command, result)
+        finally:
+            gate.ended(admission, self.command, ending)
+        return result, self._record(result)
+
     async def _result(self) -> StepResult:
-        attempt, retry_after_ms = self._attempt, None
         try:
             response = await self._made()
-        except StoppedError as stopped:
-            return attempt.cancelled(_why(self.command, stopped.control), self._now())
-        except ServiceError as error:
-            failure, retry_after_ms = error.as_record(), error.retry_after_ms
-        except PublishError:
-            raise
-        except asyncio.CancelledError as error:
-            if _this_task_is_cancelled():
-                raise
-            failure = self._fault(error)
-        # The last line of defence: a fault of ours fails this attempt, not the process.
+        except (Exception, asyncio.CancelledError) as error:
+            return self._unmade(error)
+        return self._attempt.succeeded(response, self._now())
+
+    def _result_at_once(self, client: InlineStepClient) -> StepResult:
+        try:
+            response = client.call_at_once(self._wanted())
+            self._check_size(response)
         except Exception as error:
-            failure = self._failure(error)
-        else:
-            return attempt.succeeded(response, self._now())
-        return attempt.failed(failure, self._now(), retry_after_ms=retry_after_ms)
+            return self._unmade(error)
+        return self._attempt.succeeded(response, self._now())
 
     async def _made(self) -> StepResponse:
-        command, parts = self.command, self._parts
-        control = parts.cancels.find(command.task_id, command.run)
+        parts, request = self._parts, self._wanted()
+        response = await self._call.run(
+            parts.services.client(self.command.service),
+            request,
+            slow_after_s=parts.started_after_ms / 1000,
+            slow=self._report_started,
+            on_chunk=self._chunks.add,
+        )
+        self._check_size(response)
+        return response
+
+    def _wanted(self) -> StepRequest:
+        """The request, if somebody still wants it made."""
+        command = self.command
+        control = self._parts.cancels.find(command.task_id, command.run)
         if control is not None:
             raise StoppedError(control)
         left_ms = command.deadline_at - self._attempt.started_at
@@ -148,15 +168,7 @@ class RunningAttempt:
             message = f"the deadline passed {-left_ms} ms before the call"
             category = ErrorCategory.TIMEOUT
             raise _FoundError(error_of(command, "DEADLINE_EXCEEDED", message, category))
-        response = await self._call.run(
-            parts.services.client(command.service),
-            _request(command, min(command.timeout_ms, left_ms, _TIMEOUT_MAX_MS) / 1000),
-            slow_after_s=parts.started_after_ms / 1000,
-            slow=self._report_started,
-            on_chunk=self._chunks.add,
-        )
-        self._check_size(response)
-        return response
+        return _request(command, min(command.timeout_ms, left_ms, _TIMEOUT_MAX_MS) / 1000)
 
     async def _report_started(self) -> None:
         await self._parts.publisher.publish([self._record(self._attempt.started())])
@@ -169,7 +181,25 @@ class RunningAttempt:
             category = ErrorCategory.DOWNSTREAM
             raise _FoundError(error_of(self.command, "OUTPUT_TOO_LARGE", message, category))
 
-    def _failure(self, error: Exception) -> Error:
+    def _unmade(self, error: BaseException) -> StepResult:
+        """What is reported of an attempt without an answer; raises again what ends the process.
+
+        The last line of defence: a fault of ours fails this attempt, not the process.
+        """
+        attempt, now = self._attempt, self._now()
+        match error:
+            case StoppedError():
+                return attempt.cancelled(_why(self.command, error.control), now)
+            case ServiceError():
+                found, after_ms = error.as_record(), error.retry_after_ms
+                return attempt.failed(found, now, retry_after_ms=after_ms)
+            case PublishError():
+                raise error
+            case asyncio.CancelledError() if _this_task_is_cancelled():
+                raise error
+        return attempt.failed(self._failure(error), now)
+
+    def _failure(self, error: BaseException) -> Error:
         command = self.command
         match error:
             case _FoundError():

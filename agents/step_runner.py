@@ -19,8 +19,9 @@ from streams.app import App
 from streams.dead_letters import failure_of
 from streams.delivery import Delivery
 from streams.envelopes import result_record
+from streams.publisher import Outgoing
 from streams.tracing import consumer_span, trace_headers
-from streams.window import GivenBackError
+from streams.window import AtOnce, GivenBackError
 from tasks.identity import check_key
 
 log = structlog.get_logger()
@@ -72,6 +73,16 @@ class StepRunner:
             else:
                 await self._answer(command, delivery)
 
+    def at_once(self, service: str) -> AtOnce | None:
+        """What a window tries before :meth:`run`, if this service answers on the spot.
+
+        Raises:
+            SettingsError: there is no such service.
+        """
+        if self._parts.services.client_at_once(service) is None:
+            return None
+        return AtOnce(self._run_at_once, self._parts.publisher.publish)
+
     def stop(self, control: Control) -> None:
         """Stop what runs of a task's run, and what of it will come."""
         parts = self._parts
@@ -101,6 +112,24 @@ class StepRunner:
             if attempt.partition not in partitions:
                 task.cancel()
 
+    def _run_at_once(self, delivery: Delivery) -> Outgoing | None:
+        with consumer_span("run_step", delivery.headers):
+            try:
+                command = self._read(delivery)
+                client = self._parts.services.client_at_once(command.service)
+            # That is reported where it is run.
+            except OrchestratorError:
+                return None
+            known = command.command_id in self._running or self._kept(command) is not None
+            if known or client is None:
+                return None
+            running = self._attempt(command, delivery)
+            reported = running.run_at_once(client)
+            if reported is None:
+                return None
+            self._note(running, *reported)
+            return reported[1]
+
     def _read(self, delivery: Delivery) -> StepCommand:
         max_bytes = self._parts.limits.record_max_bytes
         command = decode(delivery.value, StepCommand, max_bytes=max_bytes)
@@ -109,7 +138,7 @@ class StepRunner:
 
     async def _answer(self, command: StepCommand, delivery: Delivery) -> None:
         """Return when a result of the command is published: this copy's, or the first one's."""
-        kept = self._parts.answers.find(command.command_id)
+        kept = self._kept(command)
         if kept is not None:
             await self._publish_again(kept, delivery)
             metrics.COPIES.labels(command.step, "answered").inc()
@@ -126,6 +155,9 @@ class StepRunner:
             return
         task.result()
 
+    def _kept(self, command: StepCommand) -> bytes | None:
+        return self._parts.answers.find(command.command_id)
+
     async def _publish_again(self, value: bytes, delivery: Delivery) -> None:
         parts = self._parts
         result = decode(value, StepResult, max_bytes=len(value))
@@ -133,6 +165,14 @@ class StepRunner:
         await parts.publisher.publish([record])
 
     def _begin(self, command: StepCommand, delivery: Delivery) -> asyncio.Task[None]:
+        running = self._attempt(command, delivery)
+        task = asyncio.create_task(self._run(running))
+        self._running[command.command_id] = running, task
+        self._of_task[command.task_id].add(command.command_id)
+        task.add_done_callback(lambda ended: self._ended(command, ended))
+        return task
+
+    def _attempt(self, command: StepCommand, delivery: Delivery) -> RunningAttempt:
         parts = self._parts
         attempt = Attempt(
             command=command,
@@ -140,17 +180,16 @@ class StepRunner:
             worker=parts.worker,
             started_at=parts.clock(),
         )
-        running = RunningAttempt(attempt, parts)
-        task = asyncio.create_task(self._run(running))
-        self._running[command.command_id] = running, task
-        self._of_task[command.task_id].add(command.command_id)
-        task.add_done_callback(lambda ended: self._ended(command, ended))
-        return task
+        return RunningAttempt(attempt, parts)
 
     async def _run(self, running: RunningAttempt) -> None:
-        command, parts = running.command, self._parts
         result, record = await running.run()
-        await parts.publisher.publish([record])
+        await self._parts.publisher.publish([record])
+        self._note(running, result, record)
+
+    def _note(self, running: RunningAttempt, result: StepResult, record: Outgoing) -> None:
+        """Remember a result for second copies of its command, and say how it went."""
+        command, parts = running.command, self._parts
         parts.answers.keep(command.command_id, record.value or b"")
         metrics.ANSWERS_IN_MEMORY_BYTES.set(parts.answers.size_bytes)
         duration_s = time.perf_counter() - running.began_s

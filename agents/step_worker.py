@@ -26,6 +26,7 @@ _POLL_PARTS = 10
 def create_step_worker(
     lanes: Sequence[str],
     *,
+    service: str,
     group: str,
     kafka: KafkaSettings,
     settings: WorkerSettings,
@@ -35,15 +36,20 @@ def create_step_worker(
 
     Args:
         lanes: the topics of the step, most urgent first.
+        service: that the step's commands ask for.
         group: of this step's workers.
         kafka: where and how.
         settings: how much at a time.
         runner: knows already what was cancelled.
+
+    Raises:
+        SettingsError: there is no such service.
     """
     app = create_app(group, kafka, poll_records_max=max(1, settings.buffered_max // _POLL_PARTS))
     window = InFlightWindow(
         app,
         runner.run,
+        at_once=runner.at_once(service),
         weights=dict(zip(lanes, LANE_WEIGHTS, strict=True)),
         slots=settings.slots,
         buffered_max=settings.buffered_max,
@@ -54,7 +60,6 @@ def create_step_worker(
     @app.agent(app.topic(*lanes))  # type: ignore[untyped-decorator]
     async def work(stream: AsyncIterator[object]) -> None:
         async for batch in batches(stream):
-            for delivery in batch:
-                window.offer(delivery)
+            window.offer(batch)
 
     return app

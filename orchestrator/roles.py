@@ -168,8 +168,8 @@ class _Composition:
         )
 
     async def step_worker(self, step: StepName, resources: AsyncExitStack) -> App:
-        services = Directory(self._settings.services)
-        services.check({self._pipelines.services[step]})
+        services, service = Directory(self._settings.services), self._pipelines.services[step]
+        services.check({service})
         resources.push_async_callback(services.close)
         publisher = await self._publisher(resources)
         worker, kafka, limits = self._settings.worker, self._settings.kafka, self._settings.limits
@@ -198,7 +198,12 @@ class _Composition:
         )
         await resources.enter_async_context(follower)
         return create_step_worker(
-            self._topics.lanes(step), group=self._group, kafka=kafka, settings=worker, runner=runner
+            self._topics.lanes(step),
+            service=service,
+            group=self._group,
+            kafka=kafka,
+            settings=worker,
+            runner=runner,
         )
 
     async def _publisher(self, resources: AsyncExitStack) -> Publisher:

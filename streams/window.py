@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from streams import metrics
@@ -13,8 +14,25 @@ from streams.acks import OrderedAcks
 from streams.app import App
 from streams.delivery import Delivery
 from streams.lanes import Lanes
+from streams.publisher import Outgoing
 
 Work = Callable[[Delivery], Awaitable[None]]
+
+# The event loop is kept to itself for about so long; whoever waits for a call waits with it.
+_AT_ONCE_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class AtOnce:
+    """What is done without waiting, many deliveries in a row, and then published together."""
+
+    work: Callable[[Delivery], Outgoing | None]
+    """None: this delivery needs the work that waits, and nothing was done."""
+    publish: Callable[[Sequence[Outgoing]], Awaitable[object]]
+
+
+_Begun = tuple[Delivery, OrderedAcks[Delivery]]
+"""A delivery, and where it is acknowledged in its turn."""
 
 
 class GivenBackError(Exception):
@@ -23,6 +41,9 @@ class GivenBackError(Exception):
 
 class InFlightWindow:
     """Runs one asyncio task for each delivery, at most ``slots`` at a time.
+
+    What can be done at once needs neither a task nor a slot for long: as many deliveries as
+    there are share one publication.
 
     Each topic is a lane; :class:`~streams.lanes.Lanes` says which delivery is begun next.
     A lane that holds its part of ``buffered_max`` is not read until it holds less, so that
@@ -39,6 +60,7 @@ class InFlightWindow:
     Args:
         app: what the deliveries come from.
         work: what is done with each.
+        at_once: tried first, if there is such work.
         weights: of each topic, the most urgent first.
         slots: deliveries that are worked on at the same time.
         buffered_max: deliveries that wait; a poll that is under way may add its records.
@@ -51,12 +73,14 @@ class InFlightWindow:
         work: Work,
         *,
         weights: Mapping[str, int],
+        at_once: AtOnce | None = None,
         slots: int = 64,
         buffered_max: int = 1000,
         patience_s: float = 30.0,
     ) -> None:
         self._app = app
         self._work = work
+        self._at_once = at_once
         self._slots = slots
         self._span = 4 * slots
         self._lane_max = max(1, buffered_max // len(weights))
@@ -64,6 +88,7 @@ class InFlightWindow:
         self._lanes: Lanes[Delivery] = Lanes(weights, slots=slots, patience_s=patience_s)
         self._acks: dict[tuple[str, int], OrderedAcks[Delivery]] = defaultdict(OrderedAcks)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._publications: set[asyncio.Task[None]] = set()
         self._drained_epoch: int | None = None
         app.drainables.append(self)
         app.full_topics = self.full_topics
@@ -71,15 +96,17 @@ class InFlightWindow:
         for topic in weights:
             metrics.BUFFERED.labels(topic).set_function(partial(self._lanes.waiting, topic))
 
-    def offer(self, delivery: Delivery) -> None:
-        """Take a delivery over: it is begun when its turn comes. Never waits.
+    def offer(self, deliveries: Sequence[Delivery]) -> None:
+        """Take deliveries over: each is begun when its turn comes. Never waits.
 
-        One that comes during a drain, or is stale, is let go and delivered again.
+        What comes during a drain, or is stale, is let go and delivered again.
         """
-        if not self._begins() or delivery.stale():
-            delivery.discard()
-            return
-        self._lanes.put(delivery.topic, delivery.partition, delivery, time.monotonic())
+        begins, now_s = self._begins(), time.monotonic()
+        for delivery in deliveries:
+            if not begins or delivery.stale():
+                delivery.discard()
+            else:
+                self._lanes.put(delivery.topic, delivery.partition, delivery, now_s)
         self._fill()
 
     def full_topics(self) -> frozenset[str]:
@@ -91,8 +118,8 @@ class InFlightWindow:
         self._drained_epoch = self._app.epoch
         for delivery in self._lanes.clear():
             delivery.discard()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+        if running := self._tasks | self._publications:
+            _, late = await asyncio.wait(running, timeout=timeout_s)
             for task in late:
                 task.cancel()
             if late:
@@ -111,27 +138,52 @@ class InFlightWindow:
 
     def _fill(self) -> None:
         """Begin deliveries while there are slots."""
+        done, records = list[_Begun](), list[Outgoing]()
+        until_s = time.monotonic() + _AT_ONCE_S
         while self._begins():
-            free = self._slots - len(self._tasks)
-            delivery = self._lanes.take(free=free, now_s=time.monotonic(), ready=self._has_room)
+            free, now_s = self._slots - len(self._tasks), time.monotonic()
+            if now_s > until_s:
+                asyncio.get_running_loop().call_soon(self._fill)
+                break
+            delivery = self._lanes.take(free=free, now_s=now_s, ready=self._has_room)
             if delivery is None:
                 break
-            acks = self._acks[delivery.topic, delivery.partition]
-            acks.add(delivery)
-            task = asyncio.create_task(self._run(delivery, acks))
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
+            begun = delivery, self._acks[delivery.topic, delivery.partition]
+            begun[1].add(delivery)
+            record = self._done_at_once(delivery)
+            if record is None:
+                self._begin(self._tasks, self._work(delivery), [begun])
+            else:
+                done.append(begun)
+                records.append(record)
+        if self._at_once is not None and done:
+            self._begin(self._publications, self._at_once.publish(records), done)
 
     def _has_room(self, topic: str, partition: int) -> bool:
         return len(self._acks[topic, partition]) < self._span
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._fill()
-
-    async def _run(self, delivery: Delivery, acks: OrderedAcks[Delivery]) -> None:
+    def _done_at_once(self, delivery: Delivery) -> Outgoing | None:
         try:
-            await self._work(delivery)
+            return None if self._at_once is None else self._at_once.work(delivery)
+        except Exception as error:
+            self._app.fail("work_raised", error)
+            return None
+
+    def _begin(
+        self, running: set[asyncio.Task[None]], work: Awaitable[object], begun: Sequence[_Begun]
+    ) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
+            running.discard(task)
+            self._fill()
+
+        task = asyncio.create_task(self._run(work, begun))
+        running.add(task)
+        task.add_done_callback(ended)
+
+    async def _run(self, work: Awaitable[object], begun: Sequence[_Begun]) -> None:
+        """Wait for the work, then acknowledge the deliveries that it is for."""
+        try:
+            await work
         except GivenBackError:
             # Not acknowledged: the drain that is under way lets go of it.
             pass
@@ -144,8 +196,9 @@ class InFlightWindow:
         except Exception as error:
             self._app.fail("work_raised", error)
         else:
-            for released in acks.finish(delivery):
-                released.ack()
+            for delivery, acks in begun:
+                for released in acks.finish(delivery):
+                    released.ack()
 
 
 def _this_task_is_cancelled() -> bool:

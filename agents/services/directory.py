@@ -55,6 +55,17 @@ class Directory:
             self._clients[service] = client
         return client
 
+    def client_at_once(self, service: str) -> InlineStepClient | None:
+        """The client of a service that answers on the spot; None if it has to be waited for.
+
+        Raises:
+            SettingsError: as in :meth:`check`.
+        """
+        client = self.client(service)
+        if isinstance(client, InlineStepClient) and client.answers_at_once:
+            return client
+        return None
+
     async def close(self) -> None:
         """Close all clients; calls in flight fail. Idempotent.
 

@@ -2,12 +2,15 @@
 
 For steps that need no service of their own: ``python://package.module:function``. The
 function takes a :class:`~agents.services.client.StepRequest` and returns a
-:class:`~agents.services.client.StepResponse`; it must not block the event loop.
+:class:`~agents.services.client.StepResponse`, or an awaitable of one; it must not block the
+event loop. A plain function that says so (``-> StepResponse``) is called at once, many
+commands in a row.
 """
 
 import asyncio
 import importlib
 import inspect
+import typing
 from collections.abc import Awaitable, Callable
 
 from agents.services import failure
@@ -29,6 +32,8 @@ class InlineStepClient:
     def __init__(self, function: Function, *, service: str) -> None:
         self._function = function
         self._service = service
+        self.answers_at_once = _answers_at_once(function)
+        """Whether :meth:`call_at_once` may be used."""
 
     async def call(self, request: StepRequest, *, on_chunk: OnChunk | None = None) -> StepResponse:
         """Run one attempt, as the protocol promises. ``on_chunk`` is never called.
@@ -37,8 +42,7 @@ class InlineStepClient:
         call, fails the attempt as ``SERVICE_FAILED``, which is retriable.
         """
         del on_chunk
-        if request.timeout_s <= 0:
-            raise self._error(failure.TIMED_OUT, "there was no time left for the call")
+        self._check_time(request)
         try:
             answer = self._function(request)
             if inspect.isawaitable(answer):
@@ -46,14 +50,34 @@ class InlineStepClient:
                     return await answer
         except ServiceError:
             raise
-        except TimeoutError as error:
-            raise self._error(failure.TIMED_OUT, "the function took too long") from error
         except Exception as error:
-            raise self._error(failure.FAILED, f"{type(error).__name__}") from error
+            raise self._failure(error) from error
+        return answer
+
+    def call_at_once(self, request: StepRequest) -> StepResponse:
+        """As :meth:`call`, for a function that answers without waiting."""
+        self._check_time(request)
+        try:
+            answer = self._function(request)
+        except ServiceError:
+            raise
+        except Exception as error:
+            raise self._failure(error) from error
+        if not isinstance(answer, StepResponse):
+            raise self._error(failure.FAILED, f"it returned {type(answer).__name__}")
         return answer
 
     async def close(self) -> None:
         """Nothing is open."""
+
+    def _check_time(self, request: StepRequest) -> None:
+        if request.timeout_s <= 0:
+            raise self._error(failure.TIMED_OUT, "there was no time left for the call")
+
+    def _failure(self, error: Exception) -> ServiceError:
+        if isinstance(error, TimeoutError):
+            return self._error(failure.TIMED_OUT, "the function took too long")
+        return self._error(failure.FAILED, f"{type(error).__name__}")
 
     def _error(self, verdict: failure.Verdict, message: str) -> ServiceError:
         return ServiceError(verdict, f"{self._service}: {message}", service=self._service)
@@ -73,3 +97,13 @@ def load_function(target: str) -> Function:
     if not callable(function):
         raise SettingsError(f"python://{target} is no function")
     return function  # type: ignore[no-any-return]  # what it takes and gives shows at its first call
+
+
+def _answers_at_once(function: Function) -> bool:
+    """True for a plain function whose annotation says that it returns the answer itself."""
+    if inspect.iscoroutinefunction(function):
+        return False
+    try:
+        return typing.get_type_hints(function).get("return") is StepResponse
+    except (NameError, TypeError):
+        return False

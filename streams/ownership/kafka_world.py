@@ -133,12 +133,8 @@ class KafkaWorld:
     async def no_input_between(self, topic: str, start: int, end: int) -> bool:
         """Read until there is a record."""
         first, _ = await self._parts.ends.bounds(topic, self._partition)
-        position = max(start, first)
-        while position < end:
-            records, position = await self._read(topic, position, end)
-            if records:
-                return False
-        return True
+        records, _ = await self._read(topic, max(start, first), end, enough=1)
+        return not records
 
     def seal_event(self, event: TaskEvent, trace: Trace) -> Sealed:
         """Encode an event."""
@@ -192,8 +188,10 @@ class KafkaWorld:
         ends = await self._parts.ends.ends([(topic, self._partition)])
         return ends[topic, self._partition]
 
-    async def _read(self, topic: str, start: int, end: int) -> tuple[list[Origin], int]:
-        """Read a part of a range; return it and where to go on."""
+    async def _read(
+        self, topic: str, start: int, end: int, *, enough: int = _READ_MAX
+    ) -> tuple[list[Origin], int]:
+        """Read a part of a range, of ``enough`` records at least; return it and where to go on."""
         kafka, found = self._parts.kafka, list[Origin]()
         async with (
             LogReader(kafka, client_id=f"{kafka.client_id}-router-reads") as reader,
@@ -201,7 +199,7 @@ class KafkaWorld:
         ):
             async for batch in batches:
                 found += batch
-                if len(found) >= _READ_MAX:
+                if len(found) >= enough:
                     return found, found[-1].offset + 1
         return found, end
 

@@ -16,6 +16,7 @@ from agents.flood_gate import FloodGate
 from agents.flood_guard import FloodGuardSettings
 from agents.services.client import OnChunk, StepClient, StepRequest, StepResponse
 from agents.services.directory import Directory
+from agents.services.inline_client import InlineStepClient
 from agents.services.settings import ServicesSettings
 from agents.settings import WorkerSettings
 from agents.step_attempt import RunnerParts
@@ -47,6 +48,7 @@ from streams.settings import KafkaSettings
 from tests.streams.building import a_topic, until
 
 STEP = StepName("retrieve")
+SERVICE = "retrieval-service"
 PARTITIONS = 2
 _numbers = itertools.count()
 
@@ -70,6 +72,19 @@ class Service(Directory):
     def called(self, task_id: str) -> int:
         """How often a task was called."""
         return sum(call.task_id == task_id for call in self.calls)
+
+
+class ServiceAtOnce(Service):
+    """Answers on the spot, in the worker itself."""
+
+    def client(self, service: str) -> StepClient:
+        return InlineStepClient(self.answer, service=service)
+
+    def answer(self, request: StepRequest) -> StepResponse:
+        self.calls.append(request)
+        if self.raises is not None:
+            raise self.raises
+        return StepResponse(output=Json("{}"))
 
 
 class _Client:
@@ -194,7 +209,12 @@ async def a_worker(
         await stack.enter_async_context(control)
         lanes = site.topics.lanes(STEP)
         app = create_step_worker(
-            lanes, group=site.group, kafka=site.kafka, settings=worker, runner=runner
+            lanes,
+            service=SERVICE,
+            group=site.group,
+            kafka=site.kafka,
+            settings=worker,
+            runner=runner,
         )
         app.finalize()
         await app.maybe_start()
@@ -213,7 +233,7 @@ def a_command(task_id: str | None = None, *, partition: int = 0, **changes: Any)
         "task_id": TaskId(task_id),
         "tenant_id": "acme",
         "step": STEP,
-        "service": "retrieval-service",
+        "service": SERVICE,
         "timeout_ms": 30_000,
         "deadline_at": Millis(now() + 60_000),
         "dispatched_at": now(),

@@ -49,6 +49,24 @@ def refusing(request: StepRequest) -> StepResponse:
     raise ServiceError(failure.UNSENDABLE, "no", service="echo")
 
 
+def late(request: StepRequest) -> StepResponse:
+    raise TimeoutError
+
+
+def lying(request: StepRequest) -> StepResponse:
+    return None  # type: ignore[return-value]
+
+
+def undeclared(request):  # type: ignore[no-untyped-def]
+    return echo(request)
+
+
+def at_once(function: str, timeout_s: float) -> StepResponse:
+    client = a_directory(function).client_at_once("echo")
+    assert client is not None
+    return client.call_at_once(a_request(timeout_s))
+
+
 def a_directory(function: str) -> Directory:
     return Directory(ServicesSettings(extra=f"echo=python://{__name__}:{function}"))
 
@@ -74,6 +92,40 @@ async def test_what_a_function_raises_is_a_failure_of_its_service(
 ) -> None:
     with pytest.raises(ServiceError) as raised:
         await a_directory(function).client("echo").call(a_request(timeout_s))
+
+    error = raised.value.as_record()
+    assert (error.code, error.retriable) == (code, retriable)
+
+
+@pytest.mark.parametrize(
+    ("function", "at_once"),
+    [("echo", True), ("echo_later", False), ("undeclared", False), ("never", False)],
+)
+def test_a_plain_function_that_says_what_it_returns_answers_at_once(
+    function: str, at_once: bool
+) -> None:
+    assert (a_directory(function).client_at_once("echo") is not None) is at_once
+
+
+def test_at_once_the_answer_is_the_same() -> None:
+    assert at_once("echo", 5.0) == StepResponse(output=Json('{"a":1}'))
+
+
+@pytest.mark.parametrize(
+    ("function", "timeout_s", "code", "retriable"),
+    [
+        ("broken", 5.0, "SERVICE_FAILED", True),
+        ("late", 5.0, "SERVICE_TIMEOUT", True),
+        ("echo", 0.0, "SERVICE_TIMEOUT", True),
+        ("refusing", 5.0, failure.UNSENDABLE.code, False),
+        ("lying", 5.0, "SERVICE_FAILED", True),
+    ],
+)
+def test_at_once_a_failure_is_the_same(
+    function: str, timeout_s: float, code: str, retriable: bool
+) -> None:
+    with pytest.raises(ServiceError) as raised:
+        at_once(function, timeout_s)
 
     error = raised.value.as_record()
     assert (error.code, error.retriable) == (code, retriable)

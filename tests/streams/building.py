@@ -10,7 +10,7 @@ from streams.batches import batches
 from streams.delivery import Delivery
 from streams.publisher import Outgoing
 from streams.settings import KafkaSettings
-from streams.window import InFlightWindow
+from streams.window import AtOnce, InFlightWindow
 
 Work = Callable[[Delivery], Awaitable[None]]
 WAIT_S = 30.0
@@ -35,17 +35,21 @@ def a_record(topic: str, partition: int = 0, value: bytes | None = b"v") -> Outg
 
 @asynccontextmanager
 async def a_consumer(
-    group: str, kafka: KafkaSettings, topics: Sequence[str], work: Work
+    group: str,
+    kafka: KafkaSettings,
+    topics: Sequence[str],
+    work: Work,
+    at_once: AtOnce | None = None,
 ) -> AsyncIterator[App]:
     """An application that runs ``work`` on every record, stopped without a drain."""
     app = create_app(group, kafka)
-    window = InFlightWindow(app, work, weights=dict.fromkeys(topics, 1), slots=8)
+    weights = dict.fromkeys(topics, 1)
+    window = InFlightWindow(app, work, weights=weights, at_once=at_once, slots=8)
 
     @app.agent(app.topic(*topics))  # type: ignore[untyped-decorator]
     async def consume(stream: AsyncIterator[object]) -> None:
         async for batch in batches(stream):
-            for delivery in batch:
-                window.offer(delivery)
+            window.offer(batch)
 
     async with AsyncExitStack() as stack:
         app.finalize()
