@@ -1,8 +1,9 @@
 """Connections to Postgres, all set up alike; the driver's errors become ours here."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import TypeAlias
 
 import asyncpg
@@ -18,14 +19,23 @@ _COMMAND_MARGIN_S = 2.0
 """The server's own timeout answers first; ours is for a server that does not answer."""
 
 
-async def open_pool(settings: PostgresSettings, *, plan_for_values: bool = False) -> Pool:
+PLAN_FOR_VALUES: Mapping[str, str] = MappingProxyType({"plan_cache_mode": "force_custom_plan"})
+"""Plan each statement anew for its values. Costs a millisecond, and finds the index that a
+filter needs, also after a statement was sent many times: for pages of lists."""
+
+FIND_BY_KEY: Mapping[str, str] = MappingProxyType({"enable_seqscan": "off"})
+"""Never scan a table where an index can be asked: for statements that name their rows by
+key. Of a table that grew since it was analyzed, Postgres would read all for each batch."""
+
+
+async def open_pool(
+    settings: PostgresSettings, *, planning: Mapping[str, str] = MappingProxyType({})
+) -> Pool:
     """Open a pool and its first connection.
 
     Args:
         settings: where, and how long to wait.
-        plan_for_values: plan each statement anew for its values. Costs a millisecond, and
-            finds the index that a filter needs, also after a statement was sent many times;
-            for pages of lists, not for what the sink writes.
+        planning: how Postgres plans the statements of this pool.
 
     Raises:
         SinkUnavailableError: no connection; try again later.
@@ -39,8 +49,7 @@ async def open_pool(settings: PostgresSettings, *, plan_for_values: bool = False
                 max_size=settings.pool_max_size,
                 timeout=settings.connect_timeout_s,
                 command_timeout=settings.statement_timeout_ms / 1000 + _COMMAND_MARGIN_S,
-                server_settings=server_settings(settings)
-                | ({"plan_cache_mode": "force_custom_plan"} if plan_for_values else {}),
+                server_settings={**server_settings(settings), **planning},
             )
     except Exception as error:
         if (translated := ours(error)) is not None:

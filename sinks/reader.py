@@ -9,7 +9,7 @@ from schemas.records import TaskId
 from sinks.errors import PostgresRefusedError, SinkRowError
 from sinks.migrate import check_migrated
 from sinks.paging import NewestCursor, QueueCursor, TaskFilter
-from sinks.pool import Pool, close_pool, connection, open_pool
+from sinks.pool import PLAN_FOR_VALUES, Pool, close_pool, connection, open_pool
 from sinks.queries import query
 from sinks.settings import PostgresSettings
 from sinks.stored import ListedTask, StoredLog, StoredStep, StoredTask
@@ -37,7 +37,7 @@ class Reader:
             MigrationError: a migration that this program needs was not applied.
         """
         try:
-            self._pool = await open_pool(self._settings, plan_for_values=True)
+            self._pool = await open_pool(self._settings, planning=PLAN_FOR_VALUES)
             async with connection(self._pool, self._settings) as conn:
                 await check_migrated(conn)
         except (asyncpg.PostgresError, SinkRowError, ValueError) as error:

@@ -16,7 +16,15 @@ import structlog
 from sinks.errors import SinkPositionError, SinkRowError
 from sinks.migrate import check_migrated
 from sinks.partitions import ensure_months, months_ahead
-from sinks.pool import Connection, Pool, close_pool, connection, is_lost, open_pool
+from sinks.pool import (
+    FIND_BY_KEY,
+    Connection,
+    Pool,
+    close_pool,
+    connection,
+    is_lost,
+    open_pool,
+)
 from sinks.queries import SCHEMA, query
 from sinks.rows import Batch, LogEvent, project
 from sinks.settings import PostgresSettings
@@ -62,7 +70,7 @@ class Writer:
             SinkUnavailableError: try again later.
             MigrationError: a migration that this program needs was not applied.
         """
-        self._pool = await open_pool(self._settings)
+        self._pool = await open_pool(self._settings, planning=FIND_BY_KEY)
         try:
             async with connection(self._pool, self._settings) as conn:
                 await check_migrated(conn)
