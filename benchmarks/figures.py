@@ -10,9 +10,14 @@ Programs that measure engines share a shape, so that the page draws them alike::
      "engines": {<name>: {
          "rate": {"median": 325.0, "min": 285.0, "max": 345.0},   # tasks/s
          "cpu": {<process>: 1.58},      # CPU seconds for 1,000 tasks, median
+         "cpu_s": 5.38,                 # of all processes, median; without it their sum
          "peak_mib": {<process>: 241.0}}}}
 
-The raw chain is ``raw chain``, this system ``orchestrator``.
+The raw chain is ``raw chain``, this system ``orchestrator``; another engine's name begins with
+what the page calls it (``DBOS``, ``Celery, Redis``, ``Celery, Postgres``, ``Procrastinate``,
+``PgQueuer``, ``Restate``, ``Temporal``, ``Faust``), and its setting follows (``DBOS, tuned``).
+The bars also read ``backlog`` (``rate_ratio``, ``peak_mib``, ``rss_growth``) and ``recover``
+(``progress_after_session_s``, ``drained_later_s``).
 """
 
 from __future__ import annotations

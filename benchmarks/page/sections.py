@@ -1,0 +1,112 @@
+"""The tables of the page, each under the name by which the template asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benchmarks.page.bars import bars_table
+from benchmarks.page.markdown import NOT_MEASURED, source, table
+from benchmarks.page.recorded import RAW, Engine, Recorded
+
+
+def section(name: str, recorded: Recorded) -> str:
+    """A table with the line that says where it comes from.
+
+    Raises:
+        KeyError: there is no section of that name.
+    """
+    if name == "bars":
+        return bars_table(recorded)
+    way = SECTIONS[name]
+    found = recorded.file(name.replace("-", "_"))
+    return NOT_MEASURED if found is None else f"{source(found)}\n\n{way(recorded)}"
+
+
+def _drain(recorded: Recorded) -> str:
+    engines = recorded.engines("drain")
+    return f"{_engines_table(engines)}\n\n{_cpu_table(engines)}"
+
+
+def _peers(recorded: Recorded) -> str:
+    engines = recorded.engines("peers")
+    return _engines_table(engines)
+
+
+def _engines_table(engines: dict[str, Engine]) -> str:
+    raw = engines.get(RAW)
+    head = ["", "tasks/s, median (min, max)", "CPU s for 1,000 tasks", "largest process"]
+    rows = [[e.name, str(e.rate), f"{e.cpu_s:.2f}", e.largest] for e in engines.values()]
+    if raw is not None:
+        head.insert(2, "of the raw chain")
+        for row, engine in zip(rows, engines.values(), strict=True):
+            row.insert(2, f"{engine.rate.median / raw.rate.median * 100:.0f} %")
+    return table(head, rows)
+
+
+def _cpu_table(engines: dict[str, Engine]) -> str:
+    return table(
+        ["engine", "process", "CPU s for 1,000 tasks", "peak memory"],
+        [
+            [engine.name, process, f"{cpu:.3f}", _memory(engine, process)]
+            for engine in engines.values()
+            for process, cpu in sorted(engine.cpu.items(), key=lambda pair: -pair[1])
+        ],
+    )
+
+
+def _memory(engine: Engine, process: str) -> str:
+    peak = engine.peak_mib.get(process)
+    return "" if peak is None else f"{peak:.0f} MiB"
+
+
+def _steady(recorded: Recorded) -> str:
+    figures = recorded.figures("steady") or {}
+    rows = [
+        [engine, f"{run['rate']:,}", *(f"{run[key]:,.1f}" for key in _QUANTILES), run["end"]]
+        for engine, runs in figures["engines"].items()
+        for run in runs
+    ]
+    head = ["engine", "tasks/s", "p50 ms", "p95 ms", "p99 ms", "max ms", ""]
+    return table(head, rows)
+
+
+_QUANTILES = ("p50_ms", "p95_ms", "p99_ms", "max_ms")
+
+
+def _growth(recorded: Recorded) -> str:
+    figures = recorded.figures("growth") or {}
+    return table(
+        ["rows before", "tasks/s, median (min, max)", "point read p99", "list p99"],
+        [
+            [
+                f"{size['rows']:,}",
+                f"{size['rate_median']:,.0f} ({size['rate_min']:,.0f}, {size['rate_max']:,.0f})",
+                f"{size['point_p99_ms']:.2f} ms",
+                f"{size['list_p99_ms']:.2f} ms",
+            ]
+            for size in figures["sizes"]
+        ],
+    )
+
+
+def _plain(name: str) -> Callable[[Recorded], str]:
+    """A table that is in the file as it stands on the page: ``head`` and ``rows``."""
+
+    def way(recorded: Recorded) -> str:
+        figures = recorded.figures(name) or {}
+        return table(figures["head"], figures["rows"])
+
+    return way
+
+
+SECTIONS: dict[str, Callable[[Recorded], str]] = {
+    "drain": _drain,
+    "peers": _peers,
+    "steady": _steady,
+    "growth": _growth,
+    "raw": _plain("raw"),
+    "takeover": _plain("takeover"),
+    "cancel": _plain("cancel"),
+    "replay": _plain("replay"),
+    "api": _plain("api"),
+}
