@@ -70,9 +70,12 @@ format: $(VENV)/.dev ## rewrite the code in the house format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+# RECORD=--record keeps the figures for the page.
+RECORD ?=
 bench: $(VENV)/.dev ## measure; prints the machine, the versions and the commands
 	@$(BIN)/python -m benchmarks.parts
 	@$(BIN)/python -m benchmarks.drain
+	@$(BIN)/python -m benchmarks.steady $(RECORD)
 	@$(BIN)/python -m benchmarks.cancel
 	@$(BIN)/python -m benchmarks.recovery --tasks 20000 --events 100000
 

@@ -1,0 +1,211 @@
+"""How long a task takes at a steady rate, beside the raw chain in the same run.
+
+Open loop: tasks are created at the times of a Poisson process, by a process of its own, the
+same times for both engines. A task's clock runs from its scheduled time until the commit of
+the row that says it is completed (see ``commit_clock.py``). Each run starts the engine anew,
+sends some tasks and waits for them, and then begins. The rates go up until half of the tasks
+need more than a second, or more than a second's tasks are in flight when the last was sent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import asyncpg
+
+from benchmarks.arrivals import outgoing
+from benchmarks.commit_clock import COMMITTED_AT, check_commit_clock
+from benchmarks.deployment import ENGINES, OURS, RAW, Deployment, deployed, running_servers
+from benchmarks.figures import PACKAGES, record
+from benchmarks.machine import print_machine
+from benchmarks.quantile import quantile
+from orchestrator.embedded.kafka import EmbeddedKafka
+from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.embedded.process import Child
+from schemas.topics import Topics
+from streams.publisher import Publisher
+
+_RATES = (50, 200)
+"""What the bars are about; each is measured ``--rounds`` times, interleaved."""
+_WARM_TASKS = 200
+_READY_S = 120.0
+_DRAIN_S = 60.0
+_P50_MAX_MS = 1_000.0
+_LEAST_TASKS = 1_500
+"""So that p99 is not the word of a few tasks; low rates run longer for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one engine did at one rate."""
+
+    rate: int
+    tasks: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+    late_p99_ms: float
+    """By how much the generator sent late; it is part of the latencies."""
+    in_flight: int
+    """Tasks without a final row when the last one was sent."""
+    generator_cpu_s: float
+    cpu_s: float
+    """CPU seconds for 1,000 tasks of all other processes."""
+
+    @property
+    def end(self) -> str:
+        """Why the rates go no further; empty if they do."""
+        if self.p50_ms > _P50_MAX_MS:
+            return "p50 above 1 s"
+        return f"{self.in_flight} in flight at the end" if self.in_flight > self.rate else ""
+
+
+async def measure(at: Deployment, rate: int, seconds: float, folder: Path) -> Run:
+    """Send at a rate to an engine that was just started."""
+    connection = await asyncpg.connect(at.settings.postgres.dsn)
+    await _warm(at, connection)
+    out = folder / f"{at.settings.topics.prefix}schedule.json"
+    generator = _generator(at, out, rate, max(seconds, _LEAST_TASKS / rate))
+    before = at.cpu()
+    generator.start()
+    if await generator.wait(_DRAIN_S + 10 * max(seconds, _LEAST_TASKS / rate)):
+        raise SystemExit(f"void: the generator failed; see {generator.log_path.read_text()}")
+    made = json.loads(out.read_text("utf-8"))
+    scheduled: dict[str, float] = made["scheduled"]
+    all_tasks = len(scheduled) + _WARM_TASKS
+    in_flight = all_tasks - await at.completed(connection)
+    await at.until_completed(connection, all_tasks, _DRAIN_S + in_flight / 50)
+    after = at.cpu()
+    took_ms = await _latencies_ms(at, connection, scheduled)
+    await connection.close()
+    return Run(
+        rate=rate,
+        tasks=len(scheduled),
+        p50_ms=quantile(took_ms, 0.5),
+        p95_ms=quantile(took_ms, 0.95),
+        p99_ms=quantile(took_ms, 0.99),
+        max_ms=max(took_ms),
+        late_p99_ms=made["late_p99_ms"],
+        in_flight=in_flight,
+        generator_cpu_s=made["cpu_s"],
+        cpu_s=sum(after[name] - before[name] for name in after) / len(scheduled) * 1000,
+    )
+
+
+async def _latencies_ms(
+    at: Deployment, connection: asyncpg.Connection, scheduled: Mapping[str, float]
+) -> list[float]:
+    rows = await connection.fetch(
+        f"SELECT id, {COMMITTED_AT} AS at FROM {at.table} WHERE id = ANY ($1::text[])",
+        list(scheduled),
+    )
+    took_ms = [(row["at"] - scheduled[row["id"]]) * 1000 for row in rows]
+    if len(took_ms) != len(scheduled):
+        raise SystemExit(f"void: {at.engine} has {len(took_ms)} rows of {len(scheduled)}")
+    return took_ms
+
+
+async def _warm(at: Deployment, connection: asyncpg.Connection) -> None:
+    """All processes are ready when tasks of all partitions have gone through them."""
+    topics, partitions = Topics(at.settings.topics), at.settings.topics.partitions
+    publisher = Publisher(at.settings.kafka, client_id="warm")
+    await publisher.open()
+    ids = [f"task_{uuid.uuid4()}" for _ in range(_WARM_TASKS)]
+    await publisher.publish(outgoing(topics, partitions, ids))
+    await publisher.close()
+    await at.until_completed(connection, _WARM_TASKS, _READY_S)
+
+
+def _generator(at: Deployment, out: Path, rate: int, seconds: float) -> Child:
+    words = {
+        "--bootstrap": at.settings.kafka.bootstrap,
+        "--prefix": at.settings.topics.prefix,
+        "--partitions": at.settings.topics.partitions,
+        "--rate": rate,
+        "--seconds": seconds,
+        "--seed": rate,
+    }
+    given = [str(word) for pair in words.items() for word in pair]
+    command = [sys.executable, "-m", "benchmarks.arrivals", str(out), *given]
+    return Child("generator", command, env=os.environ, log_path=out.with_suffix(".log"))
+
+
+async def climb(
+    kafka: EmbeddedKafka, postgres: EmbeddedPostgres, given: argparse.Namespace, folder: Path
+) -> dict[str, list[Run]]:
+    """Both engines at each rate, one after the other, until they are saturated."""
+    found: dict[str, list[Run]] = {engine: [] for engine in ENGINES}
+    rate, rates = 0, list(_RATES)
+    going = list(ENGINES)
+    while going and rate < given.up_to:
+        rate = rates.pop(0) if rates else 2 * rate
+        rounds: dict[str, list[Run]] = {engine: [] for engine in going}
+        for _ in range(given.rounds if rate in _RATES else 1):
+            for engine in going:
+                async with deployed(engine, kafka, postgres, folder) as at:
+                    rounds[engine].append(await measure(at, rate, given.seconds, folder))
+                _show(engine, rounds[engine][-1])
+        for engine, runs in rounds.items():
+            found[engine].append(_middle(runs))
+        going = [engine for engine in going if not found[engine][-1].end]
+    return found
+
+
+def _middle(runs: Sequence[Run]) -> Run:
+    """The median of each figure; the largest of what is a maximum."""
+    columns = {name: [getattr(run, name) for run in runs] for name in asdict(runs[0])}
+    middles = {name: statistics.median(values) for name, values in columns.items()}
+    largest = {name: max(columns[name]) for name in ("max_ms", "late_p99_ms", "in_flight")}
+    return Run(**{**middles, **largest, "rate": runs[0].rate, "tasks": runs[0].tasks})
+
+
+def _show(engine: str, run: Run) -> None:
+    print(
+        f"{engine:13} {run.rate:5}/s  p50 {run.p50_ms:8.1f}  p95 {run.p95_ms:8.1f}"
+        f"  p99 {run.p99_ms:8.1f}  max {run.max_ms:8.1f} ms"
+        f"  {run.cpu_s:5.2f} CPU s for 1,000 tasks; the generator {run.generator_cpu_s:.1f} s,"
+        f" late by {run.late_p99_ms:.1f} ms at p99  {run.end}",
+        flush=True,
+    )
+
+
+async def main(given: argparse.Namespace, folder: Path) -> None:
+    print_machine(*PACKAGES)
+    async with running_servers(folder, commit_timestamps=True) as (kafka, postgres):
+        flush_ms = await check_commit_clock(postgres.dsn)
+        print(f"latency until the commit; its flush adds {flush_ms:.2f} ms, median of its own")
+        found = await climb(kafka, postgres, given, folder)
+    raw, ours = found[RAW][0], found[OURS][0]
+    print(
+        f"\nat {raw.rate}/s, of the raw chain's: p50 {ours.p50_ms / raw.p50_ms:.2f} x, "
+        f"p99 {ours.p99_ms / raw.p99_ms:.2f} x"
+    )
+    if given.record:
+        engines = {
+            engine: [{**asdict(run), "end": run.end} for run in runs]
+            for engine, runs in found.items()
+        }
+        record("steady", {"engines": engines, "flush_ms": flush_ms, "rounds": given.rounds})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--seconds", type=float, default=20, help="of sending at each rate")
+    parser.add_argument("--rounds", type=int, default=2, help="at 50/s and 200/s")
+    parser.add_argument("--up-to", type=int, default=12_800, help="tasks/s at the most")
+    parser.add_argument("--record", action="store_true", help="keep the figures")
+    with tempfile.TemporaryDirectory() as name:
+        # Postgres' account has to pass through when root runs this.
+        Path(name).chmod(0o711)
+        asyncio.run(main(parser.parse_args(), Path(name)))
