@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -18,6 +19,9 @@ log = structlog.get_logger()
 
 _STOP_TIMEOUT_S = 10.0
 _FORCE_AFTER_S = _STOP_TIMEOUT_S + 5.0
+# Python looks for cycles after 700 new objects, and a batch of records has far more: measured in
+# a drain, a seventh of the router's CPU time and a sixth of the sink's. Hardly any is in a cycle.
+_OBJECTS_BETWEEN_LOOKS = 50_000
 
 
 async def run_app(app: App, *, grace_s: float) -> int:
@@ -33,6 +37,8 @@ async def run_app(app: App, *, grace_s: float) -> int:
         grace_s: whoever sends the signal has to wait longer than that before it kills.
     """
     stopping = asyncio.Event()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_LOOKS)
     with _signals(stopping.set):
         async with _started(app):
             log.info("role_started", group=app.conf.id)
