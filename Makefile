@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test simulate chaos defects fuzz dead-letters test-docker test-analytics check format bench bench-page lock proto asyncapi clean
+.PHONY: help run test simulate chaos defects fuzz dead-letters test-docker test-analytics check format bench bench-long bench-page lock proto asyncapi clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ bench: $(VENV)/.dev ## measure; prints the machine, the versions and the command
 	@$(BIN)/python -m benchmarks.steady $(RECORD)
 	@$(BIN)/python -m benchmarks.cancel
 	@$(BIN)/python -m benchmarks.recovery --tasks 20000 --events 100000
+
+bench-long: $(VENV)/.dev ## measure what takes long
+	@$(BIN)/python -m benchmarks.growth $(RECORD)
 
 bench-page: $(VENV)/.dev ## write docs/benchmarks.md and its plots from what was recorded
 	@$(BIN)/python -m benchmarks.page

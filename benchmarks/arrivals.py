@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
+from benchmarks.deployment import Deployment
 from benchmarks.quantile import quantile
 from schemas.codec import encode
 from schemas.records import Json, Millis, TaskCreated, TaskId
@@ -61,6 +62,18 @@ def outgoing(topics: Topics, partitions: int, task_ids: Sequence[str]) -> list[O
         )
         for task_id, key in zip(task_ids, keys, strict=True)
     ]
+
+
+async def create(at: Deployment, tasks: int) -> list[str]:
+    """Create tasks at once; their ids, when the broker has them."""
+    ids = [f"task_{uuid.uuid4()}" for _ in range(tasks)]
+    publisher = Publisher(at.settings.kafka, client_id="generator")
+    await publisher.open()
+    await publisher.publish(
+        outgoing(Topics(at.settings.topics), at.settings.topics.partitions, ids)
+    )
+    await publisher.close()
+    return ids
 
 
 async def generate(given: argparse.Namespace) -> dict[str, object]:

@@ -16,14 +16,13 @@ import os
 import statistics
 import sys
 import tempfile
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import asyncpg
 
-from benchmarks.arrivals import outgoing
+from benchmarks.arrivals import create
 from benchmarks.commit_clock import COMMITTED_AT, check_commit_clock
 from benchmarks.deployment import ENGINES, OURS, RAW, Deployment, deployed, running_servers
 from benchmarks.figures import PACKAGES, record
@@ -32,8 +31,6 @@ from benchmarks.quantile import quantile
 from orchestrator.embedded.kafka import EmbeddedKafka
 from orchestrator.embedded.postgres import EmbeddedPostgres
 from orchestrator.embedded.process import Child
-from schemas.topics import Topics
-from streams.publisher import Publisher
 
 _RATES = (50, 200)
 """What the bars are about; each is measured ``--rounds`` times, interleaved."""
@@ -74,7 +71,9 @@ class Run:
 async def measure(at: Deployment, rate: int, seconds: float, folder: Path) -> Run:
     """Send at a rate to an engine that was just started."""
     connection = await asyncpg.connect(at.settings.postgres.dsn)
-    await _warm(at, connection)
+    # All processes are ready when tasks of all partitions have gone through them.
+    await create(at, _WARM_TASKS)
+    await at.until_completed(connection, _WARM_TASKS, _READY_S)
     out = folder / f"{at.settings.topics.prefix}schedule.json"
     generator = _generator(at, out, rate, max(seconds, _LEAST_TASKS / rate))
     before = at.cpu()
@@ -114,17 +113,6 @@ async def _latencies_ms(
     if len(took_ms) != len(scheduled):
         raise SystemExit(f"void: {at.engine} has {len(took_ms)} rows of {len(scheduled)}")
     return took_ms
-
-
-async def _warm(at: Deployment, connection: asyncpg.Connection) -> None:
-    """All processes are ready when tasks of all partitions have gone through them."""
-    topics, partitions = Topics(at.settings.topics), at.settings.topics.partitions
-    publisher = Publisher(at.settings.kafka, client_id="warm")
-    await publisher.open()
-    ids = [f"task_{uuid.uuid4()}" for _ in range(_WARM_TASKS)]
-    await publisher.publish(outgoing(topics, partitions, ids))
-    await publisher.close()
-    await at.until_completed(connection, _WARM_TASKS, _READY_S)
 
 
 def _generator(at: Deployment, out: Path, rate: int, seconds: float) -> Child:
