@@ -76,6 +76,7 @@ bench: $(VENV)/.dev ## measure; prints the machine, the versions and the command
 	@$(BIN)/python -m benchmarks.parts
 	@$(BIN)/python -m benchmarks.drain
 	@$(BIN)/python -m benchmarks.steady $(RECORD)
+	@$(BIN)/python -m benchmarks.raw $(RECORD)
 	@$(BIN)/python -m benchmarks.cancel
 	@$(BIN)/python -m benchmarks.recovery --tasks 20000 --events 100000
 

@@ -1,11 +1,13 @@
 """The floors of benchmarks/api.py: what gRPC and Kafka cost without any of our service.
 
 ``echo``: a bare grpc.aio server that awaits one produce and sends the request back.
+``mirror``: one that sends the request back at once.
 ``hops``: three relays, so that a record makes four hops; each reads, and writes on.
 """
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from typing import Any
 
@@ -26,14 +28,25 @@ async def echo(bootstrap: str, port: int) -> None:
             await producer.send_and_wait(ECHO_TOPIC, request)
             return request
 
-        handler: Any = grpc.unary_unary_rpc_method_handler(answer)
-        server = grpc.aio.server()
-        server.add_generic_rpc_handlers(
-            [grpc.method_handlers_generic_handler("floor.Echo", {"Echo": handler})]
-        )
-        server.add_insecure_port(f"127.0.0.1:{port}")
-        await server.start()
-        await server.wait_for_termination()
+        await serve(answer, port)
+
+
+async def mirror(port: int) -> None:
+    async def answer(request: bytes, _context: Any) -> bytes:
+        return request
+
+    await serve(answer, port)
+
+
+async def serve(answer: Callable[[bytes, Any], Awaitable[bytes]], port: int) -> None:
+    handler: Any = grpc.unary_unary_rpc_method_handler(answer)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("floor.Echo", {"Echo": handler})]
+    )
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    await server.wait_for_termination()
 
 
 async def hops(bootstrap: str) -> None:
@@ -52,5 +65,10 @@ async def hops(bootstrap: str) -> None:
 
 
 if __name__ == "__main__":
-    kind, servers, *rest = sys.argv[1:]
-    asyncio.run(echo(servers, int(rest[0])) if kind == "echo" else hops(servers))
+    kind, *given = sys.argv[1:]
+    if kind == "echo":
+        asyncio.run(echo(given[0], int(given[1])))
+    elif kind == "mirror":
+        asyncio.run(mirror(int(given[0])))
+    else:
+        asyncio.run(hops(given[0]))

@@ -32,6 +32,7 @@ _PIPELINES = Path("benchmarks/pipelines")
 _TEXTS = {path.name: path.read_text("utf-8") for path in _PIPELINES.glob("*.yaml")}
 _POLL_S = 0.25
 RAW, OURS = "raw chain", "orchestrator"
+RAW_BYTES = "raw chain without a codec"
 ENGINES = (RAW, OURS)
 
 
@@ -124,7 +125,7 @@ async def deployed(
     """Start an engine's processes, which need some seconds more until they are ready.
 
     Args:
-        engine: one of ``ENGINES``.
+        engine: one of the names above.
         kafka: gets topics for this engine.
         postgres: gets a database for this engine.
         folder: for logs.
@@ -146,7 +147,7 @@ async def deployed(
     async with Admin(settings.kafka) as admin:
         await admin.apply(topic_table(settings, load_pipelines(_TEXTS)))
     await migrate_up(settings.postgres.dsn)
-    if engine == RAW:
+    if engine != OURS:
         await execute(settings.postgres.dsn, CREATE_TABLE)
     children = [
         Child(
@@ -170,9 +171,9 @@ def _commands(engine: str, settings: Settings) -> dict[str, list[str]]:
         roles = ["router", *(f"step.{step}" for step in STEPS), "sink"]
         return {role: [*python, "orchestrator", "worker", role] for role in roles}
     places = [settings.kafka.bootstrap, settings.topics.prefix, settings.postgres.dsn]
+    module = "benchmarks.raw_chain" if engine == RAW else "benchmarks.raw_bytes"
     return {
-        f"raw {role}": [*python, "benchmarks.raw_chain", role, *places]
-        for role in ("router", "worker", "sink")
+        f"raw {role}": [*python, module, role, *places] for role in ("router", "worker", "sink")
     }
 
 

@@ -21,10 +21,10 @@ from pathlib import Path
 import asyncpg
 
 from benchmarks.arrivals import create
-from benchmarks.commit_clock import COMMITTED_AT, check_commit_clock
+from benchmarks.at_once import READY_S, rate_at_once
+from benchmarks.commit_clock import check_commit_clock
 from benchmarks.deployment import (
     OURS,
-    Deployment,
     a_database,
     deployed,
     execute,
@@ -42,9 +42,6 @@ from sinks.paging import NewestCursor, TaskFilter
 from sinks.reader import Reader
 from sinks.settings import PostgresSettings
 
-_WARM_TASKS = 200
-_READY_S = 120.0
-_END_S = 600.0
 _WARM_READS = 200
 _PAGE = 50
 
@@ -89,7 +86,7 @@ async def a_finished_task(kafka: EmbeddedKafka, postgres: EmbeddedPostgres, fold
         dsn = at.settings.postgres.dsn
         connection = await asyncpg.connect(dsn)
         await create(at, 1)
-        await at.until_completed(connection, 1, _READY_S)
+        await at.until_completed(connection, 1, READY_S)
         await connection.close()
     return dsn
 
@@ -104,7 +101,7 @@ async def measure(
 ) -> Run:
     """A copy of a filled database, a new engine on it, then reads without the engine."""
     async with deployed(OURS, kafka, postgres, folder, template=filled) as at:
-        rate = await drain(at, given.tasks)
+        rate = await rate_at_once(at, given.tasks)
         dsn = at.settings.postgres.dsn
     reader = Reader(PostgresSettings(dsn=dsn))
     await reader.open()
@@ -113,21 +110,6 @@ async def measure(
     await reader.close()
     await execute(postgres.dsn, f"DROP DATABASE {name_of(dsn)} WITH (FORCE)")
     return Run(rate, quantile(point_ms, 0.99), quantile(list_ms, 0.99))
-
-
-async def drain(at: Deployment, tasks: int) -> float:
-    """Tasks/s of a running system that gets all tasks at once."""
-    connection = await asyncpg.connect(at.settings.postgres.dsn)
-    await create(at, _WARM_TASKS)
-    await at.until_completed(connection, _WARM_TASKS, _READY_S)
-    began = time.time()
-    ids = await create(at, tasks)
-    await at.until_completed(connection, _WARM_TASKS + tasks, _END_S)
-    ended: float = await connection.fetchval(
-        f"SELECT max({COMMITTED_AT}) FROM {at.table} WHERE id = ANY ($1::text[])", ids
-    )
-    await connection.close()
-    return tasks / (ended - began)
 
 
 async def point_reads(reader: Reader, rows: int, count: int) -> list[float]:

@@ -42,7 +42,7 @@ from streams.settings import KafkaSettings
 STEPS = (StepName("noop_first"), StepName("noop_second"))
 TABLE = "raw_tasks"
 CREATE_TABLE = f"CREATE TABLE {TABLE} (id text PRIMARY KEY, status text NOT NULL, output jsonb)"
-_UPSERT = f"""
+UPSERT = f"""
 INSERT INTO {TABLE} (id, status, output)
 SELECT * FROM unnest($1::text[], $2::text[], $3::jsonb[])
 ON CONFLICT (id) DO UPDATE SET status = excluded.status, output = excluded.output
@@ -54,40 +54,52 @@ class Chain:
     """One process of the chain."""
 
     def __init__(self, topics: Topics, bootstrap: str) -> None:
-        self._topics = topics
+        self.topics = topics
         self._bootstrap = bootstrap
-        self._publisher = Publisher(KafkaSettings(bootstrap=bootstrap), client_id="raw")
+        self.publisher = Publisher(KafkaSettings(bootstrap=bootstrap), client_id="raw")
 
     async def run(
         self, group: str, names: Sequence[str], handle: Callable[[ConsumerRecord], Out]
     ) -> None:
+        await self.run_bytes(
+            group, names, lambda r: ((topic, encode(record)) for topic, record in handle(r))
+        )
+
+    async def run_bytes(
+        self,
+        group: str,
+        names: Sequence[str],
+        handle: Callable[[ConsumerRecord], Iterable[tuple[str, bytes]]],
+    ) -> None:
         async def publish(records: Sequence[ConsumerRecord]) -> None:
-            await self._publisher.publish(
+            await self.publisher.publish(
                 [
-                    Outgoing(topic=topic, partition=r.partition, key=r.key, value=encode(record))
+                    Outgoing(topic=topic, partition=r.partition, key=r.key, value=value)
                     for r in records
-                    for topic, record in handle(r)
+                    for topic, value in handle(r)
                 ]
             )
 
-        await self._publisher.open()
-        await self._consume(group, names, publish)
+        await self.publisher.open()
+        await self.consume(group, names, publish)
 
-    async def run_sink(self, dsn: str) -> None:
+    async def run_sink(
+        self, dsn: str, row_of: Callable[[ConsumerRecord], tuple[str, str, str | None]]
+    ) -> None:
         connection = await asyncpg.connect(dsn)
 
         async def write(records: Sequence[ConsumerRecord]) -> None:
             rows: dict[str, tuple[str, str | None]] = {}
             for record in records:
-                event = decode(record.value, TaskEvent)
-                rows[event.task_id] = (event.status, event.output)
+                task_id, status, output = row_of(record)
+                rows[task_id] = (status, output)
             values = list(rows.values())
             columns = ([status for status, _ in values], [output for _, output in values])
-            await connection.execute(_UPSERT, list(rows), *columns)
+            await connection.execute(UPSERT, list(rows), *columns)
 
-        await self._consume("raw-sink", [self._topics.task_events], write)
+        await self.consume("raw-sink", [self.topics.task_events], write)
 
-    async def _consume(
+    async def consume(
         self,
         group: str,
         names: Sequence[str],
@@ -113,7 +125,7 @@ class Chain:
                 committed_at = time.monotonic()
 
     def route(self, record: ConsumerRecord) -> Out:
-        topics = self._topics
+        topics = self.topics
         if record.topic == topics.task_created:
             created = decode(record.value, TaskCreated)
             command = _command(created.task_id, 0, created.input)
@@ -132,7 +144,7 @@ class Chain:
         command = decode(record.value, StepCommand)
         at = _now()
         yield (
-            self._topics.step_results,
+            self.topics.step_results,
             StepResult(
                 command_id=command.command_id,
                 task_id=command.task_id,
@@ -148,6 +160,12 @@ class Chain:
                 completed_at=at,
             ),
         )
+
+
+def row_of(record: ConsumerRecord) -> tuple[str, str, str | None]:
+    """What an event makes of its task's row: id, status, output."""
+    event = decode(record.value, TaskEvent)
+    return event.task_id, event.status, event.output
 
 
 def output_of(step: StepName) -> Json:
@@ -249,13 +267,18 @@ async def main(role: str, bootstrap: str, prefix: str, dsn: str) -> None:
         lanes = [topics.step(step, Lane.NORMAL) for step in STEPS]
         await chain.run("raw-worker", lanes, chain.work)
     else:
-        await chain.run_sink(dsn)
+        await chain.run_sink(dsn, row_of)
 
 
-if __name__ == "__main__":
+def arguments() -> argparse.Namespace:
+    """Which process of the chain this is, and where the servers are."""
     parser = argparse.ArgumentParser()
     parser.add_argument("role", choices=("router", "worker", "sink"))
     for name in ("bootstrap", "prefix", "dsn"):
         parser.add_argument(name)
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    given = arguments()
     asyncio.run(main(given.role, given.bootstrap, given.prefix, given.dsn))
