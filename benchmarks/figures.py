@@ -16,8 +16,10 @@ Programs that measure engines share a shape, so that the page draws them alike::
 The raw chain is ``raw chain``, this system ``orchestrator``; another engine's name begins with
 what the page calls it (``DBOS``, ``Celery, Redis``, ``Celery, Postgres``, ``Procrastinate``,
 ``PgQueuer``, ``Restate``, ``Temporal``, ``Faust``), and its setting follows (``DBOS, tuned``).
-The bars also read ``backlog`` (``rate_ratio``, ``peak_mib``, ``rss_growth``) and ``recover``
-(``progress_after_session_s``, ``drained_later_s``).
+``drain-<variant>`` are drains of other work than ``drain``. Other programs give a table as it
+is on the page (``head``, ``rows``). The bars also read ``backlog`` (``rate_ratio``,
+``peak_mib``, ``rss_growth``) and ``recover`` (``progress_after_session_s``,
+``drained_later_s``).
 """
 
 from __future__ import annotations

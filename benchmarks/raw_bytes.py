@@ -28,16 +28,15 @@ class BytesChain(Chain):
 
     def __init__(self, topics: Topics, bootstrap: str) -> None:
         super().__init__(topics, bootstrap)
-        created = _record(topics.task_created, encode(a_task(_KEY)))
-        (event, command), results, events, commands = tuple(self.route(created)), [], [], []
-        events.append(encode(event[1]))
-        commands.append(encode(command[1]))
-        for number in range(len(STEPS)):
-            (_, result), *_ = self.work(_record(command[0], commands[number]))
+        made = list(self.route(_record(topics.task_created, encode(a_task(_KEY)))))
+        events, commands, results = [encode(made[0][1])], [], list[bytes]()
+        for _ in STEPS:
+            lane, command = made[1]
+            commands.append(encode(command))
+            ((_, result),) = self.work(_record(lane, commands[-1]))
             results.append(encode(result))
-            routed = list(self.route(_record(topics.step_results, results[number])))
-            events.append(encode(routed[0][1]))
-            commands += [encode(record) for _, record in routed[1:]]
+            made = list(self.route(_record(topics.step_results, results[-1])))
+            events.append(encode(made[0][1]))
         self._events, self._commands, self._results = map(_filling, (events, commands, results))
 
     def route_bytes(self, record: ConsumerRecord) -> Iterable[tuple[str, bytes]]:

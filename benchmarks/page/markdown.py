@@ -7,12 +7,14 @@ NOT_MEASURED = "Not measured."
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table; numbers are written as they are, with commas."""
+    """A table; numbers are written as they are, from 1,000 on without decimals."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, float) and value >= 1_000:
+        return f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from benchmarks.page.recorded import OURS, RAW, Engine, Recorded
 
@@ -65,6 +66,11 @@ def _latency(recorded: Recorded) -> Figure | None:
             )
     axes.set_xscale("log")
     axes.set_yscale("log")
+    rates = sorted({run["rate"] for runs in found["engines"].values() for run in runs})
+    axes.set_xticks(rates, [f"{rate:,}" for rate in rates])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_minor_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_xlabel("tasks/s, Poisson arrivals")
     axes.set_ylabel("created to row, ms")
     axes.grid(alpha=0.3)
@@ -112,6 +118,8 @@ def _peers(recorded: Recorded) -> Figure | None:
     )
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.set_xlim(left=1)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_xlabel("tasks/s in a drain, median, min and max")
     return figure
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from benchmarks.page.bars import bars_table
 from benchmarks.page.markdown import NOT_MEASURED, source, table
-from benchmarks.page.recorded import RAW, Engine, Recorded
+from benchmarks.page.recorded import OURS, RAW, Engine, Recorded
 
 
 def section(name: str, recorded: Recorded) -> str:
@@ -17,8 +17,10 @@ def section(name: str, recorded: Recorded) -> str:
     """
     if name == "bars":
         return bars_table(recorded)
+    if name == "drain-variants":
+        return _variants(recorded)
     way = SECTIONS[name]
-    found = recorded.file(name.replace("-", "_"))
+    found = recorded.file(name)
     return NOT_MEASURED if found is None else f"{source(found)}\n\n{way(recorded)}"
 
 
@@ -27,20 +29,55 @@ def _drain(recorded: Recorded) -> str:
     return f"{_engines_table(engines)}\n\n{_cpu_table(engines)}"
 
 
+def _variants(recorded: Recorded) -> str:
+    """Drains of other work, a row for each engine, then where each variant comes from."""
+    names = recorded.names("drain-")
+    if not names:
+        return NOT_MEASURED
+    rows = [
+        [name.removeprefix("drain-").replace("-", " "), *row]
+        for name in names
+        for row in _engine_rows(recorded.engines(name))
+    ]
+    sources = [source(found) for name in names if (found := recorded.file(name))]
+    return "\n\n".join(["\n".join(sources), table(["work", *_ENGINE_HEAD], rows)])
+
+
 def _peers(recorded: Recorded) -> str:
     engines = recorded.engines("peers")
-    return _engines_table(engines)
+    ours = engines.get(OURS)
+    head = [*_ENGINE_HEAD, "our rate against it"]
+    rows = _engine_rows(engines)
+    for row, engine in zip(rows, engines.values(), strict=True):
+        row.append("" if ours is None else f"{ours.rate.median / engine.rate.median:.3g} x")
+    return table(head, rows)
+
+
+_ENGINE_HEAD = (
+    "engine",
+    "tasks/s, median (min, max)",
+    "of the raw chain",
+    "CPU s for 1,000 tasks",
+    "largest process",
+)
 
 
 def _engines_table(engines: dict[str, Engine]) -> str:
+    return table(_ENGINE_HEAD, _engine_rows(engines))
+
+
+def _engine_rows(engines: dict[str, Engine]) -> list[list[str]]:
     raw = engines.get(RAW)
-    head = ["", "tasks/s, median (min, max)", "CPU s for 1,000 tasks", "largest process"]
-    rows = [[e.name, str(e.rate), f"{e.cpu_s:.2f}", e.largest] for e in engines.values()]
-    if raw is not None:
-        head.insert(2, "of the raw chain")
-        for row, engine in zip(rows, engines.values(), strict=True):
-            row.insert(2, f"{engine.rate.median / raw.rate.median * 100:.0f} %")
-    return table(head, rows)
+    return [
+        [
+            engine.name,
+            str(engine.rate),
+            "" if raw is None else f"{engine.rate.median / raw.rate.median * 100:.0f} %",
+            f"{engine.cpu_s:.2f}",
+            engine.largest,
+        ]
+        for engine in engines.values()
+    ]
 
 
 def _cpu_table(engines: dict[str, Engine]) -> str:
@@ -90,11 +127,14 @@ def _growth(recorded: Recorded) -> str:
 
 
 def _plain(name: str) -> Callable[[Recorded], str]:
-    """A table that is in the file as it stands on the page: ``head`` and ``rows``."""
+    """A table that is in the file as it stands on the page; without one, its single figures."""
 
     def way(recorded: Recorded) -> str:
         figures = recorded.figures(name) or {}
-        return table(figures["head"], figures["rows"])
+        if "rows" in figures:
+            return table(figures["head"], figures["rows"])
+        single = {k: v for k, v in sorted(figures.items()) if isinstance(v, str | int | float)}
+        return table(["", "measured"], list(single.items()))
 
     return way
 
@@ -109,4 +149,6 @@ SECTIONS: dict[str, Callable[[Recorded], str]] = {
     "cancel": _plain("cancel"),
     "replay": _plain("replay"),
     "api": _plain("api"),
+    "backlog": _plain("backlog"),
+    "recover": _plain("recover"),
 }
