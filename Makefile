@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test simulate chaos defects fuzz dead-letters test-docker test-analytics check format bench bench-long bench-page lock proto asyncapi clean
+.PHONY: help run test simulate chaos defects fuzz dead-letters test-docker test-analytics check format bench bench-peers bench-long bench-page lock proto asyncapi clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,10 @@ bench: $(VENV)/.dev ## measure; prints the machine, the versions and the command
 	@$(BIN)/python -m benchmarks.cancel
 	@$(BIN)/python -m benchmarks.recovery --tasks 20000 --events 100000
 
+# Each engine has an environment of its own under .peers, made at the first run.
+bench-peers: $(VENV)/.dev ## measure other engines beside this one, in the same run
+	@$(BIN)/python -m benchmarks.peers $(RECORD)
+
 bench-long: $(VENV)/.dev ## measure what takes long
 	@$(BIN)/python -m benchmarks.growth $(RECORD)
 
@@ -99,5 +103,5 @@ proto: $(VENV)/.dev ## generate schemas/gen from schemas/proto
 asyncapi: $(VENV)/.dev ## generate schemas/asyncapi.yaml from the topic table and the schemas
 	@$(BIN)/python -m schemas.asyncapi > schemas/asyncapi.yaml
 
-clean: ## remove the environment and the data of `make run`
-	rm -rf $(VENV) .orchestrator
+clean: ## remove the environments and the data of `make run`
+	rm -rf $(VENV) .orchestrator .peers

@@ -23,6 +23,11 @@ def rss_mib(pid: int) -> float:
     return 0.0 if stat is None else int(stat[21]) * _PAGE_MIB
 
 
+def largest_mib(pid: int) -> float:
+    """Resident memory of the largest among a process and all below it."""
+    return max(rss_mib(pid), *map(largest_mib, _children(pid)), 0.0)
+
+
 def _children(pid: int) -> Iterable[int]:
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         try:

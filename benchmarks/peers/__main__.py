@@ -1,0 +1,135 @@
+"""Engines that a Python team would pick instead, beside this one in the same run.
+
+A task has two steps that do nothing: 256 bytes of input, 128 after step 1, 256 as result. All
+tasks are in the engine's store before the clock starts; it runs from the start of the workers
+(Restate: from the time at which all tasks become due) until the last result can be read. Then
+a fresh client reads status and result of every id and compares; one that is missing or wrong
+voids the run. One engine at a time, fresh servers and data for each repetition, two processes
+that run steps, repetitions interleaved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import record
+from benchmarks.machine import print_machine
+from benchmarks.peers import ours
+from benchmarks.peers.engines import PEERS, Peer
+from benchmarks.peers.environments import environment, pinned, restate_server
+from benchmarks.peers.repetition import Run, repeat
+
+
+async def main(peers: Sequence[Peer], tasks: int | None, rounds: int) -> dict[str, Any]:
+    """Measure, print, and return the figures in the shape of :mod:`benchmarks.figures`."""
+    print_machine("aiokafka", "asyncpg", "faust-streaming")
+    for peer in peers:
+        _print_setting(peer)
+    print(f"{ours.NAME}: as `python -m benchmarks.drain` runs it\n  {ours.DURABILITY}")
+    print(f"\n{rounds} rounds, interleaved; rates include the start of the workers", flush=True)
+    runs: dict[str, list[Run]] = {name: [] for name in (ours.NAME, *(p.name for p in peers))}
+    for _ in range(rounds):
+        with _folder() as folder:
+            runs[ours.NAME].append(await ours.repeat(tasks or ours.TASKS, folder))
+        _print_run(ours.NAME, runs[ours.NAME][-1])
+        for peer in peers:
+            with _folder() as folder:
+                runs[peer.name].append(await repeat(peer, tasks or peer.tasks, folder))
+            _print_run(peer.name, runs[peer.name][-1])
+    engines = {name: _figures(found) for name, found in runs.items()}
+    for peer in peers:
+        engines[peer.name] |= {"settings": peer.settings, "durability": peer.durability}
+        engines[peer.name]["versions"] = pinned(peer.peer)
+    engines[ours.NAME]["durability"] = ours.DURABILITY
+    _print_table(engines)
+    return {"rounds": rounds, "engines": engines}
+
+
+def chosen(names: str) -> list[Peer]:
+    """The peers whose name or folder is among those, with their environments made."""
+    wanted = [name.strip().lower() for name in names.split(",") if name.strip()]
+    unknown = [w for w in wanted if not any(_matches(peer, w) for peer in PEERS)]
+    if unknown:
+        raise SystemExit(f"no such engine: {', '.join(unknown)}")
+    found = [peer for peer in PEERS if not wanted or any(_matches(peer, w) for w in wanted)]
+    if any("restate" in peer.servers for peer in found) and restate_server() is None:
+        print("Restate is left out: its server comes from npm, which is not on this machine")
+        found = [peer for peer in found if "restate" not in peer.servers]
+    for peer in found:
+        environment(peer.peer)
+        if "redis" in peer.servers:
+            environment("celery")
+    return found
+
+
+def _matches(peer: Peer, name: str) -> bool:
+    return name == peer.peer or peer.name.lower().startswith(name)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        # Postgres' account has to pass through when root runs this.
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+def _print_setting(peer: Peer) -> None:
+    versions = pinned(peer.peer)
+    print(f"\n{peer.name}: {', '.join(f'{name} {versions[name]}' for name in peer.packages)}")
+    print(f"  {peer.workers} x work, {json.dumps(peer.settings)}\n  {peer.durability}")
+
+
+def _print_run(name: str, run: Run) -> None:
+    rate = run.tasks / run.seconds
+    print(f"  {name:28} {run.tasks:7} tasks in {run.seconds:6.1f} s: {rate:7.0f}/s", flush=True)
+
+
+def _figures(runs: Sequence[Run]) -> dict[str, Any]:
+    rates = [run.tasks / run.seconds for run in runs]
+    generators = [run.generator_s / run.tasks * 1000 for run in runs if run.generator_s is not None]
+    return {
+        "tasks": runs[0].tasks,
+        "rate": {"median": statistics.median(rates), "min": min(rates), "max": max(rates)},
+        "cpu": {
+            name: statistics.median(run.cpu[name] / run.tasks * 1000 for run in runs)
+            for name in runs[0].cpu
+        },
+        "cpu_s": statistics.median(sum(run.cpu.values()) / run.tasks * 1000 for run in runs),
+        "generator_cpu_s": statistics.median(generators) if generators else None,
+        "peak_mib": {name: max(run.peak_mib[name] for run in runs) for name in runs[0].peak_mib},
+    }
+
+
+def _print_table(engines: Mapping[str, Mapping[str, Any]]) -> None:
+    our_rate = engines[ours.NAME]["rate"]["median"]
+    print("\nCPU s are for 1,000 tasks; the generator's are not among them")
+    for name, found in sorted(engines.items(), key=lambda item: -item[1]["rate"]["median"]):
+        rate, generator = found["rate"], found["generator_cpu_s"]
+        print(
+            f"{name:28} {rate['median']:7.0f}/s (min {rate['min']:.0f}, max {rate['max']:.0f});"
+            f" ours is {our_rate / rate['median']:.1f} x; {found['cpu_s']:.2f} CPU s"
+            f" ({', '.join(f'{key} {value:.2f}' for key, value in found['cpu'].items())});"
+            f" generator {'not measured' if generator is None else f'{generator:.2f}'};"
+            f" peak {max(found['peak_mib'].values()):.0f} MiB"
+        )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--engines", default="", help="names or folders, by commas; all without")
+    parser.add_argument("--tasks", type=int, help="of every engine; without, each has its own")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--record", action="store_true", help="write benchmarks/figures/peers.json")
+    given = parser.parse_args()
+    figures = asyncio.run(main(chosen(given.engines), given.tasks, given.rounds))
+    if given.record:
+        record("peers", figures)

