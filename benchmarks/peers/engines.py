@@ -17,8 +17,8 @@ CELERY_SPLIT = (
     REDIS_KEEPS + "; a result in Postgres is safe, but its chain's next task may be lost with Redis"
 )
 RESTATE_KEEPS = (
-    "Restate, one node: what was answered is in its log; a kill loses nothing; whether a power"
-    " loss does is a matter of its log's fsync, which is left at its default"
+    "Restate, one node, its log fsynced (rocksdb-disable-wal-fsync is false, its default): nothing"
+    " that was answered is lost with a process or the power"
 )
 
 
@@ -119,6 +119,75 @@ CELERY_POSTGRES_TUNED = Peer(
     workers=1,
     packages=CELERY_POSTGRES.packages,
 )
+PROCRASTINATE = Peer(
+    name="Procrastinate, defaults",
+    peer="procrastinate",
+    servers=["postgres"],
+    tasks=2_000,
+    settings={"connector": {}, "worker": {}, "results_pool": 1},
+    durability=POSTGRES_KEEPS,
+    packages=["procrastinate", "psycopg", "psycopg-pool"],
+)
+PROCRASTINATE_TUNED = Peer(
+    name="Procrastinate, tuned",
+    peer="procrastinate",
+    servers=["postgres"],
+    tasks=3_000,
+    settings={
+        "connector": {"min_size": 10, "max_size": 10},
+        "worker": {"concurrency": 20},
+        "results_pool": 5,
+    },
+    durability=POSTGRES_KEEPS,
+    packages=PROCRASTINATE.packages,
+)
+PGQUEUER = Peer(
+    name="PgQueuer, defaults",
+    peer="pgqueuer",
+    servers=["postgres"],
+    tasks=4_000,
+    settings={"driver": "connection", "pool": 2, "run": {}},
+    durability=POSTGRES_KEEPS,
+    packages=["pgqueuer", "asyncpg", "uvloop"],
+)
+PGQUEUER_TUNED = Peer(
+    name="PgQueuer, tuned",
+    peer="pgqueuer",
+    servers=["postgres"],
+    tasks=10_000,
+    settings={"driver": "pool", "pool": 10, "run": {"batch_size": 200}},
+    durability=POSTGRES_KEEPS,
+    packages=PGQUEUER.packages,
+)
+RESTATE = Peer(
+    name="Restate, defaults",
+    peer="restate",
+    servers=["restate"],
+    tasks=4_000,
+    settings={"server": {}, "hypercorn": ["--workers", "2"]},
+    durability=RESTATE_KEEPS,
+    workers=1,
+    scheduled=True,
+    packages=["restate-sdk", "Hypercorn"],
+)
+RESTATE_TUNED = Peer(
+    name="Restate, tuned",
+    peer="restate",
+    servers=["restate"],
+    tasks=4_000,
+    settings={
+        "server": {
+            "RESTATE_DEFAULT_NUM_PARTITIONS": "2",
+            "RESTATE_WORKER__INVOKER__CONCURRENT_INVOCATIONS_LIMIT": "100",
+            "RESTATE_WORKER__INVOKER__HTTP2_STREAMS_PER_CONNECTION_LIMIT": "16",
+        },
+        "hypercorn": ["--workers", "2"],
+    },
+    durability=RESTATE_KEEPS,
+    workers=1,
+    scheduled=True,
+    packages=RESTATE.packages,
+)
 PEERS: Sequence[Peer] = (
     DBOS,
     DBOS_TUNED,
@@ -126,4 +195,10 @@ PEERS: Sequence[Peer] = (
     CELERY_REDIS_TUNED,
     CELERY_POSTGRES,
     CELERY_POSTGRES_TUNED,
+    PROCRASTINATE,
+    PROCRASTINATE_TUNED,
+    PGQUEUER,
+    PGQUEUER_TUNED,
+    RESTATE,
+    RESTATE_TUNED,
 )

@@ -47,7 +47,8 @@ async def repeat(peer: Peer, tasks: int, folder: Path) -> Run:
     """
     async with AsyncExitStack() as stack:
         servers = {
-            name: await stack.enter_async_context(SERVERS[name](folder)) for name in peer.servers
+            name: await stack.enter_async_context(SERVERS[name](folder, peer.settings))
+            for name in peer.servers
         }
         environment = _environment(peer, tasks, folder)
         for server in servers.values():

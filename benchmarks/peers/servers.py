@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -25,7 +26,7 @@ REDIS_SETTINGS = {
     "maxmemory-policy": "noeviction",
 }
 """Each write is in the kernel before it is answered, and on the disk within a second or two."""
-RESTATE_SETTINGS = {"RESTATE_DEFAULT_NUM_PARTITIONS": "4", "RESTATE_LOG_FILTER": "warn"}
+RESTATE_SETTINGS = {"RESTATE_LOG_FILTER": "warn", "RESTATE_DISABLE_TELEMETRY": "true"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Server:
 
 
 @asynccontextmanager
-async def postgres(folder: Path) -> AsyncIterator[Server]:
+async def postgres(folder: Path, settings: Mapping[str, Any]) -> AsyncIterator[Server]:
     """The same server with the same settings that the orchestrator has; it waits for its disk."""
     server = EmbeddedPostgres(folder / "postgres")
     dsn = await server.start()
@@ -49,7 +50,7 @@ async def postgres(folder: Path) -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def redis(folder: Path) -> AsyncIterator[Server]:
+async def redis(folder: Path, settings: Mapping[str, Any]) -> AsyncIterator[Server]:
     """Redis with an append-only file."""
     port = choose_ports(folder / "redis.json", {"redis": 0})["redis"]
     flags = [text for name, value in REDIS_SETTINGS.items() for text in (f"--{name}", value)]
@@ -64,20 +65,20 @@ async def redis(folder: Path) -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def restate(folder: Path) -> AsyncIterator[Server]:
-    """One node of Restate, its log and its store in files."""
-    names = ("fabric", "ingress", "admin")
+async def restate(folder: Path, settings: Mapping[str, Any]) -> AsyncIterator[Server]:
+    """One node of Restate, its log and its store in files; ``server`` are variables for it."""
+    names = ("fabric", "ingress", "admin", "service")
     ports = choose_ports(folder / "restate.json", dict.fromkeys(names, 0))
     places = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
     environment = {
         **os.environ,
         **RESTATE_SETTINGS,
+        **settings.get("server", {}),
         "RESTATE_BASE_DIR": str(folder / "restate"),
         "RESTATE_LISTEN_MODE": "tcp",
         "RESTATE_BIND_ADDRESS": places["fabric"],
         "RESTATE_INGRESS__BIND_ADDRESS": places["ingress"],
         "RESTATE_ADMIN__BIND_ADDRESS": places["admin"],
-        "RESTATE_DISABLE_TELEMETRY": "true",
     }
     binary = restate_server()
     assert binary is not None
@@ -90,7 +91,7 @@ async def restate(folder: Path) -> AsyncIterator[Server]:
         await _until_healthy(f"http://{places['ingress']}/restate/health", child)
         yield Server(
             child.pid or 0,
-            {"PEER_INGRESS": places["ingress"], "PEER_ADMIN": places["admin"]},
+            {f"PEER_{name.upper()}": place for name, place in places.items()},
         )
     finally:
         await child.stop(10.0)
