@@ -5,7 +5,8 @@ tasks are in the engine's store before the clock starts; it runs from the start 
 (Restate: from the time at which all tasks become due) until the last result can be read. Then
 a fresh client reads status and result of every id and compares; one that is missing or wrong
 voids the run. One engine at a time, fresh servers and data for each repetition, two processes
-that run steps, repetitions interleaved.
+that run steps, repetitions interleaved. A Postgres that was filled is vacuumed and analyzed
+before the clock, as one that is up for longer than a minute is.
 """
 
 from __future__ import annotations

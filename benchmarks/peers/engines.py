@@ -135,7 +135,7 @@ PROCRASTINATE_TUNED = Peer(
     tasks=3_000,
     settings={
         "connector": {"min_size": 10, "max_size": 10},
-        "worker": {"concurrency": 20},
+        "worker": {"concurrency": 10},
         "results_pool": 5,
     },
     durability=POSTGRES_KEEPS,
@@ -154,8 +154,8 @@ PGQUEUER_TUNED = Peer(
     name="PgQueuer, tuned",
     peer="pgqueuer",
     servers=["postgres"],
-    tasks=10_000,
-    settings={"driver": "pool", "pool": 10, "run": {"batch_size": 200}},
+    tasks=8_000,
+    settings={"driver": "pool", "pool": 5, "run": {"batch_size": 50}},
     durability=POSTGRES_KEEPS,
     packages=PGQUEUER.packages,
 )
@@ -177,9 +177,8 @@ RESTATE_TUNED = Peer(
     tasks=4_000,
     settings={
         "server": {
-            "RESTATE_DEFAULT_NUM_PARTITIONS": "2",
-            "RESTATE_WORKER__INVOKER__CONCURRENT_INVOCATIONS_LIMIT": "100",
-            "RESTATE_WORKER__INVOKER__HTTP2_STREAMS_PER_CONNECTION_LIMIT": "16",
+            "RESTATE_DEFAULT_NUM_PARTITIONS": "4",
+            "RESTATE_WORKER__INVOKER__CONCURRENT_INVOCATIONS_LIMIT": "200",
         },
         "hypercorn": ["--workers", "2"],
     },

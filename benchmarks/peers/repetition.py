@@ -13,6 +13,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
+
 from benchmarks.peers.engines import Peer
 from benchmarks.peers.environments import SOURCES, python
 from benchmarks.peers.servers import SERVERS
@@ -62,6 +64,8 @@ async def repeat(peer: Peer, tasks: int, folder: Path) -> Run:
         before_s = resource.getrusage(resource.RUSAGE_CHILDREN)
         due = program.run("fill")
         after_s = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if "PEER_DSN" in environment:
+            await _vacuum(environment["PEER_DSN"])
         waiter = program.child("wait", 0)
         stack.push_async_callback(_stop, [waiter])
         if peer.scheduled:
@@ -73,6 +77,13 @@ async def repeat(peer: Peer, tasks: int, folder: Path) -> Run:
         raise SystemExit(f"void: {peer.name} has {right} right results of {tasks}")
     generator_s = (after_s.ru_utime - before_s.ru_utime) + (after_s.ru_stime - before_s.ru_stime)
     return Run(tasks, seconds, cpu, peak_mib, generator_s)
+
+
+async def _vacuum(dsn: str) -> None:
+    """What a server that is up for longer than a minute has done by itself: statistics."""
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("VACUUM ANALYZE")
+    await connection.close()
 
 
 class _Program:

@@ -18,15 +18,11 @@ app = procrastinate.App(
 TABLE = "CREATE TABLE bench_results (task_id text PRIMARY KEY, output text NOT NULL)"
 INSERT = "INSERT INTO bench_results VALUES (%s, %s) ON CONFLICT DO NOTHING"
 COUNT = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'"
-READ = """
-SELECT count(*)
-FROM unnest(%s::text[]) AS task (id)
-JOIN procrastinate_jobs AS one ON one.task_name = 'first' AND one.args->>'task_id' = task.id
-JOIN procrastinate_jobs AS two ON two.task_name = 'second' AND two.args->>'task_id' = task.id
-JOIN bench_results AS result ON result.task_id = task.id
-WHERE one.status = 'succeeded' AND two.status = 'succeeded'
-  AND two.args->>'payload' = %s AND result.output = %s
+JOBS = """
+SELECT args->>'task_id' FROM procrastinate_jobs
+WHERE status = 'succeeded' AND task_name = %s AND args->>'payload' = %s
 """
+RESULTS = "SELECT task_id FROM bench_results WHERE output = %s"
 pool: AsyncConnectionPool | None = None
 
 
@@ -83,8 +79,15 @@ def wait() -> None:
 def read() -> int:
     """Status of both jobs, and both results, of each task."""
     with psycopg.connect(given.dsn()) as connection:
-        found = connection.execute(READ, (given.ids(), given.FIRST, given.SECOND)).fetchone()
-    return found[0]
+        done = [
+            {task_id for (task_id,) in connection.execute(query, parameters)}
+            for query, parameters in (
+                (JOBS, ("first", given.INPUT)),
+                (JOBS, ("second", given.FIRST)),
+                (RESULTS, (given.SECOND,)),
+            )
+        ]
+    return sum(all(task_id in each for each in done) for task_id in given.ids())
 
 
 if __name__ == "__main__":
