@@ -128,7 +128,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--engines", default="", help="names or folders, by commas; all without")
     parser.add_argument("--tasks", type=int, help="of every engine; without, each has its own")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--record", action="store_true", help="write benchmarks/figures/peers.json")
     given = parser.parse_args()
     figures = asyncio.run(main(chosen(given.engines), given.tasks, given.rounds))

@@ -72,7 +72,7 @@ CELERY_REDIS = Peer(
     name="Celery, Redis, defaults",
     peer="celery",
     servers=["redis"],
-    tasks=6_000,
+    tasks=5_000,
     settings={"results": "redis", "conf": {}, "worker": PREFORK},
     durability=REDIS_KEEPS,
     workers=1,
@@ -82,7 +82,7 @@ CELERY_REDIS_TUNED = Peer(
     name="Celery, Redis, tuned",
     peer="celery",
     servers=["redis"],
-    tasks=6_000,
+    tasks=5_000,
     settings={
         "results": "redis",
         "conf": {"worker_prefetch_multiplier": 128},
@@ -95,7 +95,7 @@ CELERY_POSTGRES = Peer(
     name="Celery, Postgres, defaults",
     peer="celery",
     servers=["redis", "postgres"],
-    tasks=3_000,
+    tasks=2_000,
     settings={"results": "postgres", "conf": {}, "worker": PREFORK},
     durability=CELERY_SPLIT,
     workers=1,
@@ -105,7 +105,7 @@ CELERY_POSTGRES_TUNED = Peer(
     name="Celery, Postgres, tuned",
     peer="celery",
     servers=["redis", "postgres"],
-    tasks=3_000,
+    tasks=2_000,
     settings={
         "results": "postgres",
         "conf": {
