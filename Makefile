@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test simulate chaos defects fuzz dead-letters test-docker test-analytics check format bench bench-peers bench-long bench-page lock proto asyncapi clean
+.PHONY: help run test simulate chaos defects fuzz dead-letters test-docker test-analytics check format bench bench-small bench-peers bench-long bench-page lock proto asyncapi clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,18 +74,25 @@ format: $(VENV)/.dev ## rewrite the code in the house format
 RECORD ?=
 bench: $(VENV)/.dev ## measure; prints the machine, the versions and the commands
 	@$(BIN)/python -m benchmarks.parts
-	@$(BIN)/python -m benchmarks.drain
-	@$(BIN)/python -m benchmarks.steady $(RECORD)
+	@$(BIN)/python -m benchmarks.drain --tasks 10000 $(RECORD)
+	@$(BIN)/python -m benchmarks.recover $(RECORD)
+	@$(BIN)/python -m benchmarks.steady --rounds 1 $(RECORD)
 	@$(BIN)/python -m benchmarks.raw $(RECORD)
 	@$(BIN)/python -m benchmarks.cancel
-	@$(BIN)/python -m benchmarks.recovery --tasks 20000 --events 100000
+
+bench-small: $(VENV)/.dev ## one short drain, beside the committed ratio to the raw chain; only warns
+	@$(BIN)/python -m benchmarks.drain --small $(RECORD)
 
 # Each engine has an environment of its own under .peers, made at the first run.
 bench-peers: $(VENV)/.dev ## measure other engines beside this one, in the same run
 	@$(BIN)/python -m benchmarks.peers $(RECORD)
 
-bench-long: $(VENV)/.dev ## measure what takes long
+VARIANTS := one-step five-steps ten-ms-steps a-retry 160-KB
+bench-long: $(VENV)/.dev ## measure what takes long: other work, many rows, a backlog of a million
+	@for variant in $(VARIANTS); do $(BIN)/python -m benchmarks.drain --variant $$variant --rounds 2 $(RECORD) || exit 1; done
 	@$(BIN)/python -m benchmarks.growth $(RECORD)
+	@$(BIN)/python -m benchmarks.backlog $(RECORD)
+	@$(BIN)/python -m benchmarks.takeover --tasks 20000 --events 100000
 
 bench-page: $(VENV)/.dev ## write docs/benchmarks.md and its plots from what was recorded
 	@$(BIN)/python -m benchmarks.page

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from benchmarks.deployment import Deployment
 from benchmarks.quantile import quantile
+from benchmarks.workload import TWO_STEPS, TYPE, Work
 from schemas.codec import encode
 from schemas.records import Json, Millis, TaskCreated, TaskId
 from schemas.topics import Topics, TopicsSettings
@@ -26,8 +27,9 @@ from streams.partitioner import partition_of
 from streams.publisher import Outgoing, Publisher
 from streams.settings import KafkaSettings
 
-PAYLOAD = Json('{"payload":"' + "x" * 242 + '"}')
 _HEAD_START_S = 0.3
+_CHUNK_BYTES = 1_280_000
+"""How much is encoded before it is sent."""
 _GRACE_S = 60.0
 
 
@@ -38,19 +40,21 @@ def poisson(rate: float, seconds: float, seed: int) -> list[float]:
     return list(accumulate(draw.expovariate(rate) for _ in range(expected)))
 
 
-def a_task(task_id: str) -> TaskCreated:
+def a_task(task_id: str, given: Json = TWO_STEPS.input) -> TaskCreated:
     """A task of the ``bench`` pipeline that is created now."""
     return TaskCreated(
         task_id=TaskId(task_id),
-        tenant_id="bench",
-        type="bench",
-        input=PAYLOAD,
+        tenant_id=TYPE,
+        type=TYPE,
+        input=given,
         timeout_ms=3_600_000,
         created_at=Millis(time.time_ns() // 1_000_000),
     )
 
 
-def outgoing(topics: Topics, partitions: int, task_ids: Sequence[str]) -> list[Outgoing]:
+def outgoing(
+    topics: Topics, partitions: int, task_ids: Sequence[str], work: Work = TWO_STEPS
+) -> list[Outgoing]:
     """The records that create these tasks."""
     keys = [task_id.encode() for task_id in task_ids]
     return [
@@ -58,7 +62,7 @@ def outgoing(topics: Topics, partitions: int, task_ids: Sequence[str]) -> list[O
             topic=topics.task_created,
             partition=partition_of(key, partitions),
             key=key,
-            value=encode(a_task(task_id)),
+            value=encode(a_task(task_id, work.input)),
         )
         for task_id, key in zip(task_ids, keys, strict=True)
     ]
@@ -67,11 +71,13 @@ def outgoing(topics: Topics, partitions: int, task_ids: Sequence[str]) -> list[O
 async def create(at: Deployment, tasks: int) -> list[str]:
     """Create tasks at once; their ids, when the broker has them."""
     ids = [f"task_{uuid.uuid4()}" for _ in range(tasks)]
+    topics, partitions = Topics(at.settings.topics), at.settings.topics.partitions
+    chunk = max(1, _CHUNK_BYTES // at.work.payload_bytes)
     publisher = Publisher(at.settings.kafka, client_id="generator")
     await publisher.open()
-    await publisher.publish(
-        outgoing(Topics(at.settings.topics), at.settings.topics.partitions, ids)
-    )
+    for start in range(0, tasks, chunk):
+        some = ids[start : start + chunk]
+        await publisher.publish(outgoing(topics, partitions, some, at.work))
     await publisher.close()
     return ids
 

@@ -29,4 +29,5 @@ async def rate_at_once(at: Deployment, tasks: int) -> float:
         f"SELECT max({COMMITTED_AT}) FROM {at.table} WHERE id = ANY ($1::text[])", ids
     )
     await connection.close()
+    await at.verify(ids)
     return tasks / (ended - began)

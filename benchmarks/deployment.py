@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import sys
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
 import structlog
 
-from benchmarks.processes import cpu_s
-from benchmarks.raw_chain import CREATE_TABLE, STEPS, TABLE, output_of
+from benchmarks.processes import cpu_s, rss_mib
+from benchmarks.raw_chain import CREATE_TABLE, TABLE
+from benchmarks.workload import SERVICES, TWO_STEPS, TYPE, Work
 from orchestrator.dev.supervisor import Supervisor
 from orchestrator.dev.system import DEV_DEFAULTS
 from orchestrator.embedded.kafka import EmbeddedKafka
@@ -26,25 +28,34 @@ from orchestrator.layout import topic_table
 from orchestrator.settings import Settings, load_settings
 from sinks.migrate import migrate_up
 from streams.admin import Admin
-from tasks.pipeline_file import load_pipelines
 
-_PIPELINES = Path("benchmarks/pipelines")
-_TEXTS = {path.name: path.read_text("utf-8") for path in _PIPELINES.glob("*.yaml")}
 _POLL_S = 0.25
+_CHUNK_IDS = 10_000
 RAW, OURS = "raw chain", "orchestrator"
 RAW_BYTES = "raw chain without a codec"
+FAUST, FAUST_TUNED = "Faust agents", "Faust agents, tuned"
 ENGINES = (RAW, OURS)
+_CHAINS = {
+    RAW: ("benchmarks.raw_chain",),
+    RAW_BYTES: ("benchmarks.raw_bytes",),
+    FAUST: ("benchmarks.faust_chain",),
+    FAUST_TUNED: ("benchmarks.faust_chain", "--batched"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A running engine; the ``bench`` pipeline of two steps."""
+    """An engine with topics and a database of its own; its processes run, or will."""
 
     engine: str
+    work: Work
     settings: Settings
+    supervisor: Supervisor
     children: Sequence[Child]
     servers: Mapping[str, int]
     """Process ids of the broker and of Postgres."""
+    killed: set[str] = field(default_factory=set)
+    """Processes that whoever measures killed."""
 
     @property
     def table(self) -> str:
@@ -56,10 +67,30 @@ class Deployment:
         pids = {child.name: child.pid or 0 for child in self.children} | dict(self.servers)
         return {name: cpu_s(pid) for name, pid in pids.items()}
 
+    def memory(self) -> dict[str, float]:
+        """Resident MiB of each process of the engine."""
+        return {child.name: rss_mib(child.pid or 0) for child in self.children}
+
+    def pause(self) -> None:
+        """Let all processes of the engine stand still; their connections stay open."""
+        for child in self.children:
+            self.supervisor.pause(child.name)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        for child in self.children:
+            self.supervisor.resume(child.name)
+
     async def until_completed(
-        self, connection: asyncpg.Connection, tasks: int, seconds: float
+        self,
+        connection: asyncpg.Connection,
+        tasks: int,
+        seconds: float,
+        *,
+        poll_s: float = _POLL_S,
+        look: Callable[[int], None] = lambda _completed: None,
     ) -> None:
-        """Wait until so many tasks are completed with the right output.
+        """Wait until so many tasks are completed; ``look`` gets their number at each poll.
 
         Raises:
             SystemExit: they were not in time; what was measured is void.
@@ -68,22 +99,40 @@ class Deployment:
         try:
             async with asyncio.timeout(seconds):
                 while completed < tasks:
-                    await asyncio.sleep(_POLL_S)
+                    await asyncio.sleep(poll_s)
                     completed = await self.completed(connection)
+                    look(completed)
         except TimeoutError:
-            said = f"void: {self.engine} has {completed} right results of {tasks}"
+            said = f"void: {self.engine} has completed {completed} tasks of {tasks}"
             raise SystemExit(said) from None
 
     async def completed(self, connection: asyncpg.Connection) -> int:
-        """How many tasks are completed with the right output."""
+        """How many tasks are completed."""
         # Not those of others, which may be a million.
-        of_bench = "tenant_id = 'bench' AND " if self.engine == OURS else ""
+        of_bench = f"tenant_id = '{TYPE}' AND " if self.engine == OURS else ""
         count: int = await connection.fetchval(
-            f"SELECT count(*) FROM {self.table}"
-            f" WHERE {of_bench}status = 'completed' AND output = $1::jsonb",
-            output_of(STEPS[1]),
+            f"SELECT count(*) FROM {self.table} WHERE {of_bench}status = 'completed'"
         )
         return count
+
+    async def verify(self, ids: Sequence[str]) -> None:
+        """Read every task by its id, as a fresh client, and compare status and result.
+
+        Raises:
+            SystemExit: one is missing or wrong; what was measured is void.
+        """
+        query = f"SELECT id, status, output FROM {self.table} WHERE id = ANY ($1::text[])"
+        right, connection = 0, await asyncpg.connect(self.settings.postgres.dsn)
+        expected = json.loads(self.work.output)
+        for start in range(0, len(ids), _CHUNK_IDS):
+            rows = await connection.fetch(query, ids[start : start + _CHUNK_IDS])
+            right += sum(
+                row["status"] == "completed" and json.loads(row["output"]) == expected
+                for row in rows
+            )
+        await connection.close()
+        if right != len(ids):
+            raise SystemExit(f"void: {self.engine} has {right} right results of {len(ids)}")
 
 
 @asynccontextmanager
@@ -120,7 +169,10 @@ async def deployed(
     postgres: EmbeddedPostgres,
     folder: Path,
     *,
+    work: Work = TWO_STEPS,
+    workers: int = 1,
     template: str | None = None,
+    before: Callable[[Deployment], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Deployment]:
     """Start an engine's processes, which need some seconds more until they are ready.
 
@@ -129,7 +181,10 @@ async def deployed(
         kafka: gets topics for this engine.
         postgres: gets a database for this engine.
         folder: for logs.
+        work: what it will have to do.
+        workers: processes for each step; of the orchestrator only.
         template: the DSN of a database to begin with a copy of; None: an empty one.
+        before: called before the processes are started.
 
     Raises:
         SystemExit: a process ended on its own; what was measured is void.
@@ -139,13 +194,13 @@ async def deployed(
         "ORCH_KAFKA_BOOTSTRAP": kafka.bootstrap,
         "ORCH_POSTGRES_DSN": await a_database(postgres.dsn, template),
         "ORCH_TOPICS_PREFIX": f"{uuid.uuid4().hex[:8]}.",
-        "ORCH_PIPELINES_DIR": str(_PIPELINES),
-        "ORCH_SERVICES_EXTRA": "noop=python://benchmarks.noop:answer",
+        "ORCH_PIPELINES_DIR": str(work.folder),
+        "ORCH_SERVICES_EXTRA": ",".join(f"{name}={at}" for name, at in SERVICES.items()),
         "ORCH_LOG_LEVEL": "warning",
     }
     settings = load_settings(environment)
     async with Admin(settings.kafka) as admin:
-        await admin.apply(topic_table(settings, load_pipelines(_TEXTS)))
+        await admin.apply(topic_table(settings, work.pipelines))
     await migrate_up(settings.postgres.dsn)
     if engine != OURS:
         await execute(settings.postgres.dsn, CREATE_TABLE)
@@ -156,24 +211,33 @@ async def deployed(
             env={**os.environ, **environment},
             log_path=folder / f"{settings.topics.prefix}{name}.log",
         )
-        for name, command in _commands(engine, settings).items()
+        for name, command in _commands(engine, settings, work, workers).items()
     ]
     servers = {"kafka": kafka.pid or 0, "postgres": postgres.pid or 0}
-    async with Supervisor(children) as supervisor:
-        yield Deployment(engine, settings, children, servers)
-        if any(supervisor.restarts.values()):
-            raise SystemExit(f"void: {engine} had to be restarted: {supervisor.restarts}")
+    supervisor = Supervisor(children)
+    deployment = Deployment(engine, work, settings, supervisor, children, servers)
+    if before is not None:
+        await before(deployment)
+    async with supervisor:
+        yield deployment
+        restarts = {name: n for name, n in supervisor.restarts.items() if n}
+        if restarts.keys() - deployment.killed:
+            raise SystemExit(f"void: {engine} had to be restarted: {restarts}")
 
 
-def _commands(engine: str, settings: Settings) -> dict[str, list[str]]:
+def _commands(engine: str, settings: Settings, work: Work, workers: int) -> dict[str, list[str]]:
     python = [sys.executable, "-m"]
     if engine == OURS:
-        roles = ["router", *(f"step.{step}" for step in STEPS), "sink"]
-        return {role: [*python, "orchestrator", "worker", role] for role in roles}
+        pipeline = work.pipelines.get(TYPE)
+        steps = [f"step.{step.name}" for step in pipeline.steps] if pipeline else []
+        roles = {"router": "router", **{step: step for step in steps}, "sink": "sink"}
+        roles |= {f"{step}-{n}": step for step in steps for n in range(2, workers + 1)}
+        return {name: [*python, "orchestrator", "worker", role] for name, role in roles.items()}
+    module, *options = _CHAINS[engine]
     places = [settings.kafka.bootstrap, settings.topics.prefix, settings.postgres.dsn]
-    module = "benchmarks.raw_chain" if engine == RAW else "benchmarks.raw_bytes"
     return {
-        f"raw {role}": [*python, module, role, *places] for role in ("router", "worker", "sink")
+        f"{engine.split(maxsplit=1)[0]} {role}": [*python, module, role, *places, *options]
+        for role in ("router", "worker", "sink")
     }
 
 

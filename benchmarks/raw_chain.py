@@ -276,6 +276,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("role", choices=("router", "worker", "sink"))
     for name in ("bootstrap", "prefix", "dsn"):
         parser.add_argument(name)
+    parser.add_argument("--batched", action="store_true", help="of the Faust agents only")
     return parser.parse_args()
 
 

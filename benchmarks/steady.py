@@ -90,6 +90,7 @@ async def measure(at: Deployment, rate: int, seconds: float, folder: Path) -> Ru
     in_flight = all_tasks - await at.completed(connection)
     await at.until_completed(connection, all_tasks, _DRAIN_S + in_flight / 50)
     after = at.cpu()
+    await at.verify(list(scheduled))
     counted_from = min(scheduled.values()) + _SETTLE_S
     counted = {task_id: due for task_id, due in scheduled.items() if due >= counted_from}
     took_ms = await _latencies_ms(at, connection, counted)

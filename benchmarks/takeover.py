@@ -198,7 +198,7 @@ async def commit_all(bootstrap: str, topics: Topics) -> None:
 def in_a_child(bootstrap: str, *, snapshot: bool) -> tuple[float, float, float]:
     arguments = ["--child", bootstrap, *(["--snapshot"] if snapshot else [])]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.recovery", *arguments],
+        [sys.executable, "-m", "benchmarks.takeover", *arguments],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
