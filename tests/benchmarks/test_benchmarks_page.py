@@ -93,6 +93,20 @@ def test_a_bar_without_figures_was_not_measured(what: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    ("tasks", "end"),
+    [
+        pytest.param(100_000, "| not measured |", id="too small to tell"),
+        pytest.param(1_000_000, "| 97 % | met |"),
+    ],
+)
+def test_a_backlog_counts_from_the_size_of_its_bar_on(tasks: int, end: str, folder: Path) -> None:
+    figures = {"tasks": tasks, "rate_ratio": 0.97, "peak_mib": 90.0, "rss_growth": 1.0}
+    (folder / "backlog.json").write_text(json.dumps({**STAMP, "figures": figures}))
+
+    assert row_of(folder, "rate at a backlog of 1,000,000, of that at 10,000").endswith(end)
+
+
+@pytest.mark.parametrize(
     ("what", "end"),
     [
         pytest.param("drain, of the raw chain's rate", "| 40 % | **missed**, 20 % below it |"),
