@@ -11,7 +11,6 @@ import asyncio
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,6 +22,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from benchmarks.api_floor import ECHO_TOPIC, METHOD, TOPICS
+from benchmarks.folder import bench_folder
 from benchmarks.machine import print_machine
 from benchmarks.processes import rss_mib
 from orchestrator.embedded.kafka import EmbeddedKafka
@@ -249,9 +249,8 @@ async def main() -> None:
     parser.add_argument("--tasks", type=int, default=100_000)
     given = parser.parse_args()
     print_machine("grpcio", "aiokafka", "uvloop")
-    with tempfile.TemporaryDirectory(prefix="bench-api-") as folder:
-        os.chmod(folder, 0o711)  # noqa: PTH101  # Postgres' account passes it
-        async with a_site(Path(folder)) as (bootstrap, port, serve, echo_port):
+    with bench_folder() as folder:
+        async with a_site(folder) as (bootstrap, port, serve, echo_port):
             options = [("grpc.max_receive_message_length", 64 * 1024 * 1024)]
             async with (
                 grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel,

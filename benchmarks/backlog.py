@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import asyncpg
 from benchmarks.arrivals import create
 from benchmarks.deployment import OURS, Deployment, deployed, running_servers
 from benchmarks.figures import PACKAGES, record
+from benchmarks.folder import bench_folder
 from benchmarks.machine import print_machine
 from orchestrator.embedded.kafka import EmbeddedKafka
 from orchestrator.embedded.postgres import EmbeddedPostgres
@@ -118,7 +118,5 @@ if __name__ == "__main__":
     parser.add_argument("--large", type=int, default=1_000_000)
     parser.add_argument("--record", action="store_true", help="write benchmarks/figures")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        # Postgres' account has to pass through when root runs this.
-        Path(name).chmod(0o711)
-        asyncio.run(main(arguments, Path(name)))
+    with bench_folder() as folder:
+        asyncio.run(main(arguments, folder))

@@ -71,6 +71,11 @@ class Deployment:
         """Resident MiB of each process of the engine."""
         return {child.name: rss_mib(child.pid or 0) for child in self.children}
 
+    def raise_peaks(self, peak_mib: dict[str, float]) -> None:
+        """Put into ``peak_mib`` what a process holds now, where that is more than it says."""
+        for name, mib in self.memory().items():
+            peak_mib[name] = max(mib, peak_mib.get(name, 0.0))
+
     def pause(self) -> None:
         """Let all processes of the engine stand still; their connections stay open."""
         for child in self.children:

@@ -13,18 +13,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import statistics
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
 from benchmarks.arrivals import create
-from benchmarks.at_once import READY_S
+from benchmarks.at_once import make_ready
 from benchmarks.deployment import (
     ENGINES,
     FAUST,
@@ -35,12 +32,13 @@ from benchmarks.deployment import (
     running_servers,
 )
 from benchmarks.figures import PACKAGES, load, record
+from benchmarks.folder import bench_folder
 from benchmarks.machine import print_machine
+from benchmarks.run import Run, figures_of
 from benchmarks.workload import TWO_STEPS, VARIANTS, Work
 from orchestrator.embedded.kafka import EmbeddedKafka
 from orchestrator.embedded.postgres import EmbeddedPostgres
 
-_WARM_TASKS = 200
 _END_S = 600.0
 _POLL_S = 0.1
 _HOLD_S = 5.0
@@ -48,23 +46,6 @@ _HOLD_S = 5.0
 _SMALL_TASKS = 3_000
 _WORSE = 2 / 3
 """Small runs differ by that much on a shared machine; below it is worth a look."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What one drain took."""
-
-    tasks: int
-    seconds: float
-    cpu: Mapping[str, float]
-    """CPU seconds by process, the broker's and Postgres' included."""
-    peak_mib: Mapping[str, float]
-    """The largest resident memory of each process of the engine."""
-
-    @property
-    def rate(self) -> float:
-        """Tasks/s."""
-        return self.tasks / self.seconds
 
 
 async def drain(
@@ -78,14 +59,8 @@ async def drain(
     """One engine, with topics and a database of its own."""
     peak_mib: dict[str, float] = {}
     async with deployed(engine, kafka, postgres, folder, work=work) as at:
-
-        def look(_completed: int) -> None:
-            for name, mib in at.memory().items():
-                peak_mib[name] = max(mib, peak_mib.get(name, 0.0))
-
         connection = await asyncpg.connect(at.settings.postgres.dsn)
-        ids = await create(at, _WARM_TASKS)
-        await at.until_completed(connection, _WARM_TASKS, READY_S)
+        ids = await make_ready(at, connection)
         at.pause()
         paused_at = time.perf_counter()
         ids += await create(at, tasks)
@@ -93,7 +68,9 @@ async def drain(
         at.resume()
         if began - paused_at > _HOLD_S:
             raise SystemExit(f"void: publishing took {began - paused_at:.1f} s")
-        await at.until_completed(connection, len(ids), _END_S, poll_s=_POLL_S, look=look)
+        await at.until_completed(
+            connection, len(ids), _END_S, poll_s=_POLL_S, look=lambda _: at.raise_peaks(peak_mib)
+        )
         seconds, after = time.perf_counter() - began, at.cpu()
         await connection.close()
         await at.verify(ids)
@@ -113,20 +90,6 @@ async def measure(
     return runs
 
 
-def figures_of(runs: Sequence[Run]) -> dict[str, Any]:
-    """One engine's figures in the shape of :mod:`benchmarks.figures`."""
-    rates = [run.rate for run in runs]
-    return {
-        "rate": {"median": statistics.median(rates), "min": min(rates), "max": max(rates)},
-        "cpu": {
-            name: statistics.median(run.cpu[name] / run.tasks * 1000 for run in runs)
-            for name in runs[0].cpu
-        },
-        "cpu_s": statistics.median(sum(run.cpu.values()) / run.tasks * 1000 for run in runs),
-        "peak_mib": {name: max(run.peak_mib[name] for run in runs) for name in runs[0].peak_mib},
-    }
-
-
 def show(engines: Mapping[str, Mapping[str, Any]]) -> None:
     """Print each engine's figures, and our rate as a part of the raw chain's."""
     for engine, found in engines.items():
@@ -139,14 +102,13 @@ def show(engines: Mapping[str, Mapping[str, Any]]) -> None:
         for name, each in found["cpu"].items():
             print(f"  {name:18} {each:6.3f} CPU s for 1,000 tasks")
     print()
-    for engine, found in engines.items():
+    for engine in engines:
         if engine != OURS:
-            ratio = engines[OURS]["rate"]["median"] / found["rate"]["median"]
-            print(f"ratio: {ratio:.2f} x the rate of {engine}")
+            print(f"ratio: {_ratio(engines, engine):.2f} x the rate of {engine}")
 
 
-def _ratio(engines: Mapping[str, Mapping[str, Any]]) -> float:
-    return float(engines[OURS]["rate"]["median"] / engines[RAW]["rate"]["median"])
+def _ratio(engines: Mapping[str, Mapping[str, Any]], engine: str = RAW) -> float:
+    return float(engines[OURS]["rate"]["median"] / engines[engine]["rate"]["median"])
 
 
 def compare(engines: Mapping[str, Mapping[str, Any]]) -> None:
@@ -185,8 +147,6 @@ if __name__ == "__main__":
     parser.add_argument("--small", action="store_true", help="one short round, for a first look")
     parser.add_argument("--record", action="store_true", help="write benchmarks/figures")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        # Postgres' account has to pass through when root runs this.
-        Path(name).chmod(0o711)
+    with bench_folder() as folder:
         chosen = VARIANTS[arguments.variant] if arguments.variant else TWO_STEPS
-        asyncio.run(main(arguments, chosen, Path(name)))
+        asyncio.run(main(arguments, chosen, folder))

@@ -47,7 +47,7 @@ def add_hops(
     app: faust.App, topics: Topics, names: list[str], handle: Callable[[Any], Out]
 ) -> None:
     """One agent that sends on what follows from each event."""
-    out = {name: _topic(app, name) for name in [*_targets(topics)]}
+    out = {name: _topic(app, name) for name in _targets(topics)}
 
     @app.agent(_topic(app, *names))  # type: ignore[untyped-decorator]
     async def hop(stream: Any) -> None:

@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import random
 import statistics
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -33,6 +32,7 @@ from benchmarks.deployment import (
 )
 from benchmarks.figures import PACKAGES, record
 from benchmarks.filling import TENANTS, copy_id, fill
+from benchmarks.folder import bench_folder
 from benchmarks.machine import print_machine
 from benchmarks.quantile import quantile
 from orchestrator.embedded.kafka import EmbeddedKafka
@@ -189,7 +189,5 @@ if __name__ == "__main__":
     parser.add_argument("--reads", type=int, default=2_000, help="of each kind")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--record", action="store_true", help="keep the figures")
-    with tempfile.TemporaryDirectory() as name:
-        # Postgres' account has to pass through when root runs this.
-        Path(name).chmod(0o711)
-        asyncio.run(main(parser.parse_args(), Path(name)))
+    with bench_folder() as folder:
+        asyncio.run(main(parser.parse_args(), folder))

@@ -11,7 +11,6 @@ import asyncio
 import os
 import statistics
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -28,6 +27,7 @@ from benchmarks.api_floor import ECHO_TOPIC, METHOD, TOPICS
 from benchmarks.at_once import rate_at_once
 from benchmarks.deployment import RAW, RAW_BYTES, a_database, deployed, execute, running_servers
 from benchmarks.figures import PACKAGES, record
+from benchmarks.folder import bench_folder
 from benchmarks.machine import print_machine
 from benchmarks.raw_chain import CREATE_TABLE, STEPS, UPSERT, output_of
 from orchestrator.embedded.kafka import EmbeddedKafka
@@ -174,7 +174,5 @@ if __name__ == "__main__":
     parser.add_argument("--calls", type=int, default=5_000, help="of each gRPC server")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--record", action="store_true", help="keep the figures")
-    with tempfile.TemporaryDirectory() as name:
-        # Postgres' account has to pass through when root runs this.
-        Path(name).chmod(0o711)
-        asyncio.run(main(parser.parse_args(), Path(name)))
+    with bench_folder() as folder:
+        asyncio.run(main(parser.parse_args(), folder))

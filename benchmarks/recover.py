@@ -15,7 +15,6 @@ import asyncio
 import itertools
 import os
 import signal
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -25,16 +24,16 @@ from pathlib import Path
 import asyncpg
 
 from benchmarks.arrivals import create
-from benchmarks.at_once import READY_S
+from benchmarks.at_once import make_ready
 from benchmarks.commit_clock import COMMITTED_AT
 from benchmarks.deployment import OURS, Deployment, deployed, running_servers
 from benchmarks.figures import PACKAGES, record
+from benchmarks.folder import bench_folder
 from benchmarks.machine import print_machine
 from orchestrator.embedded.kafka import EmbeddedKafka
 from orchestrator.embedded.postgres import EmbeddedPostgres
 from streams.partitioner import partition_of
 
-_WARM_TASKS = 200
 _END_S = 300.0
 _NOTHING = "nothing"
 _WORKER = "step.noop_second"
@@ -59,18 +58,17 @@ async def measure(
     """One drain with two workers of each step."""
     async with deployed(OURS, kafka, postgres, folder, workers=2) as at:
         connection = await asyncpg.connect(at.settings.postgres.dsn)
-        warm = await create(at, _WARM_TASKS)
-        await at.until_completed(connection, _WARM_TASKS, READY_S)
+        warm = await make_ready(at, connection)
         at.pause()
         ids = await create(at, tasks)
         began = time.time()
         at.resume()
-        await at.until_completed(connection, _WARM_TASKS + tasks // 4, _END_S, poll_s=0.1)
+        await at.until_completed(connection, len(warm) + tasks // 4, _END_S, poll_s=0.1)
         killed_at, in_flight = time.time(), 0
         if killed != _NOTHING:
-            in_flight = _WARM_TASKS + tasks - await at.completed(connection)
+            in_flight = len(warm) + tasks - await at.completed(connection)
             killed_at = _kill(at, killed)
-        await at.until_completed(connection, _WARM_TASKS + tasks, _END_S)
+        await at.until_completed(connection, len(warm) + tasks, _END_S)
         times = await _times(at, connection, ids)
         await connection.close()
         await at.verify(warm + ids)
@@ -150,7 +148,5 @@ if __name__ == "__main__":
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--record", action="store_true", help="write benchmarks/figures")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        # Postgres' account has to pass through when root runs this.
-        Path(name).chmod(0o711)
-        asyncio.run(main(arguments, Path(name)))
+    with bench_folder() as folder:
+        asyncio.run(main(arguments, folder))

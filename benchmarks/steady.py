@@ -16,17 +16,17 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import asyncpg
 
-from benchmarks.arrivals import create
+from benchmarks.at_once import make_ready
 from benchmarks.commit_clock import COMMITTED_AT, check_commit_clock
 from benchmarks.deployment import ENGINES, OURS, RAW, Deployment, deployed, running_servers
 from benchmarks.figures import PACKAGES, record
+from benchmarks.folder import bench_folder
 from benchmarks.machine import print_machine
 from benchmarks.quantile import quantile
 from orchestrator.embedded.kafka import EmbeddedKafka
@@ -35,8 +35,6 @@ from orchestrator.embedded.process import Child
 
 _RATES = (50, 200)
 """What the bars are about; each is measured ``--rounds`` times, interleaved."""
-_WARM_TASKS = 200
-_READY_S = 120.0
 _SETTLE_S = 3.0
 """From the first arrival on: compilers and connections of processes that are new."""
 _DRAIN_S = 60.0
@@ -75,8 +73,7 @@ async def measure(at: Deployment, rate: int, seconds: float, folder: Path) -> Ru
     """Send at a rate to an engine that was just started."""
     connection = await asyncpg.connect(at.settings.postgres.dsn)
     # All processes are ready when tasks of all partitions have gone through them.
-    await create(at, _WARM_TASKS)
-    await at.until_completed(connection, _WARM_TASKS, _READY_S)
+    warm = await make_ready(at, connection)
     out = folder / f"{at.settings.topics.prefix}schedule.json"
     sending_s = _SETTLE_S + max(seconds, _LEAST_TASKS / rate)
     generator = _generator(at, out, rate, sending_s)
@@ -86,7 +83,7 @@ async def measure(at: Deployment, rate: int, seconds: float, folder: Path) -> Ru
         raise SystemExit(f"void: the generator failed; see {generator.log_path.read_text()}")
     made = json.loads(out.read_text("utf-8"))
     scheduled: dict[str, float] = made["scheduled"]
-    all_tasks = len(scheduled) + _WARM_TASKS
+    all_tasks = len(scheduled) + len(warm)
     in_flight = all_tasks - await at.completed(connection)
     await at.until_completed(connection, all_tasks, _DRAIN_S + in_flight / 50)
     after = at.cpu()
@@ -200,7 +197,5 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=2, help="at 50/s and 200/s")
     parser.add_argument("--up-to", type=int, default=12_800, help="tasks/s at the most")
     parser.add_argument("--record", action="store_true", help="keep the figures")
-    with tempfile.TemporaryDirectory() as name:
-        # Postgres' account has to pass through when root runs this.
-        Path(name).chmod(0o711)
-        asyncio.run(main(parser.parse_args(), Path(name)))
+    with bench_folder() as folder:
+        asyncio.run(main(parser.parse_args(), folder))

@@ -15,18 +15,17 @@ import argparse
 import asyncio
 import json
 import statistics
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.figures import record
+from benchmarks.folder import bench_folder
 from benchmarks.machine import print_machine
 from benchmarks.peers import ours
 from benchmarks.peers.engines import PEERS, Peer
 from benchmarks.peers.environments import environment, pinned, restate_server
-from benchmarks.peers.repetition import Run, repeat
+from benchmarks.peers.repetition import repeat
+from benchmarks.run import Run, figures_of
 
 
 async def main(peers: Sequence[Peer], tasks: int | None, rounds: int) -> dict[str, Any]:
@@ -38,11 +37,11 @@ async def main(peers: Sequence[Peer], tasks: int | None, rounds: int) -> dict[st
     print(f"\n{rounds} rounds, interleaved; rates include the start of the workers", flush=True)
     runs: dict[str, list[Run]] = {name: [] for name in (ours.NAME, *(p.name for p in peers))}
     for _ in range(rounds):
-        with _folder() as folder:
+        with bench_folder(ignore_cleanup_errors=True) as folder:
             runs[ours.NAME].append(await ours.repeat(tasks or ours.TASKS, folder))
         _print_run(ours.NAME, runs[ours.NAME][-1])
         for peer in peers:
-            with _folder() as folder:
+            with bench_folder(ignore_cleanup_errors=True) as folder:
                 runs[peer.name].append(await repeat(peer, tasks or peer.tasks, folder))
             _print_run(peer.name, runs[peer.name][-1])
     engines = {name: _figures(found) for name, found in runs.items()}
@@ -75,14 +74,6 @@ def _matches(peer: Peer, name: str) -> bool:
     return name == peer.peer or peer.name.lower().startswith(name)
 
 
-@contextmanager
-def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        # Postgres' account has to pass through when root runs this.
-        Path(name).chmod(0o711)
-        yield Path(name)
-
-
 def _print_setting(peer: Peer) -> None:
     versions = pinned(peer.peer)
     print(f"\n{peer.name}: {', '.join(f'{name} {versions[name]}' for name in peer.packages)}")
@@ -90,23 +81,15 @@ def _print_setting(peer: Peer) -> None:
 
 
 def _print_run(name: str, run: Run) -> None:
-    rate = run.tasks / run.seconds
-    print(f"  {name:28} {run.tasks:7} tasks in {run.seconds:6.1f} s: {rate:7.0f}/s", flush=True)
+    print(f"  {name:28} {run.tasks:7} tasks in {run.seconds:6.1f} s: {run.rate:7.0f}/s", flush=True)
 
 
 def _figures(runs: Sequence[Run]) -> dict[str, Any]:
-    rates = [run.tasks / run.seconds for run in runs]
     generators = [run.generator_s / run.tasks * 1000 for run in runs if run.generator_s is not None]
     return {
         "tasks": runs[0].tasks,
-        "rate": {"median": statistics.median(rates), "min": min(rates), "max": max(rates)},
-        "cpu": {
-            name: statistics.median(run.cpu[name] / run.tasks * 1000 for run in runs)
-            for name in runs[0].cpu
-        },
-        "cpu_s": statistics.median(sum(run.cpu.values()) / run.tasks * 1000 for run in runs),
+        **figures_of(runs),
         "generator_cpu_s": statistics.median(generators) if generators else None,
-        "peak_mib": {name: max(run.peak_mib[name] for run in runs) for name in runs[0].peak_mib},
     }
 
 

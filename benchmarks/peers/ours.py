@@ -9,7 +9,7 @@ import asyncpg
 
 from benchmarks.arrivals import create
 from benchmarks.deployment import OURS, Deployment, deployed, running_servers
-from benchmarks.peers.repetition import Run
+from benchmarks.run import Run
 
 NAME = OURS
 TASKS = 10_000
@@ -35,15 +35,10 @@ async def repeat(tasks: int, folder: Path) -> Run:
         deployed(NAME, kafka, postgres, folder, before=before) as at,
     ):
         began = time.perf_counter()
-
-        def look(_completed: int) -> None:
-            for name, mib in at.memory().items():
-                peak_mib[name] = max(mib, peak_mib.get(name, 0.0))
-
         connection = await asyncpg.connect(at.settings.postgres.dsn)
-        await at.until_completed(connection, tasks, _END_S, look=look)
+        await at.until_completed(connection, tasks, _END_S, look=lambda _: at.raise_peaks(peak_mib))
         seconds, after = time.perf_counter() - began, at.cpu()
         await connection.close()
         await at.verify(ids)
     cpu = {name: after[name] - servers_cpu[name] for name in after}
-    return Run(tasks, seconds, cpu, peak_mib, None)
+    return Run(tasks, seconds, cpu, peak_mib)

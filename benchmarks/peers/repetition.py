@@ -10,7 +10,6 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -20,25 +19,12 @@ from benchmarks.peers.environments import SOURCES, python
 from benchmarks.peers.servers import SERVERS
 from benchmarks.processes import cpu_s, largest_mib
 from benchmarks.raw_chain import STEPS, output_of
+from benchmarks.run import Run
+from benchmarks.workload import TWO_STEPS
 from orchestrator.embedded.process import Child
 
 _COMMAND_S = 400
 _SAMPLE_S = 0.25
-INPUT = '{"payload":"' + "x" * 242 + '"}'
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What one repetition took."""
-
-    tasks: int
-    seconds: float
-    cpu: Mapping[str, float]
-    """CPU seconds by process, the servers' included, the generator's and readers' not."""
-    peak_mib: Mapping[str, float]
-    """The largest resident memory of one process under each name."""
-    generator_s: float | None
-    """CPU seconds of the process that submitted the tasks; None: not measured."""
 
 
 async def repeat(peer: Peer, tasks: int, folder: Path) -> Run:
@@ -124,7 +110,7 @@ def _environment(peer: Peer, tasks: int, folder: Path) -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if not name.startswith("PG")},
         "PYTHONPATH": str(SOURCES / "contract"),
         "PEER_TASKS": str(tasks),
-        "PEER_INPUT": INPUT,
+        "PEER_INPUT": TWO_STEPS.input,
         "PEER_FIRST": output_of(STEPS[0]),
         "PEER_SECOND": output_of(STEPS[1]),
         "PEER_SETTINGS": json.dumps(peer.settings),

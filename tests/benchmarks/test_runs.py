@@ -5,8 +5,8 @@ import json
 import pytest
 
 from benchmarks.backlog import Watch
-from benchmarks.drain import Run, figures_of
 from benchmarks.recover import progress_s
+from benchmarks.run import Run, figures_of
 from benchmarks.workload import TWO_STEPS, TYPE, VARIANTS, Work
 
 
