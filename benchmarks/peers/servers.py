@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.peers.environments import redis_server, restate_server
+from benchmarks.peers.environments import redis_server, restate_server, temporal_server
 from orchestrator.embedded.ports import choose_ports
 from orchestrator.embedded.postgres import EmbeddedPostgres
 from orchestrator.embedded.process import Child
@@ -27,6 +27,8 @@ REDIS_SETTINGS = {
 }
 """Each write is in the kernel before it is answered, and on the disk within a second or two."""
 RESTATE_SETTINGS = {"RESTATE_LOG_FILTER": "warn", "RESTATE_DISABLE_TELEMETRY": "true"}
+TEMPORAL_SETTINGS = {"TEMPORAL_VERSION_CHECK_DISABLED": "1"}
+"""It asks nobody for newer versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,29 @@ async def restate(folder: Path, settings: Mapping[str, Any]) -> AsyncIterator[Se
         await child.stop(10.0)
 
 
-SERVERS = {"postgres": postgres, "redis": redis, "restate": restate}
+@asynccontextmanager
+async def temporal(folder: Path, settings: Mapping[str, Any]) -> AsyncIterator[Server]:
+    """All services of Temporal in one process, on a file; ``server`` are flags for it."""
+    names = ("frontend", "http", "metrics")
+    ports = choose_ports(folder / "temporal.json", dict.fromkeys(names, 0))
+    flags = ["--headless", "--ip", "127.0.0.1", "--port", str(ports["frontend"])]
+    flags += ["--http-port", str(ports["http"]), "--metrics-port", str(ports["metrics"])]
+    flags += ["--db-filename", str(folder / "temporal.db"), *settings["server"]]
+    child = Child(
+        "temporal",
+        [temporal_server(), "server", "start-dev", *flags],
+        env=TEMPORAL_SETTINGS,
+        log_path=folder / "temporal.log",
+    )
+    child.start()
+    try:
+        await _until_connected(ports["frontend"], child)
+        yield Server(child.pid or 0, {"PEER_TEMPORAL": f"127.0.0.1:{ports['frontend']}"})
+    finally:
+        await child.stop(10.0)
+
+
+SERVERS = {"postgres": postgres, "redis": redis, "restate": restate, "temporal": temporal}
 
 
 async def _until_connected(port: int, child: Child) -> None:
