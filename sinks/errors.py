@@ -24,6 +24,13 @@ class SinkUnavailableError(SinkError):
     retriable = True
 
 
+class SinkLockedError(SinkUnavailableError):
+    """Someone else holds a lock that the batch needs. Nothing was written: write it again.
+
+    Other batches may not need that lock.
+    """
+
+
 class SinkRowError(SinkError):
     """Postgres refuses a row. Nothing was written.
 
@@ -89,7 +96,7 @@ _BY_SQLSTATE: dict[str, type[SinkError]] = {
     "25P04": SinkUnavailableError,  # transaction timeout
     "40": SinkUnavailableError,  # rollback: serialization failure, deadlock
     "53": SinkUnavailableError,  # insufficient resources: disk full, too many connections
-    "55P03": SinkUnavailableError,  # our lock timeout
+    "55P03": SinkLockedError,  # our lock timeout
     "57": SinkUnavailableError,  # operator intervention: shutdown, our statement timeout
     "58030": SinkUnavailableError,  # I/O error below the server
 }

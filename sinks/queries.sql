@@ -9,23 +9,27 @@ FROM ai_orchestrator.sink_offsets
 WHERE log_partition = ANY ($1::integer[]);
 
 
--- name: begin_position
--- Make the first row of a partition ($1); returns it, or nothing if there is one.
--- $2, $3, $4: next offset, epoch and owner.
+-- name: begin_positions
+-- Make the first row of partitions ($1), each at its next offset, epoch and owner ($2, $3, $4);
+-- returns those that had none.
 INSERT INTO ai_orchestrator.sink_offsets (log_partition, next_offset, epoch, owner)
-VALUES ($1, $2, $3, $4)
+SELECT log_partition, next_offset, epoch, owner
+FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::text[])
+    AS p (log_partition, next_offset, epoch, owner)
 ON CONFLICT (log_partition) DO NOTHING
 RETURNING log_partition;
 
 
--- name: move_position
--- Move a partition ($1) to $2, $3, $4 (next offset, epoch, owner) if it is still at offset $5;
--- returns it, or nothing if it is elsewhere. Its row stays locked until the transaction ends,
--- so writers of one partition come one after the other.
-UPDATE ai_orchestrator.sink_offsets
-SET next_offset = $2, epoch = $3, owner = $4, updated_at = now()
-WHERE log_partition = $1 AND next_offset = $5
-RETURNING log_partition;
+-- name: move_positions
+-- Move partitions ($1) to $2, $3, $4 (next offset, epoch, owner), each if it is still at its
+-- offset in $5; returns those that were. Their rows stay locked until the transaction ends, so
+-- writers of one partition come one after the other.
+UPDATE ai_orchestrator.sink_offsets AS s
+SET next_offset = p.next_offset, epoch = p.epoch, owner = p.owner, updated_at = now()
+FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[])
+    AS p (log_partition, next_offset, epoch, owner, expected_offset)
+WHERE s.log_partition = p.log_partition AND s.next_offset = p.expected_offset
+RETURNING s.log_partition;
 
 
 -- name: forget_former_lives

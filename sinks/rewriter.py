@@ -15,7 +15,7 @@ from sinks.pool import Connection, Pool, close_pool, connection, open_pool
 from sinks.queries import query
 from sinks.rows import LogEvent, project
 from sinks.settings import PostgresSettings
-from sinks.writer import write_batch
+from sinks.statements import write_batch
 
 
 @dataclass(frozen=True, slots=True)

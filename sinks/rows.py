@@ -38,6 +38,11 @@ class Batch:
     months: frozenset[date]
     """The months whose partitions must exist."""
 
+    def tasks(self) -> list[TaskId]:
+        """Of whose tasks these are the rows."""
+        begun = [row.id for row in self.begun]
+        return begun + [row.id for row in self.changed] + [row.id for row in self.refused]
+
 
 def project(events: Sequence[LogEvent]) -> Batch:
     """Say what events of one log partition, in the log's order, mean for the tables.
@@ -71,6 +76,28 @@ def project(events: Sequence[LogEvent]) -> Batch:
         months=frozenset(
             map(month_of, [row.created_at for row in begun] + [row.created_at for row in logs])
         ),
+    )
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """The rows of batches of different log partitions, to be written in one transaction.
+
+    Raises:
+        ValueError: a task is in two of them, so that a statement would touch a row twice.
+            No log of ours is so, as an id has one partition; write each batch by itself.
+    """
+    if len(batches) == 1:
+        return batches[0]
+    tasks = [task for each in batches for task in each.tasks()]
+    if len(set(tasks)) < len(tasks):
+        raise ValueError("a task is in two partitions")
+    return Batch(
+        begun=tuple(row for each in batches for row in each.begun),
+        changed=tuple(row for each in batches for row in each.changed),
+        refused=tuple(row for each in batches for row in each.refused),
+        steps=tuple(row for each in batches for row in each.steps),
+        logs=tuple(row for each in batches for row in each.logs),
+        months=frozenset[date]().union(*(each.months for each in batches)),
     )
 
 

@@ -2,9 +2,11 @@
 
 Delivery: exactly-once. Rows and position are one transaction, the position moves only from
 where the caller last saw it, and a row changes only for a later event than its last one.
+
+Batches of different partitions that wait at the same time share a transaction
+(:mod:`sinks.group_commit`).
 """
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -14,6 +16,7 @@ import asyncpg
 import structlog
 
 from sinks.errors import SinkPositionError, SinkRowError
+from sinks.group_commit import GroupCommit
 from sinks.migrate import check_migrated
 from sinks.partitions import ensure_months, months_ahead
 from sinks.pool import (
@@ -26,10 +29,15 @@ from sinks.pool import (
     open_pool,
 )
 from sinks.queries import SCHEMA, query
-from sinks.rows import Batch, LogEvent, project
+from sinks.rows import Batch, LogEvent, joined, project
 from sinks.settings import PostgresSettings
+from sinks.statements import write_batch
 
 _log = structlog.get_logger()
+
+_EVENTS_MAX = 500
+"""Of a joint transaction. A busy partition's batch is as large by itself: so a
+``statement_timeout_ms`` that is enough for each batch is enough for them together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,16 @@ class Position:
     owner: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """One call of :meth:`Writer.write`."""
+
+    partition: int
+    expected: Position | None
+    batch: Batch
+    after: Position
+
+
 class Writer:
     """The projection's only writer. One instance may write several partitions at a time.
 
@@ -53,10 +71,7 @@ class Writer:
         self._settings = settings
         self._schema = schema
         self._pool: Pool | None = None
-        # One transaction at a time: while one is written, the events of all other partitions
-        # gather. So there are fewer and larger ones the busier the sink is, and none waits
-        # for a timer.
-        self._turn = asyncio.Lock()
+        self._group = GroupCommit[_Write](self._write_together, size_max=_EVENTS_MAX)
         # Months known to have partitions. Forgotten at every failure: after a restore from
         # a backup, a month that was there may be gone.
         self._months: set[date] = set()
@@ -83,6 +98,7 @@ class Writer:
         pool, self._pool = self._pool, None
         if pool is not None:
             await close_pool(pool, self._settings.operation_timeout_s)
+        await self._group.ended()
 
     async def positions(self, partitions: Iterable[int]) -> dict[int, Position]:
         """How far these partitions were written; one that never was is left out.
@@ -106,8 +122,10 @@ class Writer:
     ) -> None:
         """Write events of one partition and move its position, all or nothing.
 
-        1. The partitions of the batch's months are made, in a transaction of their own.
-        2. One transaction: the position moves, then tasks, attempts and trail are written.
+        1. The batch waits for the transaction that is under way, with those of other partitions.
+        2. The partitions of the batches' months are made, in a transaction of their own.
+        3. One transaction: the positions move, then attempts, tasks and trail are written.
+        4. If that fails for a reason that may be one batch's, each is written by itself.
 
         Args:
             partition: of ``task-events``.
@@ -121,17 +139,11 @@ class Writer:
             SinkRowError: the batch holds a row that Postgres refuses; nothing was written.
             SinkPositionError: the position is elsewhere; nothing was written. Stop.
 
-        Cancellation: nothing was written, or all of it; read ``positions`` before going on.
+        Cancellation: nothing was written, or all of it; read ``positions`` before going on. A
+        transaction that other partitions share is waited for.
         """
         batch = self._projected(partition, events)
-        try:
-            async with self._turn, connection(self._opened(), self._settings) as conn:
-                await self._ensure_months(conn, batch.months)
-                await self._commit(conn, partition, expected, batch, after)
-        except BaseException:
-            self._months.clear()
-            raise
-        self._in_doubt.pop(partition, None)
+        await self._group.write(_Write(partition, expected, batch, after), size=len(events))
 
     async def make_months_ahead(self) -> None:
         """Make the partitions of the present month and the next ones, where they are missing.
@@ -160,6 +172,18 @@ class Writer:
         except ValueError as error:
             raise SinkRowError(str(error)) from error
 
+    async def _write_together(self, writes: Sequence[_Write]) -> None:
+        batch = joined([write.batch for write in writes])
+        try:
+            async with connection(self._opened(), self._settings) as conn:
+                await self._ensure_months(conn, batch.months)
+                await self._commit(conn, writes, batch)
+        except BaseException:
+            self._months.clear()
+            raise
+        for write in writes:
+            self._in_doubt.pop(write.partition, None)
+
     async def _ensure_months(self, conn: Connection, months: frozenset[date]) -> None:
         missing = months - self._months
         if not missing:
@@ -169,19 +193,12 @@ class Writer:
             _log.info("sink_months_made", months=[month.isoformat()[:7] for month in made])
         self._months |= missing
 
-    async def _commit(
-        self,
-        conn: Connection,
-        partition: int,
-        expected: Position | None,
-        batch: Batch,
-        after: Position,
-    ) -> None:
+    async def _commit(self, conn: Connection, writes: Sequence[_Write], batch: Batch) -> None:
         transaction = conn.transaction()
         await transaction.start()
         try:
-            if not await self._move(conn, partition, expected, after):
-                await self._settle(conn, partition, after)
+            if not await self._move(conn, writes):
+                await self._settle(conn, writes)
                 await transaction.rollback()
                 return
             await write_batch(conn, batch, schema=self._schema)
@@ -190,50 +207,38 @@ class Writer:
             if not is_lost(conn):
                 await transaction.rollback()
             raise
-        self._in_doubt[partition] = after
+        self._in_doubt.update({write.partition: write.after for write in writes})
         await transaction.commit()
 
-    async def _settle(self, conn: Connection, partition: int, after: Position) -> None:
-        """The position did not move: fine if it is because our own COMMIT had succeeded."""
-        rows = await conn.fetch(query("read_positions", self._schema), [partition])
+    async def _settle(self, conn: Connection, writes: Sequence[_Write]) -> None:
+        """A position did not move: fine if it is because our own COMMIT had succeeded.
+
+        Only a batch alone may find so: of several, others did move, and are rolled back now.
+        """
+        if len(writes) > 1:
+            raise SinkPositionError("the position of a partition is elsewhere")
+        (write,) = writes
+        rows = await conn.fetch(query("read_positions", self._schema), [write.partition])
         found = [Position(row["next_offset"], row["epoch"], row["owner"]) for row in rows]
-        if found and self._in_doubt.get(partition) == after == found[0]:
+        if found and self._in_doubt.get(write.partition) == write.after == found[0]:
             return
         where = f"at {found[0].next_offset}" if found else "missing"
-        raise SinkPositionError(f"the position of partition {partition} is {where}")
+        raise SinkPositionError(f"the position of partition {write.partition} is {where}")
 
-    async def _move(
-        self, conn: Connection, partition: int, expected: Position | None, after: Position
-    ) -> bool:
-        to = (partition, after.next_offset, after.epoch, after.owner)
-        if expected is None:
-            begun = query("begin_position", self._schema)
-            return await conn.fetchval(begun, *to) is not None
-        moved = query("move_position", self._schema)
-        return await conn.fetchval(moved, *to, expected.next_offset) is not None
-
-
-async def write_batch(conn: Connection, batch: Batch, *, schema: str = SCHEMA) -> None:
-    """Write the rows of a batch inside the caller's transaction."""
-    if batch.begun:
-        await conn.execute(
-            query("forget_former_lives", schema),
-            [row.id for row in batch.begun],
-            [row.created_at for row in batch.begun],
-            [row.event_offset for row in batch.begun],
-            [row.born_offset for row in batch.begun],
-        )
-    # Attempts first: a task's steps are made from them.
-    await _send(conn, "upsert_steps", batch.steps, schema)
-    await _send(conn, "begin_tasks", batch.begun, schema)
-    await _send(conn, "change_tasks", batch.changed, schema)
-    await _send(conn, "refuse_tasks", batch.refused, schema)
-    await _send(conn, "append_logs", batch.logs, schema)
-
-
-async def _send(
-    conn: Connection, name: str, rows: Sequence[tuple[object, ...]], schema: str
-) -> None:
-    """Send rows as one array for each column."""
-    if rows:
-        await conn.execute(query(name, schema), *map(list, zip(*rows, strict=True)))
+    async def _move(self, conn: Connection, writes: Sequence[_Write]) -> bool:
+        """Move all positions; True if each was where its caller last saw it."""
+        begun, moved = [], []
+        # By partition: whoever else moves several locks them in the same order.
+        for write in sorted(writes, key=lambda write: write.partition):
+            after = write.after
+            to = (write.partition, after.next_offset, after.epoch, after.owner)
+            if write.expected is None:
+                begun.append(to)
+            else:
+                moved.append((*to, write.expected.next_offset))
+        done = 0
+        for name, rows in (("begin_positions", begun), ("move_positions", moved)):
+            if rows:
+                columns = map(list, zip(*rows, strict=True))
+                done += len(await conn.fetch(query(name, self._schema), *columns))
+        return done == len(writes)

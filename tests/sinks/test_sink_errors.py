@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from sinks.errors import SinkRowError, SinkUnavailableError, ours
+from sinks.errors import SinkLockedError, SinkRowError, SinkUnavailableError, ours
 from sinks.settings import PostgresSettings
 
 
@@ -19,7 +19,7 @@ from sinks.settings import PostgresSettings
         pytest.param("40P01", SinkUnavailableError, id="deadlock"),
         pytest.param("42P01", None, id="undefined table: a bug"),
         pytest.param("53100", SinkUnavailableError, id="disk full"),
-        pytest.param("55P03", SinkUnavailableError, id="lock timeout"),
+        pytest.param("55P03", SinkLockedError, id="lock timeout"),
         pytest.param("55006", None, id="object in use: a bug"),
         pytest.param("57014", SinkUnavailableError, id="statement timeout"),
         pytest.param("57P01", SinkUnavailableError, id="shutdown"),
