@@ -1,0 +1,26 @@
+"""What a connection is like when the next one borrows it."""
+
+from sinks.pool import close_pool, connection, open_pool
+from sinks.settings import PostgresSettings
+
+NOTED = "SELECT count(*) FROM ai_orchestrator.sink_offsets"
+
+
+async def test_a_transaction_that_was_left_open_is_gone_with_the_next_borrower(
+    database: str,
+) -> None:
+    settings = PostgresSettings(dsn=database, pool_max_size=1)
+    pool = await open_pool(settings)
+    async with connection(pool, settings) as conn:
+        first = await conn.fetchval("SELECT pg_backend_pid()")
+        await conn.execute("BEGIN")
+        await conn.execute("INSERT INTO ai_orchestrator.sink_offsets VALUES (0, 1, 1, '')")
+        assert await conn.fetchval(NOTED) == 1
+
+    async with connection(pool, settings) as conn:
+        second = await conn.fetchval("SELECT pg_backend_pid()")
+        noted = await conn.fetchval(NOTED)
+        open_still = conn.is_in_transaction()
+    await close_pool(pool, 5.0)
+
+    assert (second, noted, open_still) == (first, 0, False)
