@@ -23,9 +23,12 @@ PLAN_FOR_VALUES: Mapping[str, str] = MappingProxyType({"plan_cache_mode": "force
 """Plan each statement anew for its values. Costs a millisecond, and finds the index that a
 filter needs, also after a statement was sent many times: for pages of lists."""
 
-FIND_BY_KEY: Mapping[str, str] = MappingProxyType({"enable_seqscan": "off"})
-"""Never scan a table where an index can be asked: for statements that name their rows by
-key. Of a table that grew since it was analyzed, Postgres would read all for each batch."""
+FIND_BY_KEY: Mapping[str, str] = MappingProxyType(
+    {"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan"}
+)
+"""Never scan a table where an index can be asked, and plan once: for statements that name their
+rows by key. Of a table that grew since it was analyzed, Postgres would read all for each batch.
+The best plan is the same for every batch, and making it takes longer than a small batch."""
 
 
 async def open_pool(
