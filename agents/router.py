@@ -26,7 +26,12 @@ def create_router(parts: OwnerParts, world: WorldParts) -> App:
         change = app.consumer.pause_partitions if paused else app.consumer.resume_partitions
         change([TP(topic, partition)])
 
-    owners = Partitions(app, lambda p: OwnedPartition(p, parts, world, pause=pause))
+    owners = Partitions(
+        app,
+        lambda p: OwnedPartition(p, parts, world, pause=pause),
+        # Tasks that have begun go on before new ones begin.
+        last=parts.topics.task_created,
+    )
 
     @app.agent(app.topic(*parts.topics.router_inputs))  # type: ignore[untyped-decorator]
     async def route(stream: AsyncIterator[object]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -12,13 +11,9 @@ import structlog
 from streams.app import App
 from streams.delivery import Delivery
 from streams.errors import OwnershipLostError
+from streams.inbox import Inbox
 
 log = structlog.get_logger()
-
-BATCH_MAX = 500
-"""Deliveries in one batch. Bounds how long one batch keeps the event loop to itself."""
-INBOX_MAX = 2_000
-"""Deliveries that wait for one partition; beyond that reading stops, and partitions pause."""
 
 
 class PartitionHandler(Protocol):
@@ -51,14 +46,24 @@ class Partitions:
     What arrives while a handler works joins its next batch. Handlers live from one rebalance
     to the next; one that was deposed in between is replaced, as long as the group still
     assigns its partition to us.
+
+    Args:
+        app: whose partitions they are.
+        handler: makes one for a partition.
+        last: a topic whose deliveries wait while there are others (:class:`Inbox`), and that
+            is not read while enough of them do.
     """
 
-    def __init__(self, app: App, handler: Callable[[int], PartitionHandler]) -> None:
+    def __init__(
+        self, app: App, handler: Callable[[int], PartitionHandler], *, last: str | None = None
+    ) -> None:
         self._app = app
         self._handler = handler
-        self._inboxes: dict[int, _Inbox] = {}
+        self._last = last
+        self._inboxes: dict[int, Inbox[Delivery]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         app.drainables.append(self)
+        app.full_topics = self._full_topics
 
     async def give(self, batch: Sequence[Delivery]) -> None:
         """Put deliveries into their partitions' inboxes; waits while one of them is full."""
@@ -90,12 +95,17 @@ class Partitions:
     def assigned(self, partitions: frozenset[int]) -> None:
         """Start a handler for each partition."""
         for partition in partitions:
-            inbox = self._inboxes[partition] = _Inbox()
+            inbox = self._inboxes[partition] = Inbox[Delivery](self._last)
             self._tasks[partition] = asyncio.create_task(
                 self._run(partition, inbox), name=f"partition-{partition}"
             )
 
-    async def _run(self, partition: int, inbox: _Inbox) -> None:
+    def _full_topics(self) -> frozenset[str]:
+        if self._last is None or not any(i.enough_of_last for i in self._inboxes.values()):
+            return frozenset()
+        return frozenset((self._last,))
+
+    async def _run(self, partition: int, inbox: Inbox[Delivery]) -> None:
         carried: list[Delivery] = []
         try:
             while not inbox.closed:
@@ -111,7 +121,7 @@ class Partitions:
             self._app.fail("partition_handler_raised", error)
 
     async def _serve(
-        self, handler: PartitionHandler, inbox: _Inbox, carried: list[Delivery]
+        self, handler: PartitionHandler, inbox: Inbox[Delivery], carried: list[Delivery]
     ) -> list[Delivery]:
         """Let a handler work until the inbox is closed or it is deposed; return what is left."""
         try:
@@ -124,54 +134,3 @@ class Partitions:
         except OwnershipLostError as error:
             log.warning("ownership_lost", code=error.code, reason=str(error))
         return carried or handler.unfinished()
-
-
-class _Inbox:
-    """A bounded queue that gives away all it holds at once."""
-
-    def __init__(self) -> None:
-        self.closed = False
-        self._waiting: deque[Delivery] = deque()
-        self._filled = asyncio.Event()
-        self._taken = asyncio.Event()
-        self._closing = asyncio.Event()
-
-    def put(self, delivery: Delivery, *, force: bool = False) -> bool:
-        if len(self._waiting) >= INBOX_MAX and not force:
-            return False
-        self._waiting.append(delivery)
-        self._filled.set()
-        return True
-
-    async def wait_for_room(self) -> None:
-        while len(self._waiting) >= INBOX_MAX and not self.closed:
-            self._taken.clear()
-            await self._taken.wait()
-
-    async def take(self, timeout_s: float | None) -> list[Delivery]:
-        """What waits, at most a batch; empty after ``timeout_s`` or when the inbox was closed."""
-        if not self._waiting and not self.closed:
-            self._filled.clear()
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._filled.wait()
-            except TimeoutError:
-                return []
-        count = min(len(self._waiting), BATCH_MAX)
-        taken = [self._waiting.popleft() for _ in range(count)]
-        self._taken.set()
-        return taken
-
-    async def wait_closed(self, timeout_s: float) -> None:
-        """Until it is closed, at most so long."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._closing.wait()
-        except TimeoutError:
-            return
-
-    def close(self) -> None:
-        self.closed = True
-        self._closing.set()
-        self._filled.set()
-        self._taken.set()
