@@ -21,7 +21,6 @@ from streams import metrics
 from streams.acks import OrderedAcks
 from streams.dead_letters import failure_of
 from streams.envelopes import Trace
-from streams.ownership.forgetting import Forgetting
 from streams.ownership.held import Held, HeldCommands
 from streams.ownership.owned_log import OwnedLog
 from streams.ownership.ports import Arrival, World
@@ -29,6 +28,7 @@ from streams.ownership.progress import InputProgress
 from streams.ownership.recovery import Recovery
 from streams.ownership.settings import RouterSettings
 from streams.ownership.snapshots import Snapshots
+from streams.ownership.task_memory import TaskMemory
 from streams.ownership.timers import Timers
 from streams.ownership.work import Work
 from streams.partitioner import partition_of
@@ -37,7 +37,7 @@ from tasks.decide import decide
 from tasks.decision import Accepted, Decision, Ignored, Rejected, Rules
 from tasks.effects import due_command, effects
 from tasks.inputs import Commanded, Created, DeadlineDue, Input, task_id_of
-from tasks.remember import shrunk
+from tasks.remember import inputs_are_committed
 from tasks.task import Task
 
 log = structlog.get_logger()
@@ -79,12 +79,11 @@ class Owner:
             every_ms=round(settings.snapshot_interval_s * 1000),
             every_events=settings.snapshot_events,
         )
-        self._tasks: dict[TaskId, Task] = {}
+        self._tasks = TaskMemory(parts.rules)
         self._decided_created = -1
         self._orphans: set[tuple[str, int]] = set()
         self._committed: Mapping[str, int] = {}
         self._timers = Timers()
-        self._forgetting = Forgetting(parts.rules)
         self._held = HeldCommands(hold_ms=round(settings.hold_s * 1000), at_most=settings.held_max)
         self._progress = InputProgress({}, {})
         self._look_again_at = Millis(0)
@@ -173,15 +172,15 @@ class Owner:
         return min(waits, default=None)
 
     def _remember(self, recovery: Recovery) -> None:
-        self._tasks = recovery.tasks
         self._decided_created = recovery.decided_created
         self._orphans = recovery.orphans
         self._snapshots.start(self._parts.clock())
         for task_id in recovery.touched:
             self._snapshots.changed(task_id)
-        for task in self._tasks.values():
+        for task in recovery.tasks.values():
+            self._tasks.put(task)
             self._timers.watch(task)
-            self._forgetting.watch(task)
+        self._tasks.put_away()
 
     def _take(self, arrival: Arrival, work: Work) -> None:
         """Decide one record. Total: whatever is wrong with it becomes a dead letter."""
@@ -212,20 +211,20 @@ class Owner:
     def _decide(self, arrival: Arrival, work: Work) -> str:
         given = arrival.read()
         task_id = task_id_of(given)
-        known = task_id in self._tasks
+        task = self._tasks.get(task_id)
         # A task that is known was created here, so this is where its records belong.
-        if not known and (home := self._home_of(task_id)) != self._partition:
+        if task is None and (home := self._home_of(task_id)) != self._partition:
             work.effects.append(self._world.seal_forward(arrival, home))
             return "forwarded"
         if self._was_decided(arrival):
             return "duplicate"
-        if not known:
+        if task is None:
             if isinstance(given, Commanded):
                 self._held.add(arrival, given, self._parts.clock())
                 return "held"
             if isinstance(given, Created) and self._was_forgotten(given):
                 return "forgotten"
-        outcome = self._outcome(self._advance(task_id, given, arrival.trace(), work))
+        outcome = self._outcome(self._advance(task, given, arrival.trace(), work))
         for held in self._held.release(task_id) if task_id in self._tasks else ():
             self._take_released(held, work)
         return outcome
@@ -247,9 +246,9 @@ class Owner:
 
     def _take_released(self, held: Held, work: Work) -> None:
         """Decide a command whose task is known now."""
-        arrival, task_id = held.arrival, held.given.record.task_id
+        arrival, task = held.arrival, self._tasks.get(held.given.record.task_id)
         try:
-            outcome = self._outcome(self._advance(task_id, held.given, arrival.trace(), work))
+            outcome = self._outcome(self._advance(task, held.given, arrival.trace(), work))
         except Exception as error:
             outcome, failure = _refusal(error)
             work.letters.append((arrival, failure))
@@ -265,10 +264,9 @@ class Owner:
             case Rejected(code=code, message=message):
                 raise InvalidRecordError(code, message)
 
-    def _advance(self, task_id: TaskId, given: Input, trace: Trace, work: Work) -> Decision:
+    def _advance(self, before: Task | None, given: Input, trace: Trace, work: Work) -> Decision:
         """Decide, and if that makes an event: append it to the work and to memory."""
         parts, world, ours = self._parts, self._world, self._log.ownership
-        before = self._tasks.get(task_id)
         verdict = decide(before, given, now=parts.clock(), jitter=parts.jitter(), rules=parts.rules)
         if isinstance(verdict, Accepted):
             event = msgspec.structs.replace(verdict.event, owner=ours.owner, owner_epoch=ours.epoch)
@@ -281,15 +279,14 @@ class Owner:
             # Nothing raised: only now does the decision exist.
             work.events.append(sealed)
             work.effects += todo
-            self._put(task_id, after)
+            self._put(after)
             metrics.EVENTS.labels(event.kind).inc()
         return verdict
 
-    def _put(self, task_id: TaskId, task: Task) -> None:
-        self._tasks[task_id] = shrunk(task)
+    def _put(self, task: Task) -> None:
+        self._tasks.put(task)
         self._timers.watch(task)
-        self._forgetting.watch(task)
-        self._snapshots.changed(task_id)
+        self._snapshots.changed(task.task_id)
 
     async def _see_ends(self) -> None:
         """Ask for ends: what newly held commands have to wait for, and what hides no record."""
@@ -302,9 +299,12 @@ class Owner:
         if not waiting or self._parts.clock() < self._look_again_at:
             return
         self._look_again_at = Millis(self._parts.clock() + _LOOK_AGAIN_MS)
-        await self._pass_committed()
-        for topic, end in waiting.items():
-            start = self._progress.next_of(topic)
+        # What is being read needs no second reader that looks ahead.
+        still = self._progress.stood_still(waiting)
+        if still:
+            await self._pass_committed()
+        for topic in still:
+            start, end = self._progress.next_of(topic), waiting[topic]
             if start < end and await self._world.no_input_between(topic, start, end):
                 self._progress.read_to(topic, end)
 
@@ -337,7 +337,7 @@ class Owner:
                 continue
             try:
                 if task.deadline_at <= now:
-                    self._advance(task_id, DeadlineDue(task_id), _NO_TRACE, work)
+                    self._advance(task, DeadlineDue(task_id), _NO_TRACE, work)
                 elif task.outstanding is not None and task.outstanding.due_at == due_at:
                     self._send_due(task, work)
             # As for inputs: one task that trips a fault of ours must not stop all others.
@@ -375,20 +375,20 @@ class Owner:
                 decided_created=self._decided_created,
                 now=now,
             )
+            # Now, as nobody will soon ask for them: to write them was the last that was to do.
+            self._tasks.put_away()
             metrics.SNAPSHOTS.inc(count)
 
     async def _forget(self, now: Millis) -> None:
         """Let go of tasks that ended long ago, if none of their inputs can come again."""
-        candidates = self._forgetting.take_due(now, self._tasks)
+        candidates = self._tasks.forgettable(now)
         if not candidates:
             return
         confirmed = await self._world.committed()
         for task in candidates:
-            if self._forgetting.allows(task, confirmed):
-                del self._tasks[task.task_id]
+            if inputs_are_committed(task, confirmed):
+                self._tasks.forget(task.task_id)
                 self._snapshots.forgotten(task.task_id)
-            else:
-                self._forgetting.watch(task)
 
 
 def _refusal(error: Exception) -> tuple[str, Failure]:

@@ -1,6 +1,6 @@
 """How far the inputs of a partition were read. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
 class InputProgress:
@@ -13,6 +13,7 @@ class InputProgress:
     def __init__(self, starts: Mapping[str, int], ends: Mapping[str, int]) -> None:
         self._next = {topic: starts.get(topic, 0) for topic in ends}
         self._ends = {topic: end for topic, end in ends.items() if self._next[topic] < end}
+        self._looked = dict(self._next)
 
     def read(self, topic: str, offset: int) -> None:
         """Note that a record was taken."""
@@ -27,6 +28,12 @@ class InputProgress:
     def next_of(self, topic: str) -> int:
         """The offset of the next record to be taken."""
         return self._next.get(topic, 0)
+
+    def stood_still(self, topics: Iterable[str]) -> list[str]:
+        """Those of the topics of which nothing was read since this was asked last."""
+        still = [t for t in topics if self.next_of(t) == self._looked.get(t, 0)]
+        self._looked = dict(self._next)
+        return still
 
     @property
     def behind(self) -> Mapping[str, int]:

@@ -5,22 +5,30 @@ import heapq
 from schemas.records import Millis, TaskId
 from tasks.task import Task
 
+_SWEEP_MIN = 1_000
+
 
 class Timers:
     """A heap of times, rebuilt from task state.
 
     An entry is only a reminder: whoever takes it looks at the task to see what is due, so
-    entries of tasks that went on mean nothing and need not be removed.
+    entries of tasks that went on mean nothing. Those of tasks that ended are swept out when
+    they are the half of it: a task is done in a second, its deadline is minutes away.
     """
 
     def __init__(self) -> None:
         self._heap: list[tuple[Millis, TaskId]] = []
         self._deadlines: dict[TaskId, Millis] = {}
+        self._sweep_at = _SWEEP_MIN
+
+    def __len__(self) -> int:
+        return len(self._heap)
 
     def watch(self, task: Task) -> None:
         """Note the times of a task after it changed."""
         if task.status.terminal:
             self._deadlines.pop(task.spec.task_id, None)
+            self._sweep()
             return
         if self._deadlines.get(task.spec.task_id) != task.deadline_at:
             self._deadlines[task.spec.task_id] = task.deadline_at
@@ -38,3 +46,10 @@ class Timers:
         while self._heap and self._heap[0][0] <= now:
             due.append(heapq.heappop(self._heap))
         return due
+
+    def _sweep(self) -> None:
+        if len(self._heap) < self._sweep_at:
+            return
+        self._heap = [entry for entry in self._heap if entry[1] in self._deadlines]
+        heapq.heapify(self._heap)
+        self._sweep_at = max(_SWEEP_MIN, 2 * len(self._heap))

@@ -15,9 +15,8 @@ import msgspec
 import tasks.apply
 import tasks.decide
 from schemas.records import EventKind, StepResult, TaskEvent, TaskId
-from streams.ownership import recovery
+from streams.ownership import owner, recovery
 from streams.ownership.acceptance import Ownership
-from streams.ownership.forgetting import Forgetting
 from streams.ownership.owned_log import OwnedLog
 from streams.ownership.owner import Owner
 from streams.ownership.ports import Sealed, StateRecord
@@ -225,7 +224,7 @@ SWITCHES: Mapping[str, Switch] = {
     ),
     "forgetting_committed": Switch(
         "A task is forgotten only when none of its inputs can come again.",
-        [(Forgetting, "allows", lambda self, task, confirmed: True)],
+        [(owner, "inputs_are_committed", lambda task, confirmed: True)],
     ),
     "decided_created": Switch(
         "A create at or below the decided offset of its topic was decided.",

@@ -1,5 +1,7 @@
 """An owner's memory and its undone effects, rebuilt from the log."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -11,7 +13,17 @@ from streams.ownership.recovery import Recovery
 from streams.ownership.timers import Timers
 from tasks.effects import Broadcast, SendStep
 from tasks.task import Task
-from tests.tasks.builders import ANSWER, CREATED, RESULTS, RULES, START, TASK, Life, a_life
+from tests.tasks.builders import (
+    ANSWER,
+    CREATED,
+    RESULTS,
+    RULES,
+    START,
+    TASK,
+    Life,
+    a_completed_life,
+    a_life,
+)
 
 
 def a_marker(epoch: int, owner: str) -> TaskEvent:
@@ -228,3 +240,16 @@ def test_a_task_is_reminded_of_its_deadline_once_however_often_it_changes() -> N
         timers.watch(life.task)
 
     assert timers.take_due(life.task.deadline_at) == [(life.task.deadline_at, TASK)]
+
+
+def test_reminders_of_tasks_that_ended_do_not_pile_up() -> None:
+    running, ended = a_life().task, a_completed_life().task
+    timers = Timers()
+    timers.watch(running)
+    for number in range(10_000):
+        name = TaskId(f"t{number}")
+        for task in (running, ended):
+            timers.watch(replace(task, spec=msgspec.structs.replace(task.spec, task_id=name)))
+
+    assert len(timers) < 2_000
+    assert (running.deadline_at, TASK) in timers.take_due(running.deadline_at)
