@@ -18,7 +18,7 @@ _POLL_MS = 200
 
 @dataclass(slots=True)
 class Watch:
-    """What the log says up to now. Events of a zombie are seen, too: the checker judges them."""
+    """What the log says up to now. Events of a zombie are counted and say nothing else."""
 
     created: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
@@ -56,8 +56,12 @@ class Watch:
         if event is None:
             return
         newest = self.epochs.get(partition, 0)
-        self.zombie_events += event["owner_epoch"] < newest
-        self.epochs[partition] = max(newest, event["owner_epoch"])
+        if event["owner_epoch"] < newest:
+            # Its successor may have decided the same input: the zombie's `created` would
+            # otherwise bring a task back that has ended.
+            self.zombie_events += 1
+            return
+        self.epochs[partition] = event["owner_epoch"]
         if event["kind"] in ("created", "retried"):
             self.created.add(event["task_id"])
             self.ended.discard(event["task_id"])
