@@ -56,20 +56,20 @@ class TaskMemory(Mapping[TaskId, Task]):
 
     def put_away(self) -> None:
         """Put what ended into the file."""
-        ended = [
-            (task, at)
-            for task in self._at_hand.values()
-            if (at := forgettable_at(task, self._rules)) is not None
-        ]
+        ended = self._ended_at_hand()
         self._away.add(ended)
         for task, _ in ended:
             del self._at_hand[task.task_id]
 
     def forgettable(self, now: Millis) -> list[Task]:
         """The tasks whose time to be forgotten has come; of very many, the first ones."""
-        at_hand = [
-            task
-            for task in self._at_hand.values()
-            if (at := forgettable_at(task, self._rules)) is not None and at <= now
-        ]
+        at_hand = [task for task, at in self._ended_at_hand() if at <= now]
         return at_hand + self._away.forgettable(now)
+
+    def _ended_at_hand(self) -> list[tuple[Task, Millis]]:
+        """With the times from which on they may be forgotten."""
+        return [
+            (task, at)
+            for task in self._at_hand.values()
+            if (at := forgettable_at(task, self._rules)) is not None
+        ]
