@@ -8,6 +8,7 @@ offset is acknowledged after it, as a hint for lag tools.
 from collections.abc import AsyncIterator
 
 from agents.projector import Projector, ProjectorParts
+from sinks.writer import EVENTS_MAX
 from streams.app import App, create_app
 from streams.batches import batches
 from streams.partitions import Partitions
@@ -16,7 +17,9 @@ from streams.partitions import Partitions
 def create_sink(parts: ProjectorParts) -> App:
     """Build the application of the sink."""
     app = create_app(parts.group, parts.kafka)
-    projectors = Partitions(app, lambda partition: Projector(partition, parts))
+    projectors = Partitions(
+        app, lambda partition: Projector(partition, parts), batch_max=EVENTS_MAX
+    )
 
     @app.agent(app.topic(parts.topics.task_events))  # type: ignore[untyped-decorator]
     async def project(stream: AsyncIterator[object]) -> None:

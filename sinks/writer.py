@@ -35,9 +35,10 @@ from sinks.statements import write_batch
 
 _log = structlog.get_logger()
 
-_EVENTS_MAX = 500
-"""Of a joint transaction. A busy partition's batch is as large by itself: so a
-``statement_timeout_ms`` that is enough for each batch is enough for them together."""
+EVENTS_MAX = 2_000
+"""Of a batch, and of a transaction that batches share: so a ``statement_timeout_ms`` that is
+enough for one is enough for the other. The further a sink is behind, the more events of one
+task meet in a batch and are one change of its row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Writer:
         self._settings = settings
         self._schema = schema
         self._pool: Pool | None = None
-        self._group = GroupCommit[_Write](self._write_together, size_max=_EVENTS_MAX)
+        self._group = GroupCommit[_Write](self._write_together, size_max=EVENTS_MAX)
         # Months known to have partitions. Forgotten at every failure: after a restore from
         # a backup, a month that was there may be gone.
         self._months: set[date] = set()

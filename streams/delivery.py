@@ -64,6 +64,11 @@ class Delivery:
         return self._record.value  # type: ignore[no-any-return]
 
     @property
+    def size(self) -> int:
+        """Of the value, bytes."""
+        return len(self._record.value or b"")
+
+    @property
     def headers(self) -> tuple[tuple[str, bytes | None], ...]:
         """Name and value, in order; names may repeat."""
         return tuple(self._record.headers or ())

@@ -14,15 +14,22 @@ class Waiting(Protocol):
     def topic(self) -> str:
         """Where it was read."""
 
+    @property
+    def size(self) -> int:
+        """Of its value, bytes."""
+
 
 T = TypeVar("T", bound=Waiting)
 
 BATCH_MAX = 500
 """Deliveries in one batch. Bounds how long one batch keeps the event loop to itself."""
+BATCH_MAX_BYTES = 16 * 1024 * 1024
+"""Of their values. A single one may be larger, and of the topic that comes last one always fits."""
 INBOX_MAX = 2_000
 """Deliveries that wait for one partition; beyond that reading stops, and partitions pause."""
-_SHARE_OF_LAST = BATCH_MAX // 10
-"""What is left of a batch for the topic that comes last: it is slowed down, never stopped."""
+_SHARE_OF_LAST = 10
+"""The part of a batch that is left for the topic that comes last, a tenth: it is slowed down,
+never stopped."""
 
 
 class Inbox(Generic[T]):
@@ -33,9 +40,10 @@ class Inbox(Generic[T]):
     that are under way are in memory, and the first are done soon.
     """
 
-    def __init__(self, last: str | None = None) -> None:
+    def __init__(self, last: str | None = None, *, batch_max: int = BATCH_MAX) -> None:
         self.closed = False
         self._last = last
+        self._batch_max = batch_max
         self._first: deque[T] = deque()
         self._later: deque[T] = deque()
         self._filled = asyncio.Event()
@@ -45,7 +53,7 @@ class Inbox(Generic[T]):
     @property
     def enough_of_last(self) -> bool:
         """True while a whole batch of the topic that comes last waits: read no more of it."""
-        return len(self._later) >= BATCH_MAX
+        return len(self._later) >= self._batch_max
 
     def put(self, delivery: T, *, force: bool = False) -> bool:
         """Let a delivery wait; False if there is no room, and it does not."""
@@ -70,8 +78,10 @@ class Inbox(Generic[T]):
                     await self._filled.wait()
             except TimeoutError:
                 return []
-        taken = _taken(self._first, BATCH_MAX - min(len(self._later), _SHARE_OF_LAST))
-        taken += _taken(self._later, BATCH_MAX - len(taken))
+        kept = min(len(self._later), self._batch_max // _SHARE_OF_LAST)
+        taken = _taken(self._first, self._batch_max - kept, BATCH_MAX_BYTES)
+        left = BATCH_MAX_BYTES - sum(delivery.size for delivery in taken)
+        taken += _taken(self._later, self._batch_max - len(taken), left)
         self._taken.set()
         return taken
 
@@ -95,5 +105,11 @@ class Inbox(Generic[T]):
         return len(self._first) + len(self._later)
 
 
-def _taken(waiting: deque[T], at_most: int) -> list[T]:
-    return [waiting.popleft() for _ in range(min(len(waiting), at_most))]
+def _taken(waiting: deque[T], at_most: int, max_bytes: int) -> list[T]:
+    taken: list[T] = []
+    while waiting and len(taken) < at_most:
+        max_bytes -= waiting[0].size
+        if max_bytes < 0 and taken:
+            break
+        taken.append(waiting.popleft())
+    return taken

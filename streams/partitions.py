@@ -11,7 +11,7 @@ import structlog
 from streams.app import App
 from streams.delivery import Delivery
 from streams.errors import OwnershipLostError
-from streams.inbox import Inbox
+from streams.inbox import BATCH_MAX, Inbox
 
 log = structlog.get_logger()
 
@@ -52,14 +52,21 @@ class Partitions:
         handler: makes one for a partition.
         last: a topic whose deliveries wait while there are others (:class:`Inbox`), and that
             is not read while enough of them do.
+        batch_max: deliveries in one batch.
     """
 
     def __init__(
-        self, app: App, handler: Callable[[int], PartitionHandler], *, last: str | None = None
+        self,
+        app: App,
+        handler: Callable[[int], PartitionHandler],
+        *,
+        last: str | None = None,
+        batch_max: int = BATCH_MAX,
     ) -> None:
         self._app = app
         self._handler = handler
         self._last = last
+        self._batch_max = batch_max
         self._inboxes: dict[int, Inbox[Delivery]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         app.drainables.append(self)
@@ -95,7 +102,9 @@ class Partitions:
     def assigned(self, partitions: frozenset[int]) -> None:
         """Start a handler for each partition."""
         for partition in partitions:
-            inbox = self._inboxes[partition] = Inbox[Delivery](self._last)
+            inbox = self._inboxes[partition] = Inbox[Delivery](
+                self._last, batch_max=self._batch_max
+            )
             self._tasks[partition] = asyncio.create_task(
                 self._run(partition, inbox), name=f"partition-{partition}"
             )

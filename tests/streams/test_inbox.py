@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.inbox import BATCH_MAX, INBOX_MAX, Inbox
+from streams.inbox import BATCH_MAX, BATCH_MAX_BYTES, INBOX_MAX, Inbox
 
 LAST = "task-created"
 
@@ -14,6 +15,7 @@ LAST = "task-created"
 class Item:
     topic: str
     offset: int = 0
+    size: int = 256
 
 
 async def taken(inbox: Inbox[Item]) -> list[Item]:
@@ -48,6 +50,31 @@ async def test_a_whole_batch_of_what_begins_is_enough() -> None:
     inbox.put(Item(LAST))
 
     assert (before, inbox.enough_of_last) == (False, True)
+
+
+@pytest.mark.parametrize("topic", [LAST, "step-results"])
+async def test_a_batch_of_large_values_is_shorter(topic: str) -> None:
+    inbox = Inbox[Item](LAST)
+    for offset in range(8):
+        inbox.put(Item(topic, offset, size=BATCH_MAX_BYTES // 3))
+
+    assert [len(await taken(inbox)) for _ in range(3)] == [3, 3, 2]
+
+
+async def test_a_value_above_all_bounds_is_given_away_alone() -> None:
+    inbox = Inbox[Item](LAST)
+    for _ in range(2):
+        inbox.put(Item("step-results", size=BATCH_MAX_BYTES + 1))
+
+    assert [len(await taken(inbox)) for _ in range(3)] == [1, 1, 0]
+
+
+async def test_large_values_do_not_stop_what_begins() -> None:
+    inbox = Inbox[Item](LAST)
+    for topic in (LAST, LAST, "step-results"):
+        inbox.put(Item(topic, size=BATCH_MAX_BYTES))
+
+    assert [i.topic for i in await taken(inbox)] == ["step-results", LAST]
 
 
 async def test_there_is_room_again_when_something_was_taken() -> None:
