@@ -145,11 +145,13 @@ def _service_addresses() -> dict[str, str]:
 
 
 def _api_ports(settings: ApiSettings, variables: Mapping[str, str]) -> dict[str, str]:
-    """The usual ports where they are free, else free ones; those that are set stay."""
+    """The usual ports where they are free, else free ones; those that are set, not to 0, stay."""
     wanted = {_GRPC_PORT: settings.grpc_port, _HTTP_PORT: settings.http_port}
     others = iter(_free_ports(len(wanted)))
     return {
-        name: variables.get(name) or str(port if is_free(port) else next(others))
+        name: kept
+        if (kept := variables.get(name, "0")) != "0"
+        else str(port if is_free(port) else next(others))
         for name, port in wanted.items()
     }
 

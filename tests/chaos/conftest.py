@@ -19,7 +19,7 @@ from tests.chaos.chaos import Chaos
 from tests.chaos.form import Form, form_from_environment
 from tests.chaos.load import faults
 from tests.chaos.watch import open_watch
-from tests.e2e.driving import Running, a_database
+from tests.e2e.driving import ANY_PORTS, Running, a_database
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +41,7 @@ async def chaos(
     """The running system, under watch."""
     folder = tmp_path_factory.mktemp("chaos")
     environment = {
+        **ANY_PORTS,
         "ORCH_KAFKA_BOOTSTRAP": kafka_server.bootstrap,
         # The broker's own lower bound: a takeover is awaited often.
         "ORCH_KAFKA_SESSION_TIMEOUT_S": "6",

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from orchestrator.dev.system import DEV_DEFAULTS, open_system
 from orchestrator.settings import load_settings
-from tests.e2e.driving import Running, a_database
+from tests.e2e.driving import ANY_PORTS, Running, a_database
 from tests.letters.load import EACH
 from tests.services.test_services_page import a_program_of_the_page
 
@@ -127,6 +127,7 @@ async def running(
         "ORCH_POSTGRES_DSN": dsn,
         # Enough for what moves between owners; each more is asked for by every idle fetch.
         "ORCH_TOPICS_PARTITIONS": "2",
+        **ANY_PORTS,
         "ORCH_DEMO_FAULTS": json.dumps(FAULTS),
         "ORCH_DEMO_CALL_LOG": str(call_log),
         # Shorter than in a deployment, so that tests need not wait.

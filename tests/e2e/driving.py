@@ -217,6 +217,10 @@ def a_rag_task(tenant: str = "acme", **changes: Any) -> TaskCreated:
     return TaskCreated(**(fields | changes))
 
 
+ANY_PORTS = {"ORCH_API_GRPC_PORT": "0", "ORCH_API_HTTP_PORT": "0"}
+"""Of the service. Not the usual ones: tests of another process may find them free just then."""
+
+
 async def a_database(server_dsn: str) -> str:
     """The DSN of a new, empty database: a projection belongs to one log."""
     name = f"e2e_{uuid.uuid4().hex}"

@@ -16,7 +16,7 @@ from schemas.dead_letter import Origin
 from schemas.headers import header_text
 from schemas.topics import dlq
 from streams.log_reader import LogReader
-from tests.e2e.driving import Running, a_database, a_rag_task
+from tests.e2e.driving import ANY_PORTS, Running, a_database, a_rag_task
 from tests.e2e.hostile import Hostile, hostile_records
 
 PUBLISHED = set(re.findall(r"^\| `([A-Z_]+)`", Path("docs/errors.md").read_text("utf-8"), re.M))
@@ -34,6 +34,7 @@ async def hostile_world(
 ) -> AsyncIterator[Running]:
     """A whole system of its own: what is thrown at it disturbs no other test."""
     environment = {
+        **ANY_PORTS,
         "ORCH_KAFKA_BOOTSTRAP": kafka_bootstrap,
         "ORCH_POSTGRES_DSN": await a_database(postgres_dsn),
         "ORCH_TOPICS_PREFIX": f"fuzz-{uuid.uuid4()}.",

@@ -24,7 +24,7 @@ from schemas.registry import load_versions
 from schemas.topics import Topics
 from streams.schema_registry import COMPATIBILITY, register_schemas, registered_text, use_registry
 from streams.settings import SchemasSettings
-from tests.e2e.driving import Running, a_database, a_rag_task
+from tests.e2e.driving import ANY_PORTS, Running, a_database, a_rag_task
 from tests.examples.logs import filled, json_lines, run_example, with_a_zombie
 from tests.examples.servers import a_registry, kcat_environment
 
@@ -85,6 +85,7 @@ async def test_confluents_deserializer_reads_what_a_whole_system_wrote(
     registry: str, kafka_bootstrap: str, postgres_dsn: str, tmp_path: Path
 ) -> None:
     environment = {
+        **ANY_PORTS,
         "ORCH_KAFKA_BOOTSTRAP": kafka_bootstrap,
         "ORCH_POSTGRES_DSN": await a_database(postgres_dsn),
         "ORCH_TOPICS_PREFIX": f"{uuid.uuid4()}.",
