@@ -78,7 +78,8 @@ bench: $(VENV)/.dev ## measure; prints the machine, the versions and the command
 	@$(BIN)/python -m benchmarks.recover $(RECORD)
 	@$(BIN)/python -m benchmarks.steady --rounds 1 $(RECORD)
 	@$(BIN)/python -m benchmarks.raw $(RECORD)
-	@$(BIN)/python -m benchmarks.cancel
+	@$(BIN)/python -m benchmarks.cancel $(RECORD)
+	@$(BIN)/python -m benchmarks.replay $(RECORD)
 
 bench-small: $(VENV)/.dev ## one short drain, beside the committed ratio to the raw chain; only warns
 	@$(BIN)/python -m benchmarks.drain --small $(RECORD)
@@ -92,7 +93,8 @@ bench-long: $(VENV)/.dev ## measure what takes long: other work, many rows, a ba
 	@for variant in $(VARIANTS); do $(BIN)/python -m benchmarks.drain --variant $$variant --rounds 2 $(RECORD) || exit 1; done
 	@$(BIN)/python -m benchmarks.growth $(RECORD)
 	@$(BIN)/python -m benchmarks.backlog $(RECORD)
-	@$(BIN)/python -m benchmarks.takeover --tasks 20000 --events 100000
+	@$(BIN)/python -m benchmarks.takeover $(RECORD)
+	@$(BIN)/python -m benchmarks.api $(RECORD)
 
 bench-page: $(VENV)/.dev ## write docs/benchmarks.md and its plots from what was recorded
 	@$(BIN)/python -m benchmarks.page

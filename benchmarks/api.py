@@ -22,6 +22,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from benchmarks.api_floor import ECHO_TOPIC, METHOD, TOPICS
+from benchmarks.figures import PACKAGES, record
 from benchmarks.folder import bench_folder
 from benchmarks.machine import print_machine
 from benchmarks.processes import rss_mib
@@ -51,6 +52,8 @@ steps:
 output: $.steps.noop
 """
 CONCURRENCY = 64
+Row = tuple[str, str, str, str, str]
+"""What, measured, its floor, the ratio, and what is aimed at."""
 ROLES = ("router", "sink", "step.noop")
 
 
@@ -145,7 +148,7 @@ async def rate(call: Callable[[], Awaitable[object]], calls: int) -> float:
     return await run(calls)
 
 
-async def bench_create(stub: Any, echo: Any, calls: int) -> None:
+async def bench_create(stub: Any, echo: Any, calls: int) -> Row:
     request = pb.CreateTaskRequest(type="noop", input="{}", hold=True)
     message = request.SerializeToString()
     rounds = []
@@ -154,23 +157,28 @@ async def bench_create(stub: Any, echo: Any, calls: int) -> None:
         ours = await rate(lambda: stub.CreateTask(request), calls)
         rounds.append((ours, floor, ours / floor))
     ours, floor, part = sorted(rounds, key=lambda row: row[2])[1]
-    print(
-        f"CreateTask at {CONCURRENCY}: {ours:.0f}/s, "
-        f"bare echo and produce {floor:.0f}/s: {part:.0%}"
+    bare = f"{floor:,.0f}/s, a bare `grpc.aio` echo that awaits one produce"
+    return (
+        f"`CreateTask` at concurrency {CONCURRENCY}",
+        f"{ours:,.0f}/s",
+        bare,
+        f"{part:.0%}",
+        "60 %",
     )
 
 
-async def bench_batch(stub: Any, batches: int) -> None:
+async def bench_batch(stub: Any, batches: int) -> Row:
     tasks = [pb.CreateTaskRequest(type="noop", input="{}", hold=True) for _ in range(1_000)]
     request = pb.BatchCreateTasksRequest(tasks=tasks)
     await stub.BatchCreateTasks(request)
     began = time.perf_counter()
     for _ in range(batches):
         await stub.BatchCreateTasks(request)
-    print(f"BatchCreateTasks: {batches * 1_000 / (time.perf_counter() - began):.0f} tasks/s")
+    each_s = batches * 1_000 / (time.perf_counter() - began)
+    return ("`BatchCreateTasks`", f"{each_s:,.0f} tasks/s", "", "", "5,000 tasks/s")
 
 
-async def bench_execute(stub: Any, bootstrap: str, calls: int) -> None:
+async def bench_execute(stub: Any, bootstrap: str, calls: int) -> Row:
     request = pb.CreateTaskRequest(type="noop", input="{}")
     ours, floor = [], []
     async with (
@@ -190,13 +198,12 @@ async def bench_execute(stub: Any, bootstrap: str, calls: int) -> None:
                 floor.append((between - began) * 1000)
                 ours.append((time.perf_counter() - between) * 1000)
     p50, raw = statistics.median(ours), statistics.median(floor)
-    print(
-        f"create-and-execute, one step: p50 {p50:.1f} ms, "
-        f"raw four hops {raw:.1f} ms: {p50 / raw:.2f} x"
-    )
+    bare = f"{raw:.1f} ms, a raw round trip of four hops"
+    what = "create-and-execute, one no-op step, p50"
+    return (what, f"{p50:.1f} ms", bare, f"{p50 / raw:.2f} x", "1.5 x")
 
 
-async def bench_watchers(stub: Any, watchers: int) -> None:
+async def bench_watchers(stub: Any, watchers: int) -> Row:
     """From the answer of the command that brings an event about to its arrival: an upper bound
     is measured from before the command."""
     made = await stub.CreateTask(pb.CreateTaskRequest(type="noop", input="{}", hold=True))
@@ -218,10 +225,11 @@ async def bench_watchers(stub: Any, watchers: int) -> None:
     for call in calls:
         call.cancel()
     p95 = statistics.quantiles(delays, n=20)[-1]
-    print(f"{watchers} watchers of one task, command to event at the client: p95 {p95:.1f} ms")
+    what = f"command to event at {watchers} watchers of a task, p95"
+    return (what, f"{p95:.1f} ms", "", "", "")
 
 
-async def bench_memory(stub: Any, serve: Child, tasks: int) -> None:
+async def bench_memory(stub: Any, serve: Child, tasks: int) -> Row:
     assert serve.pid is not None
     before = rss_mib(serve.pid)
     wanted = [pb.CreateTaskRequest(type="noop", input="{}", hold=True) for _ in range(1_000)]
@@ -234,10 +242,9 @@ async def bench_memory(stub: Any, serve: Child, tasks: int) -> None:
         while (await stub.GetTask(wanted_task)).task.sequence < 1:  # noqa: ASYNC110
             await asyncio.sleep(0.5)  # it happens in another process
     after = rss_mib(serve.pid)
-    print(
-        f"memory: {before:.0f} MiB, with {tasks} live tasks more {after:.0f} MiB:"
-        f" {(after - before) * 1024 / tasks:.2f} KiB a task"
-    )
+    what = f"memory of a replica, before and after {tasks:,} live tasks"
+    each = f"{(after - before) * 1024 / tasks:.2f} KiB a task"
+    return (what, f"{before:.0f} MiB, {after:.0f} MiB", "", each, "")
 
 
 async def main() -> None:
@@ -247,8 +254,9 @@ async def main() -> None:
     parser.add_argument("--executes", type=int, default=200)
     parser.add_argument("--watchers", type=int, default=500)
     parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--record", action="store_true", help="keep the figures")
     given = parser.parse_args()
-    print_machine("grpcio", "aiokafka", "uvloop")
+    print_machine(*PACKAGES)
     with bench_folder() as folder:
         async with a_site(folder) as (bootstrap, port, serve, echo_port):
             options = [("grpc.max_receive_message_length", 64 * 1024 * 1024)]
@@ -261,11 +269,17 @@ async def main() -> None:
                 await asyncio.wait_for(bare.channel_ready(), 60)
                 warm = pb.CreateTaskRequest(type="noop", input="{}")
                 await stub.CreateAndExecuteTask(warm, timeout=120)
-                await bench_execute(stub, bootstrap, given.executes)
-                await bench_create(stub, bare.unary_unary(METHOD), given.calls)
-                await bench_watchers(stub, given.watchers)
-                await bench_batch(stub, given.batches)
-                await bench_memory(stub, serve, given.tasks)
+                rows = [
+                    await bench_execute(stub, bootstrap, given.executes),
+                    await bench_create(stub, bare.unary_unary(METHOD), given.calls),
+                    await bench_watchers(stub, given.watchers),
+                    await bench_batch(stub, given.batches),
+                    await bench_memory(stub, serve, given.tasks),
+                ]
+    for row in rows:
+        print(" | ".join(filter(None, row)))
+    if given.record:
+        record("api", {"head": ["", "measured", "floor", "ratio", "aim"], "rows": rows})
 
 
 if __name__ == "__main__":

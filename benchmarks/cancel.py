@@ -4,12 +4,15 @@ A real Kafka, a step worker with calls in flight, a service in the same process.
 begins before the record is published, so it includes the broker's acknowledgement.
 """
 
+import argparse
 import asyncio
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.figures import PACKAGES, record
+from benchmarks.machine import print_machine
 from orchestrator.embedded.kafka import EmbeddedKafka
 from streams.settings import KafkaSettings
 from tests.agents.working import Service, a_command, a_site, a_worker
@@ -18,7 +21,8 @@ from tests.streams.building import until
 CALLS = 200
 
 
-async def main() -> None:
+async def main(given: argparse.Namespace) -> None:
+    print_machine(*PACKAGES)
     with tempfile.TemporaryDirectory() as folder:
         server = EmbeddedKafka(Path(folder) / "kafka")
         await server.start()
@@ -27,10 +31,14 @@ async def main() -> None:
         finally:
             await server.kill()
     cuts = statistics.quantiles(delays_ms, n=100)
+    p50, p95, longest = (round(ms, 1) for ms in (cuts[49], cuts[94], max(delays_ms)))
     print(
         f"{CALLS} cancels, control record to abort of the call: "
-        f"p50 {cuts[49]:.1f} ms, p95 {cuts[94]:.1f} ms, max {max(delays_ms):.1f} ms"
+        f"p50 {p50} ms, p95 {p95} ms, max {longest} ms"
     )
+    if given.record:
+        head = ["cancels", "p50 ms", "p95 ms", "max ms"]
+        record("cancel", {"head": head, "rows": [[CALLS, p50, p95, longest]]})
 
 
 async def measure(kafka: KafkaSettings) -> list[float]:
@@ -54,4 +62,6 @@ async def measure(kafka: KafkaSettings) -> list[float]:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--record", action="store_true", help="keep the figures")
+    asyncio.run(main(parser.parse_args()))

@@ -3,15 +3,15 @@
 A real Kafka on this machine, no router: the tool alone, with its intents and outcomes.
 """
 
+import argparse
 import asyncio
-import os
-import platform
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.figures import PACKAGES, record
+from benchmarks.machine import print_machine
 from orchestrator.embedded.kafka import EmbeddedKafka
 from schemas.codec import encode
 from schemas.dead_letter import Failure, FailureClass, Origin, Stage
@@ -61,7 +61,8 @@ def an_origin(number: int) -> Origin:
     )
 
 
-async def measure(bootstrap: str) -> None:
+async def measure(bootstrap: str) -> tuple[float, float]:
+    """Letters read in a second, and records replayed in a second."""
     kafka = KafkaSettings(bootstrap=bootstrap)
     wanted = (TOPICS.task_created, TOPICS.dlq_actions)
     table = [t for t in TOPICS.table([]) if t.name.removeprefix(DLQ_PREFIX) in wanted]
@@ -93,19 +94,27 @@ async def measure(bootstrap: str) -> None:
         ended = time.perf_counter()
     await publisher.close()
     sent = replay.counts["sent"]
-    print(f"read      {LETTERS / (scanned - began):8.0f} letters/s")
-    print(f"replayed  {sent / (ended - scanned):8.0f} records/s ({sent} records, no --rate)")
+    if sent != LETTERS:
+        raise SystemExit(f"void: {sent} of {LETTERS} letters were sent")
+    return LETTERS / (scanned - began), sent / (ended - scanned)
 
 
-async def main() -> None:
-    print(f"{' '.join(sys.argv)} on {platform.platform()}, {os.cpu_count()} CPUs")
+async def main(given: argparse.Namespace) -> None:
+    print_machine(*PACKAGES)
     with tempfile.TemporaryDirectory() as folder:
         kafka = EmbeddedKafka(Path(folder))
         try:
-            await measure(await kafka.start())
+            read, replayed = await measure(await kafka.start())
         finally:
             await kafka.kill()
+    print(f"read      {read:8.0f} letters/s")
+    print(f"replayed  {replayed:8.0f} records/s ({LETTERS} records, no --rate)")
+    if given.record:
+        rows = [["read from the topic", round(read)], ["replayed", round(replayed)]]
+        record("replay", {"head": ["", "records/s"], "rows": rows})
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--record", action="store_true", help="keep the figures")
+    asyncio.run(main(parser.parse_args()))

@@ -27,6 +27,7 @@ from pathlib import Path
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from benchmarks.figures import PACKAGES, record
 from benchmarks.machine import print_machine
 from orchestrator.embedded.kafka import EmbeddedKafka
 from schemas.records import CommandKind, Json, Millis, TaskCommand, TaskCreated, TaskEvent, TaskId
@@ -207,8 +208,10 @@ def in_a_child(bootstrap: str, *, snapshot: bool) -> tuple[float, float, float]:
     return float(took), float(cpu), float(peak)
 
 
-async def main(tasks: int, events: int) -> None:
-    print_machine("aiokafka", "fastavro", "msgspec")
+async def main(tasks: int, events: int) -> list[list[object]]:
+    """The table of the page."""
+    print_machine(*PACKAGES)
+    rows = []
     topics = Topics(TopicsSettings(prefix=_PREFIX, partitions=1, replication_factor=1))
     with tempfile.TemporaryDirectory() as folder:
         kafka = EmbeddedKafka(Path(folder))
@@ -224,40 +227,50 @@ async def main(tasks: int, events: int) -> None:
             bare = await bare_read(bootstrap, [topics.task_events])
             # So that there is nothing to be done again, which would be measured, too.
             await commit_all(bootstrap, topics)
-            row("from the log alone", in_a_child(bootstrap, snapshot=True), bare)
+            measured = in_a_child(bootstrap, snapshot=True)
+            rows.append(row(f"the log alone, {tasks:,} events", measured, bare))
             bare = await bare_read(bootstrap, [topics.task_state])
-            row("from snapshots", in_a_child(bootstrap, snapshot=False), bare)
+            measured = in_a_child(bootstrap, snapshot=False)
+            what = f"{tasks:,} snapshots, nothing behind the checkpoint"
+            rows.append(row(what, measured, bare))
             async with a_world(bootstrap) as world:
                 writer = Writer(world, topics)
                 await writer.open()
                 await writer.create(1_000)
                 await writer.change(events - 1_000)
             bare = await bare_read(bootstrap, [topics.task_state, topics.task_events])
-            row(
-                f"and {events} events behind the checkpoint",
-                in_a_child(bootstrap, snapshot=False),
-                bare,
-            )
+            measured = in_a_child(bootstrap, snapshot=False)
+            what = f"the snapshots, and {events:,} events behind the checkpoint"
+            rows.append(row(what, measured, bare))
         finally:
             await kafka.kill()
+    return rows
 
 
-def row(what: str, measured: tuple[float, float, float], bare_s: float) -> None:
+def row(what: str, measured: tuple[float, float, float], bare_s: float) -> list[object]:
+    """A row of the page's table; printed, too."""
     took, cpu, peak = measured
     print(
-        f"  {what:44} {took:7.2f} s  ({cpu:6.2f} s CPU)  {peak:5.0f} MiB peak"
-        f"  {took / bare_s:5.1f} x bare reading ({bare_s:.2f} s)"
+        f"  {what:60} {took:7.2f} s  ({cpu:6.2f} s CPU)  {peak:5.0f} MiB peak"
+        f"  {took / bare_s:5.1f} x bare reading ({bare_s:.2f} s)",
+        flush=True,
     )
+    return [what, took, cpu, round(peak), f"{took / bare_s:.1f} x"]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--record", action="store_true", help="keep the figures")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--snapshot", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         asyncio.run(take_over(given.child, given.snapshot))
     else:
-        asyncio.run(main(given.tasks, given.events))
+        found = asyncio.run(main(given.tasks, given.events))
+        if given.record:
+            head = ["what is read", "seconds", "CPU seconds", "peak MiB"]
+            head.append("against bare reading by aiokafka")
+            record("takeover", {"head": head, "rows": found})
