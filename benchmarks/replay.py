@@ -5,10 +5,13 @@ A real Kafka on this machine, no router: the tool alone, with its intents and ou
 
 import argparse
 import asyncio
+import logging
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import structlog
 
 from benchmarks.figures import PACKAGES, record
 from benchmarks.machine import print_machine
@@ -101,6 +104,9 @@ async def measure(bootstrap: str) -> tuple[float, float]:
 
 async def main(given: argparse.Namespace) -> None:
     print_machine(*PACKAGES)
+    # A line for each of the letters that are made here would be all that one sees.
+    level = structlog.make_filtering_bound_logger(logging.ERROR)
+    structlog.configure(wrapper_class=level)
     with tempfile.TemporaryDirectory() as folder:
         kafka = EmbeddedKafka(Path(folder))
         try:
