@@ -17,6 +17,9 @@ from streams.errors import FaustVersionError
 from streams.settings import KafkaSettings
 
 FAUST_VERSION = "0.15.3"
+_HEARTBEATS_PER_SESSION = 10
+"""Kafka asks for three at least. A member hears of a rebalance in the answer to one: with three
+the partitions of a dead process would be given away up to a third of a session later."""
 POLL_RECORDS_MAX = 500
 _BUFFERED_POLLS_MAX = 8
 # aiokafka leaves the group when nobody asks it for records for so long. Here nobody asks when
@@ -146,7 +149,7 @@ def create_app(
         broker=[URL(f"kafka://{server}") for server in kafka.servers],
         broker_client_id=f"{kafka.client_id}-{group}",
         broker_commit_interval=kafka.commit_interval_s,
-        broker_heartbeat_interval=kafka.session_timeout_s / 3,
+        broker_heartbeat_interval=kafka.session_timeout_s / _HEARTBEATS_PER_SESSION,
         broker_max_poll_interval=_MAX_POLL_INTERVAL_S,
         broker_max_poll_records=min(poll_records_max, POLL_RECORDS_MAX),
         broker_request_timeout=kafka.request_timeout_s,
