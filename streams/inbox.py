@@ -80,8 +80,9 @@ class Inbox(Generic[T]):
                 return []
         kept = min(len(self._later), self._batch_max // _SHARE_OF_LAST)
         taken = _taken(self._first, self._batch_max - kept, BATCH_MAX_BYTES)
-        left = BATCH_MAX_BYTES - sum(delivery.size for delivery in taken)
-        taken += _taken(self._later, self._batch_max - len(taken), left)
+        if self._later:
+            left = BATCH_MAX_BYTES - sum(delivery.size for delivery in taken)
+            taken += _taken(self._later, self._batch_max - len(taken), left)
         self._taken.set()
         return taken
 
