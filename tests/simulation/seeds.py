@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +16,9 @@ _CHUNK = 50
 
 def outcomes(seeds: Iterable[int], *, off: str | None = None) -> Iterator[Outcome]:
     """Run seeds, without their traces, in the order given."""
-    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+    # Not a plain fork: the caller may have threads, and a copy of it the locks that they hold.
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=context) as pool:
         yield from pool.map(partial(run, off=off), seeds, chunksize=_CHUNK)
 
 
