@@ -31,7 +31,7 @@ run: $(VENV)/.run ## the whole system in the foreground, with demonstration task
 # tests in this one.
 WORKERS ?= 3
 test: $(VENV)/.dev ## all tests, against a real Kafka and Postgres started here
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --reruns 1 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --reruns 1 --rerun-show-tracebacks $(PYTEST_ARGS)
 
 # Prints its seed; SEED=… draws the same faults again, MINUTES=… is how long all at once takes.
 chaos: $(VENV)/.dev ## the full form of the kill tests: every fault many times, then all at once

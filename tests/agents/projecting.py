@@ -56,8 +56,11 @@ class Sink:
 
     async def commit(self, offset: int) -> None:
         """Let the group have read up to an offset."""
+        # Of its own accord it would commit where it began to read, when it stops.
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.parts.kafka.servers, group_id=self.parts.group
+            bootstrap_servers=self.parts.kafka.servers,
+            group_id=self.parts.group,
+            enable_auto_commit=False,
         )
         await consumer.start()
         tp = TopicPartition(self.parts.topics.task_events, 0)

@@ -41,6 +41,18 @@ async def cancel(running: Running, tasks: Sequence[TaskCreated]) -> None:
     await order(running, *(an_order(task, CommandKind.CANCEL) for task in tasks))
 
 
+@asynccontextmanager
+async def cancelled_after_a_failure(
+    running: Running, tasks: Sequence[TaskCreated]
+) -> AsyncIterator[None]:
+    """If a test fails, cancel its tasks: their calls hold the slots that its rerun needs."""
+    try:
+        yield
+    except Exception:
+        await cancel(running, tasks)
+        raise
+
+
 async def history(running: Running, task: TaskCreated) -> list[Value]:
     """The accepted events of a task."""
     return [event for event in await running.events() if event["task_id"] == task.task_id]

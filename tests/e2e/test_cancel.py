@@ -12,6 +12,7 @@ from tests.e2e.ordering import (
     an_order,
     answered,
     cancel,
+    cancelled_after_a_failure,
     ended_calls,
     everything_before_is_done,
     history,
@@ -84,13 +85,14 @@ async def test_a_cancel_aborts_the_calls_that_run_and_drops_the_commands_without
 ) -> None:
     tasks = [a_patient_task("hanging") for _ in range(NORMAL_SLOTS + 7)]
     ids = [task.task_id for task in tasks]
-    await running.create(tasks)
-    await running.until(lambda: len(running.calls_by_key(ids)) == NORMAL_SLOTS)
-    called = {call["task_id"] for call in running.calls()} & set(ids)
-    waiting = [task for task in tasks if task.task_id not in called]
-    await cancel(running, waiting)
-    rows = await running.ended([task.task_id for task in waiting])
-    await cancel(running, [task for task in tasks if task.task_id in called])
+    async with cancelled_after_a_failure(running, tasks):
+        await running.create(tasks)
+        await running.until(lambda: len(running.calls_by_key(ids)) == NORMAL_SLOTS)
+        called = {call["task_id"] for call in running.calls()} & set(ids)
+        waiting = [task for task in tasks if task.task_id not in called]
+        await cancel(running, waiting)
+        rows = await running.ended([task.task_id for task in waiting])
+        await cancel(running, [task for task in tasks if task.task_id in called])
 
     rows |= await running.ended(list(called))
     await running.until(lambda: sum(len(ended_calls(running, t)) for t in tasks) == len(called))
