@@ -4,6 +4,9 @@ For each size a database is filled with finished tasks (see ``filling.py``), of 
 measurement gets a copy. Then tasks are created at once on a running system: the rate runs from
 before they are published until the commit of the last row. Reads are timed one by one, through
 the store's own reader, when the system has ended. The sizes take turns.
+
+A copy is cold, and comes right after a checkpoint: the first change of each of its pages is
+read from the disk, and logged as a whole page. The tasks are so many that this does not decide.
 """
 
 from __future__ import annotations
@@ -185,7 +188,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "--rows", type=int, nargs="+", default=[1_000, 100_000, 1_000_000], help=sizes_help
     )
-    parser.add_argument("--tasks", type=int, default=5_000, help="created at once")
+    parser.add_argument("--tasks", type=int, default=30_000, help="created at once")
     parser.add_argument("--reads", type=int, default=2_000, help="of each kind")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--record", action="store_true", help="keep the figures")

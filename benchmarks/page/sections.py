@@ -113,10 +113,17 @@ _QUANTILES = ("p50_ms", "p95_ms", "p99_ms", "max_ms")
 def _growth(recorded: Recorded) -> str:
     figures = recorded.figures("growth") or {}
     return table(
-        ["rows before", "tasks/s, median (min, max)", "point read p99", "list p99"],
+        [
+            "rows before",
+            "tasks created",
+            "tasks/s, median (min, max)",
+            "point read p99",
+            "list p99",
+        ],
         [
             [
                 f"{size['rows']:,}",
+                f"{figures['tasks']:,}",
                 f"{size['rate_median']:,.0f} ({size['rate_min']:,.0f}, {size['rate_max']:,.0f})",
                 f"{size['point_p99_ms']:.2f} ms",
                 f"{size['list_p99_ms']:.2f} ms",

@@ -61,7 +61,10 @@ FIGURES: dict[str, Any] = {
         }
     },
     "steady": {"engines": {"raw chain": steady_runs(10, 20), "orchestrator": steady_runs(15, 100)}},
-    "growth": {"sizes": [a_size(1_000, 100, 1.0), a_size(1_000_000, 92, 1.2)]},
+    "growth": {
+        "tasks": 30_000,
+        "sizes": [a_size(1_000, 100, 1.0), a_size(1_000_000, 92, 1.2)],
+    },
 }
 
 
