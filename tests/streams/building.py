@@ -17,6 +17,7 @@ WAIT_S = 30.0
 
 
 def a_topic(name: str, partitions: int = 2) -> Topic:
+    """A topic that keeps its records, whatever time they say they are of."""
     return Topic(
         name=name,
         record=None,
@@ -25,7 +26,7 @@ def a_topic(name: str, partitions: int = 2) -> Topic:
         partitions=partitions,
         replication_factor=1,
         max_bytes=5_000_000,
-        retention_ms=3_600_000,
+        retention_ms=-1,
     )
 
 
