@@ -204,7 +204,8 @@ class Projector:
 
     def _reader(self) -> LogReader:
         kafka = self._parts.kafka
-        return LogReader(kafka, client_id=f"{kafka.client_id}-sink-{self._partition}")
+        client_id = f"{kafka.client_id}-sink-{self._partition}"
+        return LogReader(kafka, client_id=client_id, committed=False)
 
 
 def _refused(event: LogEvent, error: OrchestratorError) -> Failure:

@@ -117,7 +117,7 @@ def _replaced(
 @asynccontextmanager
 async def _fold(parts: RebuildParts, tables: TableSet) -> AsyncIterator[LogFold]:
     client_id = f"{parts.kafka.client_id}-rebuild"
-    async with LogReader(parts.kafka, client_id=client_id) as reader:
+    async with LogReader(parts.kafka, client_id=client_id, committed=False) as reader:
         fold = LogFold(reader, parts.topics.task_events, tables.writer, parts.limits)
         await fold.open()
         yield fold

@@ -16,7 +16,8 @@ from streams.partitions import Partitions
 
 def create_sink(parts: ProjectorParts) -> App:
     """Build the application of the sink."""
-    app = create_app(parts.group, parts.kafka)
+    # Only routers write this topic: a stranger's open transaction must not stop it.
+    app = create_app(parts.group, parts.kafka, reads_committed=False)
     projectors = Partitions(
         app, lambda partition: Projector(partition, parts), batch_max=EVENTS_MAX
     )

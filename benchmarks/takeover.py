@@ -75,7 +75,8 @@ async def a_world(bootstrap: str) -> AsyncIterator[KafkaWorld]:
                 limits=_RULES.limits,
                 publisher=publisher,
                 dead_letters=DeadLetters(publisher, group="bench"),
-                ends=ends,
+                inputs=ends,
+                logs=ends,
             ),
         )
     await publisher.close()

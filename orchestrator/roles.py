@@ -112,7 +112,8 @@ class _Composition:
 
     async def router(self, resources: AsyncExitStack) -> App:
         settings, publisher = self._settings, await self._publisher(resources)
-        ends = LogReader(settings.kafka, client_id=f"{self._client_id}-ends")
+        inputs = LogReader(settings.kafka, client_id=f"{self._client_id}-ends")
+        logs = LogReader(settings.kafka, client_id=f"{self._client_id}-logs", committed=False)
         return create_router(
             OwnerParts(
                 topics=self._topics,
@@ -128,7 +129,8 @@ class _Composition:
                 limits=settings.limits,
                 publisher=publisher,
                 dead_letters=DeadLetters(publisher, group=self._group),
-                ends=await resources.enter_async_context(ends),
+                inputs=await resources.enter_async_context(inputs),
+                logs=await resources.enter_async_context(logs),
             ),
         )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.codec import decode
-from schemas.dead_letter import ID_HEADER, REPLAY_HEADERS, Origin
+from schemas.dead_letter import BATCH_HEADER, CUT_HEADERS, ID_HEADER, REPLAY_HEADERS, Origin
 from schemas.errors import DecodeError
 from schemas.headers import Headers, header_text
 from schemas.records import StepCommand, TaskEvent
@@ -57,6 +57,9 @@ class DeadLetter:
     """How often the record had been replayed when it failed, as its headers say."""
     replay_of: str | None
     """The dead letter whose replay failed here."""
+    whole: bool
+    """False if the original record is not in the letter: it was cut, or never taken out of its
+    batch. Nobody can replay it."""
     key: bytes | None = field(repr=False)
     value: bytes | None = field(repr=False)
     headers: tuple[tuple[str, bytes | None], ...] = field(repr=False)
@@ -102,6 +105,7 @@ def read_dead_letter(record: Origin, topics: Topics) -> DeadLetter:
         traceparent=said.text("__dlq.traceparent"),
         replays=_Said(mark).number("__dlq.replay.count", 0, most=_COUNT_MAX),
         replay_of=_Said(mark).text("__dlq.replay.of"),
+        whole=said.text(CUT_HEADERS[0]) is None and said.text(BATCH_HEADER) is None,
         key=record.key,
         value=record.value,
         headers=tuple(original),

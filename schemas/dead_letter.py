@@ -29,6 +29,12 @@ REPLAY_HEADERS = (
 )
 """What a replay appends to the original headers, in this order."""
 
+CUT_HEADERS = ("__dlq.cut.key.bytes", "__dlq.cut.value.bytes", "__dlq.cut.sha256")
+"""In a letter that holds only a part of its record: how much there was, and the value's hash."""
+BATCH_HEADER = "__dlq.batch.first.offset"
+"""In a letter whose value is a batch that nobody could take apart: where its records begin. The
+offset of the letter is that of the last one."""
+
 
 class Stage(StrEnum):
     """Where processing failed."""
@@ -53,6 +59,18 @@ class FailureClass(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FetchFault:
+    """Why records could not be taken out of what was fetched; the reader handed it over."""
+
+    first_offset: int
+    """Of the records that it stands for; the last one's offset is the origin's."""
+    code: str
+    message: str
+    batch: bytes = field(repr=False)
+    """The batch as the broker keeps it, or the bytes of one record of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """A record as Kafka gave it to us."""
 
@@ -63,6 +81,9 @@ class Origin:
     key: bytes | None = field(repr=False)
     value: bytes | None = field(repr=False)
     headers: tuple[tuple[str, bytes | None], ...] = field(repr=False)
+    fault: FetchFault | None = None
+    """None: an ordinary record. Else this stands for records that nobody could take out of their
+    batch: key and value are None, there are no headers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +159,7 @@ def dead_letter_headers(origin: Origin, failure: Failure, *, group: str, now_ms:
         ("__dlq.step", failure.step or header_text(origin.headers, "ce_step")),
         ("__dlq.service", failure.service),
         ("__dlq.traceparent", trace),
+        (BATCH_HEADER, None if origin.fault is None else str(origin.fault.first_offset)),
         ("x-original-topic", origin.topic),
         ("kafka_dlt-original-topic", origin.topic),
     ]

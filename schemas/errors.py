@@ -47,6 +47,30 @@ class RecordTooLargeError(DecodeError):
     code = "RECORD_TOO_LARGE"
 
 
+class BatchCorruptError(DecodeError):
+    """A fetched batch whose checksum, compression or lengths are wrong: no record comes out."""
+
+    code = "BATCH_CORRUPT"
+
+
+class BatchTooLargeError(DecodeError):
+    """A fetched batch whose records would take too much memory once they are decompressed."""
+
+    code = "BATCH_TOO_LARGE"
+
+
+class CodecUnknownError(DecodeError):
+    """A fetched batch of a codec or a format that this version does not read."""
+
+    code = "CODEC_UNKNOWN"
+
+
+class RecordCorruptError(DecodeError):
+    """One record of a fetched batch that does not parse, such as a header without UTF-8."""
+
+    code = "RECORD_CORRUPT"
+
+
 class EncodeError(OrchestratorError):
     """A record that its schema cannot hold. A fault in our own code: nothing was published."""
 

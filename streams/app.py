@@ -46,8 +46,11 @@ class App(faust.App):  # type: ignore[misc]
     gives them ``drain_timeout_s``; what is left is let go and delivered again elsewhere.
     """
 
-    def __init__(self, *args: Any, kafka: KafkaSettings, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, kafka: KafkaSettings, reads_committed: bool, **kwargs: Any
+    ) -> None:
         self.kafka = kafka
+        self.reads_committed = reads_committed
         self.pending: set[Delivery] = set()
         self.drainables: list[Drainable] = []
         self.full_topics: Callable[[], frozenset[str]] = frozenset
@@ -128,7 +131,11 @@ class App(faust.App):  # type: ignore[misc]
 
 
 def create_app(
-    group: str, kafka: KafkaSettings, *, poll_records_max: int = POLL_RECORDS_MAX
+    group: str,
+    kafka: KafkaSettings,
+    *,
+    poll_records_max: int = POLL_RECORDS_MAX,
+    reads_committed: bool = True,
 ) -> App:
     """Build the application of one consumer group.
 
@@ -136,6 +143,7 @@ def create_app(
         group: the consumer group, and Faust's app id: one for each role.
         kafka: where and how.
         poll_records_max: records that are read at a time, at most ``POLL_RECORDS_MAX``.
+        reads_committed: see :func:`~streams.consumers.isolation_level`.
 
     Raises:
         FaustVersionError: another version of Faust is installed.
@@ -146,6 +154,7 @@ def create_app(
     return App(
         group,
         kafka=kafka,
+        reads_committed=reads_committed,
         broker=[URL(f"kafka://{server}") for server in kafka.servers],
         broker_client_id=f"{kafka.client_id}-{group}",
         broker_commit_interval=kafka.commit_interval_s,

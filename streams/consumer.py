@@ -11,7 +11,9 @@ import structlog
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from faust.transport.drivers import aiokafka as driver
 
+from streams.consumers import isolation_level
 from streams.delivery import Delivery
+from streams.fetch.records import install
 
 log = structlog.get_logger()
 
@@ -26,15 +28,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Assigns by range: one process gets the same partition of all co-partitioned topics.
 
     Faust takes round robin for an application without tables, which splits partition *i* of
-    several topics between members. What the aiokafka consumer got from Faust is replaced
-    before it starts.
+    several topics between members. Faust also reads what transactions have not committed. What
+    the aiokafka consumer got from Faust is replaced before it starts.
     """
 
     def _create_worker_consumer(self, transport: Any) -> Any:
+        install()
         consumer = super()._create_worker_consumer(transport)
         replaced = {
             "_partition_assignment_strategy": [RangePartitionAssignor],
             "_fetch_max_wait_ms": _FETCH_WAIT_MS,
+            "_isolation_level": isolation_level(committed=transport.app.reads_committed),
         }
         for name, value in replaced.items():
             if not hasattr(consumer, name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from schemas.dead_letter import Origin
+from streams.fetch.records import origin_of
 
 
 class Receiver(Protocol):
@@ -81,15 +82,7 @@ class Delivery:
     @property
     def origin(self) -> Origin:
         """The record as a dead letter quotes it."""
-        return Origin(
-            topic=self.topic,
-            partition=self.partition,
-            offset=self.offset,
-            timestamp_ms=self.timestamp_ms,
-            key=self.key,
-            value=self.value,
-            headers=self.headers,
-        )
+        return origin_of(self._record)
 
     def stale(self) -> bool:
         """True once a rebalance passed: the record belongs to its next owner now.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from schemas.dead_letter import Origin
+from streams.consumers import ungrouped_consumer
 from streams.errors import KafkaUnavailableError
+from streams.fetch.records import origin_of
 from streams.log_reader import LogReader
 from streams.settings import KafkaSettings
 
@@ -21,7 +22,7 @@ Place = tuple[str, int]
 _POLL_MS = 200
 # A batch is handled without giving way to anyone: some milliseconds.
 _BATCH_MAX = 200
-_FETCH_MAX_BYTES = 5 * 1024 * 1024
+_FETCH_WAIT_MS = 500
 
 
 class FollowedTooLateError(KafkaUnavailableError):
@@ -35,16 +36,11 @@ class Follower:
         self._timeout_s = kafka.request_timeout_s
         # On a connection of its own: a broker answers the requests of one connection in order,
         # so a question would wait behind the long poll of the fetches.
-        self._ends = LogReader(kafka, client_id=f"{client_id}-ends")
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=kafka.servers,
-            client_id=client_id,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            max_partition_fetch_bytes=_FETCH_MAX_BYTES,
-            fetch_max_wait_ms=500,
-            request_timeout_ms=int(kafka.request_timeout_s * 1000),
+        # All that was acknowledged to anyone, also what an open transaction holds up: whoever
+        # waits for that must not be told that it does not exist.
+        self._ends = LogReader(kafka, client_id=f"{client_id}-ends", committed=False)
+        self._consumer = ungrouped_consumer(
+            kafka, client_id=client_id, committed=True, fetch_max_wait_ms=_FETCH_WAIT_MS
         )
         self._positions: dict[Place, int] = {}
         self._waiting: dict[Place, list[tuple[int, asyncio.Future[None]]]] = defaultdict(list)
@@ -94,7 +90,7 @@ class Follower:
             while True:
                 fetched = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH_MAX)
                 for records in fetched.values():
-                    handle([_origin(record) for record in records])
+                    handle([origin_of(record) for record in records])
                 await self._note_positions(tps)
                 # Full buffers never suspend getmany: others want to run as well.
                 await asyncio.sleep(0)
@@ -144,15 +140,3 @@ class Follower:
                 if end <= position and not future.done():
                     future.set_result(None)
             waiting[:] = [pair for pair in waiting if not pair[1].done()]
-
-
-def _origin(record: Any) -> Origin:
-    return Origin(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        timestamp_ms=record.timestamp,
-        key=record.key,
-        value=record.value,
-        headers=tuple(record.headers),
-    )

@@ -7,16 +7,18 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.dead_letter import Origin
+from streams.consumers import ungrouped_consumer
 from streams.errors import KafkaUnavailableError
+from streams.fetch.records import origin_of
 from streams.settings import KafkaSettings
 
 _POLL_MS = 500
 _CLOSE_S = 1.0
-_FETCH_MAX_BYTES = 5 * 1024 * 1024
+_FETCH_WAIT_MS = 100
 
 
 class LogReader:
@@ -24,19 +26,18 @@ class LogReader:
 
     Every wait is bounded by ``request_timeout_s``; beyond it a :class:`KafkaUnavailableError` is
     raised, and reading again from the last offset is safe.
+
+    Args:
+        kafka: where.
+        client_id: how the connection appears in the broker's logs.
+        committed: see :func:`~streams.consumers.isolation_level`; an end is then the last stable
+            offset, and else the offset of the next record.
     """
 
-    def __init__(self, kafka: KafkaSettings, *, client_id: str) -> None:
+    def __init__(self, kafka: KafkaSettings, *, client_id: str, committed: bool = True) -> None:
         self._timeout_s = kafka.request_timeout_s
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=kafka.servers,
-            client_id=client_id,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            max_partition_fetch_bytes=_FETCH_MAX_BYTES,
-            fetch_max_wait_ms=100,
-            request_timeout_ms=int(kafka.request_timeout_s * 1000),
+        self._consumer = ungrouped_consumer(
+            kafka, client_id=client_id, committed=committed, fetch_max_wait_ms=_FETCH_WAIT_MS
         )
 
     async def __aenter__(self) -> LogReader:
@@ -137,7 +138,7 @@ class LogReader:
         while left:
             fetched = await self._bounded(self._consumer.getmany(*left, timeout_ms=_POLL_MS))
             for tp, records in fetched.items():
-                batch = [_origin(record) for record in records if record.offset < left[tp][1]]
+                batch = [origin_of(record) for record in records if record.offset < left[tp][1]]
                 if batch:
                     yield batch
             waited_s = 0.0 if await self._move(left) else waited_s + _POLL_MS / 1000
@@ -170,7 +171,7 @@ class LogReader:
         while True:
             fetched = await self._bounded(self._consumer.getmany(*tps, timeout_ms=_POLL_MS))
             for records in fetched.values():
-                yield [_origin(record) for record in records]
+                yield [origin_of(record) for record in records]
 
     async def _bounded(self, awaitable: Any) -> Any:
         try:
@@ -184,15 +185,3 @@ def _described(left: Mapping[TopicPartition, tuple[int, int]]) -> str:
     tp, (position, end) = next(iter(left.items()))
     others = f"; {len(left) - 1} others wait, too" if len(left) > 1 else ""
     return f"{tp.topic}[{tp.partition}] stands at {position}, its end is {end}{others}"
-
-
-def _origin(record: Any) -> Origin:
-    return Origin(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        timestamp_ms=record.timestamp,
-        key=record.key,
-        value=record.value,
-        headers=tuple(record.headers),
-    )

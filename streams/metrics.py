@@ -11,6 +11,11 @@ EVENTS = Counter("orchestrator_task_events_total", "Events appended to the log."
 DEAD_LETTERS = Counter(
     "orchestrator_dead_letters_total", "Dead letters written.", ["topic", "code"]
 )
+UNREADABLE = Counter(
+    "orchestrator_unreadable_records_total",
+    "Offsets of records that could not be taken out of their batch, by topic and code.",
+    ["topic", "code"],
+)
 TAKEOVERS = Counter("orchestrator_takeovers_total", "Partitions taken over by this process.")
 TASKS_IN_MEMORY = Gauge(
     "orchestrator_tasks_in_memory", "Tasks that an owner remembers.", ["partition"]

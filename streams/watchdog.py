@@ -68,7 +68,8 @@ async def _lag(app: App, *, quiet_since_s: float) -> int:
     if not partitions or app.consumer.last_read_s >= quiet_since_s:
         return 0
     try:
-        async with LogReader(app.kafka, client_id=f"{app.kafka.client_id}-watchdog") as reader:
+        client_id, committed = f"{app.kafka.client_id}-watchdog", app.reads_committed
+        async with LogReader(app.kafka, client_id=client_id, committed=committed) as reader:
             ends = await reader.ends(list(partitions))
     except KafkaUnavailableError as error:
         log.warning("lag_unknown", group=app.conf.id, code=error.code)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from schemas.codec import decode
 from schemas.dead_letter import Failure, Origin
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, InvalidRecordError
 from schemas.limits import Limits
 from schemas.records import TaskEvent
 from schemas.topics import Topics
@@ -42,8 +42,10 @@ class WorldParts:
     limits: Limits
     publisher: Publisher
     dead_letters: DeadLetters
-    ends: LogReader
-    """Asked for the ends of partitions only; reading needs a reader of its own."""
+    inputs: LogReader
+    """Asked for the ends of inputs, which others write; reading needs a reader of its own."""
+    logs: LogReader
+    """Asked for the ends of what only routers write, whatever transactions strangers left open."""
 
 
 class KafkaArrival:
@@ -82,7 +84,7 @@ class KafkaWorld:
 
     async def log_bounds(self) -> tuple[int, int]:
         """The bounds of our partition of ``task-events``."""
-        return await self._parts.ends.bounds(self._parts.topics.task_events, self._partition)
+        return await self._parts.logs.bounds(self._parts.topics.task_events, self._partition)
 
     async def log_end(self) -> int:
         """The end of our partition of ``task-events``."""
@@ -99,7 +101,7 @@ class KafkaWorld:
 
     async def state_bounds(self) -> tuple[int, int]:
         """The bounds of our partition of ``task-state``."""
-        return await self._parts.ends.bounds(self._parts.topics.task_state, self._partition)
+        return await self._parts.logs.bounds(self._parts.topics.task_state, self._partition)
 
     async def state_end(self) -> int:
         """The end of our partition of ``task-state``."""
@@ -127,13 +129,13 @@ class KafkaWorld:
     async def input_ends(self) -> Mapping[str, int]:
         """Ask for the ends of our partition of each input topic."""
         inputs = [(topic, self._partition) for topic in self._parts.topics.router_inputs]
-        ends = await self._parts.ends.ends(inputs)
+        ends = await self._parts.inputs.ends(inputs)
         return {topic: end for (topic, _), end in ends.items()}
 
     async def no_input_between(self, topic: str, start: int, end: int) -> bool:
         """Read until there is a record."""
-        first, _ = await self._parts.ends.bounds(topic, self._partition)
-        records, _ = await self._read(topic, max(start, first), end, enough=1)
+        first, _ = await self._parts.inputs.bounds(topic, self._partition)
+        records, _ = await self._read(topic, max(start, first), end, enough=1, committed=True)
         return not records
 
     def seal_event(self, event: TaskEvent, trace: Trace) -> Sealed:
@@ -155,7 +157,7 @@ class KafkaWorld:
         """The same record for the partition of its key, without the trace of its way here."""
         assert isinstance(arrival, KafkaArrival)
         delivery = arrival.delivery
-        return Outgoing(
+        forwarded = Outgoing(
             topic=delivery.topic,
             partition=partition,
             key=delivery.key,
@@ -163,6 +165,12 @@ class KafkaWorld:
             headers=[pair for pair in delivery.headers if pair[0] not in _TRACE_HEADERS],
             timestamp_ms=delivery.timestamp_ms,
         )
+        # Compressed it went through the door; it is forwarded as it is.
+        if forwarded.size > self._parts.limits.record_max_bytes:
+            raise InvalidRecordError(
+                "RECORD_TOO_LARGE", f"the record has {forwarded.size} bytes with its headers"
+            )
+        return forwarded
 
     async def send(self, effects: Sequence[Sealed]) -> None:
         """Publish records, then dead letters of steps."""
@@ -185,16 +193,17 @@ class KafkaWorld:
         return Logged(record.offset, event)
 
     async def _end(self, topic: str) -> int:
-        ends = await self._parts.ends.ends([(topic, self._partition)])
+        ends = await self._parts.logs.ends([(topic, self._partition)])
         return ends[topic, self._partition]
 
     async def _read(
-        self, topic: str, start: int, end: int, *, enough: int = _READ_MAX
+        self, topic: str, start: int, end: int, *, enough: int = _READ_MAX, committed: bool = False
     ) -> tuple[list[Origin], int]:
         """Read a part of a range, of ``enough`` records at least; return it and where to go on."""
         kafka, found = self._parts.kafka, list[Origin]()
+        client_id = f"{kafka.client_id}-router-reads"
         async with (
-            LogReader(kafka, client_id=f"{kafka.client_id}-router-reads") as reader,
+            LogReader(kafka, client_id=client_id, committed=committed) as reader,
             aclosing(reader.read(topic, self._partition, start, end)) as batches,
         ):
             async for batch in batches:

@@ -43,7 +43,8 @@ async def world(
             limits=RULES.limits,
             publisher=publisher,
             dead_letters=DeadLetters(publisher, group="g"),
-            ends=ends,
+            inputs=ends,
+            logs=ends,
         )
         yield KafkaWorld(0, parts)
 
