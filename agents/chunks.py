@@ -11,7 +11,7 @@ from schemas.errors import EncodeError
 from schemas.records import ChunkKind, Millis, StepCommand, StreamChunk
 from schemas.topics import Topics
 from streams.envelopes import chunk_record
-from streams.errors import PublishError
+from streams.errors import PublishError, PublishRefusedError
 from streams.publisher import Publisher
 
 log = structlog.get_logger()
@@ -70,7 +70,7 @@ class Chunks:
                 self._index += 1
                 record = chunk_record(self._topics, self._partition, chunk)
                 await self._publisher.publish([record])
-        except (PublishError, EncodeError) as error:
+        except (PublishError, PublishRefusedError, EncodeError) as error:
             log.warning("chunk_lost", command_id=self._command.command_id, code=error.code)
         finally:
             self._sender = None

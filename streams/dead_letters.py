@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -17,32 +18,58 @@ from schemas.dead_letter import (
     dead_letter_id,
 )
 from schemas.errors import DecodeError, OrchestratorError
+from schemas.limits import EVENT_MAX_BYTES
 from schemas.topics import dlq
+from streams import metrics
+from streams.cut_letter import cut
+from streams.errors import PublishRefusedError
+from streams.patience import publish_patiently
 from streams.publisher import Outgoing, Publisher
 
 log = structlog.get_logger()
 
+_SHOWN_MAX = 80
+
 
 class DeadLetters:
-    """Buries records for one consumer group. Delivered before the origin is acknowledged."""
+    """Publishes dead letters for one consumer group, before their origins are acknowledged.
 
-    def __init__(self, publisher: Publisher, *, group: str) -> None:
+    Args:
+        publisher: open.
+        group: the consumer group that gives records up.
+        max_bytes: of a whole letter. A larger one is cut (:func:`~streams.cut_letter.cut`).
+    """
+
+    def __init__(
+        self, publisher: Publisher, *, group: str, max_bytes: int = EVENT_MAX_BYTES
+    ) -> None:
         self._publisher = publisher
         self._group = group
+        self._max_bytes = max_bytes
 
     async def bury(self, letters: Sequence[tuple[Origin, Failure]]) -> None:
         """Publish dead letters, and return when they are acknowledged.
 
-        Burying a record again makes a second copy with the same id.
+        A letter that the broker refuses because of its size is cut. For any other refusal this
+        waits, with growing pauses, until an operator has acted. Burying a record again makes a
+        second copy with the same id.
 
         Raises:
             PublishError: unknown whether they were written; do not acknowledge the origins.
         """
         if not letters:
             return
+        described = [(origin, _with_fault(origin, failure)) for origin, failure in letters]
         now_ms = time.time_ns() // 1_000_000
-        await self._publisher.publish([self._outgoing(o, f, now_ms) for o, f in letters])
-        for origin, failure in letters:
+        records = [self._outgoing(origin, failure, now_ms) for origin, failure in described]
+        try:
+            await self._publisher.publish(records)
+        except PublishRefusedError:
+            # Which one it was does not matter: a second copy of the others changes nothing.
+            for record in records:
+                await self._publish_alone(record)
+        for origin, failure in described:
+            metrics.DEAD_LETTERS.labels(origin.topic, failure.code).inc()
             log.warning(
                 "dead_lettered",
                 id=dead_letter_id(origin, self._group),
@@ -51,18 +78,38 @@ class DeadLetters:
                 offset=origin.offset,
                 stage=failure.stage,
                 code=failure.code,
-                task_id=failure.task_id,
+                task_id=_shown(failure.task_id),
             )
 
+    async def _publish_alone(self, record: Outgoing) -> None:
+        try:
+            await self._publisher.publish([record])
+        except PublishRefusedError as error:
+            smaller = cut(record) if error.too_large else record
+            await publish_patiently(self._publisher, [smaller])
+
     def _outgoing(self, origin: Origin, failure: Failure, now_ms: int) -> Outgoing:
-        return Outgoing(
+        letter = Outgoing(
             topic=dlq(origin.topic),
             partition=origin.partition,
             key=origin.key,
-            value=origin.value,
+            value=origin.value if origin.fault is None else origin.fault.batch,
             headers=dead_letter_headers(origin, failure, group=self._group, now_ms=now_ms),
             timestamp_ms=now_ms,
         )
+        return cut(letter) if letter.size > self._max_bytes else letter
+
+
+def _with_fault(origin: Origin, failure: Failure) -> Failure:
+    """The failure of records that were not even fetched is what the fetch said."""
+    if origin.fault is None:
+        return failure
+    return replace(failure, code=origin.fault.code, message=origin.fault.message)
+
+
+def _shown(task_id: str | None) -> str | None:
+    """As a log line shows the id of a task, which a stranger may have written."""
+    return None if task_id is None else task_id[:_SHOWN_MAX]
 
 
 def poison(record: Origin, error: DecodeError) -> tuple[Origin, Failure]:

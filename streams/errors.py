@@ -4,13 +4,30 @@ from schemas.errors import OrchestratorError
 
 
 class PublishError(OrchestratorError):
-    """A batch was not acknowledged in time: whether it was written is unknown.
+    """A batch was not acknowledged: whether it was written is unknown.
 
     The process that sent it must stop (fail-stop): its successor reads the log and sees.
     """
 
     code = "PUBLISH_FAILED"
     retriable = True
+
+
+class PublishRefusedError(OrchestratorError):
+    """The broker refused a record, and certainly wrote nothing of it.
+
+    Nothing of the same call to the same partition that follows the record was sent. What is
+    too large has to be made smaller. For any other reason, such as a missing right or a policy, an
+    operator has to act, and the same record may be published again then.
+    """
+
+    code = "PUBLISH_REFUSED"
+
+    def __init__(self, topic: str, partition: int, reason: str, *, too_large: bool) -> None:
+        super().__init__(f"{topic}[{partition}]: {reason}")
+        self.reason = reason
+        """The name of Kafka's error."""
+        self.too_large = too_large
 
 
 class KafkaUnavailableError(OrchestratorError):

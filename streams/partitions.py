@@ -10,8 +10,9 @@ import structlog
 
 from streams.app import App
 from streams.delivery import Delivery
-from streams.errors import OwnershipLostError
+from streams.errors import KafkaUnavailableError, OwnershipLostError, PublishRefusedError
 from streams.inbox import BATCH_MAX, Inbox
+from streams.patience import Patience
 
 log = structlog.get_logger()
 
@@ -27,13 +28,15 @@ class PartitionHandler(Protocol):
 
         Called with an empty sequence when :meth:`wakeup_s` has passed. May be cancelled at a
         rebalance; what was not acknowledged is delivered again. OwnershipLostError makes
-        way for a new handler; any other exception stops the process.
+        way for a new handler, KafkaUnavailableError and PublishRefusedError do so after a
+        pause; any other exception stops the process.
         """
 
     def unfinished(self) -> list[Delivery]:
         """What it took and has not acknowledged, in offset order for each topic.
 
-        Asked of a handler that was deposed; its successor begins with these.
+        Asked of a handler that made way; its successor begins with these. Empty: it keeps
+        nothing, and its successor gets the deliveries that it was given last.
         """
 
     def wakeup_s(self) -> float | None:
@@ -116,23 +119,25 @@ class Partitions:
 
     async def _run(self, partition: int, inbox: Inbox[Delivery]) -> None:
         carried: list[Delivery] = []
+        patience = Patience("partition", group=self._app.conf.id, partition=partition)
         try:
             while not inbox.closed:
                 handler = self._handler(partition)
-                carried = await self._serve(handler, inbox, carried)
-                if not inbox.closed:
-                    log.warning("partition_deposed", partition=partition, carried=len(carried))
-                    # Whoever deposed us may be right: by then the group has told us.
-                    await inbox.wait_closed(self._app.kafka.session_timeout_s / 3)
+                carried = await self._serve(handler, inbox, carried, patience)
         except asyncio.CancelledError:
             raise
         except Exception as error:
             self._app.fail("partition_handler_raised", error)
 
     async def _serve(
-        self, handler: PartitionHandler, inbox: Inbox[Delivery], carried: list[Delivery]
+        self,
+        handler: PartitionHandler,
+        inbox: Inbox[Delivery],
+        carried: list[Delivery],
+        patience: Patience,
     ) -> list[Delivery]:
-        """Let a handler work until the inbox is closed or it is deposed; return what is left."""
+        """Let a handler work until the inbox is closed or it makes way; return what is left."""
+        deliveries = carried
         try:
             await handler.open()
             while not inbox.closed:
@@ -140,6 +145,12 @@ class Partitions:
                 carried = []
                 if not inbox.closed:
                     await handler.handle(deliveries)
+                    deliveries = []
+                    patience.over()
         except OwnershipLostError as error:
             log.warning("ownership_lost", code=error.code, reason=str(error))
-        return carried or handler.unfinished()
+            # Whoever deposed us may be right: by then the group has told us.
+            await inbox.wait_closed(self._app.kafka.session_timeout_s / 3)
+        except (KafkaUnavailableError, PublishRefusedError) as error:
+            await patience.pause(error, until=inbox.wait_closed)
+        return handler.unfinished() or deliveries

@@ -9,16 +9,45 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    InvalidTimestampError,
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    PolicyViolationError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    UnsupportedForMessageFormatError,
+)
+from aiokafka.structs import TopicPartition
 
 from schemas.headers import Headers
-from streams.errors import PublishError
+from streams.errors import PublishError, PublishRefusedError
 from streams.settings import KafkaSettings
 
 # Records of one request to one partition. A larger single record (an event may have 4 MiB)
 # still goes, as a batch of its own.
 _BATCH_MAX_BYTES = 512 * 1024
 _REQUEST_MAX_BYTES = 5 * 1024 * 1024
+
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+# The broker checks these before it appends anything.
+_REFUSALS = (
+    *_TOO_LARGE,
+    ClusterAuthorizationFailedError,
+    InvalidTimestampError,
+    InvalidTopicError,
+    PolicyViolationError,
+    TopicAuthorizationFailedError,
+    UnsupportedForMessageFormatError,
+)
+_NOT_SENT = (*_REFUSALS, UnknownTopicOrPartitionError)
+# aiokafka gives a batch up while its partition has no leader. The number of the batch is used up
+# by then, and the broker would take none that follows. A batch without a bound of its own keeps
+# its number, and its outcome becomes known when the broker is back.
+_BATCH_TTL_S = float("inf")
 
 _Target = tuple[str, int]
 _Waiting = tuple["Outgoing", "_Publication", int]
@@ -37,6 +66,12 @@ class Outgoing:
     timestamp_ms: int | None = None
     """None: now."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of key, value and headers."""
+        headers = sum(len(name.encode()) + len(value or b"") for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers
+
 
 class Publisher:
     """Publishes records as batches and waits for their acknowledgement.
@@ -44,6 +79,9 @@ class Publisher:
     One batch is outstanding for each partition; what is published meanwhile goes with the
     next one. So many callers share a batch, none waits for a timer, and records to one
     partition are written in the order of the calls.
+
+    While the broker is away, batches wait and are sent again under the same number: the broker
+    writes each once, and says at the end where. A caller that must answer sooner stops waiting.
     """
 
     def __init__(self, kafka: KafkaSettings, *, client_id: str) -> None:
@@ -53,6 +91,8 @@ class Publisher:
         self._producer: AIOKafkaProducer
         self._waiting: dict[_Target, deque[_Waiting]] = defaultdict(deque)
         self._senders: dict[_Target, asyncio.Task[None]] = {}
+        self._alone: dict[_Target, int] = defaultdict(int)
+        """So many of the next records are sent one by one: a batch of them was refused."""
 
     async def open(self) -> None:
         """Connect.
@@ -77,6 +117,7 @@ class Publisher:
         except PublishError:
             await self._bounded(self._producer.stop())
             raise
+        self._producer._message_accumulator._batch_ttl = _BATCH_TTL_S
 
     async def close(self) -> None:
         """Send what waits, then disconnect.
@@ -106,8 +147,9 @@ class Publisher:
             already and does not tell.
 
         Raises:
-            PublishError: some batch was not acknowledged in time. Which records were
-                written is unknown: stop, and let the successor look.
+            PublishRefusedError: the broker refused a record; see there.
+            PublishError: which records were written is unknown: stop, and let the successor
+                look.
         """
         if not records:
             return []
@@ -118,7 +160,6 @@ class Publisher:
             self._waiting[target].append((record, publication, place))
             if target not in self._senders:
                 self._senders[target] = loop.create_task(self._send(target))
-        # No deadline beside the producer's own: each batch ends within its request timeout.
         return await publication.written
 
     async def _send(self, target: _Target) -> None:
@@ -131,24 +172,69 @@ class Publisher:
             del self._senders[target]
 
     async def _send_batch(self, target: _Target, waiting: deque[_Waiting]) -> None:
-        builder, taken = self._producer.create_batch(), list[_Waiting]()
-        while waiting and _append(builder, waiting[0][0]):
-            taken.append(waiting.popleft())
+        taken, batch = list[_Waiting](), None
         try:
+            builder = self._filled(target, waiting, taken)
             if not taken:
-                taken.append(waiting.popleft())
-                raise PublishError(f"{target[0]}: a record does not fit into an empty batch")
+                return
             delivery = await self._producer.send_batch(builder, target[0], partition=target[1])
+            # Nothing was awaited since it was queued: it is still the last one there.
+            batch = self._producer._message_accumulator._batches[TopicPartition(*target)][-1]
             base = (await delivery).offset
         # Whatever happens here must reach those who wait for the batch.
         except Exception as error:
-            _fail(taken, PublishError(f"{target[0]}[{target[1]}]: {error!r}"))
+            self._not_written(target, taken, error, batch)
         except BaseException:
             _fail(taken, PublishError(f"{target[0]}[{target[1]}]: the sender was cancelled"))
             raise
         else:
             for position, (_, publication, place) in enumerate(taken):
                 publication.landed(place, base + position if base >= 0 else -1)
+
+    def _filled(self, target: _Target, waiting: deque[_Waiting], taken: list[_Waiting]) -> Any:
+        """A batch of what waits; ``taken`` gets what is in it."""
+        builder = self._producer.create_batch()
+        alone = self._alone[target] > 0
+        while waiting and not (alone and taken):
+            record, publication, _ = waiting[0]
+            if publication.refused_in(target):
+                waiting.popleft()
+                publication.left_out()
+            elif _append(builder, record):
+                taken.append(waiting.popleft())
+            elif taken:
+                break
+            else:
+                taken.append(waiting.popleft())
+                raise MessageSizeTooLargeError("the record does not fit into an empty batch")
+        self._alone[target] = max(0, self._alone[target] - len(taken))
+        return builder
+
+    def _not_written(
+        self, target: _Target, taken: Sequence[_Waiting], error: Exception, batch: Any
+    ) -> None:
+        """Judge a batch that failed: refused for certain, or of unknown outcome."""
+        topic, partition = target
+        sent = batch is not None
+        # One that was sent again may have been written the first time.
+        sure = not sent or batch.retry_count <= 1
+        if not (sure and isinstance(error, _REFUSALS if sent else _NOT_SENT)):
+            _fail(taken, PublishError(f"{topic}[{partition}]: {error!r}"))
+            return
+        if sent:
+            # The broker has seen none of these numbers, and wants them next.
+            transactions = self._producer._txn_manager
+            transactions.increment_sequence_number(TopicPartition(*target), -len(taken))
+        if len(taken) > 1 and sent:
+            self._waiting[target].extendleft(reversed(taken))
+            self._alone[target] += len(taken)
+            return
+        too_large = isinstance(error, _TOO_LARGE)
+        reason = type(error).__name__.removesuffix("Error")
+        for _, publication, _ in taken:
+            publication.refused(
+                target, PublishRefusedError(topic, partition, reason, too_large=too_large)
+            )
 
     async def _bounded(self, awaitable: Awaitable[Any]) -> Any:
         try:
@@ -161,20 +247,36 @@ class Publisher:
 class _Publication:
     """The records of one call, until all of them are settled."""
 
-    __slots__ = ("_error", "_left", "_offsets", "written")
+    __slots__ = ("_error", "_left", "_offsets", "_refused", "written")
 
     def __init__(self, written: asyncio.Future[list[int]], count: int) -> None:
         self.written = written
         self._offsets = [-1] * count
         self._left = count
-        self._error: PublishError | None = None
+        self._error: PublishError | PublishRefusedError | None = None
+        self._refused: set[_Target] = set()
 
     def landed(self, place: int, offset: int) -> None:
         self._offsets[place] = offset
         self._settle()
 
     def failed(self, error: PublishError) -> None:
+        # The outcome that is unknown counts most: whoever waits has to stop.
+        if not isinstance(self._error, PublishError):
+            self._error = error
+        self._settle()
+
+    def refused(self, target: _Target, error: PublishRefusedError) -> None:
+        """A record was refused; those behind it in the same partition must not be written."""
+        self._refused.add(target)
         self._error = self._error or error
+        self._settle()
+
+    def refused_in(self, target: _Target) -> bool:
+        return target in self._refused
+
+    def left_out(self) -> None:
+        """A record was not sent, because one before it was refused."""
         self._settle()
 
     def _settle(self) -> None:

@@ -83,6 +83,8 @@ def plan(case: Case, order: ReplayOrder, topics: Topics, now: Millis) -> Verdict
         if case.status is not LetterStatus.OPEN:
             return Skip(case.status.value)
     letter, count = case.letter, case.entry.replays + 1
+    if not letter.whole and case.entry.edited is None:
+        return Skip("not_whole")
     mark = ReplayMark(
         count=count, of=letter.id, replay_id=order.replay_id, by=order.actor, at_ms=now
     )

@@ -35,6 +35,7 @@ def a_letter(**changes: Any) -> DeadLetter:
         "traceparent": None,
         "replays": 0,
         "replay_of": None,
+        "whole": True,
         "key": b"task_1",
         "value": b"v",
         "headers": (),

@@ -1,6 +1,7 @@
 """The rules of the bench, without any server."""
 
 import base64
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from schemas.codec import decode, encode
 from schemas.dead_letter import (
     Failure,
     FailureClass,
+    FetchFault,
     Origin,
     ReplayMark,
     Stage,
@@ -288,3 +290,18 @@ def test_a_histogram_says_what_broke_how_often_and_since_when() -> None:
 
     assert [(bar.value, bar.count) for bar in bars] == [("A", 2), ("B", 1)]
     assert (bars[0].first_at, bars[0].last_at) == (3, 5)
+
+
+def test_a_letter_without_its_whole_record_is_not_replayed_also_by_force() -> None:
+    case = a_case(topic=TOPICS.task_created, whole=False)
+
+    assert plan(case, ORDER, TOPICS, NOW) == Skip("not_whole")
+    assert plan(case, FORCED, TOPICS, NOW) == Skip("not_whole")
+
+
+def test_a_letter_of_a_batch_that_was_never_taken_apart_says_where_its_records_begin() -> None:
+    fault = FetchFault(first_offset=10, code="BATCH_CORRUPT", message="m", batch=b"raw")
+    letter = read_dead_letter(buried(replace(an_origin([]), fault=fault)), TOPICS)
+
+    assert (letter.offset, letter.whole) == (17, False)
+    assert dict(letter.headers) == {}

@@ -2,10 +2,7 @@
 
 import asyncio
 
-import pytest
-
 from schemas.dead_letter import Origin
-from streams.errors import PublishError
 from streams.log_reader import LogReader
 from streams.publisher import Outgoing, Publisher
 from streams.settings import KafkaSettings
@@ -67,15 +64,6 @@ async def test_an_event_of_four_mebibytes_is_published(
     large = a_record(topics[0], b"x" * (4 * 1024 * 1024))
 
     assert await publisher.publish([a_record(topics[0], b"1"), large]) == [0, 1]
-
-
-async def test_a_record_that_the_broker_refuses_is_an_error_and_the_next_one_is_written(
-    publisher: Publisher, topics: list[str]
-) -> None:
-    with pytest.raises(PublishError):
-        await publisher.publish([a_record(topics[0], b"x" * 6_000_000)])
-
-    assert await publisher.publish([a_record(topics[0], b"1")]) == [0]
 
 
 async def test_a_caller_that_is_cancelled_does_not_take_its_record_back(
