@@ -20,7 +20,7 @@ from streams.partitions import Partitions
 
 def create_router(parts: OwnerParts, world: WorldParts) -> App:
     """Build the application of the router. One process owns all tasks of a partition."""
-    app = create_app(world.group, world.kafka)
+    app = create_app(world.group, world.kafka, copartitioned=True)
 
     def pause(topic: str, partition: int, paused: bool) -> None:
         change = app.consumer.pause_partitions if paused else app.consumer.resume_partitions

@@ -45,7 +45,12 @@ def create_step_worker(
     Raises:
         SettingsError: there is no such service.
     """
-    app = create_app(group, kafka, poll_records_max=max(1, settings.buffered_max // _POLL_PARTS))
+    app = create_app(
+        group,
+        kafka,
+        poll_records_max=max(1, settings.buffered_max // _POLL_PARTS),
+        copartitioned=True,
+    )
     window = InFlightWindow(
         app,
         runner.run,

@@ -105,6 +105,7 @@ class Writer:
             pipelines=_RULES.pipelines,
             committed={},
             created_topic=self._topics.task_created,
+            events_topic=self._topics.task_events,
             partitions=1,
         )
         await self._log.take_over(recovery, now)

@@ -130,6 +130,8 @@ def stored_letter(row: Any) -> DeadLetter:
         group=row["consumer_group"],
         replays=row["carried_replays"],
         stacktrace="",
+        # Not in the index; whoever replays the letter reads it from its topic.
+        whole=True,
         key=None,
         value=None,
         headers=(),

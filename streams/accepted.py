@@ -1,6 +1,7 @@
 """From the records of ``task-events`` to the events that count, for every reader."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from schemas.codec import decode
@@ -9,7 +10,7 @@ from schemas.errors import DecodeError
 from schemas.limits import EVENT_MAX_BYTES
 from schemas.records import EventKind, TaskEvent
 from streams.log_reader import LogReader
-from streams.ownership.acceptance import Ownership, accept
+from streams.ownership.acceptance import Ownership, accept, prevailing_owner
 
 WINDOW = 500
 """Records that a reader in the middle of a log looks at to find its owner there."""
@@ -57,24 +58,8 @@ def read_accepted(
 
 
 def prevailing(records: Iterable[Origin]) -> Ownership | None:
-    """The ownership that prevails among some records: that of the highest epoch. Pure.
-
-    Epochs only go up, so whatever has a lower one was written by a former owner. Two routers
-    may have announced the same epoch; only the one that was first writes events under it.
-    """
-    best: Ownership | None = None
-    wrote = False
-    for record in records:
-        try:
-            event = decode(record.value, TaskEvent)
-        except DecodeError:
-            continue
-        event_like = event.kind is not EventKind.OWNERSHIP_TAKEN
-        higher = best is None or event.owner_epoch > best.epoch
-        settles = best is not None and event.owner_epoch == best.epoch and event_like and not wrote
-        if higher or settles:
-            best, wrote = Ownership(event.owner_epoch, event.owner), event_like
-    return best
+    """The ownership that prevails among some records: see ``prevailing_owner``. Pure."""
+    return prevailing_owner(_decoded(records))
 
 
 def before_first_marker(records: Sequence[Origin]) -> list[Origin]:
@@ -127,3 +112,9 @@ async def _read(
 ) -> list[Origin]:
     bound = min(end, start + WINDOW)
     return [r async for batch in reader.read(topic, partition, start, bound) for r in batch]
+
+
+def _decoded(records: Iterable[Origin]) -> Iterator[TaskEvent]:
+    for record in records:
+        with suppress(DecodeError):
+            yield decode(record.value, TaskEvent)

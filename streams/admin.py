@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -13,6 +13,7 @@ from aiokafka.structs import TopicPartition
 from schemas.topics import Topic
 from streams.errors import KafkaUnavailableError, TopicsDifferError
 from streams.settings import KafkaSettings
+from streams.topic_ids import topic_ids
 
 _POLL_S = 0.05
 
@@ -49,6 +50,18 @@ class Admin:
             for entry in described
             if entry["error_code"] == 0
         }
+
+    async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str] | None:
+        """The ids of those topics that exist; None: the broker knows no ids.
+
+        Raises:
+            KafkaUnavailableError: the broker did not answer.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await topic_ids(self._client._client, topics)
+        except (KafkaError, TimeoutError) as error:
+            raise KafkaUnavailableError(f"the ids of topics: {error!r}") from error
 
     async def apply(self, table: Sequence[Topic]) -> list[str]:
         """Create the topics that are missing; return their names.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -11,9 +11,13 @@ import faust
 import structlog
 from yarl import URL
 
+from streams import metrics
+from streams.admin import Admin
 from streams.consumer import Transport
 from streams.delivery import Delivery
-from streams.errors import FaustVersionError
+from streams.errors import FaustVersionError, KafkaUnavailableError, TopicsDifferError
+from streams.log_reader import LogReader
+from streams.positions import Place, gaps
 from streams.settings import KafkaSettings
 
 FAUST_VERSION = "0.15.3"
@@ -25,6 +29,9 @@ _BUFFERED_POLLS_MAX = 8
 # aiokafka leaves the group when nobody asks it for records for so long. Here nobody asks when
 # there is no room, for as long as that takes; who is stuck is found by the watchdog.
 _MAX_POLL_INTERVAL_S = 10_000_000.0
+
+# Far under the session timeout of the other members, which wait.
+_POSITIONS_S = 2.0
 
 log = structlog.get_logger()
 
@@ -47,10 +54,16 @@ class App(faust.App):  # type: ignore[misc]
     """
 
     def __init__(
-        self, *args: Any, kafka: KafkaSettings, reads_committed: bool, **kwargs: Any
+        self,
+        *args: Any,
+        kafka: KafkaSettings,
+        reads_committed: bool,
+        copartitioned: bool,
+        **kwargs: Any,
     ) -> None:
         self.kafka = kafka
         self.reads_committed = reads_committed
+        self.copartitioned = copartitioned
         self.pending: set[Delivery] = set()
         self.drainables: list[Drainable] = []
         self.full_topics: Callable[[], frozenset[str]] = frozenset
@@ -109,10 +122,51 @@ class App(faust.App):  # type: ignore[misc]
         if self._drain is not None:
             await self._drain[1]
         self.epoch += 1
+        # Before the first fetch, which moves a position that the log does not hold without a word.
+        await self._note_gaps([(tp.topic, tp.partition) for tp in assigned])
         await super()._on_partitions_assigned(assigned, generation_id)
 
+    async def _note_gaps(self, assigned: Sequence[Place]) -> None:
+        """Say which records were removed before this group read them. Bounded, never raises."""
+        group = self.conf.id
+        client_id = f"{self.kafka.client_id}-{group}-positions"
+        try:
+            async with (
+                asyncio.timeout(_POSITIONS_S),
+                LogReader(self.kafka, client_id=client_id) as reader,
+                Admin(self.kafka) as admin,
+            ):
+                bounds = await reader.all_bounds(assigned)
+                committed = await admin.committed(group, assigned)
+        except (KafkaUnavailableError, TimeoutError) as error:
+            log.warning("positions_unknown", group=group, reason=repr(error)[:200])
+            return
+        for gap in gaps(committed, bounds):
+            metrics.MISSING.labels(gap.topic).inc(gap.missing)
+            log.error(
+                "records_missing" if gap.missing else "committed_beyond_end",
+                group=group,
+                topic=gap.topic,
+                partition=gap.partition,
+                committed=gap.committed,
+                first=gap.first,
+                end=gap.end,
+                missing=gap.missing,
+            )
+
+    def _check_copartitioned(self, assigned: Iterable[Any]) -> None:
+        """Fail if one topic brought other partitions than the others: one of them is away."""
+        by_topic: dict[str, set[int]] = {t: set() for c in self.topics for t in c.topics}
+        for tp in assigned:
+            by_topic[tp.topic].add(tp.partition)
+        if self.copartitioned and len({frozenset(found) for found in by_topic.values()}) > 1:
+            counts = ", ".join(f"{topic}: {len(found)}" for topic, found in by_topic.items())
+            self.fail("not_copartitioned", TopicsDifferError(f"partitions assigned of {counts}"))
+
     async def _after_rebalance(self, _app: Any, assigned: Iterable[Any], **_: Any) -> None:
+        assigned = list(assigned)
         partitions = frozenset(tp.partition for tp in assigned)
+        self._check_copartitioned(assigned)
         log.info(
             "partitions_assigned",
             group=self.conf.id,
@@ -136,6 +190,7 @@ def create_app(
     *,
     poll_records_max: int = POLL_RECORDS_MAX,
     reads_committed: bool = True,
+    copartitioned: bool = False,
 ) -> App:
     """Build the application of one consumer group.
 
@@ -144,6 +199,7 @@ def create_app(
         kafka: where and how.
         poll_records_max: records that are read at a time, at most ``POLL_RECORDS_MAX``.
         reads_committed: see :func:`~streams.consumers.isolation_level`.
+        copartitioned: each assignment must bring the same partitions of all topics.
 
     Raises:
         FaustVersionError: another version of Faust is installed.
@@ -155,6 +211,7 @@ def create_app(
         group,
         kafka=kafka,
         reads_committed=reads_committed,
+        copartitioned=copartitioned,
         broker=[URL(f"kafka://{server}") for server in kafka.servers],
         broker_client_id=f"{kafka.client_id}-{group}",
         broker_commit_interval=kafka.commit_interval_s,

@@ -56,6 +56,39 @@ class OwnershipLostError(OrchestratorError):
     retriable = True
 
 
+class TopicReplacedError(OrchestratorError):
+    """A topic is not the one that remembered offsets belong to: it was made again, or mirrored.
+
+    Nothing was decided. An operator says what the topic is (``orchestrator topics adopt``).
+    """
+
+    code = "TOPIC_REPLACED"
+
+
+class AdoptionRefusedError(OrchestratorError):
+    """A topic cannot be adopted as what the operator says it is; nothing was written."""
+
+    code = "ADOPTION_REFUSED"
+
+
+class LogTrimmedError(OrchestratorError):
+    """Records that nobody has read yet were removed from a log that must not have gaps.
+
+    Nothing was decided. An operator gives them up (``orchestrator topics adopt``).
+    """
+
+    code = "LOG_TRIMMED"
+
+
+class SnapshotUnreadableError(OrchestratorError):
+    """A snapshot that an owner wrote cannot be read, and the log is not whole any more.
+
+    Nothing was decided. The version that wrote it, or a newer one, can read it.
+    """
+
+    code = "SNAPSHOT_UNREADABLE"
+
+
 class LogLostError(OrchestratorError):
     """The log ends before what was read of it: the cluster lost acknowledged records.
 

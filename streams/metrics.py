@@ -16,6 +16,11 @@ UNREADABLE = Counter(
     "Offsets of records that could not be taken out of their batch, by topic and code.",
     ["topic", "code"],
 )
+MISSING = Counter(
+    "orchestrator_records_missing_total",
+    "Records that were removed from a topic before the group read them.",
+    ["topic"],
+)
 TAKEOVERS = Counter("orchestrator_takeovers_total", "Partitions taken over by this process.")
 TASKS_IN_MEMORY = Gauge(
     "orchestrator_tasks_in_memory", "Tasks that an owner remembers.", ["partition"]

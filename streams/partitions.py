@@ -10,11 +10,29 @@ import structlog
 
 from streams.app import App
 from streams.delivery import Delivery
-from streams.errors import KafkaUnavailableError, OwnershipLostError, PublishRefusedError
+from streams.errors import (
+    KafkaUnavailableError,
+    LogLostError,
+    LogTrimmedError,
+    OwnershipLostError,
+    PublishRefusedError,
+    SnapshotUnreadableError,
+    TopicReplacedError,
+)
 from streams.inbox import BATCH_MAX, Inbox
 from streams.patience import Patience
 
 log = structlog.get_logger()
+
+_MAKES_WAY = (
+    KafkaUnavailableError,
+    PublishRefusedError,
+    # These need an operator. The partition stands still until then, the others go on.
+    LogLostError,
+    LogTrimmedError,
+    SnapshotUnreadableError,
+    TopicReplacedError,
+)
 
 
 class PartitionHandler(Protocol):
@@ -28,8 +46,8 @@ class PartitionHandler(Protocol):
 
         Called with an empty sequence when :meth:`wakeup_s` has passed. May be cancelled at a
         rebalance; what was not acknowledged is delivered again. OwnershipLostError makes
-        way for a new handler, KafkaUnavailableError and PublishRefusedError do so after a
-        pause; any other exception stops the process.
+        way for a new handler; so do, after a pause, the errors of a broker that is away or
+        refuses, and those that wait for an operator. Any other exception stops the process.
         """
 
     def unfinished(self) -> list[Delivery]:
@@ -151,6 +169,6 @@ class Partitions:
             log.warning("ownership_lost", code=error.code, reason=str(error))
             # Whoever deposed us may be right: by then the group has told us.
             await inbox.wait_closed(self._app.kafka.session_timeout_s / 3)
-        except (KafkaUnavailableError, PublishRefusedError) as error:
+        except _MAKES_WAY as error:
             await patience.pause(error, until=inbox.wait_closed)
         return handler.unfinished() or deliveries

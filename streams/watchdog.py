@@ -1,19 +1,23 @@
-"""Ends a process whose consumer is stuck: records wait, and none is read.
+"""Ends a process that reads what it should not, or nothing although records wait.
 
-Kafka clients were seen to stop reading without an error, after days. The supervisor starts
-the process again, and it goes on from the committed offsets.
+Kafka clients were seen to stop reading without an error, after days. And a client does not say
+that a topic was deleted under it, or made again: it waits at an offset that nobody reaches. The
+supervisor starts the process again, which then compares what it remembers with what there is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 import structlog
 
+from streams.admin import Admin
 from streams.app import App
-from streams.errors import KafkaUnavailableError, ReadingStalledError
+from streams.errors import KafkaUnavailableError, ReadingStalledError, TopicReplacedError
 from streams.log_reader import LogReader
+from streams.topic_ids import Identity
 
 log = structlog.get_logger()
 
@@ -28,8 +32,11 @@ async def watch(app: App) -> None:
     rebalance, the end of the process. Neither is a broker that does not answer.
     """
     timeout_s = app.kafka.stall_timeout_s
-    stall = Stall(timeout_s)
+    stall, identity = Stall(timeout_s), Identity()
     while True:
+        if change := identity.look(await _topic_ids(app)):
+            app.fail("topic_changed", TopicReplacedError(change))
+            return
         await asyncio.sleep(timeout_s / _LOOKS)
         began_s = time.monotonic()
         lag = await _lag(app, quiet_since_s=began_s - timeout_s / _LOOKS)
@@ -60,6 +67,17 @@ class Stall:
         if self._since_s is None or last_read_s >= self._since_s:
             self._since_s = now_s
         return now_s - self._since_s >= self._timeout_s
+
+
+async def _topic_ids(app: App) -> Mapping[str, str | None]:
+    """The ids of the topics that are read, asked by a client of its own."""
+    topics = sorted({name for channel in app.topics for name in channel.topics})
+    try:
+        async with Admin(app.kafka) as admin:
+            found = await admin.topic_ids(topics)
+    except KafkaUnavailableError:
+        return {}
+    return {} if found is None else {topic: found.get(topic) for topic in topics}
 
 
 async def _lag(app: App, *, quiet_since_s: float) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -17,18 +17,28 @@ from schemas.records import TaskId
 from schemas.topics import Topics, dlq
 from sinks.errors import SinkUnavailableError
 from streams.admin import Admin
-from streams.errors import KafkaUnavailableError
+from streams.errors import (
+    KafkaUnavailableError,
+    LogLostError,
+    LogTrimmedError,
+    SnapshotUnreadableError,
+    TopicReplacedError,
+)
 from streams.follower import FollowedTooLateError, Follower, Place
 from streams.log_reader import LogReader
 from streams.ownership.recovery import Recovery
 from streams.ownership.state_record import read_state
 from streams.partitioner import partition_of
+from streams.patience import Patience
 from streams.settings import KafkaSettings
+from streams.topic_ids import Identity
 from tasks.pipeline import Pipelines
 
 log = structlog.get_logger()
 
 _RESTART_S = 1.0
+_LOOK_AT_TOPICS_S = 5.0
+_FOR_OPERATORS = (LogLostError, LogTrimmedError, SnapshotUnreadableError, TopicReplacedError)
 _HOUSEKEEPING_S = 1.0
 _HOUSEKEEPING_WAIT_S = 5.0
 # Dead letters of creates are only looked at for the reason of a NOT_FOUND.
@@ -107,38 +117,65 @@ class Following:
 
     async def _keep_following(self) -> None:
         starts: dict[Place, int] | None = None
+        patience = Patience("logs")
         while True:
             try:
                 starts = starts or await self._load()
-                await self._follow(starts)
+                await self._follow(starts, patience)
             except FollowedTooLateError as error:
-                log.warning("follower_begins_anew", code=error.code)
+                log.warning("follower_begins_anew", code=error.code, reason=str(error)[:200])
                 starts = None
+            except _FOR_OPERATORS as error:
+                # Nothing is known that can be trusted: callers go to another replica, or wait.
+                self._ready.clear()
+                starts = None
+                await patience.pause(error)
             except KafkaUnavailableError as error:
-                log.warning("follower_waits", code=error.code, retry_in_s=_RESTART_S)
+                await patience.pause(error)
                 if self._follower is not None and self._follower.positions:
                     starts = dict(self._follower.positions)
             await asyncio.sleep(_RESTART_S)
 
-    async def _follow(self, starts: dict[Place, int]) -> None:
+    async def _follow(self, starts: dict[Place, int], patience: Patience) -> None:
         kafka = self._parts.kafka
         async with Follower(kafka, client_id=f"{kafka.client_id}-api-follower") as follower:
             self._follower = follower
-            running = asyncio.create_task(follower.run(starts, self._take))
-            catching_up = asyncio.create_task(self._catch_up(follower, list(starts)))
+            tasks = [
+                asyncio.create_task(follower.run(starts, self._take)),
+                asyncio.create_task(self._catch_up(follower, list(starts), patience)),
+                asyncio.create_task(self._watch_topics({topic for topic, _ in starts})),
+            ]
             try:
-                # The second one ends by itself; whatever ends the first one ends both.
-                await asyncio.wait([running, catching_up], return_when=asyncio.FIRST_EXCEPTION)
-                for task in (running, catching_up):
+                # Catching up ends by itself; whatever ends another one ends all.
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+                for task in tasks:
                     if task.done():
                         task.result()
-                await running
             finally:
-                running.cancel()
-                catching_up.cancel()
-                await asyncio.gather(running, catching_up, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _catch_up(self, follower: Follower, places: Sequence[Place]) -> None:
+    async def _watch_topics(self, topics: set[str]) -> None:
+        """Compare the ids of the topics now and then.
+
+        Raises:
+            FollowedTooLateError: one was deleted or made again; nothing says so to a reader.
+        """
+        identity = Identity()
+        while True:
+            with suppress(KafkaUnavailableError):
+                async with Admin(self._parts.kafka) as admin:
+                    found = await admin.topic_ids(sorted(topics))
+                ids = {} if found is None else {topic: found.get(topic) for topic in topics}
+                if change := identity.look(ids):
+                    raise FollowedTooLateError(change)
+            await asyncio.sleep(_LOOK_AT_TOPICS_S)
+
+    async def _catch_up(
+        self, follower: Follower, places: Sequence[Place], patience: Patience
+    ) -> None:
+        patience.over()
         if not self.ready:
             await follower.catch_up(places, timeout_s=self._parts.kafka.request_timeout_s * 4)
             self._ready.set()
@@ -151,9 +188,11 @@ class Following:
         """Take snapshots; say from where each partition has to be followed."""
         parts, topics, began = self._parts, self._parts.topics, time.monotonic()
         starts: dict[Place, int] = {}
+        async with Admin(parts.kafka) as admin:
+            ids = await admin.topic_ids([*topics.router_inputs, topics.task_events]) or {}
         async with LogReader(parts.kafka, client_id=f"{parts.kafka.client_id}-api-loads") as reader:
             for partition in range(topics.settings.partitions):
-                recovery = await self._recover(reader, partition)
+                recovery = await self._recover(reader, partition, ids)
                 first, _ = await reader.bounds(topics.task_events, partition)
                 start = recovery.start_at(first)
                 parts.live.begin(partition, recovery, start)
@@ -169,18 +208,21 @@ class Following:
         log.info("follower_loaded", tasks=len(parts.live), seconds=seconds)
         return starts
 
-    async def _recover(self, reader: LogReader, partition: int) -> Recovery:
+    async def _recover(self, reader: LogReader, partition: int, ids: Mapping[str, str]) -> Recovery:
         topics = self._parts.topics
         recovery = Recovery(
             pipelines=self._parts.pipelines,
             committed={},
             created_topic=topics.task_created,
+            events_topic=topics.task_events,
             partitions=topics.settings.partitions,
         )
         first, end = await reader.bounds(topics.task_state, partition)
         async for records in reader.read(topics.task_state, partition, first, end):
             for record in records:
                 recovery.load(read_state(record))
+        _, created_end = await reader.bounds(topics.task_created, partition)
+        recovery.know_topics(committed={}, ends={topics.task_created: created_end}, ids=ids)
         return recovery
 
     async def _keep_house(self) -> None:

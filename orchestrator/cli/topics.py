@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.cli.topics_adopt import adopt_topic
 from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings, load_settings
@@ -15,6 +16,7 @@ from streams.admin import Admin
 from streams.schema_registry import register_schemas
 
 app = typer.Typer(help="The topics of the system.", no_args_is_help=True)
+app.command("adopt")(adopt_topic)
 
 
 @app.command("list")

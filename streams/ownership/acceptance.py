@@ -5,6 +5,7 @@ epoch and an id of its own. Whatever a former owner writes after that marker is 
 everyone, so a process that was paused for too long cannot change a task's history.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from schemas.records import EventKind, TaskEvent
@@ -35,3 +36,20 @@ def accept(current: Ownership | None, event: TaskEvent) -> Ownership | None:
         expected = current is None or claimed.epoch == current.epoch + 1
         return claimed if expected else None
     return claimed if claimed == current else None
+
+
+def prevailing_owner(events: Iterable[TaskEvent]) -> Ownership | None:
+    """The ownership that prevails among some events: that of the highest epoch.
+
+    Epochs only go up, so whatever has a lower one was written by a former owner. Two routers
+    may have announced the same epoch; only the one that was first writes events under it.
+    """
+    best: Ownership | None = None
+    wrote = False
+    for event in events:
+        event_like = event.kind is not EventKind.OWNERSHIP_TAKEN
+        higher = best is None or event.owner_epoch > best.epoch
+        settles = best is not None and event.owner_epoch == best.epoch and event_like and not wrote
+        if higher or settles:
+            best, wrote = Ownership(event.owner_epoch, event.owner), event_like
+    return best

@@ -126,11 +126,18 @@ class KafkaWorld:
             found = await admin.committed(self._parts.group, inputs)
         return {topic: offset for (topic, _), offset in found.items()}
 
-    async def input_ends(self) -> Mapping[str, int]:
-        """Ask for the ends of our partition of each input topic."""
+    async def input_bounds(self) -> Mapping[str, tuple[int, int]]:
+        """Ask for the bounds of our partition of each input topic."""
         inputs = [(topic, self._partition) for topic in self._parts.topics.router_inputs]
-        ends = await self._parts.inputs.ends(inputs)
-        return {topic: end for (topic, _), end in ends.items()}
+        bounds = await self._parts.inputs.all_bounds(inputs)
+        return {topic: found for (topic, _), found in bounds.items()}
+
+    async def topic_ids(self) -> Mapping[str, str]:
+        """Ask the broker."""
+        topics = self._parts.topics
+        async with Admin(self._parts.kafka) as admin:
+            found = await admin.topic_ids([*topics.router_inputs, topics.task_events])
+        return found or {}
 
     async def no_input_between(self, topic: str, start: int, end: int) -> bool:
         """Read until there is a record."""

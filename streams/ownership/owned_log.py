@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_WINDOW = 500
+"""Records that are looked at to find an owner whose markers are gone."""
+
 
 class OwnedLog:
     """A partition of ``task-events``.
@@ -42,6 +45,8 @@ class OwnedLog:
 
         Raises:
             LogLostError: the log ends before its checkpoint. Nothing was written.
+            LogTrimmedError, SnapshotUnreadableError, TopicReplacedError: nothing was written;
+                an operator has to act.
         """
         first, end = await self._world.log_bounds()
         position = recovery.start_at(first)
@@ -49,6 +54,9 @@ class OwnedLog:
             raise LogLostError(
                 f"task-events[{self._partition}] ends at {end}, its checkpoint says {position}"
             )
+        if recovery.owner_unknown:
+            first_records, _ = await self._world.log_read(position, min(end, position + _WINDOW))
+            recovery.find_owner(first_records)
         while recovery.ownership is None or recovery.ownership != self.ownership:
             await self._fold(recovery, position, end)
             marker_at = await self._announce(recovery.ownership, clock())

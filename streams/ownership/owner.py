@@ -96,17 +96,27 @@ class Owner:
             KafkaUnavailableError, PublishError: nothing was decided; another takeover may
                 follow.
             TopicsDifferError: the partition belongs to a system of another shape.
+            LogLostError, LogTrimmedError, SnapshotUnreadableError, TopicReplacedError: nothing
+                was decided, and an operator has to act.
         """
         parts, world = self._parts, self._world
         committed = await world.committed()
         recovery = Recovery(
             pipelines=parts.rules.pipelines,
-            committed=committed,
             created_topic=parts.topics.task_created,
+            events_topic=parts.topics.task_events,
             partitions=parts.topics.settings.partitions,
         )
         for record in await self._snapshots.load():
             recovery.load(record)
+        # Asked after that: who wrote the newest checkpoint had read no more than there is now.
+        bounds = await world.input_bounds()
+        recovery.know_topics(
+            committed=_valid(committed, bounds),
+            ends={topic: end for topic, (_, end) in bounds.items()},
+            ids=await world.topic_ids(),
+        )
+        self._snapshots.topic_ids = recovery.topic_ids
         await self._log.take_over(recovery, parts.clock)
         redone = recovery.redo()
         for task_id, effect in redone:
@@ -115,8 +125,10 @@ class Owner:
         self._remember(recovery)
         # Asked again, after task-state was read: a task that is forgotten there had all its
         # inputs committed before.
-        self._committed = await world.committed()
-        self._progress = InputProgress(self._committed, await world.input_ends())
+        bounds = await world.input_bounds()
+        self._committed = _valid(await world.committed(), bounds)
+        ends = {topic: end for topic, (_, end) in bounds.items()}
+        self._progress = InputProgress(self._committed, ends)
         self._look_again_at = Millis(parts.clock() + _LOOK_AGAIN_MS)
         metrics.TAKEOVERS.inc()
         log.info(
@@ -292,7 +304,7 @@ class Owner:
         """Ask for ends: what newly held commands have to wait for, and what hides no record."""
         created = self._parts.topics.task_created
         if self._held.unknown_end:
-            self._held.set_created_end((await self._world.input_ends())[created])
+            self._held.set_created_end((await self._world.input_bounds())[created][1])
         waiting = dict(self._progress.behind)
         if (end := self._held.wanted_created_end(self._parts.clock())) is not None:
             waiting[created] = max(end, waiting.get(created, 0))
@@ -389,6 +401,13 @@ class Owner:
             if inputs_are_committed(task, confirmed):
                 self._tasks.forget(task.task_id)
                 self._snapshots.forgotten(task.task_id)
+
+
+def _valid(
+    committed: Mapping[str, int], bounds: Mapping[str, tuple[int, int]]
+) -> Mapping[str, int]:
+    """The committed offsets that can be of the topics as they are: none beyond an end."""
+    return {t: offset for t, offset in committed.items() if offset <= bounds[t][1]}
 
 
 def _refusal(error: Exception) -> tuple[str, Failure]:

@@ -7,7 +7,7 @@ world (``tests/simulation``). The real one is :mod:`streams.ownership.kafka_worl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from schemas.dead_letter import Failure
@@ -43,6 +43,26 @@ class Checkpoint:
     """The highest offset of ``task-created`` that was decided; -1: none."""
     partitions: int
     """How many partitions the system had."""
+    topics: Mapping[str, str] = field(default_factory=dict)
+    """The ids of the topics that the offsets here and in the snapshots belong to, by name. Empty:
+    the broker knows no ids, or an older version wrote this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption:
+    """An operator's word that a topic is to be used although it is not the one that it was."""
+
+    topic: str
+    topic_id: str
+    made_again: bool
+    """True: the topic was made again, and its offsets begin anew. False: the topic holds the same
+    records at the same offsets, as a mirror of it does, or only lost its oldest ones."""
+    log_start: int
+    """The first offset that the partition had then: what lies before is given up."""
+    actor: str
+    reason: str
+    at: int
+    """Unix milliseconds, UTC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +77,20 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class StateRecord:
-    """A record of ``task-state``: a snapshot, or its writer's checkpoint."""
+class Unreadable:
+    """What an owner wrote into ``task-state`` and this version cannot read."""
 
-    content: Snapshot | Checkpoint | None
-    """None: nobody can read it."""
+    key: str | None
+    """Of the record: a task's id. None: a whole batch, and nobody knows what was in it."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateRecord:
+    """A record of ``task-state``: a snapshot, its writer's checkpoint, or an adoption."""
+
+    content: Snapshot | Checkpoint | Adoption | Unreadable | None
+    """None: no owner wrote it."""
     by: Ownership
     """Who wrote it: the ownership that held at its offset in ``task-events``."""
     offset: int = -1
@@ -122,8 +151,11 @@ class World(Protocol):
     async def committed(self) -> Mapping[str, int]:
         """For each input topic with one: the offset that the broker says is committed."""
 
-    async def input_ends(self) -> Mapping[str, int]:
-        """The offset of the next record of each input topic."""
+    async def input_bounds(self) -> Mapping[str, tuple[int, int]]:
+        """The first offset of each input topic, and that of the next record."""
+
+    async def topic_ids(self) -> Mapping[str, str]:
+        """The ids of the inputs and of the log, by topic; empty if the broker knows none."""
 
     async def no_input_between(self, topic: str, start: int, end: int) -> bool:
         """True if ``start <= offset < end`` holds no record (markers, compaction)."""

@@ -1,20 +1,29 @@
 """An owner's memory, rebuilt from snapshots and the log. Pure: the caller reads.
 
-1. :meth:`Recovery.load` takes every record of ``task-state``.
+1. :meth:`Recovery.load` takes every record of ``task-state``, :meth:`Recovery.know_topics` what
+   the broker says of the inputs.
 2. :meth:`Recovery.start_at` says from where the log has to be read.
 3. :meth:`Recovery.fold` takes every record of ``task-events`` from there.
 4. :meth:`Recovery.redo` says which effects may not have been done.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from schemas.records import EventKind, TaskEvent, TaskId
-from streams.errors import TopicsDifferError
-from streams.ownership.acceptance import Ownership, accept
-from streams.ownership.ports import Checkpoint, Logged, Snapshot, StateRecord
+from streams.errors import SnapshotUnreadableError, TopicsDifferError
+from streams.ownership.acceptance import Ownership, accept, prevailing_owner
+from streams.ownership.ports import (
+    Adoption,
+    Checkpoint,
+    Logged,
+    Snapshot,
+    StateRecord,
+    Unreadable,
+)
+from streams.ownership.remembered import check_ends, check_log_start, topics_made_again
 from tasks.apply import fold
 from tasks.effects import Effect, SendStep, effects
 from tasks.pipeline import Pipelines, PipelineUnknownError
@@ -23,19 +32,28 @@ from tasks.task import Task
 
 log = structlog.get_logger()
 
+CHECKPOINT = "/checkpoint"
+
 
 @dataclass(slots=True, kw_only=True)
 class Recovery:
-    """Folds what former owners left of one partition.
-
-    ``committed`` holds, for each input topic, the offset up to which our group has committed
-    this partition: the effects of an event whose cause lies below were done before.
-    """
+    """Folds what former owners left of one partition."""
 
     pipelines: Pipelines
-    committed: Mapping[str, int]
     created_topic: str
+    events_topic: str
     partitions: int
+    committed: Mapping[str, int] = field(default_factory=dict)
+    """For each input topic, the offset up to which our group has committed this partition: the
+    effects of an event whose cause lies below were done before."""
+    topic_ids: Mapping[str, str] = field(default_factory=dict)
+    """Of the topics that exist now; empty if the broker knows none."""
+    input_ends: Mapping[str, int] = field(default_factory=dict)
+    """Of the input topics, now."""
+    owner_unknown: bool = False
+    """Records between the checkpoint and the log's start were given up: see ``find_owner``."""
+    made_again: frozenset[str] = frozenset()
+    """Input topics that an operator adopted as made again: no offset of them is remembered."""
     ownership: Ownership | None = None
     tasks: dict[TaskId, Task] = field(default_factory=dict)
     touched: set[TaskId] = field(default_factory=set)
@@ -45,6 +63,8 @@ class Recovery:
     orphans: set[tuple[str, int]] = field(default_factory=set)
     """Topic and offset of inputs that were decided for tasks that are not remembered."""
     _checkpoint: StateRecord | None = None
+    _adoptions: dict[str, Adoption] = field(default_factory=dict)
+    _unreadable: dict[str | None, StateRecord] = field(default_factory=dict)
     _newest: dict[TaskId, StateRecord] = field(default_factory=dict)
     _as_of: dict[TaskId, int] = field(default_factory=dict)
     _effects: list[tuple[TaskId, Effect]] = field(default_factory=list)
@@ -58,29 +78,92 @@ class Recovery:
         """
         match record.content:
             case Snapshot(task_id=task_id):
+                self._unreadable.pop(task_id, None)
                 self._newest.pop(task_id, None)
                 self._newest[task_id] = record
+            case Unreadable(key=key):
+                self._unreadable[key] = record
+            case Adoption(topic=topic):
+                self._adoptions[topic] = record.content
             case Checkpoint(partitions=partitions):
                 if partitions != self.partitions:
                     raise TopicsDifferError(
                         f"a checkpoint speaks of {partitions} partitions, not {self.partitions}"
                     )
                 self._checkpoint = record
+                self._unreadable.pop(CHECKPOINT, None)
+
+    def know_topics(
+        self, *, committed: Mapping[str, int], ends: Mapping[str, int], ids: Mapping[str, str]
+    ) -> None:
+        """Take what the broker says of the topics now; asked after ``task-state`` was read."""
+        self.committed, self.input_ends, self.topic_ids = committed, ends, ids
 
     def start_at(self, first: int) -> int:
         """Use what was loaded; return the offset from which the log has to be read.
 
         Args:
             first: the first offset of the log that is still there.
+
+        Raises:
+            SnapshotUnreadableError: a snapshot cannot be read, nor the whole log instead.
+            TopicReplacedError: remembered offsets belong to another topic of the same name.
+            LogTrimmedError: the log does not hold what comes after the checkpoint.
         """
-        start = first
+        if self._unreadable:
+            self._give_up_snapshots(first)
+        start = 0
         if self._checkpoint is not None and isinstance(self._checkpoint.content, Checkpoint):
-            start = max(first, self._checkpoint.content.offset)
-            self.ownership = self._checkpoint.by
-            self.decided_created = self._checkpoint.content.decided_created
+            start = self._use_checkpoint(self._checkpoint.content, self._checkpoint.by)
         start = self._use_snapshots(start)
         self._newest.clear()
+        given_up = check_log_start(
+            self.events_topic,
+            first=first,
+            wanted=start,
+            adoption=self._adoptions.get(self.events_topic),
+            topic_id=self.topic_ids.get(self.events_topic),
+        )
+        self.owner_unknown = given_up
         return max(first, start)
+
+    def find_owner(self, first_records: Sequence[Logged]) -> None:
+        """Take the owner from the events that are left, as the markers before them are gone.
+
+        Args:
+            first_records: the first ones of the log. Without any, the checkpoint's owner stays.
+        """
+        if first_records:
+            self.ownership = prevailing_owner(before_first_marker(first_records))
+        self.owner_unknown = False
+
+    def _give_up_snapshots(self, first: int) -> None:
+        """Read the whole log instead of snapshots of which one cannot be read."""
+        record = next(iter(self._unreadable.values()))
+        reason = record.content.reason if isinstance(record.content, Unreadable) else ""
+        if first > 0:
+            raise SnapshotUnreadableError(
+                f"task-state at offset {record.offset}, written by {record.by.owner}: {reason}"
+            )
+        log.error(
+            "snapshots_unreadable",
+            count=len(self._unreadable),
+            offset=record.offset,
+            reason=reason[:200],
+            read_instead="the whole log",
+        )
+        self._newest.clear()
+        self._unreadable.clear()
+        self._checkpoint = None
+
+    def _use_checkpoint(self, checkpoint: Checkpoint, by: Ownership) -> int:
+        self.made_again = topics_made_again(checkpoint, self.topic_ids, self._adoptions)
+        decided = {self.created_topic: checkpoint.decided_created}
+        check_ends(decided, self.input_ends, self.made_again)
+        self.ownership = by
+        if self.created_topic not in self.made_again:
+            self.decided_created = checkpoint.decided_created
+        return checkpoint.offset
 
     def fold(self, record: Logged) -> None:
         """Take the next record of ``task-events``.
@@ -114,7 +197,7 @@ class Recovery:
                 continue
             self._as_of[task_id] = snapshot.as_of
             if snapshot.task is not None:
-                self.tasks[task_id] = snapshot.task
+                self.tasks[task_id] = self._known(snapshot.task)
             if self._is_late(record):
                 self.touched.add(task_id)
                 if snapshot.as_of < start and (late is None or snapshot.as_of < late[0]):
@@ -133,7 +216,7 @@ class Recovery:
         return former and record.offset >= checkpoint.content.state_from
 
     def _apply(self, event: TaskEvent, offset: int) -> None:
-        if event.cause_topic == self.created_topic:
+        if event.cause_topic == self.created_topic and self.created_topic not in self.made_again:
             self.decided_created = max(self.decided_created, event.cause_offset)
         self.touched.add(event.task_id)
         if offset < self._as_of.get(event.task_id, 0):
@@ -147,9 +230,17 @@ class Recovery:
             if after is None:
                 self.orphans.add((event.cause_topic, event.cause_offset))
             return
-        self.tasks[event.task_id] = shrunk(after)
+        self.tasks[event.task_id] = self._known(shrunk(after))
         if self._may_be_undone(event):
             self._note_effects(before, event, after)
+
+    def _known(self, task: Task) -> Task:
+        """The task without the offsets of topics that were made again."""
+        if not self.made_again:
+            return task
+        self.touched.add(task.task_id)
+        decided = {t: offset for t, offset in task.decided.items() if t not in self.made_again}
+        return replace(task, decided=decided)
 
     def _may_be_undone(self, event: TaskEvent) -> bool:
         """True for a timer's event, and for one whose cause will be delivered again."""
@@ -172,3 +263,15 @@ class Recovery:
         task = self.tasks.get(effect.command.task_id)
         outstanding = None if task is None else task.outstanding
         return outstanding is not None and outstanding.command_id == effect.command.command_id
+
+
+def before_first_marker(records: Sequence[Logged]) -> list[TaskEvent]:
+    """The events up to the first marker, which begins another ownership."""
+    found = []
+    for record in records:
+        if record.event is None:
+            continue
+        if record.event.kind is EventKind.OWNERSHIP_TAKEN:
+            break
+        found.append(record.event)
+    return found

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from schemas.records import Millis, TaskId
 from streams.errors import OwnershipLostError
 from streams.ownership.acceptance import Ownership
-from streams.ownership.ports import Checkpoint, Snapshot, StateRecord, World
+from streams.ownership.ports import Checkpoint, Snapshot, StateRecord, Unreadable, World
 from tasks.task import Task
 
 _FIRST_LOOK = -1
@@ -31,6 +31,10 @@ class Snapshots:
         self._forgotten: set[TaskId] = set()
         self._events = 0
         self._written_at: Millis | None = None
+        self._owed = False
+        """A checkpoint has to be written although nothing changed."""
+        self.topic_ids: Mapping[str, str] = {}
+        """Of the topics that offsets in snapshots belong to; for the checkpoints."""
         self._looked_to = _FIRST_LOOK
         """Of ``task-state``: up to here we know who wrote."""
 
@@ -63,6 +67,8 @@ class Snapshots:
 
     def due_at(self) -> Millis | None:
         """When the next round is due; None while there is nothing to write."""
+        if self._owed:
+            return Millis(0)
         if not self._dirty and not self._forgotten:
             return None
         if self._events >= self._every_events or self._written_at is None:
@@ -70,8 +76,13 @@ class Snapshots:
         return Millis(self._written_at + self._every_ms)
 
     def start(self, now: Millis) -> None:
-        """Count the time to the first round from now on."""
+        """Count the time to the first round from now on; a checkpoint is due at once.
+
+        Without it the log before the takeover's marker would be needed for as long as no task
+        changes, and retention would remove it in the end.
+        """
         self._written_at = now
+        self._owed = True
 
     async def write(
         self,
@@ -106,6 +117,7 @@ class Snapshots:
             state_from=looked_to,
             decided_created=decided_created,
             partitions=self._partition_count,
+            topics=self.topic_ids,
         )
         offsets += await self._world.state_write([StateRecord(checkpoint, by)])
         if offsets == list(range(looked_to, looked_to + len(offsets))):
@@ -114,6 +126,7 @@ class Snapshots:
         self._dirty.clear()
         self._forgotten.clear()
         self._events = 0
+        self._owed = False
         self._written_at = now
         return len(round_)
 
@@ -130,8 +143,12 @@ class Snapshots:
             for record in records:
                 if record.by.epoch > by.epoch:
                     raise OwnershipLostError(f"{record.by} wrote snapshots at {record.offset}")
-                if isinstance(record.content, Snapshot) and record.by != by:
+                if record.by == by:
+                    continue
+                if isinstance(record.content, Snapshot):
                     self._rewrite(record.content.task_id, tasks)
+                elif isinstance(record.content, Unreadable) and record.content.key is not None:
+                    self._rewrite(TaskId(record.content.key), tasks)
         self._looked_to = end
         return end
 

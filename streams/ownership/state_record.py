@@ -1,13 +1,18 @@
-"""The records of ``task-state``: snapshots, tombstones, checkpoints. Ours alone, may change.
+"""The records of ``task-state``: snapshots, tombstones, checkpoints. Ours alone.
+
+They may change from version to version, but each version reads those of the one before, or says
+that it cannot: a snapshot that was passed over would be a task that is forgotten.
 
 | record     | key           | value                            |
 |------------|---------------|----------------------------------|
 | snapshot   | the task's id | ``TaskState`` with the task      |
 | tombstone  | the task's id | none                             |
 | checkpoint | ``/checkpoint`` | ``TaskState`` without a task id |
+| adoption   | ``/adoption/TOPIC`` | ``TaskState`` without a task id |
 
-Each one carries ``epoch``, ``owner`` and ``as_of`` in its headers: a tombstone has nothing
-else to say who wrote it.
+An adoption is written by an operator's command, the others by owners. Each one carries
+``epoch``, ``owner`` and ``as_of`` in its headers: a tombstone has nothing else to say who wrote
+it. ``version`` is the form of the value; the first form had no such header.
 """
 
 import msgspec
@@ -18,28 +23,43 @@ from schemas.errors import DecodeError
 from schemas.headers import Headers, header_text
 from schemas.records import Json, TaskId, TaskState
 from streams.ownership.acceptance import Ownership
-from streams.ownership.ports import Checkpoint, Snapshot, StateRecord
+from streams.ownership.ports import Adoption, Checkpoint, Snapshot, StateRecord, Unreadable
 from streams.publisher import Outgoing
 from tasks.task import Task
 
+STATE_VERSION = 2
+"""The form that this version writes. Raise it when an older version could misread the new form.
+
+| version | what is new |
+|---------|-------------|
+| 1       | no header ``version`` |
+| 2       | checkpoints name the ids of the topics that their offsets belong to |
+"""
+
 CHECKPOINT_KEY = b"/checkpoint"
+ADOPTION_PREFIX = b"/adoption/"
 """No task's id can have a slash."""
 
 _NOBODY = Ownership(0, "")
 _encode_json = msgspec.json.Encoder().encode
 _decode_task = msgspec.json.Decoder(Task).decode
 _decode_checkpoint = msgspec.json.Decoder(Checkpoint).decode
+_decode_adoption = msgspec.json.Decoder(Adoption).decode
 
 
 def write_state(topic: str, partition: int, record: StateRecord) -> Outgoing:
-    """A snapshot, a tombstone or a checkpoint as a Kafka record."""
+    """A snapshot, a tombstone, a checkpoint or an adoption as a Kafka record."""
     match record.content:
         case Snapshot(task_id=task_id, task=task, as_of=as_of):
             key = task_id.encode()
             value = None if task is None else _value(record, task_id, as_of, task)
         case Checkpoint(offset=as_of):
             key, value = CHECKPOINT_KEY, _value(record, TaskId(""), as_of, record.content)
-        case None:
+        case Adoption(topic=adopted):
+            as_of = 0
+            key = ADOPTION_PREFIX + adopted.encode()
+            value = _value(record, TaskId(""), as_of, record.content)
+        case Unreadable() | None:
             raise ValueError("there is nothing to write")
     return Outgoing(
         topic=topic,
@@ -51,29 +71,45 @@ def write_state(topic: str, partition: int, record: StateRecord) -> Outgoing:
 
 
 def read_state(record: Origin) -> StateRecord:
-    """What a Kafka record of ``task-state`` says; its content is None if nobody can read it."""
+    """What a Kafka record of ``task-state`` says.
+
+    Its content is None if no owner wrote it, and :class:`Unreadable` if one did and this
+    version cannot read it, or if it could not be taken out of its batch.
+    """
+    if record.fault is not None:
+        return StateRecord(Unreadable(None, record.fault.message), _NOBODY, record.offset)
     epoch = header_text(record.headers, "epoch") or ""
     owner = header_text(record.headers, "owner")
     as_of = header_text(record.headers, "as_of") or ""
     if owner is None or not epoch.isdecimal() or not as_of.isdecimal() or not record.key:
         return StateRecord(None, _NOBODY, record.offset)
-    by = Ownership(int(epoch), owner)
-    if record.value is None:
-        task_id = TaskId(record.key.decode(errors="replace"))
-        tombstone = Snapshot(task_id=task_id, task=None, as_of=int(as_of))
-        return StateRecord(tombstone, by, record.offset)
+    return StateRecord(_content(record, int(as_of)), Ownership(int(epoch), owner), record.offset)
+
+
+def _content(record: Origin, as_of: int) -> Snapshot | Checkpoint | Adoption | Unreadable:
+    assert record.key is not None
+    of_task = record.key != CHECKPOINT_KEY and not record.key.startswith(ADOPTION_PREFIX)
+    key = record.key.decode(errors="replace")
+    if record.value is None and of_task:
+        return Snapshot(task_id=TaskId(key), task=None, as_of=as_of)
+    version = header_text(record.headers, "version") or "1"
+    if not version.isdecimal() or int(version) > STATE_VERSION:
+        return Unreadable(key, f"its version is {version[:20]}, known is {STATE_VERSION}")
     try:
         state = decode(record.value, TaskState)
         if record.key == CHECKPOINT_KEY:
-            return StateRecord(_decode_checkpoint(state.state), by, record.offset)
+            return _decode_checkpoint(state.state)
+        if not of_task:
+            return _decode_adoption(state.state)
         task = _decode_task(state.state)
-    except (DecodeError, msgspec.DecodeError):
-        return StateRecord(None, _NOBODY, record.offset)
-    snapshot = Snapshot(task_id=state.task_id, task=task, as_of=state.as_of)
-    return StateRecord(snapshot, by, record.offset)
+    except (DecodeError, msgspec.DecodeError) as error:
+        return Unreadable(key, f"{type(error).__name__}: {error}")
+    return Snapshot(task_id=state.task_id, task=task, as_of=state.as_of)
 
 
-def _value(record: StateRecord, task_id: TaskId, as_of: int, state: Task | Checkpoint) -> bytes:
+def _value(
+    record: StateRecord, task_id: TaskId, as_of: int, state: Task | Checkpoint | Adoption
+) -> bytes:
     return encode(
         TaskState(
             task_id=task_id,
@@ -90,4 +126,5 @@ def _headers(by: Ownership, as_of: int) -> Headers:
         ("epoch", str(by.epoch).encode()),
         ("owner", by.owner.encode()),
         ("as_of", str(as_of).encode()),
+        ("version", str(STATE_VERSION).encode()),
     ]

@@ -64,7 +64,11 @@ class Log:
 
 def a_recovery() -> Recovery:
     return Recovery(
-        pipelines=RULES.pipelines, committed={}, created_topic=TOPICS.task_created, partitions=1
+        pipelines=RULES.pipelines,
+        committed={},
+        created_topic=TOPICS.task_created,
+        events_topic=TOPICS.task_events,
+        partitions=1,
     )
 
 

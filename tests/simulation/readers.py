@@ -74,6 +74,7 @@ class Replica:
             pipelines=rules.pipelines,
             committed={},
             created_topic=TOPICS.task_created,
+            events_topic=TOPICS.task_events,
             partitions=1,
         )
         for record in state_between(broker, 0, broker.end(TOPICS.task_state)):

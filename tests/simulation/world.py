@@ -101,10 +101,13 @@ class SimulatedWorld:
         await TURN
         return found
 
-    async def input_ends(self) -> Mapping[str, int]:
-        found = {topic: self._broker.end(topic) for topic in INPUTS}
+    async def input_bounds(self) -> Mapping[str, tuple[int, int]]:
+        found = {topic: (0, self._broker.end(topic)) for topic in INPUTS}
         await TURN
         return found
+
+    async def topic_ids(self) -> Mapping[str, str]:
+        return {}
 
     async def no_input_between(self, topic: str, start: int, end: int) -> bool:
         await TURN

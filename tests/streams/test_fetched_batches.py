@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streams import metrics
 from streams.fetch import decompress as decompression
 from streams.fetch.batch import FetchedBatches
-from streams.fetch.records import IsolatingRecords, UnreadableRecord
+from streams.fetch.records import IsolatingRecords, UnreadableRecord, origin_of
 from tests.streams.batches import CODECS, a_batch, resealed, with_codec
 
 TP = TopicPartition("t", 0)
@@ -29,7 +29,9 @@ def read(data: bytes, start: int = 0) -> tuple[list[Any], int]:
 
 def shape(found: list[Any]) -> list[tuple[int, object]]:
     """Offset, and the value or the code of the fault."""
-    return [(r.offset, r.fault.code if isinstance(r, UnreadableRecord) else r.value) for r in found]
+    return [
+        (r.offset, r.value if (fault := origin_of(r).fault) is None else fault.code) for r in found
+    ]
 
 
 @pytest.mark.parametrize("codec", [0, *CODECS.values()])

@@ -52,7 +52,11 @@ async def world(
 async def an_owner(world: KafkaWorld) -> tuple[OwnedLog, Recovery]:
     owned = OwnedLog(0, world)
     recovery = Recovery(
-        pipelines=RULES.pipelines, committed={}, created_topic=CREATED, partitions=1
+        pipelines=RULES.pipelines,
+        committed={},
+        created_topic=CREATED,
+        events_topic="log",
+        partitions=1,
     )
     await owned.take_over(recovery, lambda: Millis(START))
     return owned, recovery

@@ -56,6 +56,7 @@ def recovered(
         pipelines=RULES.pipelines,
         committed=committed or {},
         created_topic=CREATED,
+        events_topic="log",
         partitions=partitions,
     )
     for record in state:

@@ -1,0 +1,84 @@
+"""``orchestrator topics adopt``: go on with a topic that was made again, mirrored or cut."""
+
+import asyncio
+import os
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.cli.arguments import default_actor
+from orchestrator.settings import Settings, load_settings
+from schemas.errors import SettingsError
+from schemas.topics import Topics
+from streams.adoption import AdoptedAs, Candidate, adopt, candidate, check
+from streams.publisher import Publisher
+
+
+def adopt_topic(
+    topic: Annotated[
+        str, typer.Argument(help="task-created, task-commands, step-results or task-events")
+    ],
+    how: Annotated[
+        AdoptedAs,
+        typer.Option(
+            "--as",
+            help="again: it was made again, nothing of it is remembered. mirror: it holds the same "
+            "records at the same offsets. trimmed: the events that it lost are given up.",
+        ),
+    ],
+    reason: Annotated[str, typer.Option(help="Why; kept with the adoption.")] = "",
+    actor: Annotated[str | None, typer.Option(help="Who; by default you.")] = None,
+    execute: Annotated[bool, typer.Option("--execute", help="Do it; else only look.")] = False,
+) -> None:
+    """Say what a topic is that routers do not know any more, so that they go on.
+
+    Shows what is remembered beside what the topic has, and changes nothing without --execute.
+    Routers that wait for it go on within seconds; restart the others.
+    """
+    settings = load_settings(os.environ)
+    if not settings.kafka.bootstrap:
+        raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
+    if execute and not reason:
+        raise SettingsError("--execute needs a --reason")
+    asyncio.run(_adopt(settings, topic, how, reason, actor or default_actor(), execute))
+
+
+async def _adopt(
+    settings: Settings, name: str, how: AdoptedAs, reason: str, actor: str, execute: bool
+) -> None:
+    topics = Topics(settings.topics)
+    found = await candidate(settings.kafka, topics, _full_name(name, settings))
+    _show(found)
+    check(found, topics, how)
+    if not execute:
+        print(f"nothing was changed; adopt it as {how} with --execute --reason TEXT")
+        return
+    publisher = Publisher(settings.kafka, client_id=f"{settings.kafka.client_id}-adopt")
+    await publisher.open()
+    try:
+        await adopt(publisher, topics, found, how, actor=actor, reason=reason)
+    finally:
+        await publisher.close()
+    print(f"{found.topic} adopted as {how} in {len(found.partitions)} partitions")
+
+
+def _show(found: Candidate) -> None:
+    rows = Table("partition", "first", "end", "remembered id", "log up to", "created up to")
+    for known in found.partitions:
+        point = known.checkpoint
+        remembered = ("", "", "")
+        if point is not None:
+            topic_id = point.topics.get(found.topic, "")
+            remembered = (topic_id[:8], str(point.offset), str(point.decided_created + 1))
+        rows.add_row(str(known.partition), str(known.first), str(known.end), *remembered)
+    print(f"{found.topic} has the id {found.topic_id}")
+    Console().print(rows)
+
+
+def _full_name(name: str, settings: Settings) -> str:
+    """The name of a topic that may be given without prefix and version."""
+    prefix = settings.topics.prefix
+    full = name if name.startswith(prefix) else f"{prefix}{name}"
+    return full if full.endswith(".v1") else f"{full}.v1"

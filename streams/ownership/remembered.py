@@ -1,0 +1,85 @@
+"""Whether the topics are still those that remembered offsets belong to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from streams.errors import LogTrimmedError, TopicReplacedError
+from streams.ownership.ports import Adoption, Checkpoint
+
+_ADOPT = "say what it is with `orchestrator topics adopt`"
+
+
+def topics_made_again(
+    checkpoint: Checkpoint, ids: Mapping[str, str], adoptions: Mapping[str, Adoption]
+) -> frozenset[str]:
+    """The topics that an operator adopted as made again: their offsets mean nothing any more.
+
+    Args:
+        checkpoint: names the topics that its offsets belong to.
+        ids: of the topics that exist now; empty if the broker knows none.
+        adoptions: by topic.
+
+    Raises:
+        TopicReplacedError: a topic has another id, and nobody adopted it.
+    """
+    made_again = set()
+    for topic, remembered in checkpoint.topics.items():
+        current = ids.get(topic)
+        if current is None or current == remembered:
+            continue
+        adoption = adoptions.get(topic)
+        if adoption is None or adoption.topic_id != current:
+            raise TopicReplacedError(
+                f"{topic} has the id {current}, offsets are remembered for {remembered}: {_ADOPT}"
+            )
+        if adoption.made_again:
+            made_again.add(topic)
+    return frozenset(made_again)
+
+
+def check_ends(
+    remembered: Mapping[str, int], ends: Mapping[str, int], made_again: frozenset[str]
+) -> None:
+    """Notice a topic that is shorter than what was decided of it.
+
+    Args:
+        remembered: by topic, the highest offset that was decided.
+        ends: by topic, the offset of the next record.
+        made_again: topics of which nothing is remembered.
+
+    Raises:
+        TopicReplacedError: a topic ends before it.
+    """
+    for topic, offset in remembered.items():
+        end = ends.get(topic)
+        if end is not None and end <= offset and topic not in made_again:
+            raise TopicReplacedError(
+                f"{topic} ends at {end}, but offset {offset} of it was decided: {_ADOPT}"
+            )
+
+
+def check_log_start(
+    topic: str, *, first: int, wanted: int, adoption: Adoption | None, topic_id: str | None
+) -> bool:
+    """Notice records that were removed before anyone read them; True if they are given up.
+
+    Args:
+        topic: the log.
+        first: the first offset that it has.
+        wanted: the one from which it has to be read.
+        adoption: what an operator said about the topic.
+        topic_id: of the topic now.
+
+    Raises:
+        LogTrimmedError: records are missing, and nobody gave them up.
+    """
+    if first <= wanted:
+        return False
+    known = adoption is not None and topic_id in (None, adoption.topic_id)
+    if adoption is not None and known and adoption.log_start >= first:
+        return True
+    raise LogTrimmedError(
+        f"{topic} begins at {first}, the checkpoint says {wanted}: {first - wanted} events are "
+        "missing; give them up with `orchestrator topics adopt`"
+    )

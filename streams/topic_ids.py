@@ -1,0 +1,162 @@
+"""Asks a broker for the ids of topics: a topic that is made again has another one.
+
+aiokafka asks for metadata up to version 5; ids are in its answers from version 10 on.
+
+Source of the format: Apache Kafka, "Metadata API", version 12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any, ClassVar
+from uuid import UUID
+
+from aiokafka.errors import IncompatibleBrokerVersion
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import (
+    AbstractType,
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Schema,
+    TaggedFields,
+)
+
+_NO_ID = UUID(int=0)
+_ID_BYTES = 16
+_OPERATIONS_NOT_ASKED = False
+_NO_AUTO_CREATION = False
+
+
+class _Uuid(AbstractType):  # type: ignore[misc]
+    @classmethod
+    def encode(cls, value: UUID) -> bytes:
+        return value.bytes
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> UUID:
+        return UUID(bytes=data.read(_ID_BYTES))
+
+
+class _TopicIdsResponse(Response):  # type: ignore[misc]
+    API_KEY = 3
+    API_VERSION = 12
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(
+                ("node_id", Int32),
+                ("host", CompactString("utf-8")),
+                ("port", Int32),
+                ("rack", CompactString("utf-8")),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_id", CompactString("utf-8")),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("name", CompactString("utf-8")),
+                ("topic_id", _Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class _TopicIdsRequestV12(RequestStruct):  # type: ignore[misc]
+    FLEXIBLE_VERSION: ClassVar[bool] = True
+    API_KEY = 3
+    API_VERSION = 12
+    RESPONSE_TYPE = _TopicIdsResponse
+    SCHEMA = Schema(
+        (
+            "topics",
+            CompactArray(
+                ("topic_id", _Uuid), ("name", CompactString("utf-8")), ("tags", TaggedFields)
+            ),
+        ),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class _TopicIdsRequest(Request[_TopicIdsRequestV12]):  # type: ignore[misc]
+    API_KEY = 3
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        self._topics = topics
+
+    def build(self, request_struct_class: type[_TopicIdsRequestV12]) -> _TopicIdsRequestV12:
+        named: list[tuple[UUID, str, dict[int, bytes]]] = [
+            (_NO_ID, topic, {}) for topic in self._topics
+        ]
+        return request_struct_class(named, _NO_AUTO_CREATION, _OPERATIONS_NOT_ASKED, {})
+
+
+async def topic_ids(client: Any, topics: Sequence[str]) -> Mapping[str, str] | None:
+    """The ids of those topics that exist.
+
+    Args:
+        client: an ``AIOKafkaClient`` that is connected.
+        topics: their names.
+
+    Returns:
+        The ids by name. None: the broker is older than Kafka 2.8 and knows no ids.
+
+    Raises:
+        KafkaError: the broker did not answer.
+    """
+    try:
+        response = await client.send(client.get_random_node(), _TopicIdsRequest(topics))
+    except (IncompatibleBrokerVersion, NotImplementedError):
+        return None
+    found = response.to_object()["topics"]
+    return {t["name"]: str(t["topic_id"]) for t in found if t["error_code"] == 0}
+
+
+class Identity:
+    """Which topics a process reads, by their ids. Pure."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def look(self, ids: Mapping[str, str | None]) -> str | None:
+        """Compare with the ids of the first look; the first difference, or None.
+
+        Args:
+            ids: by topic; None: the topic does not exist. A topic that is missing here is not
+                known, because the broker did not answer or has no ids.
+        """
+        for topic, topic_id in ids.items():
+            known = self._known.get(topic)
+            if known is None and topic_id is not None:
+                self._known[topic] = topic_id
+            elif known is not None and topic_id is None:
+                return f"{topic} does not exist any more, its id was {known}"
+            elif known not in (None, topic_id):
+                return f"{topic} was made again: its id was {known}, now it is {topic_id}"
+        return None
