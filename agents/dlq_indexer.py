@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from schemas.records import DeadLetterAction
 from schemas.topics import Topics
 from sinks.dead_letter_writer import DeadLetterWriter, Moved
 from sinks.errors import SinkPositionError, SinkUnavailableError
+from sinks.waiting import Waiting
 from streams import metrics
 from streams.bench.action_log import PARTITION
 from streams.dead_letters import DeadLetters, poison
@@ -29,9 +29,6 @@ from streams.settings import KafkaSettings
 
 log = structlog.get_logger()
 T = TypeVar("T")
-
-_WAIT_MIN_S = 0.2
-_WAIT_MAX_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,14 +145,15 @@ class Indexer:
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do something with Postgres; wait while it is away."""
-        wait_s = _WAIT_MIN_S
+        waiting = Waiting(partition=self._partition)
         while True:
             try:
-                return await work()
+                done = await work()
             except SinkUnavailableError as error:
-                log.warning("postgres_away", code=error.code, retry_in_s=wait_s)
-                await asyncio.sleep(wait_s)
-                wait_s = min(_WAIT_MAX_S, wait_s * 2)
+                await waiting.pause(error)
+            else:
+                waiting.over()
+                return done
 
     def _reader(self) -> LogReader:
         kafka = self._parts.kafka

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import socket
 import time
 from contextlib import AsyncExitStack
-
-import structlog
 
 from agents.answers import Answers
 from agents.cancels import Cancels
@@ -33,6 +30,7 @@ from schemas.records import Millis, StepName
 from schemas.topics import DLQ_PREFIX, Topics
 from sinks.dead_letter_writer import DeadLetterWriter
 from sinks.errors import SinkUnavailableError
+from sinks.waiting import Waiting
 from sinks.writer import Writer
 from streams.admin import Admin, check_partitions
 from streams.app import App
@@ -44,10 +42,6 @@ from streams.ownership.owner import OwnerParts
 from streams.publisher import Publisher
 from streams.run import run_app
 from tasks.pipeline import Pipelines
-
-log = structlog.get_logger()
-
-_POSTGRES_RETRY_S = 2.0
 
 
 async def run_role(role: str, settings: Settings) -> int:
@@ -215,13 +209,14 @@ class _Composition:
 
 async def _open_when_there(writer: Writer | DeadLetterWriter) -> None:
     """Open a writer, waiting for Postgres: its absence stops no task, only what shows them."""
+    waiting = Waiting()
     while True:
         try:
             await writer.open()
         except SinkUnavailableError as error:
-            log.warning("postgres_away", code=error.code, retry_in_s=_POSTGRES_RETRY_S)
-            await asyncio.sleep(_POSTGRES_RETRY_S)
+            await waiting.pause(error)
         else:
+            waiting.over()
             return
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 import asyncpg
 import structlog
 
-from sinks.errors import MigrationError, ours
+from sinks.errors import MigrationError, SinkBlockedError, ours
 from sinks.migration import Migration, load_migrations, pending
 from sinks.partitions import ensure_months, months_ahead
 from sinks.pool import Connection
@@ -158,6 +158,7 @@ async def _apply(conn: Connection, migration: Migration) -> None:
             await conn.execute(query("record_migration"), migration.name, migration.checksum)
     except asyncpg.PostgresError as error:
         translated = ours(error)
-        if translated is not None and translated.retriable:
+        waits = translated is not None and translated.retriable
+        if translated is not None and waits and not isinstance(translated, SinkBlockedError):
             raise translated from error
         raise MigrationError(f"{migration.name}: {error.sqlstate} {error}") from error
