@@ -40,7 +40,7 @@ class IndexerParts:
     topics: Topics
     dlq_topics: Sequence[str]
     partitions: dict[str, int]
-    """Of each topic that is read."""
+    """Of each topic that is read, by the table; more may exist."""
     writer: DeadLetterWriter
     publisher: Publisher
     dead_letters: DeadLetters
@@ -59,14 +59,20 @@ class Indexer:
         self._parts = parts
         consumed = [*parts.dlq_topics, parts.topics.dlq_actions]
         self._consumed = [name for name in consumed if partition < parts.partitions[name]]
+        self._names = consumed
         self._stored: dict[str, int | None] = {}
         self._closing = Closing(parts) if partition == PARTITION else None
 
     async def open(self) -> None:
         """Read on from the stored positions up to the ends that the topics have now."""
         writer, reader = self._parts.writer, self._reader()
-        stored = await self._patiently(lambda: writer.positions(self._consumed, self._partition))
         async with reader:
+            # Somebody may have added partitions: the group assigns them to us as well.
+            found = await reader.all_partitions(self._names)
+            self._consumed = [name for name, partition in found if partition == self._partition]
+            stored = await self._patiently(
+                lambda: writer.positions(self._consumed, self._partition)
+            )
             places = [(name, self._partition) for name in self._consumed]
             for (topic, _), (first, end) in (await reader.all_bounds(places)).items():
                 self._stored[topic] = stored.get(topic)

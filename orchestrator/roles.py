@@ -21,18 +21,19 @@ from agents.sink import create_sink
 from agents.step_attempt import RunnerParts
 from agents.step_runner import StepRunner
 from agents.step_worker import create_step_worker
+from orchestrator.checks import check_kafka, log_findings
 from orchestrator.layout import DLQ_INDEX, ROUTER, SINK, STEP_PREFIX, roles, rules_of, topic_table
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError
+from schemas.findings import described, fatal
 from schemas.records import Millis, StepName
 from schemas.topics import DLQ_PREFIX, Topics
 from sinks.dead_letter_writer import DeadLetterWriter
-from sinks.errors import SinkUnavailableError
+from sinks.errors import PostgresRefusedError, SinkUnavailableError
 from sinks.waiting import Waiting
 from sinks.writer import Writer
-from streams.admin import Admin, check_partitions
 from streams.app import App
 from streams.dead_letters import DeadLetters
 from streams.errors import TopicsDifferError
@@ -76,22 +77,17 @@ async def run_role(role: str, settings: Settings) -> int:
 
 
 async def check_topics(settings: Settings, pipelines: Pipelines) -> None:
-    """Check that all topics are there, with the right number of partitions.
+    """Compare the topics with the table; log what differs, and refuse what puts data at stake.
 
     Raises:
-        TopicsDifferError: they are not.
+        TopicsDifferError: topics are missing, or differ so that records are lost or disordered.
         KafkaUnavailableError: no broker answers.
     """
-    table = topic_table(settings, pipelines)
-    async with Admin(settings.kafka) as admin:
-        existing = await admin.partition_counts([topic.name for topic in table])
-    check_partitions(table, existing)
-    missing = [topic.name for topic in table if topic.name not in existing]
-    if missing:
-        raise TopicsDifferError(
-            f"{len(missing)} topics are missing, {missing[0]} among them: "
-            "run `orchestrator topics apply`"
-        )
+    findings = await check_kafka(settings, pipelines)
+    log_findings(findings)
+    wrong = fatal(findings)
+    if wrong:
+        raise TopicsDifferError("; ".join(map(described, wrong)))
 
 
 class _Composition:
@@ -208,16 +204,27 @@ class _Composition:
 
 
 async def _open_when_there(writer: Writer | DeadLetterWriter) -> None:
-    """Open a writer, waiting for Postgres: its absence stops no task, only what shows them."""
+    """Open a writer, waiting for Postgres: its absence stops no task, only what shows them.
+
+    Raises:
+        MigrationError: a migration is not applied.
+        PostgresRefusedError: the server, the database or the account cannot be used.
+    """
     waiting = Waiting()
     while True:
         try:
             await writer.open()
+            findings = await writer.check_server()
         except SinkUnavailableError as error:
+            await writer.close()
             await waiting.pause(error)
         else:
             waiting.over()
-            return
+            break
+    log_findings(findings)
+    wrong = fatal(findings)
+    if wrong:
+        raise PostgresRefusedError("; ".join(map(described, wrong)))
 
 
 def _now() -> Millis:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.buried import DeadLetter
+from schemas.findings import Finding
 from schemas.records import DeadLetterAction
 from sinks.dead_letter_isolation import write_entries_apart, write_letters_apart
 from sinks.dead_letter_rows import EntryRow, entry_key, entry_row, letter_row, stored_entry
@@ -16,6 +17,7 @@ from sinks.migrate import check_migrated
 from sinks.pool import Connection, Pool, close_pool, connection, open_pool
 from sinks.probe import check_letters_are_accepted
 from sinks.queries import query
+from sinks.server_check import check_connection
 from sinks.settings import PostgresSettings
 from sinks.statements import send
 from tasks.letters.ledger import Entry, after
@@ -68,6 +70,15 @@ class DeadLetterWriter:
         except BaseException:
             await self.close()
             raise
+
+    async def check_server(self) -> list[Finding]:
+        """What of the server, the database and our account differs from what is needed.
+
+        Raises:
+            SinkUnavailableError: no answer.
+        """
+        async with connection(self._opened(), self._settings) as conn:
+            return await check_connection(conn, self._settings)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -100,13 +100,18 @@ async def check_migrated(conn: Connection) -> None:
     Raises:
         MigrationError: one is not, or has changed; the message names it.
     """
-    missing = [
-        migration.name
-        for migration in pending(load_migrations(), await _applied(conn))
-        if "_post_" not in migration.name
-    ]
+    missing = [name for name in await pending_migrations(conn) if "_post_" not in name]
     if missing:
         raise MigrationError(f"{missing[0]} is not applied: run the migrations first")
+
+
+async def pending_migrations(conn: Connection) -> list[str]:
+    """The names of this program's migrations that are not applied, in order.
+
+    Raises:
+        MigrationError: an applied one has changed; the message names it.
+    """
+    return [migration.name for migration in pending(load_migrations(), await _applied(conn))]
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from itertools import pairwise
 import asyncpg
 import structlog
 
+from schemas.findings import Finding
 from schemas.records import Millis
 from sinks.errors import SinkPositionError, SinkRowError
 from sinks.group_commit import GroupCommit
@@ -32,6 +33,7 @@ from sinks.pool import (
 from sinks.probe import blocked, check_tasks_are_accepted
 from sinks.queries import SCHEMA, query
 from sinks.rows import Batch, LogEvent, joined, project
+from sinks.server_check import check_connection
 from sinks.settings import PostgresSettings
 from sinks.statements import write_batch
 
@@ -95,6 +97,15 @@ class Writer:
         except BaseException:
             await self.close()
             raise
+
+    async def check_server(self) -> list[Finding]:
+        """What of the server, the database and our account differs from what is needed.
+
+        Raises:
+            SinkUnavailableError: no answer.
+        """
+        async with connection(self._opened(), self._settings) as conn:
+            return await check_connection(conn, self._settings)
 
     async def close(self) -> None:
         """Close the connections; a write under way ends within ``operation_timeout_s``."""

@@ -1,6 +1,7 @@
 """The sink's side of the log, on a real Kafka and a real Postgres."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import pytest
@@ -136,6 +137,12 @@ async def test_a_running_sink_buries_the_row_that_postgres_refuses_and_goes_on(
 LOGGED = ("postgres_refuses_all", "postgres_takes_rows")
 
 
+async def until_logged(lines: Sequence[Mapping[str, object]], event: str) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not any(line["event"] == event for line in lines):  # noqa: ASYNC110  # as above
+            await asyncio.sleep(0.02)
+
+
 async def test_a_column_that_refuses_every_row_makes_no_letters_and_is_waited_for(
     sink: Sink,
 ) -> None:
@@ -145,13 +152,12 @@ async def test_a_column_that_refuses_every_row_makes_no_letters_and_is_waited_fo
     with structlog.testing.capture_logs() as lines:
         async with running(sink) as app:
             await sink.append([a_marker(), *(e for i in ids for e in a_history(i))])
-            async with asyncio.timeout(WAIT_S):
-                while not any(line["event"] == LOGGED[0] for line in lines):  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)
+            await until_logged(lines, LOGGED[0])
             assert await sink.statuses(*ids) == []
 
             await sink.execute("ALTER TABLE ai_orchestrator.tasks DROP COLUMN cost_centre")
             await until_written(sink, *ids)
+            await until_logged(lines, LOGGED[1])
             assert not app.failed.is_set()
 
     told = [line for line in lines if line["event"] in LOGGED]
@@ -171,9 +177,7 @@ async def test_a_bad_row_in_a_table_that_refuses_all_is_a_letter_once_the_table_
     await sink.append([a_marker(), *a_history("t1"), bad, *a_history("t2")])
     with structlog.testing.capture_logs() as lines:
         async with running(sink):
-            async with asyncio.timeout(WAIT_S):
-                while not any(line["event"] == LOGGED[0] for line in lines):  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)
+            await until_logged(lines, LOGGED[0])
             await sink.execute("ALTER TABLE ai_orchestrator.tasks DROP CONSTRAINT never")
             await until_written(sink, "t1", "t2")
 
