@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import structlog
@@ -18,7 +18,7 @@ from schemas.records import DeadLetterAction
 from schemas.topics import Topics
 from sinks.dead_letter_writer import DeadLetterWriter, Moved
 from sinks.errors import SinkPositionError, SinkUnavailableError
-from sinks.waiting import Waiting
+from sinks.waiting import Waiting, WaitLog
 from streams import metrics
 from streams.bench.action_log import PARTITION
 from streams.dead_letters import DeadLetters, poison
@@ -44,6 +44,7 @@ class IndexerParts:
     writer: DeadLetterWriter
     publisher: Publisher
     dead_letters: DeadLetters
+    waits: WaitLog = field(default_factory=WaitLog)
 
 
 class Indexer:
@@ -151,7 +152,7 @@ class Indexer:
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do something with Postgres; wait while it is away."""
-        waiting = Waiting(partition=self._partition)
+        waiting = Waiting(self._parts.waits)
         while True:
             try:
                 done = await work()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -15,7 +15,7 @@ from schemas.topics import Topics
 from sinks.errors import SinkPositionError, SinkRowError, SinkUnavailableError
 from sinks.isolation import write_isolating
 from sinks.rows import LogEvent
-from sinks.waiting import Waiting
+from sinks.waiting import Waiting, WaitLog
 from sinks.writer import Position, Writer
 from streams import metrics
 from streams.accepted import ownership_at_start, read_accepted
@@ -43,6 +43,7 @@ class ProjectorParts:
     limits: Limits
     writer: Writer
     dead_letters: DeadLetters
+    waits: WaitLog = field(default_factory=WaitLog)
 
 
 class Projector:
@@ -170,7 +171,7 @@ class Projector:
 
     async def _store(self, events: Sequence[LogEvent], after: Position) -> None:
         """Write events and the position after them, waiting for Postgres if it is away."""
-        waiting = Waiting(partition=self._partition)
+        waiting = Waiting(self._parts.waits)
         while True:
             try:
                 await self._parts.writer.write(self._partition, self._stored, events, after)
@@ -188,7 +189,7 @@ class Projector:
         self._ownership = owned if position.owner else None
 
     async def _position(self) -> Position | None:
-        waiting = Waiting(partition=self._partition)
+        waiting = Waiting(self._parts.waits)
         while True:
             try:
                 positions = await self._parts.writer.positions([self._partition])

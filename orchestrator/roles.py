@@ -32,7 +32,7 @@ from schemas.records import Millis, StepName
 from schemas.topics import DLQ_PREFIX, Topics
 from sinks.dead_letter_writer import DeadLetterWriter
 from sinks.errors import PostgresRefusedError, SinkUnavailableError
-from sinks.waiting import Waiting
+from sinks.waiting import Waiting, WaitLog
 from sinks.writer import Writer
 from streams.app import App
 from streams.dead_letters import DeadLetters
@@ -210,7 +210,7 @@ async def _open_when_there(writer: Writer | DeadLetterWriter) -> None:
         MigrationError: a migration is not applied.
         PostgresRefusedError: the server, the database or the account cannot be used.
     """
-    waiting = Waiting()
+    waiting = Waiting(WaitLog())
     while True:
         try:
             await writer.open()

@@ -5,7 +5,7 @@ import structlog
 
 from sinks import waiting
 from sinks.errors import SinkBlockedError, SinkUnavailableError
-from sinks.waiting import BLOCKED_PAUSE_MAX_S, PAUSE_MAX_S, Waiting
+from sinks.waiting import BLOCKED_PAUSE_MAX_S, PAUSE_MAX_S, Waiting, WaitLog
 
 
 class Clock:
@@ -32,7 +32,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 async def test_an_hour_without_postgres_is_few_lines_and_bounded_pauses(clock: Clock) -> None:
-    wait = Waiting(partition=3)
+    wait = Waiting(WaitLog())
     with structlog.testing.capture_logs() as lines:
         while clock.now < 4_600:
             await wait.pause(SinkUnavailableError("gone"))
@@ -44,11 +44,10 @@ async def test_an_hour_without_postgres_is_few_lines_and_bounded_pauses(clock: C
     assert lines[0]["waited_s"] == 0
     assert lines[-1]["event"] == "postgres_takes_rows"
     assert lines[-1]["waited_s"] >= 3_600
-    assert {line["partition"] for line in lines} == {3}
 
 
 async def test_another_cause_is_said_at_once(clock: Clock) -> None:
-    wait = Waiting()
+    wait = Waiting(WaitLog())
     with structlog.testing.capture_logs() as lines:
         for error in (
             SinkUnavailableError("a"),
@@ -65,7 +64,7 @@ async def test_another_cause_is_said_at_once(clock: Clock) -> None:
 
 
 async def test_whoever_waits_for_a_person_asks_less_often(clock: Clock) -> None:
-    wait = Waiting()
+    wait = Waiting(WaitLog())
     for _ in range(12):
         await wait.pause(SinkBlockedError("b"))
 
@@ -74,6 +73,20 @@ async def test_whoever_waits_for_a_person_asks_less_often(clock: Clock) -> None:
 
 async def test_a_success_without_a_wait_says_nothing(clock: Clock) -> None:
     with structlog.testing.capture_logs() as lines:
-        Waiting().over()
+        Waiting(WaitLog()).over()
 
     assert lines == []
+
+
+async def test_twelve_partitions_that_wait_for_one_cause_are_one_line_and_one_end(
+    clock: Clock,
+) -> None:
+    shared = WaitLog()
+    waits = [Waiting(shared) for _ in range(12)]
+    with structlog.testing.capture_logs() as lines:
+        for wait in waits:
+            await wait.pause(SinkBlockedError("b"))
+        for wait in waits:
+            wait.over()
+
+    assert [line["event"] for line in lines] == ["postgres_refuses_all", "postgres_takes_rows"]
