@@ -17,7 +17,6 @@ from streams.settings import KafkaSettings
 
 log = structlog.get_logger()
 
-_PARTITION = 0
 _RETRY_S = 0.5
 
 Listener = Callable[[Control], None]
@@ -33,7 +32,7 @@ class ControlFollower:
 
     Args:
         kafka: where.
-        topic: the control topic; it has one partition.
+        topic: the control topic. Routers write to its first partition; all that exist are read.
         listener: called in this event loop; must not raise.
         client_id: how the connection appears in the broker's logs.
         max_bytes: of a record.
@@ -53,7 +52,7 @@ class ControlFollower:
         self._listener = listener
         self._client_id = client_id
         self._max_bytes = max_bytes
-        self._next_offset = 0
+        self._next_offsets: dict[int, int] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> ControlFollower:
@@ -73,9 +72,13 @@ class ControlFollower:
             await asyncio.wait({self._task})
 
     async def _catch_up(self, reader: LogReader) -> None:
-        first, end = await reader.bounds(self._topic, _PARTITION)
-        self._next_offset = max(first, self._next_offset)
-        async for records in reader.read(self._topic, _PARTITION, self._next_offset, end):
+        places = [(self._topic, partition) for partition in await reader.partitions(self._topic)]
+        bounds = {}
+        for (topic, partition), (first, end) in (await reader.all_bounds(places)).items():
+            start = max(first, self._next_offsets.get(partition, 0))
+            self._next_offsets[partition] = start
+            bounds[topic, partition] = (start, end)
+        async for records in reader.read_all(bounds):
             self._give(records)
 
     async def _follow(self) -> None:
@@ -83,8 +86,7 @@ class ControlFollower:
             try:
                 async with self._reader() as reader:
                     await self._catch_up(reader)
-                    starts = {_PARTITION: self._next_offset}
-                    async for records in reader.follow(self._topic, starts):
+                    async for records in reader.follow(self._topic, self._next_offsets):
                         self._give(records)
             except KafkaUnavailableError as error:
                 log.warning("control_away", code=error.code, retry_in_s=_RETRY_S)
@@ -92,7 +94,7 @@ class ControlFollower:
 
     def _give(self, records: Sequence[Origin]) -> None:
         for record in records:
-            self._next_offset = record.offset + 1
+            self._next_offsets[record.partition] = record.offset + 1
             try:
                 control = decode(record.value, Control, max_bytes=self._max_bytes)
             except DecodeError as error:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import structlog
@@ -19,6 +18,7 @@ from schemas.records import DeadLetterAction
 from schemas.topics import Topics
 from sinks.dead_letter_writer import DeadLetterWriter, Moved
 from sinks.errors import SinkPositionError, SinkUnavailableError
+from sinks.waiting import Waiting, WaitLog
 from streams import metrics
 from streams.bench.action_log import PARTITION
 from streams.dead_letters import DeadLetters, poison
@@ -30,9 +30,6 @@ from streams.settings import KafkaSettings
 log = structlog.get_logger()
 T = TypeVar("T")
 
-_WAIT_MIN_S = 0.2
-_WAIT_MAX_S = 5.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexerParts:
@@ -43,10 +40,11 @@ class IndexerParts:
     topics: Topics
     dlq_topics: Sequence[str]
     partitions: dict[str, int]
-    """Of each topic that is read."""
+    """Of each topic that is read, by the table; more may exist."""
     writer: DeadLetterWriter
     publisher: Publisher
     dead_letters: DeadLetters
+    waits: WaitLog = field(default_factory=WaitLog)
 
 
 class Indexer:
@@ -62,14 +60,20 @@ class Indexer:
         self._parts = parts
         consumed = [*parts.dlq_topics, parts.topics.dlq_actions]
         self._consumed = [name for name in consumed if partition < parts.partitions[name]]
+        self._names = consumed
         self._stored: dict[str, int | None] = {}
         self._closing = Closing(parts) if partition == PARTITION else None
 
     async def open(self) -> None:
         """Read on from the stored positions up to the ends that the topics have now."""
         writer, reader = self._parts.writer, self._reader()
-        stored = await self._patiently(lambda: writer.positions(self._consumed, self._partition))
         async with reader:
+            # Somebody may have added partitions: the group assigns them to us as well.
+            found = await reader.all_partitions(self._names)
+            self._consumed = [name for name, partition in found if partition == self._partition]
+            stored = await self._patiently(
+                lambda: writer.positions(self._consumed, self._partition)
+            )
             places = [(name, self._partition) for name in self._consumed]
             for (topic, _), (first, end) in (await reader.all_bounds(places)).items():
                 self._stored[topic] = stored.get(topic)
@@ -148,14 +152,15 @@ class Indexer:
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do something with Postgres; wait while it is away."""
-        wait_s = _WAIT_MIN_S
+        waiting = Waiting(self._parts.waits)
         while True:
             try:
-                return await work()
+                done = await work()
             except SinkUnavailableError as error:
-                log.warning("postgres_away", code=error.code, retry_in_s=wait_s)
-                await asyncio.sleep(wait_s)
-                wait_s = min(_WAIT_MAX_S, wait_s * 2)
+                await waiting.pause(error)
+            else:
+                waiting.over()
+                return done
 
     def _reader(self) -> LogReader:
         kafka = self._parts.kafka

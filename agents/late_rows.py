@@ -9,7 +9,7 @@ import structlog
 
 from schemas.codec import decode
 from schemas.errors import DecodeError
-from schemas.records import EventKind, TaskEvent, TaskId
+from schemas.records import EventKind, Millis, TaskEvent, TaskId
 from schemas.topics import Topics
 from sinks.errors import HistoryExpiredError, SinkRowError, SinkUnavailableError
 from sinks.rewriter import LockedPartition, Rewriter
@@ -45,7 +45,7 @@ class LateRows:
 
         Returns:
             For each task None if its rows are written, else why not: the code of the refusal.
-            None if Postgres is away: nothing is known, try again later.
+            None if Postgres is away, or refuses every row: nothing is known, try again later.
         """
         if self._rewriter is None:
             return None
@@ -58,7 +58,7 @@ class LateRows:
                 chunk = task_ids[at : at + _TASKS_MAX]
                 await self._write(partition, chunk, history, outcomes)
         except SinkUnavailableError as error:
-            log.warning("postgres_away", code=error.code)
+            log.warning("postgres_away", code=error.code, reason=str(error))
             return None
         return outcomes
 
@@ -79,6 +79,7 @@ class LateRows:
                 await self._rewrite(locked, known, history)
         except SinkRowError as error:
             if len(known) == 1:
+                await self._rewriter.check_others_are_accepted(history.began_at(known[0]))
                 outcomes[known[0]] = error.code
                 return
             middle = len(known) // 2
@@ -125,6 +126,10 @@ class _History:
         """True if the log still holds the task from its first event on."""
         events = self._events.get(task_id)
         return bool(events) and events[0].event.sequence == 1  # type: ignore[index]
+
+    def began_at(self, task_id: TaskId) -> Millis:
+        """When the task was created, as far as the log holds it."""
+        return self._events[task_id][0].event.occurred_at
 
     def events(self, task_ids: Sequence[TaskId], *, before: int) -> list[LogEvent]:
         """The events of these tasks in the log's order."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -16,6 +15,7 @@ from schemas.topics import Topics
 from sinks.errors import SinkPositionError, SinkRowError, SinkUnavailableError
 from sinks.isolation import write_isolating
 from sinks.rows import LogEvent
+from sinks.waiting import Waiting, WaitLog
 from sinks.writer import Position, Writer
 from streams import metrics
 from streams.accepted import ownership_at_start, read_accepted
@@ -28,8 +28,6 @@ from streams.settings import KafkaSettings
 
 log = structlog.get_logger()
 
-_WAIT_MIN_S = 0.2
-_WAIT_MAX_S = 5.0
 _MONTHS_EVERY_S = 6 * 3600.0
 _REOPENS_MAX = 3
 """Positions that moved under one batch: a rebuild moves one once."""
@@ -45,6 +43,7 @@ class ProjectorParts:
     limits: Limits
     writer: Writer
     dead_letters: DeadLetters
+    waits: WaitLog = field(default_factory=WaitLog)
 
 
 class Projector:
@@ -53,7 +52,8 @@ class Projector:
     Its position is the one stored with the rows, not the group's: records before it are
     passed over, and what lies between it and the first delivery is read from the log. So the
     projection stays right when Postgres is restored from a backup, and when a rebuild moves
-    the position. While Postgres is away it waits, and its partitions pause.
+    the position. While Postgres is away, or refuses every row, the projector waits, and its
+    partitions pause; only a row that is refused while others are accepted is dead-lettered.
     """
 
     def __init__(self, partition: int, parts: ProjectorParts) -> None:
@@ -171,14 +171,15 @@ class Projector:
 
     async def _store(self, events: Sequence[LogEvent], after: Position) -> None:
         """Write events and the position after them, waiting for Postgres if it is away."""
-        wait_s = _WAIT_MIN_S
+        waiting = Waiting(self._parts.waits)
         while True:
             try:
                 await self._parts.writer.write(self._partition, self._stored, events, after)
             except SinkUnavailableError as error:
-                wait_s = await self._wait(error, wait_s)
+                await waiting.pause(error)
             else:
                 break
+        waiting.over()
         self._stored = after
         self._follow(after)
 
@@ -188,19 +189,15 @@ class Projector:
         self._ownership = owned if position.owner else None
 
     async def _position(self) -> Position | None:
-        wait_s = _WAIT_MIN_S
+        waiting = Waiting(self._parts.waits)
         while True:
             try:
                 positions = await self._parts.writer.positions([self._partition])
             except SinkUnavailableError as error:
-                wait_s = await self._wait(error, wait_s)
+                await waiting.pause(error)
             else:
+                waiting.over()
                 return positions.get(self._partition)
-
-    async def _wait(self, error: SinkUnavailableError, wait_s: float) -> float:
-        log.warning("postgres_away", partition=self._partition, code=error.code, retry_in_s=wait_s)
-        await asyncio.sleep(wait_s)
-        return min(_WAIT_MAX_S, wait_s * 2)
 
     def _reader(self) -> LogReader:
         kafka = self._parts.kafka

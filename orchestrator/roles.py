@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import socket
 import time
 from contextlib import AsyncExitStack
-
-import structlog
 
 from agents.answers import Answers
 from agents.cancels import Cancels
@@ -24,17 +21,19 @@ from agents.sink import create_sink
 from agents.step_attempt import RunnerParts
 from agents.step_runner import StepRunner
 from agents.step_worker import create_step_worker
+from orchestrator.checks import check_kafka, log_findings
 from orchestrator.layout import DLQ_INDEX, ROUTER, SINK, STEP_PREFIX, roles, rules_of, topic_table
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError
+from schemas.findings import described, fatal
 from schemas.records import Millis, StepName
 from schemas.topics import DLQ_PREFIX, Topics
 from sinks.dead_letter_writer import DeadLetterWriter
-from sinks.errors import SinkUnavailableError
+from sinks.errors import PostgresRefusedError, SinkUnavailableError
+from sinks.waiting import Waiting, WaitLog
 from sinks.writer import Writer
-from streams.admin import Admin, check_partitions
 from streams.app import App
 from streams.dead_letters import DeadLetters
 from streams.errors import TopicsDifferError
@@ -44,10 +43,6 @@ from streams.ownership.owner import OwnerParts
 from streams.publisher import Publisher
 from streams.run import run_app
 from tasks.pipeline import Pipelines
-
-log = structlog.get_logger()
-
-_POSTGRES_RETRY_S = 2.0
 
 
 async def run_role(role: str, settings: Settings) -> int:
@@ -82,22 +77,17 @@ async def run_role(role: str, settings: Settings) -> int:
 
 
 async def check_topics(settings: Settings, pipelines: Pipelines) -> None:
-    """Check that all topics are there, with the right number of partitions.
+    """Compare the topics with the table; log what differs, and refuse what puts data at stake.
 
     Raises:
-        TopicsDifferError: they are not.
+        TopicsDifferError: topics are missing, or differ so that records are lost or disordered.
         KafkaUnavailableError: no broker answers.
     """
-    table = topic_table(settings, pipelines)
-    async with Admin(settings.kafka) as admin:
-        existing = await admin.partition_counts([topic.name for topic in table])
-    check_partitions(table, existing)
-    missing = [topic.name for topic in table if topic.name not in existing]
-    if missing:
-        raise TopicsDifferError(
-            f"{len(missing)} topics are missing, {missing[0]} among them: "
-            "run `orchestrator topics apply`"
-        )
+    findings = await check_kafka(settings, pipelines)
+    log_findings(findings)
+    wrong = fatal(findings)
+    if wrong:
+        raise TopicsDifferError("; ".join(map(described, wrong)))
 
 
 class _Composition:
@@ -216,15 +206,27 @@ class _Composition:
 
 
 async def _open_when_there(writer: Writer | DeadLetterWriter) -> None:
-    """Open a writer, waiting for Postgres: its absence stops no task, only what shows them."""
+    """Open a writer, waiting for Postgres: its absence stops no task, only what shows them.
+
+    Raises:
+        MigrationError: a migration is not applied.
+        PostgresRefusedError: the server, the database or the account cannot be used.
+    """
+    waiting = Waiting(WaitLog())
     while True:
         try:
             await writer.open()
+            findings = await writer.check_server()
         except SinkUnavailableError as error:
-            log.warning("postgres_away", code=error.code, retry_in_s=_POSTGRES_RETRY_S)
-            await asyncio.sleep(_POSTGRES_RETRY_S)
+            await writer.close()
+            await waiting.pause(error)
         else:
-            return
+            waiting.over()
+            break
+    log_findings(findings)
+    wrong = fatal(findings)
+    if wrong:
+        raise PostgresRefusedError("; ".join(map(described, wrong)))
 
 
 def _now() -> Millis:

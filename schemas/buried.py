@@ -1,7 +1,8 @@
 """Reads dead letters back: the inverse of :mod:`schemas.dead_letter`. Pure and total.
 
 Whoever wrote a record into a dead-letter topic, reading it gives a :class:`DeadLetter`: what
-its headers do not say is taken from its value, and what nobody says is empty.
+its headers do not say is taken from its value, and what nobody says is empty. Texts are cut to
+what the index can hold; the record in the topic keeps them whole.
 """
 
 import uuid
@@ -9,10 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.codec import decode
-from schemas.dead_letter import BATCH_HEADER, CUT_HEADERS, ID_HEADER, REPLAY_HEADERS, Origin
+from schemas.dead_letter import (
+    BATCH_HEADER,
+    CUT_HEADERS,
+    ID_HEADER,
+    MESSAGE_MAX_BYTES,
+    REPLAY_HEADERS,
+    Origin,
+)
 from schemas.errors import DecodeError
 from schemas.headers import Headers, header_text
 from schemas.records import StepCommand, TaskEvent
+from schemas.short_text import short_key, short_text
 from schemas.topics import DLQ_PREFIX, Topics
 
 _INT32_MAX = 2**31 - 1
@@ -81,30 +90,29 @@ def read_dead_letter(record: Origin, topics: Topics) -> DeadLetter:
     carried, ours = _split(record.headers)
     original, mark = _without_mark(carried)
     said = _Said(ours)
+    written_at = record.timestamp_ms if 0 <= record.timestamp_ms <= _TIME_MAX else 0
     topic = record.topic.removeprefix(DLQ_PREFIX)
     facts = _facts(record, original, topics.record_of(topic), said)
     return DeadLetter(
-        id=said.text(ID_HEADER) or _foreign_id(record),
+        id=said.key(ID_HEADER) or _foreign_id(record),
         topic=topic,
         partition=said.number("__dlq.errors.partition", record.partition, most=_INT32_MAX),
         offset=said.number("__dlq.errors.offset", -1),
-        original_at=said.number(
-            "__dlq.errors.original.timestamp", record.timestamp_ms, most=_TIME_MAX
-        ),
+        original_at=said.number("__dlq.errors.original.timestamp", written_at, most=_TIME_MAX),
         dlq_partition=record.partition,
         dlq_offset=record.offset,
-        dead_lettered_at=said.number("__dlq.errors.timestamp", record.timestamp_ms, most=_TIME_MAX),
-        group=said.text("__dlq.errors.group") or "",
-        stage=said.text("__dlq.errors.stage") or "",
-        failure_class=said.text("__dlq.errors.class") or "",
-        code=said.text("__dlq.errors.code") or "",
-        message=said.text("__dlq.errors.message") or "",
-        exception=said.text("__dlq.errors.exception.class.name") or "",
+        dead_lettered_at=said.number("__dlq.errors.timestamp", written_at, most=_TIME_MAX),
+        group=said.key("__dlq.errors.group") or "",
+        stage=said.key("__dlq.errors.stage") or "",
+        failure_class=said.key("__dlq.errors.class") or "",
+        code=said.key("__dlq.errors.code") or "",
+        message=short_text(said.text("__dlq.errors.message") or "", MESSAGE_MAX_BYTES),
+        exception=said.key("__dlq.errors.exception.class.name") or "",
         stacktrace=said.text("__dlq.errors.exception.stacktrace") or "",
         delivery_count=said.number("__dlq.errors.delivery.count", 1, most=_INT32_MAX),
-        traceparent=said.text("__dlq.traceparent"),
+        traceparent=said.key("__dlq.traceparent"),
         replays=_Said(mark).number("__dlq.replay.count", 0, most=_COUNT_MAX),
-        replay_of=_Said(mark).text("__dlq.replay.of"),
+        replay_of=_Said(mark).key("__dlq.replay.of"),
         whole=said.text(CUT_HEADERS[0]) is None and said.text(BATCH_HEADER) is None,
         key=record.key,
         value=record.value,
@@ -123,6 +131,11 @@ class _Said:
         # NUL can be in no column of Postgres, and in nothing that a terminal shows.
         text = self._texts.get(name)
         return None if text is None else text.replace("\0", "\\x00")
+
+    def key(self, name: str) -> str | None:
+        """A text that names something, cut to what an index can hold."""
+        text = self.text(name)
+        return None if text is None else short_key(text)
 
     def number(self, name: str, default: int, *, most: int = _INT64_MAX) -> int:
         text = self._texts.get(name) or ""
@@ -165,7 +178,10 @@ def _facts(
         "step": said.text("__dlq.step") or (getattr(step, "name", None) if event else step),
         "service": said.text("__dlq.service") or getattr(value, "service", None),
     }
-    known = {name: text.replace("\0", "\\x00") if text else None for name, text in facts.items()}
+    known = {
+        name: short_key(text.replace("\0", "\\x00")) if text else None
+        for name, text in facts.items()
+    }
     return {**known, "run": value.run if isinstance(value, StepCommand) else None}
 
 

@@ -73,6 +73,9 @@ class Topic:
     """``max.message.bytes``: the largest batch that the broker takes."""
     retention_ms: int | None = None
     """None: compacted, the newest value of each key is kept."""
+    copartitioned: bool = True
+    """The number of partitions is part of where a record is, and never another one. False: more
+    partitions than the table says do no harm."""
 
     @property
     def config(self) -> dict[str, str]:
@@ -177,6 +180,7 @@ class Topics:
             days: float | None,
             max_bytes: int = record_max,
             partitions: int = self.settings.partitions,
+            copartitioned: bool = True,
         ) -> Topic:
             return Topic(
                 name=name,
@@ -187,6 +191,7 @@ class Topics:
                 replication_factor=self.settings.replication_factor,
                 max_bytes=max_bytes,
                 retention_ms=None if days is None else int(days * _DAY_MS),
+                copartitioned=copartitioned,
             )
 
         consumed = [
@@ -214,13 +219,24 @@ class Topics:
                 days=400,
                 max_bytes=event_max,
                 partitions=1,
+                copartitioned=False,
             ),
         ]
         return [
             *consumed,
             row(self.task_state, TaskState, "router", "router", days=None, max_bytes=event_max),
-            row(self.control, Control, "router", "step workers", days=3, partitions=1),
-            row(self.stream, StreamChunk, "step workers", "callers", days=0.25),
+            row(
+                self.control,
+                Control,
+                "router",
+                "step workers",
+                days=3,
+                partitions=1,
+                copartitioned=False,
+            ),
+            row(
+                self.stream, StreamChunk, "step workers", "callers", days=0.25, copartitioned=False
+            ),
             *(_dead_letter_topic(topic, event_max) for topic in consumed),
         ]
 
@@ -241,4 +257,5 @@ def _dead_letter_topic(origin: Topic, max_bytes: int) -> Topic:
         replication_factor=origin.replication_factor,
         max_bytes=max_bytes,
         retention_ms=30 * _DAY_MS,
+        copartitioned=False,
     )

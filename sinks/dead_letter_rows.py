@@ -3,7 +3,11 @@
 from typing import Any, NamedTuple
 
 from schemas.buried import DeadLetter
+from schemas.short_text import short_key, short_text
+from sinks.errors import SinkRowError
 from tasks.letters.ledger import Entry, LetterStatus, Target
+
+_REASON_MAX_BYTES = 4096
 
 
 class LetterRow(NamedTuple):
@@ -86,19 +90,53 @@ def letter_row(letter: DeadLetter) -> LetterRow:
 def entry_row(letter_id: str, entry: Entry, action_offset: int) -> EntryRow:
     """The row of an entry after the action at this offset of ``dlq-actions``."""
     return EntryRow(
-        id=letter_id,
+        id=entry_key(letter_id),
         status=entry.status.value,
-        status_reason=_text(entry.reason),
-        status_by=_text(entry.actor),
+        status_reason=short_text(_plain(entry.reason), _REASON_MAX_BYTES),
+        status_by=entry_key(entry.actor),
         status_at=entry.at,
         replays=entry.replays,
-        replay_id=entry.replay_id,
-        sent_topic=None if entry.sent is None else entry.sent.topic,
+        replay_id=_optional(entry.replay_id),
+        sent_topic=None if entry.sent is None else entry_key(entry.sent.topic),
         sent_partition=None if entry.sent is None else entry.sent.partition,
         sent_offset=None if entry.sent is None else entry.sent.offset,
-        sha256=entry.sha256,
+        sha256=_optional(entry.sha256),
         mended=entry.mended,
         action_offset=action_offset,
+    )
+
+
+def stub_row(row: LetterRow) -> LetterRow:
+    """A letter of which the index holds only where it is: for a row that Postgres refuses.
+
+    Nothing in it but the id is a stranger's, so the letter is listed; its contents are in its
+    topic.
+    """
+    return LetterRow(
+        id=row.id,
+        topic=row.topic,
+        origin_partition=row.dlq_partition,
+        origin_offset=-1,
+        original_at=0,
+        dlq_partition=row.dlq_partition,
+        dlq_offset=row.dlq_offset,
+        dead_lettered_at=0,
+        consumer_group="",
+        stage="",
+        failure_class="",
+        code=SinkRowError.code,
+        message="the index cannot hold this letter: read it in its topic",
+        exception="",
+        delivery_count=1,
+        task_id=None,
+        tenant_id=None,
+        task_type=None,
+        step=None,
+        service=None,
+        run=None,
+        traceparent=None,
+        carried_replays=0,
+        replay_of=None,
     )
 
 
@@ -145,6 +183,15 @@ _AS_THEY_ARE = (
 )
 
 
-def _text(text: str) -> str:
-    # Somebody else's ledger could hold NUL, which Postgres cannot.
+def entry_key(text: str) -> str:
+    """An id or a name of an action, as the index has it."""
+    # Whoever may write to the ledger may write NUL, which Postgres cannot hold, and any length.
+    return short_key(_plain(text))
+
+
+def _optional(text: str | None) -> str | None:
+    return None if text is None else entry_key(text)
+
+
+def _plain(text: str) -> str:
     return text.replace("\0", "\\x00")

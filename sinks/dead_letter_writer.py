@@ -8,13 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.buried import DeadLetter
+from schemas.findings import Finding
 from schemas.records import DeadLetterAction
-from sinks.dead_letter_rows import EntryRow, entry_row, letter_row, stored_entry
-from sinks.errors import SinkPositionError
+from sinks.dead_letter_isolation import write_entries_apart, write_letters_apart
+from sinks.dead_letter_rows import EntryRow, entry_key, entry_row, letter_row, stored_entry
+from sinks.errors import SinkPositionError, SinkRowError
 from sinks.migrate import check_migrated
 from sinks.pool import Connection, Pool, close_pool, connection, open_pool
+from sinks.probe import check_letters_are_accepted
 from sinks.queries import query
+from sinks.server_check import check_connection
 from sinks.settings import PostgresSettings
+from sinks.statements import send
 from tasks.letters.ledger import Entry, after
 
 
@@ -66,6 +71,15 @@ class DeadLetterWriter:
             await self.close()
             raise
 
+    async def check_server(self) -> list[Finding]:
+        """What of the server, the database and our account differs from what is needed.
+
+        Raises:
+            SinkUnavailableError: no answer.
+        """
+        async with connection(self._opened(), self._settings) as conn:
+            return await check_connection(conn, self._settings)
+
     async def close(self) -> None:
         """Close the connections."""
         pool, self._pool = self._pool, None
@@ -86,17 +100,28 @@ class DeadLetterWriter:
     ) -> None:
         """Write letters and actions (with their offsets, in order), and move the positions.
 
+        A row that Postgres refuses keeps no other one from being written: of a letter its place
+        is listed then, of an action nothing. Before that, known good rows are tried.
+
         Raises:
             SinkUnavailableError: nothing was written, or all of it; open again before going on.
+            SinkBlockedError: the same, after a person acted: Postgres refuses every row.
             SinkPositionError: somebody else moved a position, or emptied the index. Nothing
                 was written: begin again from :meth:`positions`.
         """
         unique = {letter.id: letter for letter in reversed(letters)}
-        async with connection(self._opened(), self._settings) as conn, conn.transaction():
-            for move in moved:
-                await _move(conn, move)
-            await _send(conn, "upsert_letters", [letter_row(x) for x in unique.values()])
-            await _send(conn, "upsert_entries", await _entry_rows(conn, actions))
+        rows = [letter_row(letter) for letter in unique.values()]
+        try:
+            async with connection(self._opened(), self._settings) as conn, conn.transaction():
+                await _move_all(conn, moved)
+                await send(conn, "upsert_letters", rows)
+                await send(conn, "upsert_entries", await _entry_rows(conn, actions))
+        except SinkRowError:
+            async with connection(self._opened(), self._settings) as conn, conn.transaction():
+                await check_letters_are_accepted(conn)
+                await _move_all(conn, moved)
+                await write_letters_apart(conn, rows)
+                await write_entries_apart(conn, await _entry_rows(conn, actions))
 
     async def gone_on(self, created_topic: str, at_most: int) -> list[GoneOn]:
         """Unsettled letters whose task went on without them."""
@@ -127,6 +152,11 @@ class DeadLetterWriter:
         return self._pool
 
 
+async def _move_all(conn: Connection, moved: Sequence[Moved]) -> None:
+    for move in moved:
+        await _move(conn, move)
+
+
 async def _move(conn: Connection, move: Moved) -> None:
     to = (move.topic, move.partition, move.next_offset)
     if move.expected is None:
@@ -141,7 +171,7 @@ async def _entry_rows(
     conn: Connection, actions: Sequence[tuple[int, DeadLetterAction]]
 ) -> list[EntryRow]:
     """Fold actions onto what is stored, by the rule of the ledger."""
-    ids = sorted({item.letter_id for _, action in actions for item in action.items})
+    ids = sorted({entry_key(item.letter_id) for _, action in actions for item in action.items})
     if not ids:
         return []
     stored = await conn.fetch(query("read_entries"), ids)
@@ -149,15 +179,8 @@ async def _entry_rows(
     changed: dict[str, tuple[Entry, int]] = {}
     for offset, action in actions:
         for item in action.items:
-            entry, last = entries.get(item.letter_id, (Entry(), -1))
+            letter_id = entry_key(item.letter_id)
+            entry, last = entries.get(letter_id, (Entry(), -1))
             if offset >= last:  # an action may name a letter twice
-                entries[item.letter_id] = changed[item.letter_id] = (
-                    after(entry, action, item),
-                    offset,
-                )
+                entries[letter_id] = changed[letter_id] = (after(entry, action, item), offset)
     return [entry_row(letter_id, entry, last) for letter_id, (entry, last) in changed.items()]
-
-
-async def _send(conn: Connection, name: str, rows: Sequence[tuple[object, ...]]) -> None:
-    if rows:
-        await conn.execute(query(name), *map(list, zip(*rows, strict=True)))

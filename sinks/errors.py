@@ -1,12 +1,13 @@
 """What can go wrong with Postgres, and what the caller may do after it.
 
-:func:`ours` is the only place that reads an error of the driver. What it does not know is
-a bug (of a query, of the set-up) and passes unchanged.
+:func:`ours` is the only place that reads an error of the driver; :mod:`sinks.sqlstates` says
+what each code means. A complaint of the driver about its own use is a bug and passes unchanged.
 """
 
 import asyncpg
 
 from schemas.errors import OrchestratorError
+from sinks.sqlstates import Policy, Rule, rule_of
 
 
 class SinkError(OrchestratorError):
@@ -29,6 +30,16 @@ class SinkLockedError(SinkUnavailableError):
 
     Other batches may not need that lock.
     """
+
+
+class SinkBlockedError(SinkUnavailableError):
+    """Postgres answers and would refuse every row, or refuses the account. Nothing was written.
+
+    Pause longer from time to time, and write the same batch again: the write succeeds after a
+    person has changed what the message names. No row is at fault, so no row is dead-lettered.
+    """
+
+    code = "SINK_BLOCKED"
 
 
 class SinkRowError(SinkError):
@@ -76,7 +87,10 @@ class MigrationError(SinkError):
 
 
 class PostgresRefusedError(SinkError):
-    """Postgres answers and refuses us, or the DSN is wrong. A person has to mend the set-up."""
+    """Postgres answers and refuses us, or the DSN is wrong. A person has to change the set-up.
+
+    Trying again does not help; the message says what does.
+    """
 
     code = "POSTGRES_REFUSED"
 
@@ -87,23 +101,13 @@ class CursorError(SinkError):
     code = "CURSOR_INVALID"
 
 
-_BY_SQLSTATE: dict[str, type[SinkError]] = {
-    "08": SinkUnavailableError,  # connection exception
-    "22": SinkRowError,  # data exception
-    "23": SinkRowError,  # integrity constraint violation
-    "25006": SinkUnavailableError,  # read-only transaction: a standby, until it is promoted
-    "25P03": SinkUnavailableError,  # idle-in-transaction timeout
-    "25P04": SinkUnavailableError,  # transaction timeout
-    "40": SinkUnavailableError,  # rollback: serialization failure, deadlock
-    "53": SinkUnavailableError,  # insufficient resources: disk full, too many connections
-    "55P03": SinkLockedError,  # our lock timeout
-    "57": SinkUnavailableError,  # operator intervention: shutdown, our statement timeout
-    "58030": SinkUnavailableError,  # I/O error below the server
+_BY_POLICY: dict[Policy, type[SinkError]] = {
+    Policy.WAIT: SinkUnavailableError,
+    Policy.WAIT_FOR_LOCK: SinkLockedError,
+    Policy.WAIT_FOR_A_PERSON: SinkBlockedError,
+    Policy.ISOLATE: SinkRowError,
+    Policy.STOP: PostgresRefusedError,
 }
-"""By class or, where the class also holds bugs, by the whole code.
-
-Source: PostgreSQL, appendix A, "PostgreSQL Error Codes".
-"""
 
 _LOST = (
     OSError,
@@ -114,7 +118,7 @@ _LOST = (
 
 
 def ours(error: BaseException, *, connection_lost: bool = False) -> SinkError | None:
-    """Say which of our errors a driver's error is; None means that it is a bug.
+    """Say which of our errors a driver's error is; None means that the error is a bug.
 
     Args:
         error: what the driver raised.
@@ -122,9 +126,12 @@ def ours(error: BaseException, *, connection_lost: bool = False) -> SinkError | 
             its own state, without an SQLSTATE.
     """
     if isinstance(error, asyncpg.PostgresError):
-        kind = _kind_of(error)
+        rule = _rule_of(error)
         # The message names table, column and constraint. The detail holds values: left out.
-        return kind(f"{error.sqlstate}: {error.args[0]}") if kind else None
+        said = f"{error.sqlstate}: {error.args[0]}"
+        if rule.policy in (Policy.WAIT_FOR_A_PERSON, Policy.STOP):
+            said = f"{said} ({rule.reason})"
+        return _BY_POLICY[rule.policy](said)
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
         # The driver's own message quotes the value: left out.
         return SinkRowError("a value does not fit the type of its column")
@@ -134,9 +141,7 @@ def ours(error: BaseException, *, connection_lost: bool = False) -> SinkError | 
     return None
 
 
-def _kind_of(error: asyncpg.PostgresError) -> type[SinkError] | None:
+def _rule_of(error: asyncpg.PostgresError) -> Rule:
     if isinstance(error, asyncpg.CheckViolationError) and error.constraint_name is None:
-        # No partition for the row's month: someone dropped it, the next write makes it.
-        return SinkUnavailableError
-    state = error.sqlstate or ""
-    return _BY_SQLSTATE.get(state) or _BY_SQLSTATE.get(state[:2])
+        return Rule(Policy.WAIT, "no partition for the row's month: the next write makes it")
+    return rule_of(error.sqlstate or "")

@@ -13,7 +13,7 @@ from datetime import datetime
 import asyncpg
 import structlog
 
-from sinks.errors import MigrationError, ours
+from sinks.errors import MigrationError, SinkBlockedError, ours
 from sinks.migration import Migration, load_migrations, pending
 from sinks.partitions import ensure_months, months_ahead
 from sinks.pool import Connection
@@ -100,13 +100,18 @@ async def check_migrated(conn: Connection) -> None:
     Raises:
         MigrationError: one is not, or has changed; the message names it.
     """
-    missing = [
-        migration.name
-        for migration in pending(load_migrations(), await _applied(conn))
-        if "_post_" not in migration.name
-    ]
+    missing = [name for name in await pending_migrations(conn) if "_post_" not in name]
     if missing:
         raise MigrationError(f"{missing[0]} is not applied: run the migrations first")
+
+
+async def pending_migrations(conn: Connection) -> list[str]:
+    """The names of this program's migrations that are not applied, in order.
+
+    Raises:
+        MigrationError: an applied one has changed; the message names it.
+    """
+    return [migration.name for migration in pending(load_migrations(), await _applied(conn))]
 
 
 @asynccontextmanager
@@ -158,6 +163,7 @@ async def _apply(conn: Connection, migration: Migration) -> None:
             await conn.execute(query("record_migration"), migration.name, migration.checksum)
     except asyncpg.PostgresError as error:
         translated = ours(error)
-        if translated is not None and translated.retriable:
+        waits = translated is not None and translated.retriable
+        if translated is not None and waits and not isinstance(translated, SinkBlockedError):
             raise translated from error
         raise MigrationError(f"{migration.name}: {error.sqlstate} {error}") from error

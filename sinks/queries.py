@@ -34,7 +34,7 @@ SCHEMA = "ai_orchestrator"
 
 _FILES = (
     *("queries.sql", "read_queries.sql", "rebuild.sql", "dead_letters.sql"),
-    "letter_pages.sql",
+    *("letter_pages.sql", "server_queries.sql"),
 )
 
 

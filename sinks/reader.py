@@ -6,7 +6,12 @@ from typing import Any
 import asyncpg
 
 from schemas.records import TaskId
-from sinks.errors import PostgresRefusedError, SinkRowError
+from sinks.errors import (
+    PostgresRefusedError,
+    SinkBlockedError,
+    SinkRowError,
+    SinkUnavailableError,
+)
 from sinks.migrate import check_migrated
 from sinks.paging import NewestCursor, QueueCursor, TaskFilter
 from sinks.pool import PLAN_FOR_VALUES, Pool, close_pool, connection, open_pool
@@ -40,6 +45,9 @@ class Reader:
             self._pool = await open_pool(self._settings, planning=PLAN_FOR_VALUES)
             async with connection(self._pool, self._settings) as conn:
                 await check_migrated(conn)
+        except SinkBlockedError as error:
+            await self.close()
+            raise PostgresRefusedError(str(error)) from error
         except (asyncpg.PostgresError, SinkRowError, ValueError) as error:
             await self.close()
             # The message of a wrong DSN may quote it, with its password.
@@ -137,5 +145,9 @@ class Reader:
         """The rows of a statement that was put together from named queries."""
         if self._pool is None:
             raise RuntimeError("the reader is not open")
-        async with connection(self._pool, self._settings) as conn:
-            return [dict(row) for row in await conn.fetch(statement, *arguments)]
+        try:
+            async with connection(self._pool, self._settings) as conn:
+                return [dict(row) for row in await conn.fetch(statement, *arguments)]
+        except PostgresRefusedError as error:
+            # A schema that is not there (any more): it is made by others.
+            raise SinkUnavailableError(str(error)) from error

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from schemas.records import TaskId
+from schemas.records import Millis, TaskId
 from sinks.errors import SinkRowError
 from sinks.partitions import ensure_months
 from sinks.pool import Connection, Pool, close_pool, connection, open_pool
-from sinks.queries import query
+from sinks.probe import check_tasks_are_accepted
+from sinks.queries import SCHEMA, query
 from sinks.rows import LogEvent, project
 from sinks.settings import PostgresSettings
 from sinks.statements import write_batch
@@ -61,6 +62,18 @@ class Rewriter:
         pool, self._pool = self._pool, None
         if pool is not None:
             await close_pool(pool, self._settings.operation_timeout_s)
+
+    async def check_others_are_accepted(self, at: Millis) -> None:
+        """After one task alone was refused: whether the tables take rows of that time at all.
+
+        Raises:
+            SinkBlockedError: they refuse known good rows, so the task is not at fault.
+            SinkUnavailableError: nothing is known; try again later.
+        """
+        if self._pool is None:
+            raise RuntimeError("the rewriter is not open")
+        async with connection(self._pool, self._settings) as conn:
+            await check_tasks_are_accepted(conn, at, schema=SCHEMA)
 
     @asynccontextmanager
     async def locked(self, partition: int) -> AsyncIterator[LockedPartition]:

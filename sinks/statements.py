@@ -18,15 +18,15 @@ async def write_batch(conn: Connection, batch: Batch, *, schema: str = SCHEMA) -
             [row.born_offset for row in batch.begun],
         )
     # Attempts first: a task's steps are made from them.
-    await _send(conn, "upsert_steps", batch.steps, schema)
-    await _send(conn, "begin_tasks", batch.begun, schema)
-    await _send(conn, "change_tasks", batch.changed, schema)
-    await _send(conn, "refuse_tasks", batch.refused, schema)
-    await _send(conn, "append_logs", batch.logs, schema)
+    await send(conn, "upsert_steps", batch.steps, schema)
+    await send(conn, "begin_tasks", batch.begun, schema)
+    await send(conn, "change_tasks", batch.changed, schema)
+    await send(conn, "refuse_tasks", batch.refused, schema)
+    await send(conn, "append_logs", batch.logs, schema)
 
 
-async def _send(
-    conn: Connection, name: str, rows: Sequence[tuple[object, ...]], schema: str
+async def send(
+    conn: Connection, name: str, rows: Sequence[tuple[object, ...]], schema: str = SCHEMA
 ) -> None:
     """Send rows as one array for each column."""
     if rows:

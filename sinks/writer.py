@@ -15,6 +15,8 @@ from itertools import pairwise
 import asyncpg
 import structlog
 
+from schemas.findings import Finding
+from schemas.records import Millis
 from sinks.errors import SinkPositionError, SinkRowError
 from sinks.group_commit import GroupCommit
 from sinks.migrate import check_migrated
@@ -28,8 +30,10 @@ from sinks.pool import (
     is_lost,
     open_pool,
 )
+from sinks.probe import blocked, check_tasks_are_accepted
 from sinks.queries import SCHEMA, query
 from sinks.rows import Batch, LogEvent, joined, project
+from sinks.server_check import check_connection
 from sinks.settings import PostgresSettings
 from sinks.statements import write_batch
 
@@ -94,6 +98,15 @@ class Writer:
             await self.close()
             raise
 
+    async def check_server(self) -> list[Finding]:
+        """What of the server, the database and our account differs from what is needed.
+
+        Raises:
+            SinkUnavailableError: no answer.
+        """
+        async with connection(self._opened(), self._settings) as conn:
+            return await check_connection(conn, self._settings)
+
     async def close(self) -> None:
         """Close the connections; a write under way ends within ``operation_timeout_s``."""
         pool, self._pool = self._pool, None
@@ -127,6 +140,8 @@ class Writer:
         2. The partitions of the batches' months are made, in a transaction of their own.
         3. One transaction: the positions move, then attempts, tasks and trail are written.
         4. If that fails for a reason that may be one batch's, each is written by itself.
+        5. If one event alone is refused, known good rows are tried and rolled back: a refusal of
+           these as well is the fault of the tables, not of the event.
 
         Args:
             partition: of ``task-events``.
@@ -137,14 +152,23 @@ class Writer:
 
         Raises:
             SinkUnavailableError: write the same batch again later.
-            SinkRowError: the batch holds a row that Postgres refuses; nothing was written.
+            SinkBlockedError: the same, after a person acted: Postgres refuses every row.
+            SinkRowError: the batch holds a row that Postgres refuses; nothing was written. Of
+                one event: Postgres accepts known good rows and refuses this one.
             SinkPositionError: the position is elsewhere; nothing was written. Stop.
 
         Cancellation: nothing was written, or all of it; read ``positions`` before going on. A
         transaction that other partitions share is waited for.
         """
         batch = self._projected(partition, events)
-        await self._group.write(_Write(partition, expected, batch, after), size=len(events))
+        try:
+            await self._group.write(_Write(partition, expected, batch, after), size=len(events))
+        except SinkRowError as refusal:
+            if not events:
+                raise blocked(refusal) from refusal
+            if len(events) == 1:
+                await self._check_others_are_accepted(events[0].event.occurred_at)
+            raise
 
     async def make_months_ahead(self) -> None:
         """Make the partitions of the present month and the next ones, where they are missing.
@@ -156,6 +180,10 @@ class Writer:
             made = await ensure_months(conn, await months_ahead(conn))
         if made:
             _log.info("sink_months_made", months=[month.isoformat()[:7] for month in made])
+
+    async def _check_others_are_accepted(self, at: Millis) -> None:
+        async with connection(self._opened(), self._settings) as conn:
+            await check_tasks_are_accepted(conn, at, schema=self._schema)
 
     def _opened(self) -> Pool:
         if self._pool is None:

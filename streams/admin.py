@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    InvalidPartitionsError,
+    InvalidReplicationFactorError,
+    KafkaError,
+    PolicyViolationError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 from aiokafka.structs import TopicPartition
 
-from schemas.topics import Topic
-from streams.errors import KafkaUnavailableError, TopicsDifferError
+from schemas.findings import described, fatal
+from schemas.topic_rules import ConfigDifference, TopicFacts, partition_findings
+from schemas.topics import Topic, TopicsSettings
+from streams.errors import KafkaUnavailableError, TopicNotCreatedError, TopicsDifferError
 from streams.settings import KafkaSettings
 from streams.topic_ids import topic_ids
 
 _POLL_S = 0.05
+_EXISTS = (0, TopicAuthorizationFailedError.errno)
+"""A topic that we may not describe is there for all we know."""
+_OF_TOPIC = 1
+"""Kafka's ``DYNAMIC_TOPIC_CONFIG``: where a value comes from."""
 
 
 class Admin:
@@ -63,23 +80,100 @@ class Admin:
         except (KafkaError, TimeoutError) as error:
             raise KafkaUnavailableError(f"the ids of topics: {error!r}") from error
 
-    async def apply(self, table: Sequence[Topic]) -> list[str]:
-        """Create the topics that are missing; return their names.
+    async def facts(self, topics: Sequence[str]) -> dict[str, TopicFacts]:
+        """What the cluster says of each of these topics that exists.
+
+        What the account may not read is None in the answer.
 
         Raises:
-            TopicsDifferError: a topic exists with another number of partitions, which cannot
-                be changed in place (a task's owner is found by it). Nothing was created.
+            KafkaUnavailableError: no answer.
         """
-        existing = await self.partition_counts([topic.name for topic in table])
-        check_partitions(table, existing)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                described = await self._client.describe_topics(list(topics))
+                found = [entry for entry in described if entry["error_code"] in _EXISTS]
+                configs = await self._configs([entry["topic"] for entry in found])
+        except (KafkaError, TimeoutError) as error:
+            raise KafkaUnavailableError(f"the topics: {error!r}") from error
+        return {entry["topic"]: _facts(entry, configs.get(entry["topic"])) for entry in found}
+
+    async def _configs(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The configuration of topics; one whose configuration is denied is left out."""
+        entries = await self._config_entries(topics)
+        return {
+            name: {key: value for key, value, *_ in found if value is not None}
+            for name, found in entries.items()
+        }
+
+    async def _config_entries(self, topics: Sequence[str]) -> dict[str, list[Any]]:
+        if not topics:
+            return {}
+        wanted = [ConfigResource(ConfigResourceType.TOPIC, name) for name in topics]
+        answers = await self._client.describe_configs(wanted)
+        return {
+            name: entries
+            for answer in answers
+            for error_code, _message, _kind, name, entries in answer.resources
+            if error_code == 0
+        }
+
+    async def alter(self, differences: Sequence[ConfigDifference]) -> None:
+        """Set these values; what else was set for the topics stays.
+
+        Raises:
+            KafkaUnavailableError: no answer; perhaps some are set.
+            TopicsDifferError: the cluster refuses a value; others are set.
+        """
+        changes: dict[str, dict[str, str]] = defaultdict(dict)
+        for one in differences:
+            changes[one.topic][one.name] = one.wanted
+        if not changes:
+            return
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                # The request replaces all that was set for a topic.
+                entries = await self._config_entries(list(changes))
+                wanted = [
+                    ConfigResource(
+                        ConfigResourceType.TOPIC, name, {**_set_here(entries.get(name, [])), **new}
+                    )
+                    for name, new in changes.items()
+                ]
+                answers = await self._client.alter_configs(wanted)
+        except (KafkaError, TimeoutError) as error:
+            raise KafkaUnavailableError(f"the topics: {error!r}") from error
+        for answer in answers:
+            for error_code, message, _kind, name, *_ in answer.resources:
+                if error_code:
+                    kind = for_code(error_code).__name__
+                    raise TopicsDifferError(f"{name}: {kind}: {message or 'refused'}")
+
+    async def apply(
+        self, table: Sequence[Topic], settings: TopicsSettings | None = None
+    ) -> list[str]:
+        """Create the topics that are missing; return their names.
+
+        Args:
+            table: the topics.
+            settings: what they were made from, so that a difference is explained by them.
+
+        Raises:
+            TopicsDifferError: a topic exists with a number of partitions that cannot be used.
+                Nothing was created.
+            TopicNotCreatedError: the cluster refuses to create one.
+        """
+        existing = await self.facts([topic.name for topic in table])
+        wrong = fatal(partition_findings(table, existing, settings or _assumed(table)))
+        if wrong:
+            raise TopicsDifferError("; ".join(map(described, wrong)))
         missing = [topic for topic in table if topic.name not in existing]
         if missing:
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._client.create_topics([_new_topic(topic) for topic in missing])
-            for name, error_code, *_ in answer.topic_errors:
+            for name, error_code, *message in answer.topic_errors:
                 error = for_code(error_code)
                 if error_code and error is not TopicAlreadyExistsError:
-                    raise TopicsDifferError(f"{name}: {error.__name__}")
+                    raise _not_created(name, error, message[0] if message else "", missing[0])
             await self._wait_for_leaders([topic.name for topic in missing])
         return [topic.name for topic in missing]
 
@@ -126,19 +220,43 @@ class Admin:
             await asyncio.sleep(_POLL_S)
 
 
-def check_partitions(table: Sequence[Topic], existing: dict[str, int]) -> None:
-    """Compare topics that exist with the table.
+def _assumed(table: Sequence[Topic]) -> TopicsSettings:
+    """The settings of a table that was put together by hand."""
+    first = table[0] if table else None
+    return TopicsSettings(partitions=first.partitions) if first else TopicsSettings()
 
-    Raises:
-        TopicsDifferError: some topic has another number of partitions.
-    """
-    wrong = [
-        f"{topic.name} has {existing[topic.name]} partitions, the table says {topic.partitions}"
-        for topic in table
-        if topic.name in existing and existing[topic.name] != topic.partitions
-    ]
-    if wrong:
-        raise TopicsDifferError("; ".join(wrong))
+
+def _facts(entry: Any, config: dict[str, str] | None) -> TopicFacts:
+    if entry["error_code"]:
+        return TopicFacts(partitions=None, replication_factor=None, config=config)
+    partitions = entry["partitions"]
+    return TopicFacts(
+        partitions=len(partitions),
+        replication_factor=min((len(p["replicas"]) for p in partitions), default=0),
+        config=config,
+    )
+
+
+def _set_here(entries: Sequence[Any]) -> dict[str, str]:
+    """What was set for the topic itself, of what holds."""
+    return {key: value for key, value, _read_only, source, *_ in entries if source == _OF_TOPIC}
+
+
+def _not_created(
+    name: str, error: type[KafkaError], message: str | None, first: Topic
+) -> TopicNotCreatedError:
+    advice = {
+        InvalidReplicationFactorError: (
+            f"the cluster has fewer brokers than ORCH_TOPICS_REPLICATION_FACTOR "
+            f"({first.replication_factor}) asks for: set it to the number of brokers, at most 3"
+        ),
+        InvalidPartitionsError: f"change ORCH_TOPICS_PARTITIONS ({first.partitions})",
+        TopicAuthorizationFailedError: "grant CREATE on topics to this account",
+        ClusterAuthorizationFailedError: "grant CREATE on the cluster to this account",
+        PolicyViolationError: "the cluster's policy for new topics refuses it",
+    }.get(error, "see the broker's log")
+    said = f" ({message})" if message else ""
+    return TopicNotCreatedError(f"{name}: {advice}. {error.__name__}{said}")
 
 
 def _new_topic(topic: Topic) -> NewTopic:

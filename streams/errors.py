@@ -38,9 +38,21 @@ class KafkaUnavailableError(OrchestratorError):
 
 
 class TopicsDifferError(OrchestratorError):
-    """A topic is not what the table says, in a way that cannot be changed in place."""
+    """A topic is missing, or differs from the table so that data are at stake.
+
+    Nothing was read or written. The message says what differs, what breaks, and the fix.
+    """
 
     code = "TOPICS_DIFFER"
+
+
+class TopicNotCreatedError(OrchestratorError):
+    """The cluster refuses to create a topic; the message names the setting or the right.
+
+    Topics that were created before stay. Change what the message names, and apply again.
+    """
+
+    code = "TOPIC_NOT_CREATED"
 
 
 class FaustVersionError(OrchestratorError):

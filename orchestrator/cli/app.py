@@ -18,6 +18,7 @@ _COMMANDS = (
     "task",
     "tail",
     "usage",
+    "doctor",
     "topics",
     "pipelines",
     "migrate",

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.dev.demonstration import Demonstration
+from orchestrator.dev.server_keeper import kept_running
 from orchestrator.dev.system import DEV_DEFAULTS, System, open_system
 from orchestrator.embedded.servers import open_servers
 from orchestrator.observability import LogSettings, set_up_logs
@@ -71,7 +72,10 @@ async def _run(settings: Settings, once: bool) -> int:
         }
         settings = load_settings({**os.environ, **found}, DEV_DEFAULTS)
         console.print(f"servers answer after {time.monotonic() - started:.1f} s")
-        async with open_system(settings, environment={}, logs=data_dir / "logs") as system:
+        async with (
+            kept_running(servers) as failed,
+            open_system(settings, environment={}, logs=data_dir / "logs") as system,
+        ):
             shown = await Demonstration(settings, console).run(timeout_s=_DEMONSTRATION_S)
             console.print(f"demonstration over after {time.monotonic() - started:.1f} s")
             if not shown:
@@ -79,7 +83,7 @@ async def _run(settings: Settings, once: bool) -> int:
             if once:
                 return 0 if shown else 1
             _invite(console, system)
-            await asyncio.Event().wait()
+            await failed  # never, unless a server cannot be started again
     return 0
 
 

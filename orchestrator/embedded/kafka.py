@@ -125,6 +125,21 @@ class EmbeddedKafka:
         self._bootstrap = f"127.0.0.1:{ports['kafka']}"
         return self._bootstrap
 
+    async def start_again(self) -> str:
+        """Start it with its data on the port of the last start, after it ended.
+
+        Raises:
+            PortTakenError: somebody else took the port meanwhile; try again.
+            KafkaNotStartedError: as :meth:`start`.
+            RuntimeError: it was never started, or runs.
+        """
+        port = int(self.bootstrap.rsplit(":", 1)[1])
+        asked, self._port = self._port, port
+        try:
+            return await self.start()
+        finally:
+            self._port = asked
+
     async def stop(self) -> None:
         """End the node cleanly; kill it after 20 s. Harmless when it does not run."""
         if self._child is not None:
@@ -146,6 +161,11 @@ class EmbeddedKafka:
         if self._child is None:
             raise RuntimeError("this Kafka was never started")
         return await self._child.wait()
+
+    @property
+    def log_path(self) -> Path:
+        """Its log file."""
+        return self.data_dir / "kafka.log"
 
     def log_tail(self, lines: int = 20) -> str:
         """The last lines of its log since the last start."""

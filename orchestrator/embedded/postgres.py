@@ -6,6 +6,7 @@ import secrets
 import shutil
 import signal
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import structlog
@@ -143,6 +144,21 @@ class EmbeddedPostgres:
         self._dsn = dsn
         return dsn
 
+    async def start_again(self) -> str:
+        """Start it with its data on the port of the last start, after it ended.
+
+        Raises:
+            PortTakenError: somebody else took the port meanwhile; try again.
+            PostgresNotStartedError: as :meth:`start`.
+            RuntimeError: it was never started, or runs.
+        """
+        port = urlsplit(self.dsn).port or 0
+        asked, self._port = self._port, port
+        try:
+            return await self.start()
+        finally:
+            self._port = asked
+
     async def stop(self) -> None:
         """End the server cleanly (open transactions are rolled back); kill it after 20 s.
 
@@ -167,6 +183,11 @@ class EmbeddedPostgres:
         if self._child is None:
             raise RuntimeError("this Postgres was never started")
         return await self._child.wait()
+
+    @property
+    def log_path(self) -> Path:
+        """Its log file."""
+        return self.data_dir / "postgres.log"
 
     def log_tail(self, lines: int = 20) -> str:
         """The last lines of its log since the last start."""

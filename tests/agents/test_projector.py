@@ -1,9 +1,11 @@
 """The sink's side of the log, on a real Kafka and a real Postgres."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import pytest
+import structlog
 
 from agents.projector import Projector
 from schemas.headers import header_text
@@ -130,3 +132,56 @@ async def test_a_running_sink_buries_the_row_that_postgres_refuses_and_goes_on(
     assert header_text(letter.headers, "__dlq.errors.offset") == "2"
     assert letter.key == b"bad"
     assert await sink.statuses("bad") == []
+
+
+LOGGED = ("postgres_refuses_all", "postgres_takes_rows")
+
+
+async def until_logged(lines: Sequence[Mapping[str, object]], event: str) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not any(line["event"] == event for line in lines):  # noqa: ASYNC110  # as above
+            await asyncio.sleep(0.02)
+
+
+async def test_a_column_that_refuses_every_row_makes_no_letters_and_is_waited_for(
+    sink: Sink,
+) -> None:
+    column = "ai_orchestrator.tasks ADD COLUMN cost_centre text NOT NULL"
+    await sink.execute(f"ALTER TABLE {column}")
+    ids = [f"t{n}" for n in range(40)]
+    with structlog.testing.capture_logs() as lines:
+        async with running(sink) as app:
+            await sink.append([a_marker(), *(e for i in ids for e in a_history(i))])
+            await until_logged(lines, LOGGED[0])
+            assert await sink.statuses(*ids) == []
+
+            await sink.execute("ALTER TABLE ai_orchestrator.tasks DROP COLUMN cost_centre")
+            await until_written(sink, *ids)
+            await until_logged(lines, LOGGED[1])
+            assert not app.failed.is_set()
+
+    told = [line for line in lines if line["event"] in LOGGED]
+    assert [line["event"] for line in told] == [*LOGGED]
+    assert "cost_centre" in told[0]["reason"]
+    async with LogReader(sink.parts.kafka, client_id="t") as reader:
+        assert await reader.bounds(dlq(sink.parts.topics.task_events), 0) == (0, 0)
+
+
+async def test_a_bad_row_in_a_table_that_refuses_all_is_a_letter_once_the_table_is_right(
+    sink: Sink,
+) -> None:
+    await sink.execute(
+        "ALTER TABLE ai_orchestrator.tasks ADD CONSTRAINT never CHECK (type = 'x') NOT VALID"
+    )
+    bad = msgspec.structs.replace(a_history("bad")[0], priority=11)
+    await sink.append([a_marker(), *a_history("t1"), bad, *a_history("t2")])
+    with structlog.testing.capture_logs() as lines:
+        async with running(sink):
+            await until_logged(lines, LOGGED[0])
+            await sink.execute("ALTER TABLE ai_orchestrator.tasks DROP CONSTRAINT never")
+            await until_written(sink, "t1", "t2")
+
+    async with LogReader(sink.parts.kafka, client_id="t") as reader:
+        topic = dlq(sink.parts.topics.task_events)
+        letters = [r async for batch in reader.read(topic, 0, 0, 1) for r in batch]
+    assert [header_text(letter.headers, "__dlq.task.id") for letter in letters] == ["bad"]

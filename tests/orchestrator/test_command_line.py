@@ -74,7 +74,8 @@ def test_another_number_of_partitions_is_refused(kafka_bootstrap: str) -> None:
     ended = run("worker", "router", ORCH_TOPICS_PARTITIONS="2", **variables)
 
     assert ended.returncode == 1
-    assert "error TOPICS_DIFFER: counted.task-created.v1 has 1 partitions" in ended.stderr
+    assert "error TOPICS_DIFFER: ORCH_TOPICS_PARTITIONS: is 2; the " in ended.stderr
+    assert "co-partitioned topics have 1." in ended.stderr
 
 
 def test_a_role_does_not_start_without_its_topics(kafka_bootstrap: str) -> None:

@@ -2,9 +2,19 @@
 
 import asyncpg
 import pytest
+from asyncpg import exceptions
 
-from sinks.errors import SinkLockedError, SinkRowError, SinkUnavailableError, ours
+from sinks.errors import (
+    PostgresRefusedError,
+    SinkBlockedError,
+    SinkError,
+    SinkLockedError,
+    SinkRowError,
+    SinkUnavailableError,
+    ours,
+)
 from sinks.settings import PostgresSettings
+from sinks.sqlstates import CLASSES, CODES, rule_of
 
 
 @pytest.mark.parametrize(
@@ -15,25 +25,71 @@ from sinks.settings import PostgresSettings
         pytest.param("22P05", SinkRowError, id="untranslatable character"),
         pytest.param("23505", SinkRowError, id="unique violation"),
         pytest.param("25006", SinkUnavailableError, id="read-only transaction"),
-        pytest.param("25001", None, id="active transaction: a bug"),
+        pytest.param("25001", PostgresRefusedError, id="active transaction: a bug"),
         pytest.param("40P01", SinkUnavailableError, id="deadlock"),
-        pytest.param("42P01", None, id="undefined table: a bug"),
+        pytest.param("42501", SinkBlockedError, id="a right was revoked"),
+        pytest.param("42703", PostgresRefusedError, id="undefined column: migrate"),
+        pytest.param("42P01", PostgresRefusedError, id="undefined table: migrate"),
         pytest.param("53100", SinkUnavailableError, id="disk full"),
         pytest.param("55P03", SinkLockedError, id="lock timeout"),
-        pytest.param("55006", None, id="object in use: a bug"),
+        pytest.param("54000", SinkRowError, id="index row too large"),
+        pytest.param("55006", PostgresRefusedError, id="object in use: a bug"),
         pytest.param("57014", SinkUnavailableError, id="statement timeout"),
         pytest.param("57P01", SinkUnavailableError, id="shutdown"),
-        pytest.param("28P01", None, id="wrong password: the set-up"),
+        pytest.param("28P01", SinkBlockedError, id="wrong password"),
+        pytest.param("3D000", SinkBlockedError, id="no such database"),
+        pytest.param("P0001", SinkRowError, id="a trigger raises"),
+        pytest.param("XX002", SinkBlockedError, id="a corrupt index"),
+        pytest.param("AB123", SinkRowError, id="a code of an extension's own"),
     ],
 )
-def test_the_sqlstate_decides(
-    sqlstate: str, expected: type[SinkUnavailableError | SinkRowError] | None
-) -> None:
+def test_the_sqlstate_decides(sqlstate: str, expected: type[SinkError]) -> None:
     error = asyncpg.PostgresError.new({"S": "ERROR", "C": sqlstate, "M": "no"})
 
     translated = ours(error)
 
-    assert (None if translated is None else type(translated)) is expected
+    assert type(translated) is expected
+
+
+def every_class_of_the_driver() -> list[type[asyncpg.PostgresError]]:
+    found = [getattr(exceptions, name) for name in exceptions.__all__]
+    return [
+        kind
+        for kind in found
+        if isinstance(kind, type)
+        and issubclass(kind, asyncpg.PostgresError)
+        and len(kind.sqlstate or "") == 5
+    ]
+
+
+def test_every_error_that_the_driver_knows_has_a_stated_policy() -> None:
+    kinds = every_class_of_the_driver()
+
+    assert len(kinds) > 200
+    assert {kind.sqlstate[:2] for kind in kinds if kind.sqlstate} - CLASSES.keys() == set()
+
+
+# Appendix A of PostgreSQL 18: the class of each section.
+APPENDIX_A = frozenset(
+    (
+        *("00", "01", "02", "03", "08", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "21"),
+        *("22", "23", "24", "25", "26", "27", "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D"),
+        *("3F", "40", "42", "44", "53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "XX"),
+    )
+)
+
+
+def test_every_class_of_the_appendix_has_a_policy_and_a_reason() -> None:
+    assert CLASSES.keys() == APPENDIX_A
+    assert all(rule.reason for rule in [*CLASSES.values(), *CODES.values()])
+    assert all(code[:2] in CLASSES for code in CODES)
+
+
+@pytest.mark.parametrize("sqlstate", ["42P01", "42501", "28P01"])
+def test_an_error_that_a_person_has_to_end_says_what_to_do(sqlstate: str) -> None:
+    error = asyncpg.PostgresError.new({"S": "ERROR", "C": sqlstate, "M": "no"})
+
+    assert rule_of(sqlstate).reason in str(ours(error))
 
 
 def test_only_an_unavailable_server_is_retriable() -> None:

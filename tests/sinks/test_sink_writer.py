@@ -10,7 +10,12 @@ import pytest
 
 from orchestrator.embedded.postgres import EmbeddedPostgres
 from schemas.records import CommandKind, Json, Millis, ResultKind, TaskId, TaskStatus
-from sinks.errors import SinkPositionError, SinkRowError, SinkUnavailableError
+from sinks.errors import (
+    PostgresRefusedError,
+    SinkPositionError,
+    SinkRowError,
+    SinkUnavailableError,
+)
 from sinks.reader import Reader
 from sinks.rows import LogEvent
 from sinks.settings import PostgresSettings
@@ -454,12 +459,14 @@ async def test_a_command_that_moves_to_another_lane_keeps_when_it_was_dispatched
     assert (step.lane, step.dispatched_at) == ("high", created.created_at)
 
 
-async def test_a_bug_passes_as_it_is(database: str, writer: Writer) -> None:
+async def test_a_table_that_is_missing_stops_the_writer_with_what_to_do(
+    database: str, writer: Writer
+) -> None:
     conn = await asyncpg.connect(database)
     await conn.execute("ALTER TABLE ai_orchestrator.sink_offsets RENAME TO elsewhere")
     await conn.close()
 
-    with pytest.raises(asyncpg.UndefinedTableError):
+    with pytest.raises(PostgresRefusedError, match="orchestrator migrate up"):
         await writer.write(0, None, [], at(1))
 
 

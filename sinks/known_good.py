@@ -1,0 +1,322 @@
+"""Rows that the schema as the migrations make it accepts whatever else is stored. Pure.
+
+After a row was refused, a writer writes these and rolls them back. Refused as well: the tables
+were changed so that they refuse every row, and no row is at fault. Accepted: the row is bad.
+
+- They are as large as the rules of the system allow (ids of 64 characters) in one half, and as
+  small (every optional column null) in the other half. A narrowed column and a new NOT NULL
+  refuse one of the two.
+- They come in pairs that differ only in what is unique by design: ids, keys, and positions in
+  the log. A new unique index refuses the second of a pair.
+- Their values are ours: a stranger's record has no influence on the answer.
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from schemas.records import Json, Millis, TaskId
+from sinks.columns import ChangeRow, LogRow, RefusalRow, StepRow, TaskRow
+from sinks.dead_letter_rows import EntryRow, LetterRow
+from sinks.month import month_of
+from sinks.rows import Batch
+
+_LONG = "known-good-".ljust(64, "x")
+"""As long as an id may be."""
+_TEXT = "known good"
+_JSON = Json('{"known":"good"}')
+_COUNT = 2**31
+"""More than four bytes: a bigint column that was narrowed refuses it."""
+_LATER = 100
+"""The first offset of the later events."""
+PARTITION = 2**31 - 1
+"""No log has so many partitions: the rows meet no stored position."""
+
+
+def known_good_batches(at: Millis) -> tuple[Batch, Batch]:
+    """Two batches, one after the other: tasks that begin, and later events of these tasks.
+
+    Args:
+        at: the time of all rows. The months' partitions are those of this time.
+
+    Raises:
+        ValueError: ``at`` is outside of the calendar.
+    """
+    ids = [TaskId(f"known-good-{uuid.uuid4()}".ljust(64, "x")) for _ in range(4)]
+    tasks = [_bare_task(ids[0], at), _bare_task(ids[1], at)]
+    tasks += [_full_task(ids[2], at), _full_task(ids[3], at)]
+    tasks = [task._replace(event_offset=number) for number, task in enumerate(tasks)]
+    steps = [_bare_step(ids[0], at), _bare_step(ids[1], at)]
+    steps += [_full_step(ids[2], at), _full_step(ids[3], at)]
+    begun = _batch(at, begun=tasks, steps=steps, logs=_logs(ids, at, 0))
+    later = _batch(
+        at,
+        changed=[_bare_change(ids[0], at), _full_change(ids[2], at)],
+        refused=[RefusalRow(ids[1], 2, _LATER), RefusalRow(ids[3], 2, _LATER + 1)],
+        steps=[step._replace(event_offset=_LATER) for step in steps],
+        logs=_logs(ids, at, len(ids)),
+    )
+    return begun, later
+
+
+def known_good_letters() -> list[LetterRow]:
+    """Two pairs of letters of the dead-letter index, bare and full."""
+    bare = LetterRow(
+        id="",
+        topic=_TEXT,
+        origin_partition=0,
+        origin_offset=-1,
+        original_at=0,
+        dlq_partition=0,
+        dlq_offset=0,
+        dead_lettered_at=0,
+        consumer_group="",
+        stage="",
+        failure_class="",
+        code="",
+        message="",
+        exception="",
+        delivery_count=1,
+        task_id=None,
+        tenant_id=None,
+        task_type=None,
+        step=None,
+        service=None,
+        run=None,
+        traceparent=None,
+        carried_replays=0,
+        replay_of=None,
+    )
+    texts = ("consumer_group", "stage", "failure_class", "code", "message", "exception")
+    names = ("task_id", "tenant_id", "task_type", "step", "service", "traceparent", "replay_of")
+    texts_and_names: dict[str, Any] = dict.fromkeys((*texts, *names), _LONG)
+    full = bare._replace(**texts_and_names, run=1, origin_offset=_COUNT)
+    return [
+        row._replace(id=f"known-good-{uuid.uuid4()}", dlq_offset=number)
+        for number, row in enumerate((bare, bare, full, full))
+    ]
+
+
+def known_good_entries(letters: Sequence[LetterRow]) -> list[EntryRow]:
+    """What was done with these letters."""
+    bare = EntryRow(
+        id="",
+        status="open",
+        status_reason="",
+        status_by="",
+        status_at=0,
+        replays=0,
+        replay_id=None,
+        sent_topic=None,
+        sent_partition=None,
+        sent_offset=None,
+        sha256=None,
+        mended=False,
+        action_offset=0,
+    )
+    full = bare._replace(
+        status="discarded",
+        status_reason=_LONG,
+        status_by=_LONG,
+        replay_id=_LONG,
+        sent_topic=_LONG,
+        sent_partition=0,
+        sent_offset=_COUNT,
+        sha256=_LONG,
+        mended=True,
+    )
+    rows = (bare, bare, full, full)
+    return [row._replace(id=letter.id) for row, letter in zip(rows, letters, strict=True)]
+
+
+def _batch(
+    at: Millis,
+    *,
+    begun: Sequence[TaskRow] = (),
+    changed: Sequence[ChangeRow] = (),
+    refused: Sequence[RefusalRow] = (),
+    steps: Sequence[StepRow],
+    logs: Sequence[LogRow],
+) -> Batch:
+    return Batch(
+        begun=tuple(begun),
+        changed=tuple(changed),
+        refused=tuple(refused),
+        steps=tuple(steps),
+        logs=tuple(logs),
+        months=frozenset([month_of(at)]),
+    )
+
+
+def _bare_task(task_id: TaskId, at: Millis) -> TaskRow:
+    return TaskRow(
+        id=task_id,
+        type=_LONG,
+        status="pending",
+        phase="queued",
+        priority=0,
+        conversation_id=None,
+        user_id=None,
+        tenant_id=_LONG,
+        input=_JSON,
+        output=None,
+        metadata=_JSON,
+        created_at=at,
+        updated_at=at,
+        started_at=None,
+        completed_at=None,
+        deadline_at=at,
+        pipeline=_LONG,
+        pipeline_version=1,
+        run=1,
+        sequence=1,
+        idempotency_key=None,
+        **_NO_ERROR,
+        error_step=None,
+        error_attempt=None,
+        usage_model=None,
+        input_tokens=0,
+        output_tokens=0,
+        cost_micros=0,
+        usage_estimated=False,
+        event_partition=PARTITION,
+        event_offset=1,
+        born_offset=1,
+    )
+
+
+def _full_task(task_id: TaskId, at: Millis) -> TaskRow:
+    return _bare_task(task_id, at)._replace(
+        status="completed",
+        phase="completed",
+        priority=10,
+        conversation_id=_LONG,
+        user_id=_LONG,
+        output=_JSON,
+        started_at=at,
+        completed_at=at,
+        idempotency_key=task_id,
+        **_ERROR,
+        error_step=_LONG,
+        error_attempt=1,
+        **_USAGE,
+    )
+
+
+def _bare_change(task_id: TaskId, at: Millis) -> ChangeRow:
+    return ChangeRow(
+        id=task_id,
+        status="failed",
+        phase="failed",
+        priority=10,
+        output=None,
+        run=1,
+        steps_changed=True,
+        updated_at=at,
+        started_at=None,
+        completed_at=None,
+        sequence=2,
+        **_NO_ERROR,
+        error_step=None,
+        error_attempt=None,
+        usage_model=None,
+        input_tokens=None,
+        output_tokens=None,
+        cost_micros=None,
+        usage_estimated=None,
+        event_offset=_LATER + 2,
+    )
+
+
+def _full_change(task_id: TaskId, at: Millis) -> ChangeRow:
+    return _bare_change(task_id, at)._replace(
+        status="cancelled",
+        phase="cancelled",
+        event_offset=_LATER + 3,
+        output=_JSON,
+        started_at=at,
+        completed_at=at,
+        **_ERROR,
+        error_step=_LONG,
+        error_attempt=1,
+        **_USAGE,
+    )
+
+
+def _bare_step(task_id: TaskId, at: Millis) -> StepRow:
+    return StepRow(
+        task_id=task_id,
+        run=1,
+        step=_LONG,
+        attempt=1,
+        step_index=0,
+        tenant_id=_LONG,
+        command_id=f"{task_id}/1/{_LONG}/1",
+        service=_LONG,
+        lane=None,
+        status="retry_scheduled",
+        input=None,
+        output=None,
+        substeps=None,
+        **_NO_ERROR,
+        usage_model=None,
+        input_tokens=None,
+        output_tokens=None,
+        cost_micros=None,
+        usage_estimated=None,
+        worker=None,
+        dispatched_at=None,
+        started_at=None,
+        completed_at=None,
+        next_attempt_at=None,
+        event_offset=1,
+    )
+
+
+def _full_step(task_id: TaskId, at: Millis) -> StepRow:
+    return _bare_step(task_id, at)._replace(
+        lane="normal",
+        input=_JSON,
+        output=_JSON,
+        substeps=Json("[]"),
+        **_ERROR,
+        **_USAGE,
+        worker=_LONG,
+        dispatched_at=at,
+        started_at=at,
+        completed_at=at,
+        next_attempt_at=at,
+    )
+
+
+def _logs(ids: Sequence[TaskId], at: Millis, first: int) -> list[LogRow]:
+    return [
+        LogRow(
+            task_id=task_id,
+            event_type="command_refused",
+            event_data=_JSON,
+            created_at=at,
+            tenant_id=_LONG,
+            actor=None if number % 2 else _LONG,
+            log_partition=PARTITION,
+            event_offset=_COUNT + first + number,
+        )
+        for number, task_id in enumerate(ids)
+    ]
+
+
+_ERROR: dict[str, Any] = {
+    "error_code": _LONG,
+    "error_message": _TEXT,
+    "error_category": "downstream",
+    "error_retriable": True,
+    "error_service": _LONG,
+}
+_NO_ERROR: dict[str, Any] = dict.fromkeys(_ERROR)
+_USAGE: dict[str, Any] = {
+    "usage_model": _LONG,
+    "input_tokens": _COUNT,
+    "output_tokens": _COUNT,
+    "cost_micros": _COUNT,
+    "usage_estimated": True,
+}

@@ -1,0 +1,79 @@
+"""Ask the tables whether they take rows at all, after a row was refused.
+
+The rule by which a refusal becomes a dead letter: a row that is refused while rows that are
+known to be good (:mod:`sinks.known_good`) are accepted is a bad row. If the known good rows are
+refused as well, somebody changed the tables, no row is at fault, and the writer waits.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from schemas.records import Millis
+from sinks.errors import SinkBlockedError, SinkRowError, ours
+from sinks.known_good import PARTITION, known_good_batches, known_good_entries, known_good_letters
+from sinks.partitions import ensure_months
+from sinks.pool import Connection
+from sinks.queries import query
+from sinks.statements import send, write_batch
+
+
+async def check_tasks_are_accepted(conn: Connection, at: Millis, *, schema: str) -> None:
+    """Write known good rows of tasks at a time, by the sink's own statements; roll them back.
+
+    Raises:
+        SinkBlockedError: the tables refuse them.
+        SinkUnavailableError: Postgres did not answer: nothing is known.
+    """
+    try:
+        begun, later = known_good_batches(at)
+    except ValueError:
+        return  # no calendar holds the time: the refused row is bad whatever the tables are
+    await ensure_months(conn, begun.months, schema=schema)
+
+    async def write() -> None:
+        where: list[list[object]] = [[PARTITION], [0], [0], [""]]
+        await conn.fetch(query("begin_positions", schema), *where)
+        await conn.fetch(query("move_positions", schema), *where, [0])
+        await write_batch(conn, begun, schema=schema)
+        await write_batch(conn, later, schema=schema)
+
+    await _check(conn, write)
+
+
+async def check_letters_are_accepted(conn: Connection) -> None:
+    """The same for the index of dead letters; may be called within a transaction.
+
+    Raises:
+        SinkBlockedError: the tables refuse them.
+        SinkUnavailableError: Postgres did not answer: nothing is known.
+    """
+    letters = known_good_letters()
+
+    async def write() -> None:
+        await send(conn, "upsert_letters", letters)
+        await send(conn, "upsert_entries", known_good_entries(letters))
+        where = ("known-good", PARTITION, 0)
+        await conn.fetch(query("begin_index_position"), *where)
+        await conn.fetch(query("move_index_position"), *where, 0)
+
+    await _check(conn, write)
+
+
+async def _check(conn: Connection, write: Callable[[], Awaitable[None]]) -> None:
+    transaction = conn.transaction()
+    await transaction.start()
+    try:
+        await write()
+    except Exception as error:
+        found = ours(error)
+        if isinstance(found, SinkRowError):
+            await transaction.rollback()
+            raise blocked(found) from error
+        raise
+    await transaction.rollback()
+
+
+def blocked(refusal: SinkRowError) -> SinkBlockedError:
+    """The error of a refusal that is not the fault of a row."""
+    return SinkBlockedError(
+        f"{refusal} (every row would be refused: undo what was changed on this table)"
+    )

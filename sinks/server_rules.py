@@ -1,0 +1,137 @@
+"""Compares a Postgres server, its database and our account with what the projection needs. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from schemas.findings import Finding, Severity
+
+VERSION_MIN, VERSION_MAX = 15, 18
+"""Major versions with which this system is tested."""
+_PROCESSES = 3
+"""A sink, a dead-letter index and one replica of the service: the least that a system has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """What a server says of itself, of the database and of our account."""
+
+    version: int
+    """Major."""
+    encoding: str
+    max_connections: int
+    """Without those that are reserved for administrators."""
+    settings: Mapping[str, str]
+    """Values of our session that matter here."""
+    pending: Sequence[str]
+    """Migrations of this program that are not applied."""
+    changed: bool
+    """An applied migration differs from its file."""
+    rights: Mapping[str, bool]
+    """By a text such as ``INSERT on tasks``: whether our account has it. Empty: no schema yet."""
+
+
+def server_findings(facts: ServerFacts, *, pool_max_size: int) -> list[Finding]:
+    """Every difference; none where all is as it must be.
+
+    Args:
+        facts: of the server.
+        pool_max_size: connections of each process (``ORCH_POSTGRES_POOL_MAX_SIZE``).
+    """
+    return [
+        *_version(facts),
+        *_encoding(facts),
+        *_migrations(facts),
+        *_rights(facts),
+        *_connections(facts, pool_max_size),
+        *_settings(facts),
+    ]
+
+
+def _version(facts: ServerFacts) -> Iterator[Finding]:
+    if VERSION_MIN <= facts.version <= VERSION_MAX:
+        return
+    older = facts.version < VERSION_MIN
+    yield Finding(
+        severity=Severity.FATAL if older else Severity.WARNING,
+        about="postgres",
+        what=f"version {facts.version}; {VERSION_MIN} to {VERSION_MAX} are tested",
+        breaks="statements that this version does not know" if older else "perhaps nothing",
+        fix=f"use Postgres {VERSION_MAX}",
+    )
+
+
+def _encoding(facts: ServerFacts) -> Iterator[Finding]:
+    if facts.encoding != "UTF8":
+        yield Finding(
+            severity=Severity.FATAL,
+            about="postgres",
+            what=f"the encoding of the database is {facts.encoding}, must be UTF8",
+            breaks="tasks whose text it cannot hold are refused",
+            fix="CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0, and another "
+            "ORCH_POSTGRES_DSN; the projection is written again from the log",
+        )
+
+
+def _migrations(facts: ServerFacts) -> Iterator[Finding]:
+    if facts.changed:
+        yield Finding(
+            severity=Severity.FATAL,
+            about="postgres",
+            what="an applied migration differs from its file",
+            breaks="the schema is not the one of this program",
+            fix="install the program that made the schema, or `orchestrator migrate status`",
+        )
+    # What runs after the deployment keeps nobody from starting.
+    before = [name for name in facts.pending if "_post_" not in name]
+    if before:
+        yield Finding(
+            severity=Severity.FATAL,
+            about="postgres",
+            what=f"{len(before)} migrations are not applied, first {before[0]}",
+            breaks="the sink, the dead-letter index and all lists",
+            fix="orchestrator migrate up",
+        )
+
+
+def _rights(facts: ServerFacts) -> Iterator[Finding]:
+    missing = [right for right, has in facts.rights.items() if not has]
+    if missing:
+        yield Finding(
+            severity=Severity.WARNING,
+            about="postgres",
+            what=f"the account lacks {', '.join(missing)}",
+            breaks="the sink or the dead-letter index waits where it needs it",
+            fix="GRANT it; new months need the owner of the tables: GRANT the owner's role",
+        )
+
+
+def _connections(facts: ServerFacts, pool_max_size: int) -> Iterator[Finding]:
+    needed = _PROCESSES * pool_max_size
+    if facts.max_connections < needed:
+        yield Finding(
+            severity=Severity.WARNING,
+            about="postgres",
+            what=f"{facts.max_connections} connections for us; a sink, an index and one service "
+            f"take up to {needed}",
+            breaks="writers and readers wait for each other's connections",
+            fix="raise max_connections, or lower ORCH_POSTGRES_POOL_MAX_SIZE",
+        )
+
+
+def _settings(facts: ServerFacts) -> Iterator[Finding]:
+    for name, wanted, breaks in (
+        ("default_transaction_read_only", "off", "the sink waits: nothing can be written"),
+        ("default_transaction_isolation", "read committed", "writers undo each other's work"),
+        ("fsync", "on", "a power cut damages the tables; rebuild the projection then"),
+        ("full_page_writes", "on", "a power cut damages the tables; rebuild the projection then"),
+        ("session_replication_role", "origin", "constraints and triggers are not checked"),
+    ):
+        found = facts.settings.get(name, wanted)
+        if found != wanted:
+            yield Finding(
+                severity=Severity.WARNING,
+                about="postgres",
+                what=f"{name} is {found}, must be {wanted}",
+                breaks=breaks,
+                fix=f"ALTER SYSTEM SET {name} = '{wanted}', or of the database or the account",
+            )
