@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 import grpc
-import httpx
+import h11
 
 from schemas.errors import OrchestratorError
 from schemas.records import Error, ErrorCategory
@@ -217,15 +217,9 @@ HTTP_VERDICTS: Mapping[int, Verdict] = MappingProxyType(
 """The statuses that say more than their class does: see :func:`verdict_of_http`."""
 
 EXCEPTION_VERDICTS: tuple[tuple[type[Exception], Verdict], ...] = (
-    (httpx.ConnectTimeout, UNAVAILABLE),
-    (httpx.PoolTimeout, UNAVAILABLE),
-    (httpx.TimeoutException, TIMED_OUT),
-    (httpx.LocalProtocolError, UNSENDABLE),
-    (httpx.UnsupportedProtocol, UNSENDABLE),
-    (httpx.InvalidURL, UNSENDABLE),
-    (httpx.DecodingError, RESPONSE_INVALID),
-    # Refused, reset, closed in the middle, or no HTTP: all of it may be over in a moment.
-    (httpx.TransportError, UNAVAILABLE),
+    (h11.LocalProtocolError, UNSENDABLE),
+    # What came is not HTTP: it may be over in a moment.
+    (h11.RemoteProtocolError, UNAVAILABLE),
     (grpc.aio.UsageError, UNAVAILABLE),
     (grpc.aio.InternalError, UNAVAILABLE),
     (TimeoutError, TIMED_OUT),

@@ -47,12 +47,12 @@ class InlineStepClient:
             answer = self._function(request)
             if inspect.isawaitable(answer):
                 async with asyncio.timeout(request.timeout_s):
-                    return await answer
+                    answer = await answer
         except ServiceError:
             raise
         except Exception as error:
             raise self._failure(error) from error
-        return answer
+        return self._checked(answer)
 
     def call_at_once(self, request: StepRequest) -> StepResponse:
         """As :meth:`call`, for a function that answers without waiting."""
@@ -63,12 +63,15 @@ class InlineStepClient:
             raise
         except Exception as error:
             raise self._failure(error) from error
-        if not isinstance(answer, StepResponse):
-            raise self._error(failure.FAILED, f"it returned {type(answer).__name__}")
-        return answer
+        return self._checked(answer)
 
     async def close(self) -> None:
         """Nothing is open."""
+
+    def _checked(self, answer: object) -> StepResponse:
+        if not isinstance(answer, StepResponse):
+            raise self._error(failure.FAILED, f"the function returned {type(answer).__name__}")
+        return answer
 
     def _check_time(self, request: StepRequest) -> None:
         if request.timeout_s <= 0:
