@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # a name of the generated .pyi only
 
 RETRY_AFTER = "retry-after-ms"
 ERROR_CODE = "error-code"
+STATUS_DETAILS = "grpc-status-details-bin"
+"""A ``google.rpc.Status``; its ``RetryInfo`` is a lower bound as ``retry-after-ms`` is."""
 
 NO_STREAM_S = 60.0
 """So long a service that does not stream is not asked for a stream again."""
@@ -194,7 +196,10 @@ class GrpcStepClient:
             verdict,
             f"{said}: {details}" if details else said,
             detail_code=detail_code,
-            retry_after_ms=failure.retry_after_of(trailing.get(RETRY_AFTER)),
+            retry_after_ms=failure.later_of(
+                failure.retry_after_of(trailing.get(RETRY_AFTER)),
+                failure.retry_info_of(trailing.get(STATUS_DETAILS)),
+            ),
         )
 
     def _error(
