@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
-_PASSES = 3
-"""An event loop reads its sockets at most this many turns after a timer fired: asyncio reads
-before it runs timers, uvloop after them."""
+from agents.services.sending import this_task_is_cancelled
+
+_PASSES = 5
+"""Turns of the event loop from a timer to whoever waits for bytes that are in a socket then.
+asyncio reads before it runs timers, uvloop after them; grpc.aio needs two turns more."""
 
 
 class AttemptClock:
@@ -23,7 +25,7 @@ class AttemptClock:
     """
 
     def __init__(
-        self, timeout_s: float, *, heard: Callable[[], int], late: Callable[[], None]
+        self, timeout_s: float, *, heard: Callable[[], int], late: Callable[[], object]
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._heard = heard
@@ -44,3 +46,36 @@ class AttemptClock:
             self._over()
         else:
             self._late()
+
+
+class CallClock(AttemptClock):
+    """An :class:`AttemptClock` that ends the attempt by a cancellation: ``with clock: await``.
+
+    Args:
+        timeout_s, heard: as above.
+        late: cancels what is awaited.
+    """
+
+    def __init__(
+        self, timeout_s: float, *, heard: Callable[[], int], late: Callable[[], object]
+    ) -> None:
+        super().__init__(timeout_s, heard=heard, late=self._cancel)
+        self._cancel_call = late
+        self._is_late = False
+
+    def __enter__(self) -> None:
+        """Nothing to do: the clock runs already."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Stop the clock, and turn its cancellation into what it means.
+
+        Raises:
+            TimeoutError: this clock has cancelled, and nobody has cancelled the current task.
+        """
+        self.cancel()
+        if kind is asyncio.CancelledError and self._is_late and not this_task_is_cancelled():
+            raise TimeoutError from None
+
+    def _cancel(self) -> None:
+        self._is_late = True
+        self._cancel_call()

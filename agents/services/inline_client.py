@@ -14,6 +14,7 @@ import typing
 from collections.abc import Awaitable, Callable
 
 from agents.services import failure
+from agents.services.attempt_clock import CallClock
 from agents.services.client import OnChunk, StepRequest, StepResponse
 from agents.services.failure import ServiceError
 from schemas.errors import SettingsError
@@ -46,8 +47,7 @@ class InlineStepClient:
         try:
             answer = self._function(request)
             if inspect.isawaitable(answer):
-                async with asyncio.timeout(request.timeout_s):
-                    answer = await answer
+                answer = await _in_time(answer, request.timeout_s)
         except ServiceError:
             raise
         except Exception as error:
@@ -84,6 +84,13 @@ class InlineStepClient:
 
     def _error(self, verdict: failure.Verdict, message: str) -> ServiceError:
         return ServiceError(verdict, f"{self._service}: {message}", service=self._service)
+
+
+async def _in_time(answer: Awaitable[StepResponse], timeout_s: float) -> StepResponse:
+    """The answer; TimeoutError if the function takes longer, and it is cancelled."""
+    task = asyncio.ensure_future(answer)
+    with CallClock(timeout_s, heard=lambda: int(task.done()), late=task.cancel):
+        return await task
 
 
 def load_function(target: str) -> Function:

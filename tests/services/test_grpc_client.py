@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from agents.services.client import StepRequest, StepResponse
 from agents.services.failure import FailureClass, ServiceError
-from agents.services.grpc_client import GrpcStepClient
+from agents.services.grpc_client import DEADLINE_SLACK_S, GrpcStepClient
 from schemas.gen.services.v1 import step_service_pb2 as pb
 from schemas.gen.services.v1 import step_service_pb2_grpc as pb_grpc
 from schemas.records import (
@@ -430,11 +430,13 @@ async def test_the_service_knows_how_long_the_caller_waits() -> None:
         left.append(context.time_remaining())
         return pb.RunResponse(output="{}")
 
-    async with a_server(ScriptedService(run)) as port, a_client(port) as client:
+    service = ScriptedService(run)
+    async with a_server(service) as port, a_client(port) as client:
         await client.call(a_request(timeout_s=60.0))
 
     assert left[0] is not None
-    assert 50.0 < left[0] <= 60.0
+    assert 50.0 < left[0] <= 60.0 + 2 * DEADLINE_SLACK_S
+    assert service.calls[0][1]["x-timeout-ms"] == "60000"
 
 
 @pytest.mark.parametrize("timeout_s", [0.0, -1.0])
