@@ -18,6 +18,7 @@ from schemas.dead_letter import (
 )
 from schemas.errors import DecodeError, OrchestratorError
 from schemas.topics import dlq
+from streams import metrics
 from streams.publisher import Outgoing, Publisher
 
 log = structlog.get_logger()
@@ -43,6 +44,7 @@ class DeadLetters:
         now_ms = time.time_ns() // 1_000_000
         await self._publisher.publish([self._outgoing(o, f, now_ms) for o, f in letters])
         for origin, failure in letters:
+            metrics.DEAD_LETTERS.labels(origin.topic, failure.code).inc()
             log.warning(
                 "dead_lettered",
                 id=dead_letter_id(origin, self._group),
