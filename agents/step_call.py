@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
 from agents.services.client import OnChunk, StepClient, StepRequest, StepResponse
@@ -11,6 +12,9 @@ from schemas.records import Control
 # A client keeps its own deadline; this holds if the client does not. The same time is given
 # to a call that was cancelled, and then it is left to itself.
 _GRACE_S = 1.0
+_CONNECT_S = 5.0
+"""The clock of an attempt starts when the request leaves; a client may connect before that."""
+_SLICE_S = 1.0
 
 
 class StoppedError(Exception):
@@ -78,7 +82,7 @@ class StepCall:
             await asyncio.wait({task}, timeout=slow_after_s)
             if not task.done():
                 await slow()
-                await asyncio.wait({task}, timeout=request.timeout_s + _GRACE_S)
+                await _wait(task, request.timeout_s + _CONNECT_S + _GRACE_S)
         finally:
             await _end(task)
         return self._outcome(task)
@@ -91,6 +95,18 @@ class StepCall:
         if task.done() and not _we_cancelled(task):
             raise LeakedCancelError
         raise TimeoutError
+
+
+async def _wait(task: asyncio.Task[StepResponse], timeout_s: float) -> None:
+    """Wait for a call, in slices.
+
+    A process that stood still for long has lost one slice and not the whole time: the client
+    gets its turn to see the answer that came meanwhile.
+    """
+    for _ in range(math.ceil(timeout_s / _SLICE_S)):
+        if task.done():
+            return
+        await asyncio.wait({task}, timeout=_SLICE_S)
 
 
 async def _end(task: asyncio.Task[StepResponse]) -> None:

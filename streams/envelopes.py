@@ -23,7 +23,9 @@ Trace = Mapping[str, str]
 _CONTROL_PARTITION = 0
 
 
-def created_record(topics: Topics, partition: int, task: TaskCreated, source: str) -> Outgoing:
+def created_record(
+    topics: Topics, partition: int, task: TaskCreated, source: str, trace: Trace
+) -> Outgoing:
     """A wish for a task, for the door; ``source`` says who wishes, as CloudEvents name it."""
     headers = cloudevent_headers(
         event_id=task.task_id,
@@ -33,11 +35,14 @@ def created_record(topics: Topics, partition: int, task: TaskCreated, source: st
         tenant_id=task.tenant_id,
         task_type=task.type,
         source=source,
+        trace=trace,
     )
     return _outgoing(topics.task_created, partition, task.task_id, task, headers)
 
 
-def order_record(topics: Topics, partition: int, order: TaskCommand, source: str) -> Outgoing:
+def order_record(
+    topics: Topics, partition: int, order: TaskCommand, source: str, trace: Trace
+) -> Outgoing:
     """An order about a task, for its owner."""
     headers = cloudevent_headers(
         event_id=order.command_id,
@@ -46,6 +51,7 @@ def order_record(topics: Topics, partition: int, order: TaskCommand, source: str
         task_id=order.task_id,
         tenant_id=order.tenant_id,
         source=source,
+        trace=trace,
     )
     return _outgoing(topics.task_commands, partition, order.task_id, order, headers)
 

@@ -27,6 +27,12 @@ TASKS_IN_MEMORY = Gauge(
 )
 SNAPSHOTS = Counter("orchestrator_snapshots_total", "Task states written to task-state.")
 IN_FLIGHT = Gauge("orchestrator_in_flight", "Deliveries that this process works on.")
+SLOTS = Gauge(
+    "orchestrator_slots", "Deliveries that this process may work on; fewer while it is late."
+)
+LOOP_DELAY_SECONDS = Gauge(
+    "orchestrator_event_loop_delay_seconds", "How late the event loop was with its last timer."
+)
 BUFFERED = Gauge(
     "orchestrator_buffered", "Deliveries that were read and wait for a slot.", ["topic"]
 )

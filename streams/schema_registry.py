@@ -88,6 +88,9 @@ class _Registry:
         self._client = httpx.AsyncClient(
             base_url=settings.registry_url.rstrip("/") + "/",
             timeout=settings.registry_timeout_s,
+            # An answer belongs to its question: httpx hands what a server wrote too much to the
+            # next request of a kept connection, and it would be the id of another schema.
+            limits=httpx.Limits(max_keepalive_connections=0),
             headers={"Content-Type": "application/vnd.schemaregistry.v1+json"},
         )
 

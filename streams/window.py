@@ -14,6 +14,7 @@ from streams.acks import OrderedAcks
 from streams.app import App
 from streams.delivery import Delivery
 from streams.lanes import Lanes
+from streams.pace import LoopWatch, Pace
 from streams.publisher import Outgoing
 
 Work = Callable[[Delivery], Awaitable[None]]
@@ -41,6 +42,9 @@ class GivenBackError(Exception):
 
 class InFlightWindow:
     """Runs one asyncio task for each delivery, at most ``slots`` at a time.
+
+    Fewer while the event loop cannot keep up (see :class:`~streams.pace.Pace`): a call that is
+    begun then only loses its time in this process.
 
     What can be done at once needs neither a task nor a slot for long: as many deliveries as
     there are share one publication.
@@ -81,7 +85,8 @@ class InFlightWindow:
         self._app = app
         self._work = work
         self._at_once = at_once
-        self._slots = slots
+        self._pace = Pace(slots)
+        self._loop_watch = LoopWatch(self._pace, self._paced)
         self._span = 4 * slots
         self._lane_max = max(1, buffered_max // len(weights))
         self._topics = tuple(weights)
@@ -93,6 +98,8 @@ class InFlightWindow:
         app.drainables.append(self)
         app.full_topics = self.full_topics
         metrics.IN_FLIGHT.set_function(lambda: len(self._tasks))
+        metrics.SLOTS.set_function(lambda: self._pace.slots)
+        metrics.LOOP_DELAY_SECONDS.set_function(lambda: self._pace.delay_s)
         for topic in weights:
             metrics.BUFFERED.labels(topic).set_function(partial(self._lanes.waiting, topic))
 
@@ -101,6 +108,7 @@ class InFlightWindow:
 
         What comes during a drain, or is stale, is let go and delivered again.
         """
+        self._loop_watch.start()
         begins, now_s = self._begins(), time.monotonic()
         for delivery in deliveries:
             if not begins or delivery.stale():
@@ -136,12 +144,17 @@ class InFlightWindow:
         """False from the begin of a drain until the next assignment, and in a closing process."""
         return not self._app.closing and self._app.epoch != self._drained_epoch
 
+    def _paced(self) -> None:
+        if self._app.closing:
+            self._loop_watch.stop()
+        self._fill()
+
     def _fill(self) -> None:
         """Begin deliveries while there are slots."""
         done, records = list[_Begun](), list[Outgoing]()
         until_s = time.monotonic() + _AT_ONCE_S
         while self._begins():
-            free, now_s = self._slots - len(self._tasks), time.monotonic()
+            free, now_s = self._pace.slots - len(self._tasks), time.monotonic()
             if now_s > until_s:
                 asyncio.get_running_loop().call_soon(self._fill)
                 break

@@ -11,7 +11,10 @@ from enum import StrEnum
 from types import MappingProxyType
 
 import grpc
-import httpx
+import h11
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
 
 from schemas.errors import OrchestratorError
 from schemas.records import Error, ErrorCategory
@@ -134,6 +137,35 @@ def retry_after_of(value: str | bytes | None) -> int | None:
     return min(int(value), RETRY_AFTER_MAX_MS)
 
 
+def retry_info_of(value: str | bytes | None) -> int | None:
+    """The delay of ``google.rpc.RetryInfo`` in ``grpc-status-details-bin``, in milliseconds.
+
+    0 to 24 h, rounded up: a negative delay is 0, a longer one is cut. None if there is no
+    such detail; details that cannot be read are none.
+    """
+    if not isinstance(value, bytes):
+        return None
+    delays = []
+    try:
+        for detail in status_pb2.Status.FromString(value).details:
+            info = error_details_pb2.RetryInfo()
+            if detail.Is(info.DESCRIPTOR) and detail.Unpack(info) and info.HasField("retry_delay"):
+                delays.append(_millis_of(info.retry_delay))
+    except (DecodeError, ValueError):
+        pass  # what was read before it counts: a lower bound is better than no bound
+    return max(delays, default=None)
+
+
+def later_of(*bounds: int | None) -> int | None:
+    """The latest of several lower bounds, in milliseconds; None if there is none."""
+    return max((bound for bound in bounds if bound is not None), default=None)
+
+
+def _millis_of(delay: Duration) -> int:
+    millis = delay.seconds * 1000 - (-delay.nanos // 1_000_000)
+    return min(max(0, millis), RETRY_AFTER_MAX_MS)
+
+
 def one_line(text: str) -> str:
     """Cut foreign text to ``MESSAGE_MAX_CHARS`` printable characters on one line.
 
@@ -217,15 +249,9 @@ HTTP_VERDICTS: Mapping[int, Verdict] = MappingProxyType(
 """The statuses that say more than their class does: see :func:`verdict_of_http`."""
 
 EXCEPTION_VERDICTS: tuple[tuple[type[Exception], Verdict], ...] = (
-    (httpx.ConnectTimeout, UNAVAILABLE),
-    (httpx.PoolTimeout, UNAVAILABLE),
-    (httpx.TimeoutException, TIMED_OUT),
-    (httpx.LocalProtocolError, UNSENDABLE),
-    (httpx.UnsupportedProtocol, UNSENDABLE),
-    (httpx.InvalidURL, UNSENDABLE),
-    (httpx.DecodingError, RESPONSE_INVALID),
-    # Refused, reset, closed in the middle, or no HTTP: all of it may be over in a moment.
-    (httpx.TransportError, UNAVAILABLE),
+    (h11.LocalProtocolError, UNSENDABLE),
+    # What came is not HTTP: it may be over in a moment.
+    (h11.RemoteProtocolError, UNAVAILABLE),
     (grpc.aio.UsageError, UNAVAILABLE),
     (grpc.aio.InternalError, UNAVAILABLE),
     (TimeoutError, TIMED_OUT),

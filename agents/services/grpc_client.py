@@ -6,12 +6,14 @@ failed is reported, and the router decides about the next one.
 
 import asyncio
 import re
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
 
 from agents.services import failure, wire
+from agents.services.attempt_clock import CallClock
 from agents.services.client import OnChunk, StepRequest, StepResponse
 from agents.services.failure import ServiceError, Verdict
 from agents.services.sending import (
@@ -23,11 +25,24 @@ from agents.services.sending import (
 from schemas.gen.services.v1 import step_service_pb2 as pb
 from schemas.gen.services.v1.step_service_pb2_grpc import StepServiceStub
 
-if TYPE_CHECKING:  # a name of the generated .pyi only
+if TYPE_CHECKING:  # names of type information only
+    _UnaryCall = grpc.aio.UnaryUnaryCall[pb.RunRequest, pb.RunResponse]
     from schemas.gen.services.v1.step_service_pb2_grpc import StepServiceAsyncStub
 
 RETRY_AFTER = "retry-after-ms"
 ERROR_CODE = "error-code"
+STATUS_DETAILS = "grpc-status-details-bin"
+"""A ``google.rpc.Status``; its ``RetryInfo`` is a lower bound as ``retry-after-ms`` is."""
+
+TIMEOUT = "x-timeout-ms"
+
+CONNECT_TIMEOUT_S = 5.0
+"""A service that takes no connection in this time is away."""
+
+DEADLINE_SLACK_S = 1.0
+"""gRPC counts a deadline from the making of a call, which leaves one turn of the event loop
+later. The deadline that the service sees is later by this, and by the length of the last turn
+(at most ``CONNECT_TIMEOUT_S``); ``x-timeout-ms`` says what the worker waits."""
 
 NO_STREAM_S = 60.0
 """So long a service that does not stream is not asked for a stream again."""
@@ -64,14 +79,17 @@ class GrpcStepClient:
     async def call(self, request: StepRequest, *, on_chunk: OnChunk | None = None) -> StepResponse:
         """Run one attempt, as :class:`~agents.services.client.StepClient` promises.
 
-        The answer is awaited for ``request.timeout_s`` and not longer; gRPC tells the
-        service the same deadline.
+        The service has ``request.timeout_s`` from the moment at which the request has left;
+        ``x-timeout-ms`` tells it, and gRPC's own deadline is a little later. To connect takes
+        at most ``CONNECT_TIMEOUT_S`` before that.
         """
         if request.timeout_s <= 0:
             raise self._error(failure.TIMED_OUT, "there was no time left for the call")
         message, metadata = self._encode(request)
         try:
             answer = await self._answer(message, metadata, request.timeout_s, on_chunk)
+        except TimeoutError:
+            raise self._error(failure.TIMED_OUT, "no answer in time") from None
         except asyncio.CancelledError:
             if this_task_is_cancelled():
                 raise
@@ -102,16 +120,36 @@ class GrpcStepClient:
         self, message: pb.RunRequest, metadata: Metadata, timeout_s: float, on_chunk: OnChunk | None
     ) -> pb.RunResponse | None:
         stub, loop = self._connected(), asyncio.get_running_loop()
-        until_s = loop.time() + timeout_s
+        slack_s = DEADLINE_SLACK_S + min(await self._reached(), CONNECT_TIMEOUT_S)
         if on_chunk is None or loop.time() < self._stream_from_s:
-            return await stub.Run(message, timeout=timeout_s, metadata=metadata)
-        streamed = await self._streamed(stub, message, metadata, timeout_s, on_chunk)
+            call = stub.Run(message, timeout=timeout_s + slack_s, metadata=metadata)
+            return await _in_time(call, timeout_s)
+        until_s = loop.time() + timeout_s
+        streamed = await self._streamed(stub, message, metadata, timeout_s, slack_s, on_chunk)
         if streamed is not None:
             return streamed
         left_s = max(0.0, until_s - loop.time())
-        answer = await stub.Run(message, timeout=left_s, metadata=metadata)
+        call = stub.Run(message, timeout=left_s + slack_s, metadata=metadata)
+        answer = await _in_time(call, left_s)
         self._stream_from_s = loop.time() + NO_STREAM_S
         return answer
+
+    async def _reached(self) -> float:
+        """Wait until the service is connected, or known to be away; return the turn's length.
+
+        The time that a connection takes is not the service's: the attempt has not left.
+        """
+        channel, loop = self._channel, asyncio.get_running_loop()
+        assert channel is not None
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                while (state := channel.get_state(try_to_connect=True)) in _UNDECIDED:
+                    await channel.wait_for_state_change(state)
+        except TimeoutError:
+            raise self._error(failure.UNAVAILABLE, "no connection in time") from None
+        began_s = loop.time()
+        await asyncio.sleep(0)
+        return loop.time() - began_s
 
     async def _streamed(
         self,
@@ -119,6 +157,7 @@ class GrpcStepClient:
         message: pb.RunRequest,
         metadata: Metadata,
         timeout_s: float,
+        slack_s: float,
         on_chunk: OnChunk,
     ) -> pb.RunResponse | None:
         """Read a stream to its end; chunks are passed on as they come.
@@ -126,32 +165,39 @@ class GrpcStepClient:
         None: the service does not stream. It said so before anything else, so nothing was
         run, and to ask by ``Run`` is still the first call.
         """
-        response: pb.RunResponse | None = None
-        size, began = 0, False
-        call = stub.RunStream(message, timeout=timeout_s, metadata=metadata)
+        call, read = (
+            stub.RunStream(message, timeout=timeout_s + slack_s, metadata=metadata),
+            _Read(),
+        )
         try:
-            async for event in _events(call):
-                began = True
-                if event is None or response is not None:
-                    raise self._error(failure.RESPONSE_INVALID, "the stream breaks the contract")
-                if event.WhichOneof("event") == "response":
-                    response = event.response
-                elif event.chunk:
-                    size += len(event.chunk)
-                    if size > self._max_message_bytes:
-                        raise self._error(failure.RESPONSE_TOO_LARGE, "the chunks are too many")
-                    on_chunk(event.chunk)
+            with await _clock_of(call, timeout_s, heard=lambda: read.size):
+                await self._read(call, read, on_chunk)
         except grpc.aio.AioRpcError as error:
-            absent = error.code() is grpc.StatusCode.UNIMPLEMENTED and not began
+            absent = error.code() is grpc.StatusCode.UNIMPLEMENTED and not read.began
             if not absent or this_task_is_cancelled():
                 raise
             return None
         finally:
             if not call.done():
                 call.cancel()
-        if response is None:
+        if read.response is None:
             raise self._error(failure.RESPONSE_INVALID, "the stream ended without a response")
-        return response
+        return read.response
+
+    async def _read(
+        self, call: AsyncIterable[pb.RunEvent], read: "_Read", on_chunk: OnChunk
+    ) -> None:
+        async for event in _events(call):
+            read.began = True
+            if event is None or read.response is not None:
+                raise self._error(failure.RESPONSE_INVALID, "the stream breaks the contract")
+            if event.WhichOneof("event") == "response":
+                read.response = event.response
+            elif event.chunk:
+                read.size += len(event.chunk)
+                if read.size > self._max_message_bytes:
+                    raise self._error(failure.RESPONSE_TOO_LARGE, "the chunks are too many")
+                on_chunk(event.chunk)
 
     def _encode(self, request: StepRequest) -> tuple[pb.RunRequest, Metadata]:
         if not is_sendable(request.idempotency_key):
@@ -168,7 +214,11 @@ class GrpcStepClient:
                 failure.UNSENDABLE,
                 f"the request has {size_bytes} bytes, at most {self._max_message_bytes} may be",
             )
-        return message, ((IDEMPOTENCY_KEY, request.idempotency_key), *sendable_trace(request.trace))
+        return message, (
+            (IDEMPOTENCY_KEY, request.idempotency_key),
+            (TIMEOUT, str(max(1, int(request.timeout_s * 1000)))),
+            *sendable_trace(request.trace),
+        )
 
     def _connected(self) -> "StepServiceAsyncStub":
         if self._closed:
@@ -194,7 +244,10 @@ class GrpcStepClient:
             verdict,
             f"{said}: {details}" if details else said,
             detail_code=detail_code,
-            retry_after_ms=failure.retry_after_of(trailing.get(RETRY_AFTER)),
+            retry_after_ms=failure.later_of(
+                failure.retry_after_of(trailing.get(RETRY_AFTER)),
+                failure.retry_info_of(trailing.get(STATUS_DETAILS)),
+            ),
         )
 
     def _error(
@@ -212,6 +265,34 @@ class GrpcStepClient:
             detail_code=detail_code,
             retry_after_ms=retry_after_ms,
         )
+
+
+@dataclass(slots=True)
+class _Read:
+    """What has come of a stream."""
+
+    response: pb.RunResponse | None = None
+    size: int = 0
+    """Characters of all chunks."""
+    began: bool = False
+
+
+async def _in_time(call: "_UnaryCall", timeout_s: float) -> pb.RunResponse | None:
+    """The answer to a call that was just made; TimeoutError if it does not come in time."""
+    with await _clock_of(call, timeout_s):
+        return await call
+
+
+async def _clock_of(
+    call: "grpc.aio.Call", timeout_s: float, *, heard: Callable[[], int] = lambda: 0
+) -> CallClock:
+    try:
+        # The call leaves in the next turn of the event loop.
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        call.cancel()
+        raise
+    return CallClock(timeout_s, heard=lambda: heard() + int(call.done()), late=call.cancel)
 
 
 def _events(call: AsyncIterable[pb.RunEvent]) -> AsyncIterable[pb.RunEvent | None]:
@@ -249,4 +330,5 @@ def _channel_options(max_message_bytes: int) -> Sequence[tuple[str, int]]:
     )
 
 
+_UNDECIDED = (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING)
 _TOO_LARGE = re.compile("message larger than max", re.IGNORECASE)

@@ -8,11 +8,13 @@ import asyncio
 import time
 from email.utils import parsedate_to_datetime
 
-import httpx
+import h11
 
 from agents.services import failure, json_wire, wire
 from agents.services.client import OnChunk, StepRequest, StepResponse
 from agents.services.failure import ServiceError, Verdict
+from agents.services.http_connection import AnswerTooLargeError, Headers, HttpAnswer
+from agents.services.http_pool import HttpPool
 from agents.services.sending import (
     IDEMPOTENCY_KEY,
     is_sendable,
@@ -22,18 +24,15 @@ from agents.services.sending import (
 
 TIMEOUT_HEADER = "x-timeout-ms"
 
-CONNECT_TIMEOUT_S = 5.0
-"""A host that drops packets is away; the attempt ends long before its deadline."""
-
-ERROR_BODY_MAX_BYTES = 16 * 1024
-"""So much of a failed answer is looked at."""
-
 
 class HttpStepClient:
     """A :class:`~agents.services.client.StepClient` over a pool of kept connections.
 
     Connects at the first call, and again whenever no open connection is free. Belongs to the
     event loop of its first call. Proxy variables are ignored: services are reached directly.
+    A connection on which anything unexpected came is closed, so that an answer never goes to
+    another call. What HTTP/1.1 cannot show, a response that comes a second time while the
+    next call runs, is found if the service repeats ``idempotency-key`` in its answers.
 
     Args:
         url: ``http://`` or ``https://``, where each attempt is posted to.
@@ -45,7 +44,7 @@ class HttpStepClient:
         self._url = url
         self._service = service
         self._max_message_bytes = max_message_bytes
-        self._client: httpx.AsyncClient | None = None
+        self._pool: HttpPool | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -54,18 +53,19 @@ class HttpStepClient:
     async def call(self, request: StepRequest, *, on_chunk: OnChunk | None = None) -> StepResponse:
         """Run one attempt, as :class:`~agents.services.client.StepClient` promises.
 
-        The whole answer is awaited for ``request.timeout_s`` and not longer; the service is
-        told by ``x-timeout-ms``. A cancelled call closes its connection. ``on_chunk`` is
-        never called: only gRPC streams.
+        The service has ``request.timeout_s`` from the moment at which the request has left;
+        ``x-timeout-ms`` tells it. To connect takes at most ``CONNECT_TIMEOUT_S`` before that.
+        A cancelled call closes its connection. ``on_chunk`` is never called: only gRPC
+        streams.
         """
         del on_chunk
         if request.timeout_s <= 0:
             raise self._error(failure.TIMED_OUT, "there was no time left for the call")
         body, headers = self._encode(request)
-        client = self._connected()
         try:
-            async with asyncio.timeout(request.timeout_s):
-                return await self._exchange(client, body, headers)
+            answer = await self._exchange(body, headers, request.timeout_s)
+            self._check_owner(answer, request)
+            return wire.decode(json_wire.decode(self._content(answer)))
         except asyncio.CancelledError:
             if this_task_is_cancelled():
                 raise
@@ -80,11 +80,11 @@ class HttpStepClient:
     async def close(self) -> None:
         """Close all connections. Calls in flight fail as ``SERVICE_UNAVAILABLE``; idempotent."""
         self._closed = True
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
 
-    def _encode(self, request: StepRequest) -> tuple[bytes, list[tuple[str, str]]]:
+    def _encode(self, request: StepRequest) -> tuple[bytes, Headers]:
         if not is_sendable(request.idempotency_key):
             raise self._error(failure.UNSENDABLE, "the idempotency key is not printable ASCII")
         try:
@@ -98,64 +98,69 @@ class HttpStepClient:
                 failure.UNSENDABLE,
                 f"the request has {len(body)} bytes, at most {self._max_message_bytes} may be",
             )
-        return body, [
+        headers = [
             *sendable_trace(request.trace),
             ("content-type", "application/json"),
+            ("content-length", str(len(body))),
             ("accept", "application/json"),
             # A small answer that unpacks to gigabytes would pass every limit.
             ("accept-encoding", "identity"),
             (IDEMPOTENCY_KEY, request.idempotency_key),
             (TIMEOUT_HEADER, str(max(1, int(request.timeout_s * 1000)))),
         ]
+        return body, [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]
 
-    def _connected(self) -> httpx.AsyncClient:
+    def _connections(self) -> HttpPool:
         if self._closed:
             raise self._error(failure.UNAVAILABLE, "the client is closed")
-        if self._client is None:
-            self._client = httpx.AsyncClient(
-                trust_env=False,
-                follow_redirects=False,
-                # The slots of the worker bound the calls; the pool must not be a second queue.
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-                # One bound for the whole call: asyncio.timeout around it.
-                timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
-            )
-        return self._client
+        if self._pool is None:
+            try:
+                self._pool = HttpPool(self._url, max_bytes=self._max_message_bytes)
+            except ValueError as error:
+                raise self._error(failure.UNSENDABLE, f"the URL is wrong: {error}") from error
+        return self._pool
 
-    async def _exchange(
-        self, client: httpx.AsyncClient, body: bytes, headers: list[tuple[str, str]]
-    ) -> StepResponse:
-        async with client.stream("POST", self._url, content=body, headers=headers) as response:
-            if not response.is_success:
-                raise self._error_of_status(response, await _start_of(response))
-            if response.headers.get("content-encoding", "identity").lower() != "identity":
-                raise self._error(failure.RESPONSE_INVALID, "the answer is compressed")
-            content = await self._content(response)
-        return wire.decode(json_wire.decode(content))
+    async def _exchange(self, body: bytes, headers: Headers, timeout_s: float) -> HttpAnswer:
+        pool = self._connections()
+        connection = await pool.acquire()
+        try:
+            host = (b"host", pool.authority.encode("ascii"))
+            return await connection.exchange([host, *headers], pool.target, body, timeout_s)
+        finally:
+            pool.release(connection)
 
-    async def _content(self, response: httpx.Response) -> bytes:
-        content = bytearray()
-        async for piece in response.aiter_raw():
-            content += piece
-            if len(content) > self._max_message_bytes:
-                raise self._error(
-                    failure.RESPONSE_TOO_LARGE,
-                    f"the answer has more than {self._max_message_bytes} bytes",
-                )
-        return bytes(content)
+    def _check_owner(self, answer: HttpAnswer, request: StepRequest) -> None:
+        """Refuse an answer that names another call as the one that it answers."""
+        named = answer.header(IDEMPOTENCY_KEY.encode())
+        if named is not None and named != request.idempotency_key:
+            # Its connection is one answer behind: the next answer would be a wrong one as well.
+            self._connections().close_idle()
+            raise self._error(failure.UNAVAILABLE, "the answer belongs to another call")
 
-    def _error_of_status(self, response: httpx.Response, start: bytes) -> ServiceError:
-        code, message = json_wire.failure_of(start)
+    def _content(self, answer: HttpAnswer) -> bytes:
+        if not 200 <= answer.status < 300:
+            raise self._error_of_status(answer)
+        if (answer.header(b"content-encoding") or "identity").lower() != "identity":
+            raise self._error(failure.RESPONSE_INVALID, "the answer is compressed")
+        return bytes(answer.content)
+
+    def _error_of_status(self, answer: HttpAnswer) -> ServiceError:
+        code, message = json_wire.failure_of(bytes(answer.content))
         detail_code = failure.detail_code_of(code)
-        said = f"HTTP {response.status_code}" + (f" {detail_code}" if detail_code else "")
+        said = f"HTTP {answer.status}" + (f" {detail_code}" if detail_code else "")
         return self._error(
-            failure.verdict_of_http(response.status_code),
+            failure.verdict_of_http(answer.status),
             f"{said}: {message}" if message else said,
             detail_code=detail_code,
-            retry_after_ms=retry_after_ms(response.headers.get("retry-after"), now_s=time.time()),
+            retry_after_ms=retry_after_ms(answer.header(b"retry-after"), now_s=time.time()),
         )
 
     def _error_of(self, error: Exception) -> ServiceError:
+        if isinstance(error, AnswerTooLargeError):
+            largest = self._max_message_bytes
+            return self._error(
+                failure.RESPONSE_TOO_LARGE, f"the answer has more than {largest} bytes"
+            )
         verdict = failure.verdict_of_exception(error)
         if verdict is failure.TIMED_OUT:
             return self._error(verdict, "no answer in time")
@@ -194,24 +199,10 @@ def retry_after_ms(value: str | None, *, now_s: float) -> int | None:
     return min(max(0, int((wanted_s - now_s) * 1000)), failure.RETRY_AFTER_MAX_MS)
 
 
-async def _start_of(response: httpx.Response) -> bytes:
-    """The begin of a failed answer's body; what cannot be read does not matter."""
-    start = bytearray()
-    try:
-        async for piece in response.aiter_raw():
-            start += piece
-            if len(start) >= ERROR_BODY_MAX_BYTES:
-                break
-    except httpx.HTTPError:
-        pass  # the status was read, and it decides
-    return bytes(start[:ERROR_BODY_MAX_BYTES])
-
-
-# What httpx documents, and what is below it and could come through.
+# What is documented, and what is below it and could come through.
 _LIBRARY_ERRORS = (
-    httpx.HTTPError,
-    httpx.InvalidURL,
-    httpx.StreamError,
+    AnswerTooLargeError,
+    h11.ProtocolError,
     OSError,  # TimeoutError is one
     ValueError,
 )

@@ -14,6 +14,7 @@ import typing
 from collections.abc import Awaitable, Callable
 
 from agents.services import failure
+from agents.services.attempt_clock import CallClock
 from agents.services.client import OnChunk, StepRequest, StepResponse
 from agents.services.failure import ServiceError
 from schemas.errors import SettingsError
@@ -46,13 +47,12 @@ class InlineStepClient:
         try:
             answer = self._function(request)
             if inspect.isawaitable(answer):
-                async with asyncio.timeout(request.timeout_s):
-                    return await answer
+                answer = await _in_time(answer, request.timeout_s)
         except ServiceError:
             raise
         except Exception as error:
             raise self._failure(error) from error
-        return answer
+        return self._checked(answer)
 
     def call_at_once(self, request: StepRequest) -> StepResponse:
         """As :meth:`call`, for a function that answers without waiting."""
@@ -63,12 +63,15 @@ class InlineStepClient:
             raise
         except Exception as error:
             raise self._failure(error) from error
-        if not isinstance(answer, StepResponse):
-            raise self._error(failure.FAILED, f"it returned {type(answer).__name__}")
-        return answer
+        return self._checked(answer)
 
     async def close(self) -> None:
         """Nothing is open."""
+
+    def _checked(self, answer: object) -> StepResponse:
+        if not isinstance(answer, StepResponse):
+            raise self._error(failure.FAILED, f"the function returned {type(answer).__name__}")
+        return answer
 
     def _check_time(self, request: StepRequest) -> None:
         if request.timeout_s <= 0:
@@ -81,6 +84,13 @@ class InlineStepClient:
 
     def _error(self, verdict: failure.Verdict, message: str) -> ServiceError:
         return ServiceError(verdict, f"{self._service}: {message}", service=self._service)
+
+
+async def _in_time(answer: Awaitable[StepResponse], timeout_s: float) -> StepResponse:
+    """The answer; TimeoutError if the function takes longer, and it is cancelled."""
+    task = asyncio.ensure_future(answer)
+    with CallClock(timeout_s, heard=lambda: int(task.done()), late=task.cancel):
+        return await task
 
 
 def load_function(target: str) -> Function:

@@ -95,7 +95,7 @@ class Commanding:
 
     async def _order(self, caller: Caller, task_id: str, order: _Order) -> Answered:
         _check_reason(order.reason)
-        known = await self._reading.find(caller, task_id)
+        known = await self._reading.find_decided(caller, task_id)
         if order.kind is CommandKind.RETRY and order.run is None:
             run = _run(known) if isinstance(known, LiveTask | StoredTask) else 1
             order = replace(order, run=run)

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 import structlog
 
 from orchestrator.api.errors import unavailable
-from schemas.codec import encode
-from schemas.headers import Headers, cloudevent_headers
-from schemas.records import Millis, TaskCommand, TaskCreated
+from schemas.records import TaskCommand, TaskCreated
 from schemas.topics import Topics
+from streams.envelopes import created_record, order_record
 from streams.errors import PublishError
 from streams.partitioner import partition_of
 from streams.publisher import Outgoing, Publisher
@@ -21,7 +20,7 @@ from streams.tracing import trace_headers
 
 log = structlog.get_logger()
 
-_SOURCE = "/ai-orchestrator/api"
+SOURCE = "/ai-orchestrator/api"
 _REOPEN_S = 1.0
 
 
@@ -61,11 +60,23 @@ class Door:
         Raises:
             ApiError: UNAVAILABLE; they may be created all the same.
         """
-        return await self._publish([self._created(record) for record in records])
+        trace = trace_headers()
+        return await self._publish(
+            [
+                created_record(self._topics, self.partition(r.task_id), r, SOURCE, trace)
+                for r in records
+            ]
+        )
 
     async def command(self, records: Sequence[TaskCommand]) -> list[tuple[int, int]]:
         """Publish commands; as :meth:`create`."""
-        return await self._publish([self._commanded(record) for record in records])
+        trace = trace_headers()
+        return await self._publish(
+            [
+                order_record(self._topics, self.partition(r.task_id), r, SOURCE, trace)
+                for r in records
+            ]
+        )
 
     def partition(self, task_id: str) -> int:
         """Where a task is."""
@@ -126,37 +137,3 @@ class Door:
 
     def _new_publisher(self) -> Publisher:
         return Publisher(self._kafka, client_id=f"{self._kafka.client_id}-api")
-
-    def _created(self, record: TaskCreated) -> Outgoing:
-        headers = _headers(record, record.task_id, record.created_at, task_type=record.type)
-        return self._outgoing(self._topics.task_created, record, headers)
-
-    def _commanded(self, record: TaskCommand) -> Outgoing:
-        headers = _headers(record, record.command_id, record.issued_at)
-        return self._outgoing(self._topics.task_commands, record, headers)
-
-    def _outgoing(
-        self, topic: str, record: TaskCreated | TaskCommand, headers: Headers
-    ) -> Outgoing:
-        return Outgoing(
-            topic=topic,
-            partition=self.partition(record.task_id),
-            key=record.task_id.encode(),
-            value=encode(record),
-            headers=headers,
-        )
-
-
-def _headers(
-    record: TaskCreated | TaskCommand, event_id: str, at: Millis, *, task_type: str | None = None
-) -> Headers:
-    return cloudevent_headers(
-        event_id=event_id,
-        event_type=f"orchestrator.v1.{type(record).__name__}",
-        time_ms=at,
-        task_id=record.task_id,
-        tenant_id=record.tenant_id,
-        task_type=task_type,
-        trace=trace_headers(),
-        source=_SOURCE,
-    )

@@ -66,7 +66,7 @@ class LetterDesk:
             async with (
                 asyncio.timeout(bound_s),
                 self._slots,
-                workplace(self._parts.system, self._parts.dlq_topics) as opened,
+                workplace(self._parts.system) as opened,
             ):
                 yield opened
         except (TimeoutError, KafkaUnavailableError, PublishError) as error:

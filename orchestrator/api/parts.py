@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orchestrator.api.door import Door
@@ -26,7 +26,6 @@ class Parts:
     system: Settings
     """All rooms, for work on dead letters."""
     topics: Topics
-    dlq_topics: Sequence[str]
     rules: Rules
     live: LiveTasks
     following: Following

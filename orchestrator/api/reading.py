@@ -83,6 +83,21 @@ class Reading:
             raise not_found(task_id, self._parts.live.refused(TaskId(task_id), caller.tenant_id))
         return known
 
+    async def find_decided(self, caller: Caller, task_id: str) -> Found:
+        """As :meth:`find`, once its owner has decided about its creation.
+
+        A command for a task whose creation is refused would be a dead letter of its own. An
+        owner that does not decide in time leaves the task accepted.
+        """
+        until = time.monotonic() + self._parts.settings.answer_timeout_s
+        with self._parts.live.subscribe(TaskId(task_id), chunks_max=1) as changes:
+            while True:
+                known = await self.find(caller, task_id)
+                left_s = until - time.monotonic()
+                if not isinstance(known, AcceptedTask) or left_s <= 0:
+                    return known
+                await changes.wait(min(left_s, _LOOK_AGAIN_S))
+
     async def view(self, known: Found) -> TaskView:
         """A task as callers see it."""
         match known:

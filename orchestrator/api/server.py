@@ -31,7 +31,6 @@ from orchestrator.api.parts import Parts
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.use_cases import UseCases
 from orchestrator.layout import ROUTER, rules_of, topic_table
-from orchestrator.letters.workplace import dlq_topics_of
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.roles import check_topics
 from orchestrator.schema_ids import use_schema_ids
@@ -110,7 +109,6 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         settings=settings.api,
         system=settings,
         topics=topics,
-        dlq_topics=dlq_topics_of(settings),
         rules=rules_of(settings, pipelines),
         live=live,
         following=following,

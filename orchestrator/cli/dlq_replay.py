@@ -38,10 +38,11 @@ from orchestrator.cli.dlq_options import (
 from orchestrator.cli.dlq_show import print_stats
 from orchestrator.cli.running import kafka_settings
 from orchestrator.letters.replaying import replay_parts
-from orchestrator.letters.workplace import workplace
+from orchestrator.letters.workplace import Workplace, workplace
 from schemas.errors import SettingsError
 from schemas.records import DeadLetterAction, DeadLetterActionKind
 from streams.bench.action_log import new_id, now_ms
+from streams.bench.errors import LettersGoneError, LetterUnknownError
 from streams.bench.replay import Replay, ReplayLimits, preview
 from tasks.letters.filter import LetterFilter
 from tasks.letters.plan import ReplayOrder
@@ -85,7 +86,8 @@ def replay(
     A step that failed is retried by its task's owner; the row of an event is written again;
     any other record goes to where it failed, unchanged. What fails again is a new dead
     letter; after three replays it is parked. Killed, it can simply be started again.
-    Exit status: 0 all done, 3 stopped, 4 the canaries did not succeed.
+    Exit status: 0 all done, 3 stopped, 4 the canaries did not succeed, 1 nothing was done:
+    the ids are unknown, or what is listed is in no topic any more.
     """
     chosen = a_filter(
         kafka_settings().topics.prefix,
@@ -129,6 +131,8 @@ async def _replay(
     async with workplace(kafka_settings()) as place:
         bench = await place.bench()
         cases = [case for case in bench.cases() if chosen.matches(case)]
+        if not cases:
+            await _explain(place, chosen)
         if not execute:
             counts = preview(cases, order, place.topics)
             if not as_json:
@@ -140,6 +144,23 @@ async def _replay(
             outcome = await replayed.run(bench, chosen)
         _report(outcome, replayed.counts, order, as_json=as_json)
     return outcome
+
+
+async def _explain(place: Workplace, chosen: LetterFilter) -> None:
+    """Return if there is really nothing to replay.
+
+    Raises:
+        LetterUnknownError: ids were given, and no letter has them.
+        LettersGoneError: the index lists letters that are in no topic any more.
+    """
+    listed = [case for case in (await place.quick_bench()).cases() if chosen.matches(case)]
+    if listed:
+        topics = ", ".join(sorted({case.letter.dlq_topic for case in listed}))
+        raise LettersGoneError(
+            f"{len(listed)} letters are listed, and none of them is in its topic: {topics}"
+        )
+    if chosen.ids:
+        raise LetterUnknownError(f"no dead letter has an id that begins {chosen.ids[0]!r}")
 
 
 async def _stop(actor: str, reason: str) -> None:

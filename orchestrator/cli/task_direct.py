@@ -94,7 +94,7 @@ class DirectTasks:
         command = TaskCommand(
             command_id=str(uuid.uuid4()),
             task_id=order.task_id,
-            tenant_id=order.tenant or await _tenant(settings, order.task_id),
+            tenant_id=await _tenant(settings, order),
             kind=order.kind,
             priority=order.priority,
             from_step=order.from_step,
@@ -151,9 +151,13 @@ def _end(event: TaskEvent) -> End:
     return End(line=event_line(event), output=event.output, error=error)
 
 
-async def _tenant(settings: Settings, task_id: TaskId) -> str:
+async def _tenant(settings: Settings, order: Order) -> str:
+    """Whose order it is; AnswerError for a task whose creation was refused."""
     async with open_finder(settings, timeout_s=_READ_S) as finder:
-        return await finder.tenant(task_id)
+        if order.tenant is None:
+            return await finder.tenant(order.task_id)
+        await finder.check_not_refused(order.task_id)
+        return order.tenant
 
 
 def _now() -> Millis:

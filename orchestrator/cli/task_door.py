@@ -19,6 +19,7 @@ from streams.errors import PublishError
 from streams.log_reader import LogReader
 from streams.publisher import Outgoing, Publisher
 from streams.task_log import TaskLog, ended
+from streams.tracing import trace_headers
 
 SOURCE = "/orchestrator-cli"
 """Who we are in CloudEvents' headers."""
@@ -58,7 +59,8 @@ class Door:
                 again: a task that is published twice is done once.
         """
         partition = await self._log.partition(wish.task_id)
-        return await self._send(created_record(self._topics, partition, wish, SOURCE))
+        trace = trace_headers()
+        return await self._send(created_record(self._topics, partition, wish, SOURCE, trace))
 
     async def order(self, order: TaskCommand) -> Sent:
         """Publish an order about a task; acknowledged when this returns.
@@ -67,7 +69,8 @@ class Door:
             PublishError: whether it was written is unknown; look before you order again.
         """
         partition = await self._log.partition(order.task_id)
-        return await self._send(order_record(self._topics, partition, order, SOURCE))
+        trace = trace_headers()
+        return await self._send(order_record(self._topics, partition, order, SOURCE, trace))
 
     async def answer(self, sent: Sent, order: TaskCommand, *, wait_s: float) -> TaskEvent | None:
         """The event that an order brought about; None if there was none in time.

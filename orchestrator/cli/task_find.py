@@ -83,6 +83,19 @@ class TaskFinder:
             return stored.tenant_id
         return str((await self.view(task_id))["tenant_id"])
 
+    async def check_not_refused(self, task_id: TaskId) -> None:
+        """Make sure that an order about a task can be decided.
+
+        Returns also if nobody knows the task: it may be created soon.
+
+        Raises:
+            AnswerError: its creation was refused at the door, with that code.
+        """
+        partition = await self.log.partition(task_id)
+        letters = self._records_of(task_id, dlq(self._topics.task_created), partition)
+        if [letter async for letter in letters] and not (await self.history(task_id)).life:
+            await self._wish(task_id, partition)
+
     async def _stored_view(self, task_id: TaskId) -> View | None:
         async with self._open_reader() as reader:
             if reader is None or (task := await reader.task(task_id)) is None:

@@ -17,6 +17,7 @@ from sinks.dead_letter_reader import read_index
 from sinks.errors import SinkUnavailableError
 from streams.bench.action_log import ActionLog
 from streams.bench.scan import scan
+from streams.bench.topics import dead_letter_topics
 from streams.log_reader import LogReader
 from streams.publisher import Publisher
 from tasks.letters.bench import Bench
@@ -60,21 +61,20 @@ class Workplace:
         return publisher
 
 
-def dlq_topics_of(settings: Settings) -> list[str]:
-    """The dead-letter topics of this system, by its pipelines."""
+async def dlq_topics_of(settings: Settings) -> list[str]:
+    """The dead-letter topics of this system: those that exist, and those of its pipelines.
+
+    Raises:
+        KafkaUnavailableError: no broker answers.
+    """
+    existing = await dead_letter_topics(settings.kafka, settings.topics.prefix)
     names = [topic.name for topic in topic_table(settings, installed_pipelines(settings.pipelines))]
-    return [name for name in names if name.startswith(DLQ_PREFIX)]
+    return sorted({*existing, *(name for name in names if name.startswith(DLQ_PREFIX))})
 
 
 @asynccontextmanager
-async def workplace(
-    settings: Settings, dlq_topics: Sequence[str] | None = None
-) -> AsyncIterator[Workplace]:
+async def workplace(settings: Settings) -> AsyncIterator[Workplace]:
     """Connect to Kafka.
-
-    Args:
-        settings: of this process.
-        dlq_topics: what :func:`dlq_topics_of` says, where it was asked before.
 
     Raises:
         SchemaRegistryError: a registry is set and does not answer.
@@ -88,7 +88,7 @@ async def workplace(
         yield Workplace(
             settings=settings,
             topics=topics,
-            dlq_topics=dlq_topics_of(settings) if dlq_topics is None else dlq_topics,
+            dlq_topics=await dlq_topics_of(settings),
             reader=reader,
             log=ActionLog(reader, topics),
             resources=resources,

@@ -23,3 +23,12 @@ class LetterUnknownError(OrchestratorError):
     """No dead letter has this id, or several ids begin so."""
 
     code = "LETTER_UNKNOWN"
+
+
+class LettersGoneError(OrchestratorError):
+    """The index lists letters that their topics do not hold: retention took them.
+
+    Nothing was replayed. ``orchestrator dlq reindex`` makes the index as the topics are.
+    """
+
+    code = "LETTERS_GONE"

@@ -1,5 +1,10 @@
-"""An event that a result caused says about the step what the result said."""
+"""An event that a result caused says about the step what the result said.
 
+And a result holds the answer to its own command: a service of a test may name, in the field
+``answers`` of its output, the command that it answered.
+"""
+
+import json
 from typing import Any
 
 from tests.checker.evidence import Evidence
@@ -11,7 +16,8 @@ COUNTS = ("input_tokens", "output_tokens", "cost_micros")
 
 
 def check_outcomes(evidence: Evidence, log: Log, findings: Findings) -> None:
-    """Compare each counted result with its event."""
+    """Compare each counted result with its event, and each answer with its command."""
+    _check_answers(evidence, findings)
     topic = evidence.topic("step-results")
     for cause, events in log.by_cause.items():
         record = evidence.at(cause) if cause[0] == topic else None
@@ -23,6 +29,18 @@ def check_outcomes(evidence: Evidence, log: Log, findings: Findings) -> None:
             if wrong:
                 what = f"{result['command_id']} {result['kind']}: {wrong}"
                 findings.add("RESULT_DIFFERS", logged.position, what)
+
+
+def _check_answers(evidence: Evidence, findings: Findings) -> None:
+    for record in evidence.all_of("step-results"):
+        result = decode(record.value, "StepResult")
+        if result is None or result["kind"] != "succeeded":
+            continue
+        output = json.loads(result["output"] or "null")
+        answered = output.get("answers") if isinstance(output, dict) else None
+        if answered not in (None, result["command_id"]):
+            what = f"{result['command_id']} has the answer to {answered}"
+            findings.add("ANSWER_OF_ANOTHER", record.position, what)
 
 
 def _pairs(result: Value, logged: Logged) -> dict[str, tuple[Any, Any]]:

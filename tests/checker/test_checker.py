@@ -185,6 +185,10 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
         "COMMAND_UNANSWERED",
     ),
     "another output": (lambda s: s.change((RESULTS, 0, 2), output='"c"'), "RESULT_DIFFERS"),
+    "the answer to another command": (
+        lambda s: s.change((RESULTS, 0, 2), output='{"answers": "t9/1/generate/1"}'),
+        "ANSWER_OF_ANOTHER",
+    ),
     "another usage": (lambda s: s.change((RESULTS, 0, 1), usage=None), "RESULT_DIFFERS"),
     "a command that was not sent": (lambda s: s.drop((GENERATE, 0, 0)), "COMMAND_MISSING"),
     "a command in another lane": (lambda s: _lane(s, "high"), "COMMAND_MISSING"),

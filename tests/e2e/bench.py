@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -32,9 +32,15 @@ async def start_dlq(running: Running, *arguments: str) -> asyncio.subprocess.Pro
     )
 
 
-async def dlq(running: Running, *arguments: str, code: int = 0) -> Ended:
-    """Run ``orchestrator dlq ...`` to its end."""
-    variables = {k: v for k, v in running.system.environment.items() if k.startswith("ORCH_")}
+async def dlq(
+    running: Running, *arguments: str, code: int = 0, without: Collection[str] = ()
+) -> Ended:
+    """Run ``orchestrator dlq ...`` to its end, without some of the system's variables."""
+    variables = {
+        name: value
+        for name, value in running.system.environment.items()
+        if name.startswith("ORCH_") and name not in without
+    }
     async with asyncio.timeout(WAIT_S):
         ended = await asyncio.to_thread(run_command, ("dlq", *arguments), variables)
     assert ended.status == code, f"{arguments}: {ended}"

@@ -94,6 +94,19 @@ output: {found: $.steps.retrieve.documents}
 """
 """A task type whose only call may take longer than any test: what ends it is no timeout."""
 
+YELL = """\
+pipeline: yell
+version: 1
+steps:
+  - name: shout
+    service: shout
+    method: Shout
+    timeout_s: 10
+    input: {text: $.input.words}
+output: {said: $.steps.shout.text}
+"""
+"""Its only step is none of the built-in pipelines', and its service refuses what is no text."""
+
 
 _LAST = ("test_cancel_race.py", "test_fuzz_records.py", "test_dead_letters.py")
 
@@ -138,6 +151,7 @@ async def running(
     (folder / "pipelines").mkdir()
     (folder / "pipelines" / "search.yaml").write_text(SEARCH)
     (folder / "pipelines" / "patient.yaml").write_text(PATIENT)
+    (folder / "pipelines" / "yell.yaml").write_text(YELL)
     environment["ORCH_PIPELINES_DIR"] = str(folder / "pipelines")
     settings = load_settings(environment, DEV_DEFAULTS)
     async with (

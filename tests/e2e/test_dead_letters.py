@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.embedded.postgres import EmbeddedPostgres
 from schemas.codec import encode
-from schemas.records import CommandKind, Millis, TaskCommand, TaskCreated
+from schemas.records import CommandKind, Json, Millis, TaskCommand, TaskCreated
 from tasks.letters.ledger import LetterStatus
 from tests.e2e.bench import (
     a_tenant,
@@ -269,6 +269,44 @@ async def test_a_dry_run_sends_nothing_and_says_what_it_would_do(running: Runnin
     assert f"2 send to {running.topics.task_created}" in ended.out
     assert "a dry run: nothing was sent" in ended.out
     assert {c.status for c in await cases_of(running, [tenant])} == {LetterStatus.OPEN}
+
+
+async def test_letters_of_steps_that_are_not_installed_here_are_replayed_too(
+    running: Running,
+) -> None:
+    tenant, without = a_tenant("elsewhere"), ("ORCH_PIPELINES_DIR",)
+    words = Json(json.dumps({"words": 5}))
+    await running.create([a_rag_task(tenant, type="yell", input=words) for _ in range(3)])
+    await letters(running, tenant, 3)
+
+    counted = await dlq(running, "replay", "--tenant", tenant, without=without)
+    assert f"3 send to {running.topics.task_commands}" in counted.out
+    order = ("--execute", "--reason", "from elsewhere", "--json")
+    sent = await dlq(running, "replay", "--tenant", tenant, *order, without=without)
+    assert sent.documents[-1]["counts"] == {"sent": 3}
+
+
+async def test_a_replay_of_a_letter_that_nobody_knows_says_so(running: Running) -> None:
+    for arguments in ([], ["--execute", "--reason", "a test"]):
+        ended = await dlq(running, "replay", "0" * 12, *arguments, code=1)
+        assert "LETTER_UNKNOWN" in ended.err
+
+
+async def test_letters_that_are_listed_and_in_no_topic_are_not_said_to_be_replayed(
+    running: Running,
+) -> None:
+    tenant = a_tenant("gone")
+    await running.create([a_rag_task(tenant, type="poetry")])
+    [case] = await letters(running, tenant, 1)
+    async with asyncio.timeout(WAIT_S):
+        while not await indexed(running, [tenant]):  # noqa: ASYNC110  # another process writes
+            await asyncio.sleep(0.1)
+    statement = f"UPDATE ai_orchestrator.dead_letters SET tenant_id = '{tenant}-gone' WHERE id = "
+    await sql(running, statement + f"'{case.letter.id}'")
+
+    ended = await dlq(running, "replay", "--tenant", f"{tenant}-gone", code=1)
+    assert "LETTERS_GONE" in ended.err
+    assert case.letter.dlq_topic in ended.err
 
 
 async def test_everything_that_is_done_needs_a_reason_and_something_that_chooses(

@@ -1,13 +1,18 @@
 """How failures are judged: the table from gRPC status to verdict, and its small print."""
 
+import ssl
+
 import grpc
-import httpx
+import h11
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.services import failure
 from agents.services.failure import MESSAGE_MAX_CHARS, FailureClass, ServiceError
+from agents.services.http_pool import ConnectTimeoutError
 from schemas.records import Error, ErrorCategory
 
 S = grpc.StatusCode
@@ -60,14 +65,10 @@ def test_the_table_lists_every_status_but_ok() -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (httpx.ConnectError("refused"), "SERVICE_UNAVAILABLE"),
-        (httpx.ConnectTimeout("silent"), "SERVICE_UNAVAILABLE"),
-        (httpx.ReadError("reset"), "SERVICE_UNAVAILABLE"),
-        (httpx.RemoteProtocolError("no HTTP"), "SERVICE_UNAVAILABLE"),
-        (httpx.ReadTimeout("slow"), "SERVICE_TIMEOUT"),
-        (httpx.LocalProtocolError("bad header"), "SERVICE_REQUEST_INVALID"),
-        (httpx.InvalidURL("bad"), "SERVICE_REQUEST_INVALID"),
-        (httpx.DecodingError("bad"), "SERVICE_RESPONSE_INVALID"),
+        (ConnectTimeoutError("silent"), "SERVICE_UNAVAILABLE"),
+        (ssl.SSLError("a certificate"), "SERVICE_UNAVAILABLE"),
+        (h11.RemoteProtocolError("no HTTP"), "SERVICE_UNAVAILABLE"),
+        (h11.LocalProtocolError("bad header"), "SERVICE_REQUEST_INVALID"),
         (TimeoutError(), "SERVICE_TIMEOUT"),
         (ConnectionResetError(), "SERVICE_UNAVAILABLE"),
         (UnicodeDecodeError("utf-8", b"x", 0, 1, "bad"), "SERVICE_RESPONSE_INVALID"),
@@ -123,6 +124,61 @@ def test_retry_after_is_decimal_milliseconds_or_nothing(
     value: str | bytes | None, expected: int | None
 ) -> None:
     assert failure.retry_after_of(value) == expected
+
+
+def details(*delays: tuple[int, int], others: int = 0) -> bytes:
+    """A ``google.rpc.Status`` with a RetryInfo for each (seconds, nanoseconds)."""
+    status = status_pb2.Status(code=8)
+    for number in range(others):
+        status.details.add().Pack(error_details_pb2.ErrorInfo(reason=f"R{number}"))
+    for seconds, nanos in delays:
+        delay = Duration(seconds=seconds, nanos=nanos)
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    return bytes(status.SerializeToString())
+
+
+def without_a_delay() -> bytes:
+    status = status_pb2.Status(code=8)
+    status.details.add().Pack(error_details_pb2.RetryInfo())
+    return bytes(status.SerializeToString())
+
+
+def of_a_broken_detail(type_name: str) -> bytes:
+    status = status_pb2.Status(code=8)
+    broken = status.details.add()
+    broken.type_url, broken.value = f"type.googleapis.com/{type_name}", b"\xff\xff"
+    return bytes(status.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param(details((3, 0)), 3000, id="seconds"),
+        pytest.param(details((0, 1)), 1, id="rounded up"),
+        pytest.param(details((1, 500_000_000), others=3), 1500, id="behind other details"),
+        pytest.param(details((1, 0), (9, 0), (2, 0)), 9000, id="the latest of several"),
+        pytest.param(details((-5, 0)), 0, id="negative"),
+        pytest.param(details((0, -5)), 0, id="negative nanoseconds"),
+        pytest.param(details((2**62, 0)), failure.RETRY_AFTER_MAX_MS, id="cut to a day"),
+        pytest.param(details(others=2), None, id="other details only"),
+        pytest.param(without_a_delay(), None, id="no delay in it"),
+        pytest.param(of_a_broken_detail("google.rpc.RetryInfo"), None, id="a broken one"),
+        pytest.param(of_a_broken_detail("no.such.Type"), None, id="of an unknown type"),
+        pytest.param(b"\xff\xff\xff", None, id="no status"),
+        pytest.param(b"", None, id="empty"),
+        pytest.param("text", None, id="text"),
+        pytest.param(None, None, id="absent"),
+    ],
+)
+def test_retry_info_is_a_delay_or_nothing(value: str | bytes | None, expected: int | None) -> None:
+    assert failure.retry_info_of(value) == expected
+
+
+@given(value=st.binary(max_size=64) | st.integers(0, 12).map(lambda n: details((7, 0))[:n]))
+def test_details_that_are_only_bytes_are_a_delay_of_a_day_at_most_or_nothing(value: bytes) -> None:
+    found = failure.retry_info_of(value)
+
+    assert found is None or 0 <= found <= failure.RETRY_AFTER_MAX_MS
 
 
 @pytest.mark.parametrize("value", ["query_empty", "1ST", "", "A" * 65, "A-B", "A\n", b"A", None])

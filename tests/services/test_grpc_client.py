@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
 
 from agents.services.client import StepRequest, StepResponse
 from agents.services.failure import FailureClass, ServiceError
-from agents.services.grpc_client import GrpcStepClient
+from agents.services.grpc_client import DEADLINE_SLACK_S, GrpcStepClient
 from schemas.gen.services.v1 import step_service_pb2 as pb
 from schemas.gen.services.v1 import step_service_pb2_grpc as pb_grpc
 from schemas.records import (
@@ -259,6 +261,27 @@ async def test_an_overloaded_service_says_when_to_come_back() -> None:
     )
 
 
+@pytest.mark.parametrize("status", ["RESOURCE_EXHAUSTED", "UNAVAILABLE"])
+@pytest.mark.parametrize(("own_ms", "expected_ms"), [(None, 3000), ("1500", 3000), ("4000", 4000)])
+async def test_retry_info_is_a_lower_bound_for_the_next_attempt(
+    status: str, own_ms: str | None, expected_ms: int
+) -> None:
+    said = status_pb2.Status(code=grpc.StatusCode[status].value[0])
+    said.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=3)))
+    metadata = [("grpc-status-details-bin", said.SerializeToString())]
+    if own_ms is not None:
+        metadata.append(("retry-after-ms", own_ms))
+
+    async def run(request: pb.RunRequest, context: Context) -> pb.RunResponse:
+        await context.abort(grpc.StatusCode[status], "later", trailing_metadata=tuple(metadata))
+        raise AssertionError("unreachable")
+
+    async with a_server(ScriptedService(run)) as port, a_client(port) as client:
+        error = await the_error_of(client, a_request())
+
+    assert error.retry_after_ms == expected_ms
+
+
 async def test_a_call_that_the_server_cancels_is_a_failure_and_no_cancellation() -> None:
     run = fails(grpc.StatusCode.CANCELLED, "shutting down")
     async with a_server(ScriptedService(run)) as port, a_client(port) as client:
@@ -407,11 +430,13 @@ async def test_the_service_knows_how_long_the_caller_waits() -> None:
         left.append(context.time_remaining())
         return pb.RunResponse(output="{}")
 
-    async with a_server(ScriptedService(run)) as port, a_client(port) as client:
+    service = ScriptedService(run)
+    async with a_server(service) as port, a_client(port) as client:
         await client.call(a_request(timeout_s=60.0))
 
     assert left[0] is not None
-    assert 50.0 < left[0] <= 60.0
+    assert 50.0 < left[0] <= 60.0 + 2 * DEADLINE_SLACK_S
+    assert service.calls[0][1]["x-timeout-ms"] == "60000"
 
 
 @pytest.mark.parametrize("timeout_s", [0.0, -1.0])

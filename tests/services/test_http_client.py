@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import formatdate
 from typing import Any
@@ -263,6 +264,19 @@ async def test_an_overloaded_service_says_when_to_come_back() -> None:
     error = await the_error_of(answers({}, status=429, headers={"Retry-After": "7"}))
 
     assert (error.code, error.retry_after_ms) == ("SERVICE_OVERLOADED", 7000)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("in_s", "at_least", "at_most"), [(60, 55_000, 61_000), (-60, 0, 0)])
+async def test_a_date_to_come_back_at_counts_for_busy_and_for_away(
+    status: int, in_s: int, at_least: int, at_most: int
+) -> None:
+    date = formatdate(time.time() + in_s, usegmt=True)
+
+    error = await the_error_of(answers({}, status=status, headers={"Retry-After": date}))
+
+    assert error.retry_after_ms is not None
+    assert at_least <= error.retry_after_ms <= at_most
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A service that is a function in the worker's own process."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -146,3 +147,38 @@ def test_a_function_that_is_not_there_stops_the_start(target: str) -> None:
 
     with pytest.raises(SettingsError):
         directory.check({"echo"})
+
+
+async def stubborn(request: StepRequest) -> StepResponse:
+    """Does not let itself be cancelled."""
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        await asyncio.sleep(0.01)
+    return echo(request)
+
+
+async def lying_later(request: StepRequest) -> StepResponse:
+    await asyncio.sleep(0)
+    return {"output": "1"}  # type: ignore[return-value]
+
+
+async def test_what_a_cancelled_function_returns_in_the_end_is_not_the_next_answer() -> None:
+    client = a_directory("stubborn").client("echo")
+    first = asyncio.create_task(client.call(a_request(3600.0)))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    first.cancel()
+    second = replace(a_request(0.05), input=Json('{"a":2}'))
+
+    answer = await client.call(second)
+
+    assert answer.output == '{"a":2}'
+    assert (await first).output == '{"a":1}'
+
+
+async def test_a_function_that_returns_something_else_later_fails_its_own_call() -> None:
+    with pytest.raises(ServiceError) as raised:
+        await a_directory("lying_later").client("echo").call(a_request())
+
+    assert raised.value.code == "SERVICE_FAILED"

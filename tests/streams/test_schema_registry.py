@@ -1,6 +1,7 @@
 """What a process does when its schema registry answers wrongly, or not at all."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -106,3 +107,25 @@ def test_a_schema_is_registered_as_it_is_but_for_the_form_of_an_empty_json_objec
 
         assert '"{}"' not in text
         assert json.loads(text.replace('"{ }"', '"{}"')) == version.schema
+
+
+async def test_an_answer_that_comes_twice_is_not_the_id_of_another_schema() -> None:
+    given: dict[str, int] = {}
+
+    async def serve(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = (await source.readuntil(b"\r\n\r\n")).lower()
+                size = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+                schema = json.loads(await source.readexactly(size))["schema"]
+                number = given.setdefault(json.loads(schema)["name"], 70_000 + len(given))
+                target.write(2 * an_answer("200 OK", b'{"id": %d}' % number))
+        target.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        await use_registry(SchemasSettings(registry_url=f"http://127.0.0.1:{port}"), TABLE)
+
+    assert encode(CONTROL)[1:5] == given["Control"].to_bytes(4)
+    assert len(given) > 1

@@ -7,6 +7,8 @@ an effect, and comes anyway when there is no such moment: there is none without 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,41 @@ async def test_sink_killed_while_it_writes(chaos: Chaos) -> None:  # noqa: F811
     await look(lambda: has_moved(chaos, before), MOMENT_S)
     await kill(chaos, "sink")
     await judge(chaos, tasks)
+
+
+async def test_service_that_answers_twice(chaos: Chaos) -> None:  # noqa: F811
+    await warm(chaos)
+    server = await asyncio.start_server(answer_twice, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    system = chaos.running.system
+    environment = {**system.environment, "ORCH_SERVICES_RETRIEVAL": url}
+    other = replace(system, environment=environment).add_replica("step.retrieve")
+    await system.supervisor.stop("step.retrieve")
+    tasks: list[Value] = []
+    for _ in range(4):  # the later ones find the connections of the first
+        tasks += [a_task("acme") for _ in range(4)]
+        await create(chaos, tasks[-4:])
+        await look(partial(has_ended, chaos, list(tasks)), END_S)
+    await system.supervisor.start("step.retrieve")
+    await system.supervisor.stop(other)
+    server.close()
+    await judge(chaos, tasks)
+
+
+async def answer_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Name the command that is answered, in each of two copies of the answer."""
+    try:
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("ascii").lower()
+            fields = dict(line.split(": ", 1) for line in head.split("\r\n") if ": " in line)
+            await reader.readexactly(int(fields["content-length"]))
+            output = {"documents": [], "answers": fields["idempotency-key"]}
+            body = json.dumps({"output": output}).encode()
+            writer.write(2 * (b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    finally:
+        writer.close()
 
 
 async def judge(chaos: Chaos, tasks: list[Value]) -> None:  # noqa: F811

@@ -1,0 +1,81 @@
+"""The time that a service has for its answer, measured in a process that may be late itself."""
+
+import asyncio
+from collections.abc import Callable
+
+from agents.services.sending import this_task_is_cancelled
+
+_PASSES = 5
+"""Turns of the event loop from a timer to whoever waits for bytes that are in a socket then.
+asyncio reads before it runs timers, uvloop after them; grpc.aio needs two turns more."""
+
+
+class AttemptClock:
+    """Ends an attempt whose answer is not there in time.
+
+    The clock starts when the request has left. When the time is over, the event loop first
+    reads what the service has sent already: an answer that waits in a socket, because this
+    process was busy, counts as an answer. The clock looks again as long as bytes come in
+    that way, so it waits for no network.
+
+    Args:
+        timeout_s: the time that the service has.
+        heard: how much the service has sent; any number that grows with each piece.
+        late: is called once, if the answer is not there.
+    """
+
+    def __init__(
+        self, timeout_s: float, *, heard: Callable[[], int], late: Callable[[], object]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._heard = heard
+        self._late = late
+        self._next: asyncio.Handle = self._loop.call_later(timeout_s, self._over)
+
+    def cancel(self) -> None:
+        """Stop: the attempt has ended. Idempotent."""
+        self._next.cancel()
+
+    def _over(self) -> None:
+        self._look(self._heard(), _PASSES)
+
+    def _look(self, heard_before: int, passes: int) -> None:
+        if passes:
+            self._next = self._loop.call_soon(self._look, heard_before, passes - 1)
+        elif self._heard() > heard_before:
+            self._over()
+        else:
+            self._late()
+
+
+class CallClock(AttemptClock):
+    """An :class:`AttemptClock` that ends the attempt by a cancellation: ``with clock: await``.
+
+    Args:
+        timeout_s, heard: as above.
+        late: cancels what is awaited.
+    """
+
+    def __init__(
+        self, timeout_s: float, *, heard: Callable[[], int], late: Callable[[], object]
+    ) -> None:
+        super().__init__(timeout_s, heard=heard, late=self._cancel)
+        self._cancel_call = late
+        self._is_late = False
+
+    def __enter__(self) -> None:
+        """Nothing to do: the clock runs already."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Stop the clock, and turn its cancellation into what it means.
+
+        Raises:
+            TimeoutError: this clock has cancelled, and nobody has cancelled the current task.
+        """
+        self.cancel()
+        if kind is asyncio.CancelledError and self._is_late and not this_task_is_cancelled():
+            raise TimeoutError from None
+
+    def _cancel(self) -> None:
+        self._is_late = True
+        self._cancel_call()

@@ -1,0 +1,120 @@
+"""The kept connections to one HTTP service."""
+
+import asyncio
+import ssl
+from collections import deque
+from urllib.parse import urlsplit
+
+import httpx
+
+from agents.services.http_connection import HttpConnection
+
+CONNECT_TIMEOUT_S = 5.0
+"""A host that drops packets is away; the attempt ends long before its deadline."""
+
+KEPT_MAX = 64
+"""As many connections are kept while no call runs on them."""
+
+KEPT_S = 5.0
+"""An idle connection is given up after this: common servers close theirs soon after."""
+
+
+class HttpPool:
+    """Connections to one host; the one used last is used first.
+
+    The pool has no bound of its own: the slots of the worker bound the calls, and a second
+    queue would only hide their time.
+
+    Args:
+        url: ``http://`` or ``https://``, with what the service is called at.
+        max_bytes: the largest body of an answer, inclusive.
+    """
+
+    def __init__(self, url: str, *, max_bytes: int) -> None:
+        parts = urlsplit(url)
+        if parts.hostname is None:
+            raise ValueError("the URL names no host")
+        self._host, self._tls = parts.hostname, parts.scheme == "https"
+        self._port = parts.port or (443 if self._tls else 80)
+        self._max_bytes = max_bytes
+        self._context: ssl.SSLContext | None = None
+        self._idle: deque[tuple[float, HttpConnection]] = deque()
+        self._used: set[HttpConnection] = set()
+        self._closed = False
+        self.authority = parts.netloc
+        """The value of ``Host``."""
+        self.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        """What is asked for, as it goes into the request line."""
+
+    async def acquire(self) -> HttpConnection:
+        """A connection for one exchange; give it back with :meth:`release`, whatever happens.
+
+        Raises:
+            OSError: nobody listens there, or the certificate is not accepted.
+            ConnectTimeoutError: no connection in ``CONNECT_TIMEOUT_S``.
+        """
+        now_s = asyncio.get_running_loop().time()
+        self._drop_old(now_s)
+        while self._idle:
+            _, connection = self._idle.pop()
+            if connection.is_reusable:
+                self._used.add(connection)
+                return connection
+            connection.close()
+        connection = await self._connect()
+        if self._closed:
+            connection.close()
+            raise ConnectionAbortedError("the client was closed")
+        self._used.add(connection)
+        return connection
+
+    def release(self, connection: HttpConnection) -> None:
+        """Take a connection back: it is kept if it can be used again, and closed otherwise."""
+        self._used.discard(connection)
+        now_s = asyncio.get_running_loop().time()
+        self._drop_old(now_s)
+        if connection.is_reusable and len(self._idle) < KEPT_MAX:
+            self._idle.append((now_s, connection))
+        else:
+            connection.close()
+
+    def close(self) -> None:
+        """Close all connections; running exchanges fail."""
+        self._closed = True
+        self.close_idle()
+        for connection in list(self._used):
+            connection.close()
+
+    def close_idle(self) -> None:
+        """Close the connections that nobody uses."""
+        for _, connection in self._idle:
+            connection.close()
+        self._idle.clear()
+
+    def _drop_old(self, now_s: float) -> None:
+        while self._idle and self._idle[0][0] < now_s - KEPT_S:
+            self._idle.popleft()[1].close()
+
+    async def _connect(self) -> HttpConnection:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                _, connection = await loop.create_connection(
+                    lambda: HttpConnection(max_bytes=self._max_bytes),
+                    self._host,
+                    self._port,
+                    ssl=self._tls_context(),
+                )
+        except TimeoutError as error:
+            raise ConnectTimeoutError("no connection in time") from error
+        return connection
+
+    def _tls_context(self) -> ssl.SSLContext | None:
+        if self._tls and self._context is None:
+            self._context = httpx.create_ssl_context(trust_env=False)
+            self._context.set_alpn_protocols(["http/1.1"])
+        return self._context
+
+
+class ConnectTimeoutError(ConnectionError):
+    """The host did not take a connection in time. Nothing was called."""

@@ -1,0 +1,55 @@
+"""Which dead-letter topics a system has, as its broker knows them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from schemas.topics import DLQ_PREFIX
+from streams.errors import KafkaUnavailableError
+from streams.settings import KafkaSettings
+
+_STEP = re.compile(r"steps\.[^.]+\.(high|normal|low)\.v1")
+_OTHERS = ("task-created", "task-commands", "step-results", "task-events", "dlq-actions")
+
+
+async def dead_letter_topics(kafka: KafkaSettings, prefix: str) -> list[str]:
+    """The dead-letter topics of a system that exist, sorted.
+
+    The broker's list, and not that of the pipelines that are installed here: a command that
+    runs without ``ORCH_PIPELINES_DIR`` must see the letters of all steps.
+
+    Args:
+        kafka: where and how.
+        prefix: of the system's topics. Topics of another system whose prefix begins with this
+            one are left out.
+
+    Raises:
+        KafkaUnavailableError: no broker answers in time.
+    """
+    client = AIOKafkaAdminClient(
+        bootstrap_servers=kafka.servers,
+        client_id=f"{kafka.client_id}-dlq-topics",
+        request_timeout_ms=int(kafka.request_timeout_s * 1000),
+    )
+    try:
+        async with asyncio.timeout(kafka.request_timeout_s):
+            await client.start()
+            names = await client.list_topics()
+    except (KafkaError, TimeoutError) as error:
+        raise KafkaUnavailableError(f"no broker answers: {error!r}") from error
+    finally:
+        await client.close()
+    return sorted(name for name in names if is_dead_letter_topic(name, prefix))
+
+
+def is_dead_letter_topic(name: str, prefix: str) -> bool:
+    """True if a topic holds dead letters of the system with this prefix. Pure."""
+    begin = DLQ_PREFIX + prefix
+    if not name.startswith(begin):
+        return False
+    origin = name.removeprefix(begin)
+    return origin in {f"{other}.v1" for other in _OTHERS} or _STEP.fullmatch(origin) is not None
