@@ -13,11 +13,10 @@ from schemas.errors import DecodeError
 from schemas.records import Control, ControlKind
 from streams.errors import KafkaUnavailableError
 from streams.log_reader import LogReader
+from streams.patience import Patience
 from streams.settings import KafkaSettings
 
 log = structlog.get_logger()
-
-_RETRY_S = 0.5
 
 Listener = Callable[[Control], None]
 
@@ -82,15 +81,16 @@ class ControlFollower:
             self._give(records)
 
     async def _follow(self) -> None:
+        patience = Patience("control")
         while True:
             try:
                 async with self._reader() as reader:
                     await self._catch_up(reader)
+                    patience.over()
                     async for records in reader.follow(self._topic, self._next_offsets):
                         self._give(records)
             except KafkaUnavailableError as error:
-                log.warning("control_away", code=error.code, retry_in_s=_RETRY_S)
-            await asyncio.sleep(_RETRY_S)
+                await patience.pause(error)
 
     def _give(self, records: Sequence[Origin]) -> None:
         for record in records:

@@ -34,6 +34,7 @@ from schemas.records import (
 from schemas.topics import Topics
 from streams.dead_letters import DeadLetters
 from streams.errors import PublishError
+from streams.patience import publish_patiently
 from streams.publisher import Outgoing, Publisher
 from streams.tracing import trace_headers
 
@@ -171,7 +172,8 @@ class RunningAttempt:
         return _request(command, min(command.timeout_ms, left_ms, _TIMEOUT_MAX_MS) / 1000)
 
     async def _report_started(self) -> None:
-        await self._parts.publisher.publish([self._record(self._attempt.started())])
+        record = self._record(self._attempt.started())
+        await publish_patiently(self._parts.publisher, [record])
 
     def _check_size(self, response: StepResponse) -> None:
         size = len(response.output.encode(errors="surrogatepass"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 
 import structlog
 
@@ -19,6 +20,7 @@ from streams.app import App
 from streams.dead_letters import failure_of
 from streams.delivery import Delivery
 from streams.envelopes import result_record
+from streams.patience import publish_patiently
 from streams.publisher import Outgoing
 from streams.tracing import consumer_span, trace_headers
 from streams.window import AtOnce, GivenBackError
@@ -81,7 +83,11 @@ class StepRunner:
         """
         if self._parts.services.client_at_once(service) is None:
             return None
-        return AtOnce(self._run_at_once, self._parts.publisher.publish)
+        return AtOnce(self._run_at_once, self._publish)
+
+    async def _publish(self, records: Sequence[Outgoing]) -> None:
+        """Publish results. One that the broker refuses waits: its call was paid for."""
+        await publish_patiently(self._parts.publisher, records)
 
     def stop(self, control: Control) -> None:
         """Stop what runs of a task's run, and what of it will come."""
@@ -162,7 +168,7 @@ class StepRunner:
         parts = self._parts
         result = decode(value, StepResult, max_bytes=len(value))
         record = result_record(parts.topics, delivery.partition, result, trace_headers())
-        await parts.publisher.publish([record])
+        await self._publish([record])
 
     def _begin(self, command: StepCommand, delivery: Delivery) -> asyncio.Task[None]:
         running = self._attempt(command, delivery)
@@ -184,7 +190,7 @@ class StepRunner:
 
     async def _run(self, running: RunningAttempt) -> None:
         result, record = await running.run()
-        await self._parts.publisher.publish([record])
+        await self._publish([record])
         self._note(running, result, record)
 
     def _note(self, running: RunningAttempt, result: StepResult, record: Outgoing) -> None:

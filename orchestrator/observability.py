@@ -3,6 +3,8 @@
 import io
 import logging
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TextIO, cast
 
@@ -25,6 +27,33 @@ class _StandardError(io.TextIOBase):
 
 # A TextIO in all that loggers use of one.
 _STDERR = cast(TextIO, _StandardError())
+
+
+class OftenRepeated(logging.Filter):
+    """Lets a statement of a library log once in a minute, and says how often it was held back.
+
+    A broker that is away makes the clients complain ten times a second, each of them.
+    """
+
+    def __init__(self, *, every_s: float = 60.0, clock: Callable[[], float] = time.monotonic):
+        super().__init__()
+        self._every_s = every_s
+        self._clock = clock
+        self._said: dict[tuple[str, int], tuple[float, int]] = {}
+        """By statement: when it was let through last, and how many were held back since."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """True to let the line through; it then says what was held back before it."""
+        statement, now_s = (record.pathname, record.lineno), self._clock()
+        said_s, held_back = self._said.get(statement, (-self._every_s, 0))
+        if now_s - said_s < self._every_s:
+            self._said[statement] = (said_s, held_back + 1)
+            return False
+        self._said[statement] = (now_s, 0)
+        if held_back:
+            record.msg = f"{record.getMessage()} ({held_back} more like this)"
+            record.args = ()
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +116,7 @@ def set_up_logs(settings: LogSettings, *, role: str) -> None:
     # Faust and aiokafka log their inner life at INFO; what an operator can use is above it.
     for name in ("faust", "mode", "aiokafka"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    handler.addFilter(OftenRepeated())
 
 
 def serve_metrics(settings: MetricsSettings) -> None:

@@ -7,6 +7,7 @@ import random
 import socket
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 
 from agents.answers import Answers
 from agents.cancels import Cancels
@@ -40,6 +41,7 @@ from streams.errors import TopicsDifferError
 from streams.log_reader import LogReader
 from streams.ownership.kafka_world import WorldParts
 from streams.ownership.owner import OwnerParts
+from streams.patience import when_there
 from streams.publisher import Publisher
 from streams.run import run_app
 from tasks.pipeline import Pipelines
@@ -47,6 +49,8 @@ from tasks.pipeline import Pipelines
 
 async def run_role(role: str, settings: Settings) -> int:
     """Run a role until it is told to stop; return the exit code of its process.
+
+    While no broker answers at its start, the role waits.
 
     Raises:
         SettingsError: there is no such role, or a setting that it needs is missing.
@@ -58,8 +62,13 @@ async def run_role(role: str, settings: Settings) -> int:
     pipelines = installed_pipelines(settings.pipelines)
     if role not in roles(pipelines):
         raise SettingsError(f"there is no role {role!r}; roles: {', '.join(roles(pipelines))}")
-    await check_topics(settings, pipelines)
+    await when_there("kafka", partial(check_topics, settings, pipelines))
     await use_schema_ids(settings)
+    return await when_there("kafka", partial(_run, role, settings, pipelines))
+
+
+async def _run(role: str, settings: Settings, pipelines: Pipelines) -> int:
+    """Build a role and run it; KafkaUnavailableError while no broker answers at its start."""
     composition = _Composition(settings, pipelines, role)
     grace_s = settings.kafka.drain_timeout_s
     async with AsyncExitStack() as resources:

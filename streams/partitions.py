@@ -146,6 +146,8 @@ class Partitions:
             raise
         except Exception as error:
             self._app.fail("partition_handler_raised", error)
+        finally:
+            patience.over()
 
     async def _serve(
         self,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 import structlog
 
 from schemas.errors import OrchestratorError
-from streams.errors import PublishRefusedError
+from streams.errors import KafkaUnavailableError, PublishRefusedError
 from streams.publisher import Outgoing, Publisher
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -19,23 +23,64 @@ _PAUSE_MAX_S = 5.0
 _SAY_AGAIN_S = 60.0
 
 
+class _Lines:
+    """What is said about waits in this process: many partitions wait for one cause.
+
+    The reason is said when the first one begins to wait for it, and then once a minute; the end
+    when nobody waits any more.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: Counter[str] = Counter()
+        self._since_s: dict[str, float] = {}
+        self._said_s: dict[tuple[str, str], float] = {}
+
+    def begun(self, what: str) -> None:
+        if not self._waiting[what]:
+            self._since_s[what] = time.monotonic()
+        self._waiting[what] += 1
+
+    def say(self, what: str, error: OrchestratorError, fields: Mapping[str, object]) -> None:
+        now_s, cause = time.monotonic(), (what, error.code)
+        if now_s - self._said_s.get(cause, -_SAY_AGAIN_S) < _SAY_AGAIN_S:
+            return
+        self._said_s[cause] = now_s
+        log.warning(
+            "waiting",
+            what=what,
+            code=error.code,
+            reason=str(error)[:300],
+            waited_s=round(now_s - self._since_s[what]),
+            waiting=self._waiting[what],
+            **fields,
+        )
+
+    def over(self, what: str) -> None:
+        self._waiting[what] -= 1
+        if not self._waiting[what]:
+            waited_s = round(time.monotonic() - self._since_s.pop(what), 1)
+            for cause in [cause for cause in self._said_s if cause[0] == what]:
+                del self._said_s[cause]
+            log.info("waiting_over", what=what, waited_s=waited_s)
+
+
+_LINES = _Lines()
+
+
 class Patience:
     """The pauses between tries at one thing: they double, up to a bound.
 
-    The reason is logged when the waiting begins, when it changes, and then once a minute; the end
-    of the waiting is logged, too.
-
     Args:
-        what: the name of the thing, for the log: a short constant.
-        fields: what else each line says, such as a role or a partition.
+        what: the name of the thing, for the log: a short constant. The waits of a process for
+            things of one name share their lines.
+        fields: what else the first line says, such as a partition.
     """
 
     def __init__(self, what: str, **fields: object) -> None:
         self._what = what
         self._fields = fields
         self._pause_s = _PAUSE_MIN_S
-        self._since_s: float | None = None
-        self._said: tuple[str, float] = ("", 0.0)
+        self._waits = False
 
     async def pause(
         self,
@@ -49,29 +94,22 @@ class Patience:
             error: why the last try failed.
             until: waits at most so many seconds.
         """
-        now_s = time.monotonic()
-        if self._since_s is None:
-            self._since_s = now_s
-        said, at_s = self._said
-        if said != error.code or now_s - at_s >= _SAY_AGAIN_S:
-            self._said = (error.code, now_s)
-            log.warning(
-                "waiting",
-                what=self._what,
-                code=error.code,
-                reason=str(error)[:300],
-                waited_s=round(now_s - self._since_s),
-                **self._fields,
-            )
-        await until(self._pause_s)
-        self._pause_s = min(_PAUSE_MAX_S, 2 * self._pause_s)
+        if not self._waits:
+            self._waits = True
+            _LINES.begun(self._what)
+        _LINES.say(self._what, error, self._fields)
+        pause_s, self._pause_s = self._pause_s, min(_PAUSE_MAX_S, 2 * self._pause_s)
+        try:
+            await until(pause_s)
+        except asyncio.CancelledError:
+            self.over()
+            raise
 
     def over(self) -> None:
-        """It worked: say so if it was waited for, and begin with short pauses again."""
-        if self._since_s is not None:
-            waited_s = round(time.monotonic() - self._since_s, 1)
-            log.info("waiting_over", what=self._what, waited_s=waited_s, **self._fields)
-        self._since_s, self._pause_s, self._said = None, _PAUSE_MIN_S, ("", 0.0)
+        """It worked, or is given up; begin with short pauses again."""
+        if self._waits:
+            _LINES.over(self._what)
+        self._waits, self._pause_s = False, _PAUSE_MIN_S
 
 
 async def publish_patiently(publisher: Publisher, records: Sequence[Outgoing]) -> list[int]:
@@ -92,3 +130,21 @@ async def publish_patiently(publisher: Publisher, records: Sequence[Outgoing]) -
         else:
             patience.over()
             return offsets
+
+
+async def when_there(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Do something that needs the broker; while it is away, wait and try again. Unbounded.
+
+    Args:
+        what: see :class:`Patience`.
+        attempt: leaves nothing open when it raises.
+    """
+    patience = Patience(what)
+    while True:
+        try:
+            found = await attempt()
+        except KafkaUnavailableError as error:
+            await patience.pause(error)
+        else:
+            patience.over()
+            return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,7 @@ from aiokafka.errors import (
 from aiokafka.structs import TopicPartition
 
 from schemas.headers import Headers
-from streams.errors import PublishError, PublishRefusedError
+from streams.errors import KafkaUnavailableError, PublishError, PublishRefusedError
 from streams.settings import KafkaSettings
 
 # Records of one request to one partition. A larger single record (an event may have 4 MiB)
@@ -98,7 +99,7 @@ class Publisher:
         """Connect.
 
         Raises:
-            PublishError: no broker answered; nothing was sent.
+            KafkaUnavailableError: no broker answered; nothing was sent.
         """
         # Not before: one that was made and is only forgotten complains in the midst of other
         # output.
@@ -114,9 +115,10 @@ class Publisher:
         )
         try:
             await self._bounded(self._producer.start())
-        except PublishError:
-            await self._bounded(self._producer.stop())
-            raise
+        except PublishError as error:
+            with suppress(PublishError):
+                await self._bounded(self._producer.stop())
+            raise KafkaUnavailableError(str(error)) from error
         self._producer._message_accumulator._batch_ttl = _BATCH_TTL_S
 
     async def close(self) -> None:

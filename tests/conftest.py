@@ -6,6 +6,7 @@ of your own. A test that stops or kills a server starts it again before it ends;
 stays the same. Tests may run in any event loop: the servers are not bound to one.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import structlog
+from structlog._config import BoundLoggerLazyProxy
 
 from orchestrator.embedded.kafka import EmbeddedKafka
 from orchestrator.embedded.postgres import EmbeddedPostgres
@@ -58,6 +61,19 @@ def _system(item: pytest.Item) -> str | None:
 def _turn(item: pytest.Item) -> int:
     system = _system(item)
     return len(_SYSTEMS) if system is None else _SYSTEMS.index(system)
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """Undo what a command that ran in this process did to the loggers, for the tests after it."""
+    before = structlog.get_config()
+    yield
+    if structlog.get_config() != before:
+        structlog.configure(**before)
+        for proxy in gc.get_objects():
+            # A logger keeps the level with which it first wrote.
+            if isinstance(proxy, BoundLoggerLazyProxy):
+                proxy.__dict__.pop("bind", None)
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,9 @@ from orchestrator.api.errors import unavailable
 from schemas.records import TaskCommand, TaskCreated
 from schemas.topics import Topics
 from streams.envelopes import created_record, order_record
-from streams.errors import PublishError
+from streams.errors import PublishError, PublishRefusedError
 from streams.partitioner import partition_of
+from streams.patience import when_there
 from streams.publisher import Outgoing, Publisher
 from streams.settings import KafkaSettings
 from streams.tracing import trace_headers
@@ -21,7 +22,6 @@ from streams.tracing import trace_headers
 log = structlog.get_logger()
 
 SOURCE = "/ai-orchestrator/api"
-_REOPEN_S = 1.0
 
 
 class Door:
@@ -42,10 +42,8 @@ class Door:
         self._reopening: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Connect; PublishError if no broker answers."""
-        publisher = self._new_publisher()
-        await publisher.open()
-        self._publisher = publisher
+        """Connect; KafkaUnavailableError if no broker answers."""
+        self._publisher = await self._opened()
 
     async def close(self) -> None:
         """Send what waits, then disconnect."""
@@ -97,6 +95,8 @@ class Door:
             raise unavailable("the broker did not acknowledge in time: it may be done all the same")
         try:
             offsets = sending.result()
+        except PublishRefusedError as error:
+            raise unavailable(f"the broker refuses it: {error.reason}") from error
         except PublishError as error:
             self._replace(publisher)
             raise unavailable("the broker did not acknowledge") from error
@@ -109,7 +109,7 @@ class Door:
 
         def settled(future: asyncio.Future[list[int]]) -> None:
             self._stuck.subtract(partitions)
-            if not future.cancelled() and future.exception() is not None:
+            if not future.cancelled() and isinstance(future.exception(), PublishError):
                 self._replace(publisher)
 
         sending.add_done_callback(settled)
@@ -125,15 +125,12 @@ class Door:
             await failed.close()
         except PublishError as error:
             log.warning("publisher_not_closed", code=error.code)
-        while self._publisher is None:
-            publisher = self._new_publisher()
-            try:
-                await publisher.open()
-            except PublishError as error:
-                log.warning("publisher_waits", code=error.code, retry_in_s=_REOPEN_S)
-                await asyncio.sleep(_REOPEN_S)
-            else:
-                self._publisher = publisher
+        self._publisher = await when_there("publisher", self._opened)
+
+    async def _opened(self) -> Publisher:
+        publisher = self._new_publisher()
+        await publisher.open()
+        return publisher
 
     def _new_publisher(self) -> Publisher:
         return Publisher(self._kafka, client_id=f"{self._kafka.client_id}-api")

@@ -70,10 +70,9 @@ class Following:
         """True once everything that was there at the start has been read."""
         return self._ready.is_set()
 
-    async def wait_ready(self, timeout_s: float) -> None:
-        """Return when ready; TimeoutError otherwise."""
-        async with asyncio.timeout(timeout_s):
-            await self._ready.wait()
+    async def wait_ready(self) -> None:
+        """Return when ready; unbounded: cancel it."""
+        await self._ready.wait()
 
     async def run(self) -> None:
         """Follow until cancelled. Failures of Kafka are logged, and following begins again.

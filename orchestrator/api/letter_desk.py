@@ -22,7 +22,7 @@ from schemas.records import DeadLetterAction
 from sinks import letter_pages
 from sinks.errors import SinkUnavailableError
 from streams.bench.scan import with_values
-from streams.errors import KafkaUnavailableError, PublishError
+from streams.errors import KafkaUnavailableError, PublishError, PublishRefusedError
 from tasks.letters.bench import Case
 from tasks.letters.filter import LetterFilter
 from tasks.letters.ledger import entry_of
@@ -69,7 +69,7 @@ class LetterDesk:
                 workplace(self._parts.system) as opened,
             ):
                 yield opened
-        except (TimeoutError, KafkaUnavailableError, PublishError) as error:
+        except (TimeoutError, KafkaUnavailableError, PublishError, PublishRefusedError) as error:
             log.warning("letters_unavailable", error=type(error).__name__)
             raise unavailable("the dead-letter topics do not answer in time") from error
 

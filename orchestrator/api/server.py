@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 import structlog
@@ -39,7 +40,7 @@ from schemas.errors import SettingsError
 from schemas.gen.orchestrator.v1 import dead_letters_pb2, orchestrator_pb2
 from schemas.records import Millis
 from schemas.topics import Topics
-from streams.errors import KafkaUnavailableError
+from streams.patience import when_there
 
 log = structlog.get_logger()
 
@@ -68,7 +69,20 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         SettingsError: a setting that is needed is missing, or a port is taken.
         TopicsDifferError: topics are missing or differ; nothing was served.
     """
+    starting = asyncio.current_task()
+    assert starting is not None
+    told = asyncio.create_task(_cancel_when(stopping, starting))
+    try:
+        await _serve(settings, stopping, told)
+    except asyncio.CancelledError:
+        # Told to stop while it waited for a broker: nothing was served.
+        if not stopping.is_set():
+            raise
+
+
+async def _serve(settings: Settings, stopping: asyncio.Event, told: asyncio.Task[None]) -> None:
     async with open_service(settings) as serving:
+        told.cancel()
         waiting = asyncio.create_task(stopping.wait())
         try:
             await asyncio.wait([waiting, serving.following], return_when=asyncio.FIRST_COMPLETED)
@@ -82,14 +96,14 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def open_service(settings: Settings) -> AsyncIterator[Serving]:
-    """A replica that answers; it is stopped at the end.
+    """A replica that answers; it is stopped at the end. While no broker answers, it waits.
 
     It answers as soon as its memory is complete (``/readyz``, gRPC health).
     """
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
     pipelines = installed_pipelines(settings.pipelines)
-    await check_topics(settings, pipelines)
+    await when_there("kafka", partial(check_topics, settings, pipelines))
     await use_schema_ids(settings)
     topics = Topics(settings.topics)
     live = LiveTasks(topics, ended_max=settings.api.ended_max)
@@ -121,12 +135,12 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
     keys = Keys.parse(settings.api.keys)
     use_cases = UseCases.of(Access(keys, settings.api.open_tenant), parts)
     async with contextlib.AsyncExitStack() as stack:
-        await door.open()
+        await when_there("kafka", door.open)
         stack.push_async_callback(door.close)
         stack.push_async_callback(history.close)
         stack.push_async_callback(use_cases.replaying_letters.close)
         task = await stack.enter_async_context(_running(following))
-        await _until_ready(following, task, settings.kafka.request_timeout_s * 4)
+        await _until_ready(following, task)
         grpc_address = await stack.enter_async_context(_grpc(use_cases, settings.api))
         application = http_app(
             use_cases, settings.api, topic_table(settings, pipelines), lambda: following.ready
@@ -154,17 +168,21 @@ async def _running(following: Following) -> AsyncIterator[asyncio.Task[None]]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _until_ready(following: Following, task: asyncio.Task[None], timeout_s: float) -> None:
-    ready = asyncio.create_task(following.wait_ready(timeout_s))
+async def _until_ready(following: Following, task: asyncio.Task[None]) -> None:
+    """Wait for the memory to be complete, also while the broker is away; unbounded: cancel it."""
+    ready = asyncio.create_task(following.wait_ready())
     try:
         await asyncio.wait([ready, task], return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             task.result()
         await ready
-    except TimeoutError as error:
-        raise KafkaUnavailableError("the logs were not read up to their ends in time") from error
     finally:
         ready.cancel()
+
+
+async def _cancel_when(stopping: asyncio.Event, starting: asyncio.Task[None]) -> None:
+    await stopping.wait()
+    starting.cancel()
 
 
 @asynccontextmanager

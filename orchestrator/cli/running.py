@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import typer
 
+from orchestrator.observability import LogSettings, set_up_logs
 from orchestrator.settings import Settings, load_settings
 from schemas.errors import SettingsError
 from sinks.reader import Reader
@@ -32,10 +33,16 @@ def postgres_settings() -> Settings:
     return settings
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, or until Ctrl-C, which ends the command with status 130."""
+def log_to_standard_error() -> None:
+    """Log what is odd, beside the results, which go to standard output."""
+    set_up_logs(LogSettings(level="warning", format="console"), role="cli")
     # Its warnings about brokers that it tries again would stand between our lines.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, or until Ctrl-C, which ends the command with status 130."""
+    log_to_standard_error()
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli.running import log_to_standard_error
 from orchestrator.cli.tail_record import TABLE_HEAD, Filter, Shown, as_text, show
 from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
@@ -68,6 +69,7 @@ def tail(
     span = _Span(from_start, until_end, _time(since), _time(until))
     wanted = Filter(task, task_type, tenant, step, kind)
     rule = not raw or chosen.record is not TaskEvent
+    log_to_standard_error()
     try:
         asyncio.run(
             _Tail(chosen, origin, settings, span, wanted, rule).run(table=output == "table")

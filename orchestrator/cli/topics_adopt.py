@@ -1,6 +1,5 @@
 """``orchestrator topics adopt``: go on with a topic that was made again, mirrored or cut."""
 
-import asyncio
 import os
 from typing import Annotated
 
@@ -9,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.cli.arguments import default_actor
+from orchestrator.cli.running import run
 from orchestrator.settings import Settings, load_settings
 from schemas.errors import SettingsError
 from schemas.topics import Topics
@@ -42,7 +42,7 @@ def adopt_topic(
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
     if execute and not reason:
         raise SettingsError("--execute needs a --reason")
-    asyncio.run(_adopt(settings, topic, how, reason, actor or default_actor(), execute))
+    run(_adopt(settings, topic, how, reason, actor or default_actor(), execute))
 
 
 async def _adopt(
