@@ -33,6 +33,7 @@ from orchestrator.embedded.kafka import EmbeddedKafka
 from schemas.records import CommandKind, Json, Millis, TaskCommand, TaskCreated, TaskEvent, TaskId
 from schemas.topics import Topics, TopicsSettings
 from streams.admin import Admin
+from streams.broker_clock import BrokerClock
 from streams.dead_letters import DeadLetters
 from streams.log_reader import LogReader
 from streams.ownership.kafka_world import KafkaWorld, WorldParts
@@ -75,6 +76,7 @@ async def a_world(bootstrap: str) -> AsyncIterator[KafkaWorld]:
                 limits=_RULES.limits,
                 publisher=publisher,
                 dead_letters=DeadLetters(publisher, group="bench"),
+                clock=BrokerClock(publisher, topics.task_state),
                 inputs=ends,
                 logs=ends,
             ),

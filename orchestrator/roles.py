@@ -36,6 +36,7 @@ from sinks.errors import PostgresRefusedError, SinkUnavailableError
 from sinks.waiting import Waiting, WaitLog
 from sinks.writer import Writer
 from streams.app import App
+from streams.broker_clock import BrokerClock
 from streams.dead_letters import DeadLetters
 from streams.errors import TopicsDifferError
 from streams.log_reader import LogReader
@@ -128,6 +129,7 @@ class _Composition:
                 limits=settings.limits,
                 publisher=publisher,
                 dead_letters=DeadLetters(publisher, group=self._group),
+                clock=BrokerClock(publisher, self._topics.task_state),
                 inputs=await resources.enter_async_context(inputs),
                 logs=await resources.enter_async_context(logs),
             ),

@@ -286,14 +286,17 @@ def _insync(topic: Topic, facts: TopicFacts) -> ConfigDifference | None:
 
 
 def _timestamps(topic: Topic, facts: TopicFacts) -> ConfigDifference | None:
+    wanted = "LogAppendTime" if topic.broker_times else "CreateTime"
     return _unless(
         topic,
         facts,
         "message.timestamp.type",
-        "CreateTime",
-        lambda value: value == "CreateTime",
+        wanted,
+        lambda value: value == wanted,
         Severity.WARNING,
-        "records have the broker's time instead of the time when they were made",
+        "a router with a wrong clock is not noticed"
+        if topic.broker_times
+        else "records have the broker's time instead of the time when they were made",
     )
 
 

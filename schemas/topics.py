@@ -73,6 +73,8 @@ class Topic:
     """``max.message.bytes``: the largest batch that the broker takes."""
     retention_ms: int | None = None
     """None: compacted, the newest value of each key is kept."""
+    broker_times: bool = False
+    """Records have the broker's time (``LogAppendTime``), by which owners check their clocks."""
     copartitioned: bool = True
     """The number of partitions is part of where a record is, and never another one. False: more
     partitions than the table says do no harm."""
@@ -85,6 +87,8 @@ class Topic:
             config["cleanup.policy"] = "compact"
         else:
             config |= {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+        if self.broker_times:
+            config["message.timestamp.type"] = "LogAppendTime"
         if self.replication_factor >= 3:
             config["min.insync.replicas"] = "2"
         return config
@@ -180,6 +184,7 @@ class Topics:
             days: float | None,
             max_bytes: int = record_max,
             partitions: int = self.settings.partitions,
+            broker_times: bool = False,
             copartitioned: bool = True,
         ) -> Topic:
             return Topic(
@@ -190,6 +195,7 @@ class Topics:
                 partitions=partitions,
                 replication_factor=self.settings.replication_factor,
                 max_bytes=max_bytes,
+                broker_times=broker_times,
                 retention_ms=None if days is None else int(days * _DAY_MS),
                 copartitioned=copartitioned,
             )
@@ -224,7 +230,15 @@ class Topics:
         ]
         return [
             *consumed,
-            row(self.task_state, TaskState, "router", "router", days=None, max_bytes=event_max),
+            row(
+                self.task_state,
+                TaskState,
+                "router",
+                "router",
+                days=None,
+                max_bytes=event_max,
+                broker_times=True,
+            ),
             row(
                 self.control,
                 Control,

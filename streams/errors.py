@@ -83,6 +83,15 @@ class AdoptionRefusedError(OrchestratorError):
     code = "ADOPTION_REFUSED"
 
 
+class ClockDiffersError(OrchestratorError):
+    """This machine's clock is too far from the broker's to decide about deadlines.
+
+    Nothing was decided. It is measured again; set the clock right.
+    """
+
+    code = "CLOCK_DIFFERS"
+
+
 class LogTrimmedError(OrchestratorError):
     """Records that nobody has read yet were removed from a log that must not have gaps.
 

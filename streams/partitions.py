@@ -11,6 +11,7 @@ import structlog
 from streams.app import App
 from streams.delivery import Delivery
 from streams.errors import (
+    ClockDiffersError,
     KafkaUnavailableError,
     LogLostError,
     LogTrimmedError,
@@ -28,6 +29,7 @@ _MAKES_WAY = (
     KafkaUnavailableError,
     PublishRefusedError,
     # These need an operator. The partition stands still until then, the others go on.
+    ClockDiffersError,
     LogLostError,
     LogTrimmedError,
     SnapshotUnreadableError,

@@ -44,6 +44,7 @@ _REFUSALS = (
     TopicAuthorizationFailedError,
     UnsupportedForMessageFormatError,
 )
+_LOG_APPEND_TIME = 1
 _NOT_SENT = (*_REFUSALS, UnknownTopicOrPartitionError)
 # aiokafka gives a batch up while its partition has no leader. The number of the batch is used up
 # by then, and the broker would take none that follows. A batch without a bound of its own keeps
@@ -94,6 +95,8 @@ class Publisher:
         self._senders: dict[_Target, asyncio.Task[None]] = {}
         self._alone: dict[_Target, int] = defaultdict(int)
         """So many of the next records are sent one by one: a batch of them was refused."""
+        self._append_times_ms: dict[_Target, int] = {}
+        """The broker's time of the last batch, where it tells one."""
 
     async def open(self) -> None:
         """Connect.
@@ -164,6 +167,14 @@ class Publisher:
                 self._senders[target] = loop.create_task(self._send(target))
         return await publication.written
 
+    async def append_time_ms(self, record: Outgoing) -> int | None:
+        """Publish one record; return the broker's time of it, Unix milliseconds.
+
+        None: its topic keeps the times of those who publish. Raises as :meth:`publish`.
+        """
+        await self.publish([record])
+        return self._append_times_ms.pop((record.topic, record.partition), None)
+
     async def _send(self, target: _Target) -> None:
         """Send all that waits for one partition, a batch at a time, then end."""
         waiting = self._waiting[target]
@@ -182,7 +193,10 @@ class Publisher:
             delivery = await self._producer.send_batch(builder, target[0], partition=target[1])
             # Nothing was awaited since it was queued: it is still the last one there.
             batch = self._producer._message_accumulator._batches[TopicPartition(*target)][-1]
-            base = (await delivery).offset
+            landed = await delivery
+            base = landed.offset
+            if landed.timestamp_type == _LOG_APPEND_TIME:
+                self._append_times_ms[target] = landed.timestamp
         # Whatever happens here must reach those who wait for the batch.
         except Exception as error:
             self._not_written(target, taken, error, batch)

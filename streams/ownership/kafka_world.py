@@ -13,6 +13,7 @@ from schemas.limits import Limits
 from schemas.records import TaskEvent
 from schemas.topics import Topics
 from streams.admin import Admin
+from streams.broker_clock import BrokerClock
 from streams.dead_letters import DeadLetters
 from streams.delivery import Delivery
 from streams.envelopes import Trace, command_record, control_record, event_record
@@ -44,6 +45,7 @@ class WorldParts:
     dead_letters: DeadLetters
     inputs: LogReader
     """Asked for the ends of inputs, which others write; reading needs a reader of its own."""
+    clock: BrokerClock
     logs: LogReader
     """Asked for the ends of what only routers write, whatever transactions strangers left open."""
 
@@ -131,6 +133,10 @@ class KafkaWorld:
         inputs = [(topic, self._partition) for topic in self._parts.topics.router_inputs]
         bounds = await self._parts.inputs.all_bounds(inputs)
         return {topic: found for (topic, _), found in bounds.items()}
+
+    async def clock_difference_ms(self, *, at_most_ms: int) -> int | None:
+        """Ask the clock that all partitions of this process share."""
+        return await self._parts.clock.difference_ms(self._partition, at_most_ms=at_most_ms)
 
     async def topic_ids(self) -> Mapping[str, str]:
         """Ask the broker."""

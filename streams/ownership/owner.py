@@ -21,6 +21,7 @@ from streams import metrics
 from streams.acks import OrderedAcks
 from streams.dead_letters import failure_of
 from streams.envelopes import Trace
+from streams.errors import ClockDiffersError
 from streams.ownership.held import Held, HeldCommands
 from streams.ownership.owned_log import OwnedLog
 from streams.ownership.ports import Arrival, World
@@ -96,10 +97,11 @@ class Owner:
             KafkaUnavailableError, PublishError: nothing was decided; another takeover may
                 follow.
             TopicsDifferError: the partition belongs to a system of another shape.
-            LogLostError, LogTrimmedError, SnapshotUnreadableError, TopicReplacedError: nothing
-                was decided, and an operator has to act.
+            ClockDiffersError, LogLostError, LogTrimmedError, SnapshotUnreadableError,
+            TopicReplacedError: nothing was decided, and an operator has to act.
         """
         parts, world = self._parts, self._world
+        await self._check_clock()
         committed = await world.committed()
         recovery = Recovery(
             pipelines=parts.rules.pipelines,
@@ -148,6 +150,7 @@ class Owner:
         3. Do the effects.
         4. Acknowledge.
         """
+        await self._check_clock()
         work = Work()
         for arrival in arrivals:
             self._take(arrival, work)
@@ -182,6 +185,21 @@ class Owner:
         if waits_for_records or self._progress.behind:
             waits.append(_LOOK_AGAIN_MS / 1000)
         return min(waits, default=None)
+
+    async def _check_clock(self) -> None:
+        """Before anything is decided by a clock that may be wrong.
+
+        Raises:
+            ClockDiffersError: it is.
+        """
+        at_most_ms = round(self._parts.settings.clock_difference_max_s * 1000)
+        difference_ms = await self._world.clock_difference_ms(at_most_ms=at_most_ms)
+        if difference_ms is not None and abs(difference_ms) > at_most_ms:
+            side = "ahead of" if difference_ms > 0 else "behind"
+            raise ClockDiffersError(
+                f"this machine's clock is {abs(difference_ms) / 1000:.0f} s {side} the broker's, "
+                f"at most {at_most_ms / 1000:.0f} s may be: set it right"
+            )
 
     def _remember(self, recovery: Recovery) -> None:
         self._decided_created = recovery.decided_created

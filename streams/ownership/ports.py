@@ -154,6 +154,9 @@ class World(Protocol):
     async def input_bounds(self) -> Mapping[str, tuple[int, int]]:
         """The first offset of each input topic, and that of the next record."""
 
+    async def clock_difference_ms(self, *, at_most_ms: int) -> int | None:
+        """Our clock less the broker's; None: not known. A larger one was measured just now."""
+
     async def topic_ids(self) -> Mapping[str, str]:
         """The ids of the inputs and of the log, by topic; empty if the broker knows none."""
 

@@ -23,6 +23,11 @@ class RouterSettings:
     default_timeout_s: float = 300.0
     """The time of a task whose creator names neither timeout nor deadline."""
 
+    clock_difference_max_s: float = 60.0
+    """A router whose clock is further from the broker's decides nothing: it would fail tasks
+    before their deadlines, or long after. Known only where ``task-state`` has
+    ``message.timestamp.type=LogAppendTime``."""
+
     remember_s: float = 24 * 3600.0
     """Completed tasks are remembered so long after their end (and at least 24 h)."""
 
@@ -30,7 +35,13 @@ class RouterSettings:
     """Failed and cancelled tasks are remembered, and can be retried, so long."""
 
     def __post_init__(self) -> None:
-        for name in ("snapshot_interval_s", "snapshot_events", "held_max", "default_timeout_s"):
+        for name in (
+            "snapshot_interval_s",
+            "snapshot_events",
+            "held_max",
+            "default_timeout_s",
+            "clock_difference_max_s",
+        ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.hold_s < 0:

@@ -106,6 +106,9 @@ class SimulatedWorld:
         await TURN
         return found
 
+    async def clock_difference_ms(self, *, at_most_ms: int) -> int | None:
+        return None
+
     async def topic_ids(self) -> Mapping[str, str]:
         return {}
 

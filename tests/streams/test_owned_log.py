@@ -10,6 +10,7 @@ import pytest
 from schemas.records import Millis
 from schemas.topics import Topics, TopicsSettings
 from streams.admin import Admin
+from streams.broker_clock import BrokerClock
 from streams.dead_letters import DeadLetters
 from streams.errors import OwnershipLostError
 from streams.log_reader import LogReader
@@ -43,6 +44,7 @@ async def world(
             limits=RULES.limits,
             publisher=publisher,
             dead_letters=DeadLetters(publisher, group="g"),
+            clock=BrokerClock(publisher, topics.task_state),
             inputs=ends,
             logs=ends,
         )
