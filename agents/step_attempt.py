@@ -14,6 +14,7 @@ from agents.cancels import Cancels
 from agents.chunks import Chunks
 from agents.flood_gate import FloodGate
 from agents.flood_guard import Ending, ending_of
+from agents.past_results import PastResults
 from agents.services.client import StepRequest, StepResponse
 from agents.services.directory import Directory
 from agents.services.failure import ServiceError
@@ -55,6 +56,7 @@ class RunnerParts:
     services: Directory
     cancels: Cancels
     answers: Answers
+    past: PastResults
     flood_gate: FloodGate
     worker: str
     """The name of this process, in results and logs."""

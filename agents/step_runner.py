@@ -53,6 +53,7 @@ class StepRunner:
         """Follow the rebalances and the end of an application."""
         self._app = app
         app.drainables.append(self)
+        app.on_lost_positions = self.remember
 
     async def run(self, delivery: Delivery) -> None:
         """Run one command; return when its result, or its dead letter, is delivered.
@@ -98,6 +99,16 @@ class StepRunner:
             attempt, _ = self._running[command_id]
             if attempt.command.run <= control.run:
                 attempt.stop(control)
+
+    async def remember(self, partitions: frozenset[int]) -> None:
+        """Remember the results of commands that are about to be read again.
+
+        Raises:
+            KafkaUnavailableError: the results could not be read; commands run again.
+        """
+        found = await self._parts.past.results(partitions)
+        for command_id, value in found.items():
+            self._parts.answers.keep(command_id, value)
 
     async def drain(self, timeout_s: float) -> None:
         """Give back what waits for its service; at a rebalance no more: see :meth:`assigned`.

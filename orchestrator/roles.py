@@ -15,6 +15,7 @@ from agents.control import ControlFollower
 from agents.dlq_index import create_dlq_index
 from agents.dlq_indexer import IndexerParts
 from agents.flood_gate import FloodGate
+from agents.past_results import PastResults
 from agents.projector import ProjectorParts
 from agents.router import create_router
 from agents.services.directory import Directory
@@ -185,6 +186,13 @@ class _Composition:
                 services=services,
                 cancels=Cancels(max_tasks=worker.cancels_max),
                 answers=Answers(max_count=worker.answers_max, max_bytes=worker.answers_max_bytes),
+                past=PastResults(
+                    kafka=kafka,
+                    topics=self._topics,
+                    step=step,
+                    at_most=worker.answers_max,
+                    clock=_now,
+                ),
                 flood_gate=FloodGate(self._settings.flood_guard),
                 worker=f"{socket.gethostname()}-{os.getpid()}",
                 started_after_ms=worker.started_after_ms,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from streams.consumer import Transport
 from streams.delivery import Delivery
 from streams.errors import FaustVersionError, KafkaUnavailableError, TopicsDifferError
 from streams.log_reader import LogReader
-from streams.positions import Place, gaps
+from streams.positions import Gap, Place, gaps
 from streams.settings import KafkaSettings
 
 FAUST_VERSION = "0.15.3"
@@ -68,6 +68,9 @@ class App(faust.App):  # type: ignore[misc]
         self.drainables: list[Drainable] = []
         self.full_topics: Callable[[], frozenset[str]] = frozenset
         """Topics that must not be read now, because what was read has not begun yet."""
+        self.on_lost_positions: Callable[[frozenset[int]], Awaitable[None]] | None = None
+        """Called before partitions are read from their beginning, although there are records: the
+        group has no position of theirs, or one that they do not hold."""
         self.failed: asyncio.Event = asyncio.Event()
         self.closing = False
         """Nothing new is begun any more; what is read is let go."""
@@ -141,18 +144,29 @@ class App(faust.App):  # type: ignore[misc]
         except (KafkaUnavailableError, TimeoutError) as error:
             log.warning("positions_unknown", group=group, reason=repr(error)[:200])
             return
-        for gap in gaps(committed, bounds):
-            metrics.MISSING.labels(gap.topic).inc(gap.missing)
-            log.error(
-                "records_missing" if gap.missing else "committed_beyond_end",
-                group=group,
-                topic=gap.topic,
-                partition=gap.partition,
-                committed=gap.committed,
-                first=gap.first,
-                end=gap.end,
-                missing=gap.missing,
-            )
+        found = gaps(committed, bounds)
+        for gap in found:
+            self._tell(gap)
+        known = committed.keys() - {(gap.topic, gap.partition) for gap in found}
+        lost = {p for (t, p), (first, end) in bounds.items() if first < end and (t, p) not in known}
+        if lost and self.on_lost_positions is not None:
+            try:
+                await self.on_lost_positions(frozenset(lost))
+            except KafkaUnavailableError as error:
+                log.warning("past_unknown", group=group, code=error.code)
+
+    def _tell(self, gap: Gap) -> None:
+        metrics.MISSING.labels(gap.topic).inc(gap.missing)
+        log.error(
+            "records_missing" if gap.missing else "committed_beyond_end",
+            group=self.conf.id,
+            topic=gap.topic,
+            partition=gap.partition,
+            committed=gap.committed,
+            first=gap.first,
+            end=gap.end,
+            missing=gap.missing,
+        )
 
     def _check_copartitioned(self, assigned: Iterable[Any]) -> None:
         """Fail if one topic brought other partitions than the others: one of them is away."""

@@ -14,6 +14,7 @@ from agents.cancels import Cancels
 from agents.control import ControlFollower
 from agents.flood_gate import FloodGate
 from agents.flood_guard import FloodGuardSettings
+from agents.past_results import PastResults
 from agents.services.client import OnChunk, StepClient, StepRequest, StepResponse
 from agents.services.directory import Directory
 from agents.services.inline_client import InlineStepClient
@@ -197,6 +198,13 @@ async def a_worker(
                 services=service,
                 cancels=Cancels(max_tasks=worker.cancels_max),
                 answers=Answers(max_count=worker.answers_max, max_bytes=worker.answers_max_bytes),
+                past=PastResults(
+                    kafka=site.kafka,
+                    topics=site.topics,
+                    step=STEP,
+                    at_most=worker.answers_max,
+                    clock=now,
+                ),
                 flood_gate=FloodGate(FloodGuardSettings(window=10, probe_every_s=probe_every_s)),
                 worker="a-worker",
                 started_after_ms=worker.started_after_ms,
