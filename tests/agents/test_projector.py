@@ -7,11 +7,13 @@ import msgspec
 import pytest
 import structlog
 
+from agents.late_rows import LateRows
 from agents.projector import Projector
 from schemas.headers import header_text
-from schemas.records import TaskEvent
+from schemas.records import TaskEvent, TaskId
 from schemas.topics import dlq
 from sinks.errors import SinkPositionError
+from sinks.rewriter import Rewriter
 from sinks.writer import Position
 from streams.envelopes import event_record
 from streams.log_reader import LogReader
@@ -185,3 +187,27 @@ async def test_a_bad_row_in_a_table_that_refuses_all_is_a_letter_once_the_table_
         topic = dlq(sink.parts.topics.task_events)
         letters = [r async for batch in reader.read(topic, 0, 0, 1) for r in batch]
     assert [header_text(letter.headers, "__dlq.task.id") for letter in letters] == ["bad"]
+
+
+async def test_a_replay_into_a_table_that_refuses_all_says_that_nothing_is_known(
+    sink: Sink,
+) -> None:
+    bad = msgspec.structs.replace(a_history("bad")[0], priority=11)
+    await sink.append([a_marker(), *a_history("t1"), bad])
+    await sink.commit(3)
+    await Projector(0, sink.parts).open()
+    ids = [TaskId("t1"), TaskId("bad")]
+    rewriter = Rewriter(sink.postgres)
+    await rewriter.open()
+    async with LogReader(sink.parts.kafka, client_id="t") as reader:
+        rows = LateRows(reader, sink.parts.topics, rewriter)
+        await sink.execute("DELETE FROM ai_orchestrator.tasks")
+        await sink.execute("ALTER TABLE ai_orchestrator.tasks ADD COLUMN who text NOT NULL")
+        while_it_refuses = await rows.write(0, ids)
+        await sink.execute("ALTER TABLE ai_orchestrator.tasks DROP COLUMN who")
+        afterwards = await rows.write(0, ids)
+    await rewriter.close()
+
+    assert while_it_refuses is None
+    assert afterwards == {"t1": None, "bad": "ROW_REFUSED"}
+    assert await sink.statuses("t1") == ["pending"]
