@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 import pytest
-import structlog
 
 from agents.late_rows import LateRows
 from agents.projector import Projector
@@ -18,6 +17,7 @@ from sinks.writer import Position
 from streams.envelopes import event_record
 from streams.log_reader import LogReader
 from tests.agents.projecting import Sink, a_marker, running
+from tests.logged import logged
 from tests.tasks.builders import a_life, a_task_created
 
 WAIT_S = 30.0
@@ -151,7 +151,7 @@ async def test_a_column_that_refuses_every_row_makes_no_letters_and_is_waited_fo
     column = "ai_orchestrator.tasks ADD COLUMN cost_centre text NOT NULL"
     await sink.execute(f"ALTER TABLE {column}")
     ids = [f"t{n}" for n in range(40)]
-    with structlog.testing.capture_logs() as lines:
+    with logged("sinks.waiting._log") as lines:
         async with running(sink) as app:
             await sink.append([a_marker(), *(e for i in ids for e in a_history(i))])
             await until_logged(lines, LOGGED[0])
@@ -177,7 +177,7 @@ async def test_a_bad_row_in_a_table_that_refuses_all_is_a_letter_once_the_table_
     )
     bad = msgspec.structs.replace(a_history("bad")[0], priority=11)
     await sink.append([a_marker(), *a_history("t1"), bad, *a_history("t2")])
-    with structlog.testing.capture_logs() as lines:
+    with logged("sinks.waiting._log") as lines:
         async with running(sink):
             await until_logged(lines, LOGGED[0])
             await sink.execute("ALTER TABLE ai_orchestrator.tasks DROP CONSTRAINT never")
