@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from agents.log_fold import LogFold, holds
+from agents.rowless import remembered_tasks
 from schemas.limits import Limits
 from schemas.topics import Topics
 from sinks.migrate import migrate_up
+from sinks.missing import NAMED_MAX, Gap, Missing, gaps
 from sinks.settings import PostgresSettings
 from sinks.table_set import Swapped, TableSet, long_session, open_table_set, read_positions
 from sinks.verify import Comparison, compare
@@ -50,7 +52,7 @@ async def rebuild(parts: RebuildParts) -> Swapped:
 
     The sink's positions stay, so that it goes on and misses nothing. Only one that the log
     does not hold is replaced: by the log's beginning if it lies before that, else by the end
-    of what was folded.
+    of what was folded. What the log no longer holds is named in ``missing``.
 
     Raises:
         RebuildRunsError: another one runs.
@@ -65,15 +67,17 @@ async def rebuild(parts: RebuildParts) -> Swapped:
             targets = await fold.targets(sink)
             await fold.advance(targets)
             swapped = await tables.swap(fold.first_offsets, _replaced(fold, sink, targets))
+        missing = await _missing(parts, tables, gaps(sink, fold.starts), targets)
     log.info("projection_rebuilt", tasks=swapped.tasks, rows_written=swapped.changed)
-    return swapped
+    return replace(swapped, missing=missing)
 
 
 async def verify(parts: RebuildParts) -> Comparison:
     """Compare the projection with the fold of the log, up to the sink's positions.
 
     The sink and its readers are not disturbed. Tasks that began before the log does, and
-    partitions that the sink never wrote, are not compared.
+    partitions that the sink never wrote, are not compared. What left the log before it was
+    written is named in ``missing``.
 
     Raises:
         RebuildRunsError: another one runs.
@@ -89,7 +93,32 @@ async def verify(parts: RebuildParts) -> Comparison:
             sink = await read_positions(stored)
             await fold.advance(await _written(fold, sink))
             async with long_session(parts.postgres, "verify") as built, built.transaction():
-                return await compare(stored, built, fold.first_offsets, sink)
+                found = await compare(stored, built, fold.first_offsets, sink)
+        made = {
+            partition: max(start.next_offset, sink[partition].next_offset)
+            for partition, start in fold.starts.items()
+            if partition in sink
+        }
+        found.missing = await _missing(parts, tables, gaps(sink, fold.starts), made)
+        return found
+
+
+async def _missing(
+    parts: RebuildParts, tables: TableSet, lost: tuple[Gap, ...], made: Mapping[int, int]
+) -> Missing:
+    """What is not there: what left the log, and tasks without a row.
+
+    Args:
+        parts: of the run.
+        tables: open, and folded.
+        lost: what left the log before the sink wrote it.
+        made: for each partition, the offset of the log up to which rows are there.
+    """
+    client_id = f"{parts.kafka.client_id}-rebuild-state"
+    async with LogReader(parts.kafka, client_id=client_id) as reader:
+        remembered = await remembered_tasks(reader, parts.topics.task_state, made)
+    ids = await tables.tasks_without_rows(remembered)
+    return Missing(lost, len(ids), tuple(ids[:NAMED_MAX]))
 
 
 async def _written(fold: LogFold, sink: Mapping[int, Position]) -> dict[int, int]:

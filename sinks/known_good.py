@@ -8,12 +8,13 @@ were changed so that they refuse every row, and no row is at fault. Accepted: th
   refuse one of the two.
 - They come in pairs that differ only in what is unique by design: ids, keys, and positions in
   the log. A new unique index refuses the second of a pair.
-- Their values are ours: a stranger's record has no influence on the answer.
+- Their values are ours: a stranger's record has no influence on the answer. Where somebody added
+  a reference or a rule that our values cannot keep, the names of a stored task are tried instead.
 """
 
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.records import Json, Millis, TaskId
 from sinks.columns import ChangeRow, LogRow, RefusalRow, StepRow, TaskRow
@@ -33,11 +34,25 @@ PARTITION = 2**31 - 1
 """No log has so many partitions: the rows meet no stored position."""
 
 
-def known_good_batches(at: Millis) -> tuple[Batch, Batch]:
+class Names(NamedTuple):
+    """What strangers say in a task's rows: known good names, or those of a stored task."""
+
+    type: str = _LONG
+    tenant_id: str = _LONG
+    conversation_id: str | None = None
+    user_id: str | None = None
+    pipeline: str = _LONG
+    pipeline_version: int = 1
+    step: str = _LONG
+    service: str = _LONG
+
+
+def known_good_batches(at: Millis, names: Names = Names()) -> tuple[Batch, Batch]:  # noqa: B008
     """Two batches, one after the other: tasks that begin, and later events of these tasks.
 
     Args:
         at: the time of all rows. The months' partitions are those of this time.
+        names: of a task that is stored, if its like is to be tried.
 
     Raises:
         ValueError: ``at`` is outside of the calendar.
@@ -46,15 +61,20 @@ def known_good_batches(at: Millis) -> tuple[Batch, Batch]:
     tasks = [_bare_task(ids[0], at), _bare_task(ids[1], at)]
     tasks += [_full_task(ids[2], at), _full_task(ids[3], at)]
     tasks = [task._replace(event_offset=number) for number, task in enumerate(tasks)]
+    tasks = [_named(task, names) for task in tasks]
     steps = [_bare_step(ids[0], at), _bare_step(ids[1], at)]
     steps += [_full_step(ids[2], at), _full_step(ids[3], at)]
-    begun = _batch(at, begun=tasks, steps=steps, logs=_logs(ids, at, 0))
+    steps = [
+        step._replace(step=names.step, service=names.service, tenant_id=names.tenant_id)
+        for step in steps
+    ]
+    begun = _batch(at, begun=tasks, steps=steps, logs=_logs(ids, at, 0, names))
     later = _batch(
         at,
         changed=[_bare_change(ids[0], at), _full_change(ids[2], at)],
         refused=[RefusalRow(ids[1], 2, _LATER), RefusalRow(ids[3], 2, _LATER + 1)],
         steps=[step._replace(event_offset=_LATER) for step in steps],
-        logs=_logs(ids, at, len(ids)),
+        logs=_logs(ids, at, len(ids), names),
     )
     return begun, later
 
@@ -145,6 +165,17 @@ def _batch(
         steps=tuple(steps),
         logs=tuple(logs),
         months=frozenset([month_of(at)]),
+    )
+
+
+def _named(task: TaskRow, names: Names) -> TaskRow:
+    return task._replace(
+        type=names.type,
+        tenant_id=names.tenant_id,
+        conversation_id=names.conversation_id or task.conversation_id,
+        user_id=names.user_id or task.user_id,
+        pipeline=names.pipeline,
+        pipeline_version=names.pipeline_version,
     )
 
 
@@ -289,14 +320,14 @@ def _full_step(task_id: TaskId, at: Millis) -> StepRow:
     )
 
 
-def _logs(ids: Sequence[TaskId], at: Millis, first: int) -> list[LogRow]:
+def _logs(ids: Sequence[TaskId], at: Millis, first: int, names: Names) -> list[LogRow]:
     return [
         LogRow(
             task_id=task_id,
             event_type="command_refused",
             event_data=_JSON,
             created_at=at,
-            tenant_id=_LONG,
+            tenant_id=names.tenant_id,
             actor=None if number % 2 else _LONG,
             log_partition=PARTITION,
             event_offset=_COUNT + first + number,

@@ -1,33 +1,59 @@
 """Ask the tables whether they take rows at all, after a row was refused.
 
-The rule by which a refusal becomes a dead letter: a row that is refused while rows that are
-known to be good (:mod:`sinks.known_good`) are accepted is a bad row. If the known good rows are
-refused as well, somebody changed the tables, no row is at fault, and the writer waits.
+The rule by which a refusal becomes a dead letter: a row that is refused while other rows are
+accepted is a bad row. The others are rows that are known to be good (:mod:`sinks.known_good`), or
+else new rows with the names of tasks that are stored. If all of these are refused as well,
+somebody changed the tables, no row is at fault, and the writer waits.
 """
 
 from collections.abc import Awaitable, Callable
 
 from schemas.records import Millis
 from sinks.errors import SinkBlockedError, SinkRowError, ours
-from sinks.known_good import PARTITION, known_good_batches, known_good_entries, known_good_letters
+from sinks.known_good import (
+    PARTITION,
+    Names,
+    known_good_batches,
+    known_good_entries,
+    known_good_letters,
+)
+from sinks.month import month_of
 from sinks.partitions import ensure_months
 from sinks.pool import Connection
 from sinks.queries import query
 from sinks.statements import send, write_batch
 
+_STORED_MAX = 5
+"""Stored tasks whose names are tried, of different tenants or types."""
+
 
 async def check_tasks_are_accepted(conn: Connection, at: Millis, *, schema: str) -> None:
-    """Write known good rows of tasks at a time, by the sink's own statements; roll them back.
+    """Write good rows of tasks at a time, by the sink's own statements; roll them back.
 
     Raises:
         SinkBlockedError: the tables refuse them.
         SinkUnavailableError: Postgres did not answer: nothing is known.
     """
     try:
-        begun, later = known_good_batches(at)
+        month_of(at)
     except ValueError:
         return  # no calendar holds the time: the refused row is bad whatever the tables are
-    await ensure_months(conn, begun.months, schema=schema)
+    await ensure_months(conn, [month_of(at)], schema=schema)
+    try:
+        await _check_names(conn, at, Names(), schema)
+    except SinkBlockedError:
+        stored = await conn.fetch(query("read_stored_names", schema), _STORED_MAX)
+        for row in stored:
+            try:
+                await _check_names(conn, at, Names(**row), schema)
+            except SinkBlockedError:
+                continue
+            return
+        raise
+
+
+async def _check_names(conn: Connection, at: Millis, names: Names, schema: str) -> None:
+    begun, later = known_good_batches(at, names)
 
     async def write() -> None:
         where: list[list[object]] = [[PARTITION], [0], [0], [""]]

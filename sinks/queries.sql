@@ -313,3 +313,16 @@ SELECT name, checksum, applied_at FROM ai_orchestrator.schema_migrations ORDER B
 -- name: record_migration
 -- Note that a migration ($1, checksum $2) was applied, in its own transaction.
 INSERT INTO ai_orchestrator.schema_migrations (name, checksum) VALUES ($1, $2);
+
+
+-- name: read_stored_names
+-- The names in the newest tasks, of at most $1 tenants and types; a task without a step is left out.
+SELECT DISTINCT ON (n.tenant_id, n.type)
+    n.type, n.tenant_id, n.conversation_id, n.user_id, n.pipeline, n.pipeline_version,
+    s.step, s.service
+FROM (SELECT * FROM ai_orchestrator.tasks ORDER BY created_at DESC LIMIT 200) n
+CROSS JOIN LATERAL (
+    SELECT step, service FROM ai_orchestrator.task_steps WHERE task_id = n.id LIMIT 1
+) s
+ORDER BY n.tenant_id, n.type
+LIMIT $1;

@@ -138,3 +138,28 @@ LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
 WHERE c.relkind = 'r' AND c.relname ~ ('^' || $2::text || '_y[0-9]+m[0-9]{2}$')
   AND to_date(substring(c.relname FROM '_y(.*)$'), 'YYYY"m"MM') < $1::date
 ORDER BY to_date(substring(c.relname FROM '_y(.*)$'), 'YYYY"m"MM');
+
+
+-- name: tasks_without_rows
+-- Tasks that have no row: of those that routers remember ($1, created at $2), and of those whose
+-- later events the log holds without the first one. Months that were dropped are not missed.
+WITH months AS (
+    SELECT min(to_date(substring(c.relname FROM '_y(.*)$'), 'YYYY"m"MM')) AS oldest
+    FROM pg_inherits i
+    JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'ai_orchestrator.tasks'::regclass
+),
+known AS (
+    SELECT k.id COLLATE "C" AS id
+    FROM unnest($1::text[], $2::bigint[]) AS k (id, created_at), months
+    WHERE ai_orchestrator.from_millis(k.created_at) >= months.oldest::timestamp AT TIME ZONE 'UTC'
+    UNION
+    SELECT l.task_id COLLATE "C"
+    FROM ai_orchestrator_rebuild.task_execution_logs l
+    GROUP BY l.task_id
+    HAVING NOT bool_or(l.event_type = 'created')
+)
+SELECT known.id
+FROM known
+WHERE NOT EXISTS (SELECT FROM ai_orchestrator.tasks t WHERE t.id = known.id)
+ORDER BY known.id;

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncpg
 import structlog
 
+from schemas.records import Millis, TaskId
 from sinks.errors import RebuildRunsError, ours
 from sinks.migration import load_migrations
+from sinks.missing import Missing
 from sinks.pool import Connection, server_settings
 from sinks.queries import SCHEMA, in_schema, query
 from sinks.settings import PostgresSettings
@@ -36,6 +38,8 @@ class Swapped:
     """Whole tasks: those that now are as the log says."""
     changed: dict[str, int]
     """By table: rows that were written, new or different from what was there."""
+    missing: Missing = field(default_factory=Missing)
+    """What the log could not give back."""
 
 
 class TableSet:
@@ -99,6 +103,18 @@ class TableSet:
             )
         tasks = await conn.fetchval("SELECT count(*) FROM whole_tasks")
         return Swapped(tasks, changed)
+
+    async def tasks_without_rows(self, remembered: Mapping[TaskId, Millis]) -> list[str]:
+        """The ids of tasks that exist and have no row, in order.
+
+        Args:
+            remembered: tasks that routers know, with when they were created.
+        """
+        with _our_errors(self._conn):
+            rows = await self._conn.fetch(
+                query("tasks_without_rows"), list(remembered), list(remembered.values())
+            )
+        return [row["id"] for row in rows]
 
     async def _copy(self, table: str, task_column: str | None) -> int:
         """Insert the rows of a table that are not there; of whole tasks only, or all."""

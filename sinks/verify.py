@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
+from sinks.missing import Missing
 from sinks.pool import Connection
 from sinks.queries import SCHEMA, query
 from sinks.table_set import BUILT_SCHEMA
@@ -41,6 +42,8 @@ class Comparison:
     older: int = 0
     """Rows of tasks that began before the log does; nobody can compare these."""
     differences: int = 0
+    missing: Missing = field(default_factory=Missing)
+    """What is not there and cannot be compared: the log does not hold it any more."""
     listed: list[Difference] = field(default_factory=list)
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 

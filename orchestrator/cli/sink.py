@@ -17,6 +17,7 @@ from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings, load_settings
 from schemas.errors import SettingsError
 from schemas.topics import Topics
+from sinks.missing import Missing
 from sinks.retention import drop_months
 
 app = typer.Typer(help="The projection in Postgres.", no_args_is_help=True)
@@ -30,17 +31,21 @@ _AGE = re.compile(r"([1-9][0-9]{0,4})d")
 def rebuild() -> None:
     """Make the rows of all tasks whose log is still there what the log says.
 
-    The sink and all readers go on meanwhile. Rows of older tasks stay. Also makes the schema.
+    The sink and all readers go on meanwhile. Rows of older tasks stay. Also makes the schema. Exit
+    1 if the log no longer holds something that has no row: it is named.
     """
     swapped = asyncio.run(_with_schemas(rebuild_projection))
     print(f"{swapped.tasks} tasks rebuilt")
     for table, rows in swapped.changed.items():
         print(f"{rows} rows written to {table}")
+    if swapped.missing:
+        _tell_missing(swapped.missing)
+        raise typer.Exit(1)
 
 
 @app.command()
 def verify() -> None:
-    """Compare the rows with the fold of the log. Exit 1, with a list, if they differ.
+    """Compare the rows with the fold of the log. Exit 1, with a list, if they differ or lack any.
 
     The hash is of all rows that were compared, without identities and write times.
     """
@@ -53,7 +58,11 @@ def verify() -> None:
         )
     if found.differences:
         print(f"{found.differences} differences")
+    if found.missing:
+        _tell_missing(found.missing)
+    if found.differences or found.missing:
         raise typer.Exit(1)
+    print("rows and log agree")
 
 
 @app.command()
@@ -74,6 +83,19 @@ def retention(
             print(f"kept {month.name}: {month.unfinished} tasks have not ended")
         else:
             print(f"{'would drop' if dry_run else 'dropped'} {month.name}")
+
+
+def _tell_missing(missing: Missing) -> None:
+    for gap in missing.gaps:
+        print(
+            f"missing: offsets {gap.first_offset} to {gap.end_offset - 1} of task-events"
+            f"[{gap.partition}] ({gap.offsets}) left the log before the sink wrote them"
+        )
+    if missing.tasks:
+        print(f"missing: {missing.tasks} tasks have no row, and the log cannot give it back:")
+        more = missing.tasks - len(missing.named)
+        print(f"  {' '.join(missing.named)}{f' and {more} more' if more else ''}")
+        print("  orchestrator dlq list --topic task-events shows those that were refused")
 
 
 async def _with_schemas(work: Callable[[RebuildParts], Awaitable[T]]) -> T:

@@ -5,17 +5,19 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 import pytest
-import structlog
 
+from agents.late_rows import LateRows
 from agents.projector import Projector
 from schemas.headers import header_text
-from schemas.records import TaskEvent
+from schemas.records import TaskEvent, TaskId
 from schemas.topics import dlq
 from sinks.errors import SinkPositionError
+from sinks.rewriter import Rewriter
 from sinks.writer import Position
 from streams.envelopes import event_record
 from streams.log_reader import LogReader
 from tests.agents.projecting import Sink, a_marker, running
+from tests.logged import logged
 from tests.tasks.builders import a_life, a_task_created
 
 WAIT_S = 30.0
@@ -149,7 +151,7 @@ async def test_a_column_that_refuses_every_row_makes_no_letters_and_is_waited_fo
     column = "ai_orchestrator.tasks ADD COLUMN cost_centre text NOT NULL"
     await sink.execute(f"ALTER TABLE {column}")
     ids = [f"t{n}" for n in range(40)]
-    with structlog.testing.capture_logs() as lines:
+    with logged("sinks.waiting._log") as lines:
         async with running(sink) as app:
             await sink.append([a_marker(), *(e for i in ids for e in a_history(i))])
             await until_logged(lines, LOGGED[0])
@@ -175,7 +177,7 @@ async def test_a_bad_row_in_a_table_that_refuses_all_is_a_letter_once_the_table_
     )
     bad = msgspec.structs.replace(a_history("bad")[0], priority=11)
     await sink.append([a_marker(), *a_history("t1"), bad, *a_history("t2")])
-    with structlog.testing.capture_logs() as lines:
+    with logged("sinks.waiting._log") as lines:
         async with running(sink):
             await until_logged(lines, LOGGED[0])
             await sink.execute("ALTER TABLE ai_orchestrator.tasks DROP CONSTRAINT never")
@@ -185,3 +187,27 @@ async def test_a_bad_row_in_a_table_that_refuses_all_is_a_letter_once_the_table_
         topic = dlq(sink.parts.topics.task_events)
         letters = [r async for batch in reader.read(topic, 0, 0, 1) for r in batch]
     assert [header_text(letter.headers, "__dlq.task.id") for letter in letters] == ["bad"]
+
+
+async def test_a_replay_into_a_table_that_refuses_all_says_that_nothing_is_known(
+    sink: Sink,
+) -> None:
+    bad = msgspec.structs.replace(a_history("bad")[0], priority=11)
+    await sink.append([a_marker(), *a_history("t1"), bad])
+    await sink.commit(3)
+    await Projector(0, sink.parts).open()
+    ids = [TaskId("t1"), TaskId("bad")]
+    rewriter = Rewriter(sink.postgres)
+    await rewriter.open()
+    async with LogReader(sink.parts.kafka, client_id="t") as reader:
+        rows = LateRows(reader, sink.parts.topics, rewriter)
+        await sink.execute("DELETE FROM ai_orchestrator.tasks")
+        await sink.execute("ALTER TABLE ai_orchestrator.tasks ADD COLUMN who text NOT NULL")
+        while_it_refuses = await rows.write(0, ids)
+        await sink.execute("ALTER TABLE ai_orchestrator.tasks DROP COLUMN who")
+        afterwards = await rows.write(0, ids)
+    await rewriter.close()
+
+    assert while_it_refuses is None
+    assert afterwards == {"t1": None, "bad": "ROW_REFUSED"}
+    assert await sink.statuses("t1") == ["pending"]

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import asyncpg
 import pytest
-import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from typer.testing import CliRunner, Result
 
@@ -30,6 +29,7 @@ from streams.dead_letters import DeadLetters
 from streams.errors import TopicsDifferError
 from streams.publisher import Outgoing, Publisher
 from tests.e2e.driving import a_database
+from tests.logged import logged
 
 NOT_DURABLE = ("fsync is off", "full_page_writes is off")
 """The Postgres of the tests forgets what it had at a power cut; these two are warnings."""
@@ -154,7 +154,7 @@ async def test_a_fix_keeps_what_else_was_set_for_the_topic(system: System) -> No
 async def test_a_shorter_retention_is_a_warning_at_every_start(system: System) -> None:
     await system.set(system.topics.task_events, "retention.ms", "86400000")
 
-    with structlog.testing.capture_logs() as lines:
+    with logged("orchestrator.checks.log") as lines:
         await system.check()
     [line] = [line for line in lines if line["event"] == "server_differs"]
     assert (line["about"], line["log_level"]) == (system.topics.task_events, "warning")

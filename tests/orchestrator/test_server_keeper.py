@@ -8,7 +8,6 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from orchestrator.dev.server_keeper import ServerEndsError, keep, kept_running
@@ -17,6 +16,7 @@ from orchestrator.embedded.kafka import EmbeddedKafka
 from orchestrator.embedded.postgres import EmbeddedPostgres
 from orchestrator.embedded.servers import Servers, open_servers
 from orchestrator.embedded.settings import EmbeddedSettings
+from tests.logged import logged
 
 WAIT_S = 60.0
 
@@ -54,7 +54,7 @@ async def test_servers_that_are_killed_come_back_on_their_ports_with_their_data(
     server_dir: Path,
 ) -> None:
     settings = EmbeddedSettings(data_dir=server_dir / "kept")
-    with structlog.testing.capture_logs() as lines:
+    with logged("orchestrator.dev.server_keeper.log") as lines:
         async with (
             open_servers(settings, kafka_bootstrap=None, postgres_dsn=None) as servers,
             kept_running(servers) as failed,
@@ -89,7 +89,7 @@ async def test_a_server_that_cannot_start_any_more_is_given_up_after_bounded_tri
         version.unlink()
     await postgres.kill()
 
-    with structlog.testing.capture_logs() as lines, pytest.raises(EmbeddedError):
+    with logged("orchestrator.dev.server_keeper.log") as lines, pytest.raises(EmbeddedError):
         async with asyncio.timeout(WAIT_S):
             await keeping
     assert len(events(lines, "server_not_started")) == 4
@@ -99,7 +99,7 @@ async def test_a_server_that_cannot_start_any_more_is_given_up_after_bounded_tri
 async def test_a_server_that_ends_again_and_again_is_given_up(server_dir: Path) -> None:
     postgres = EmbeddedPostgres(server_dir / "short", durable=False)
     await postgres.start()
-    with structlog.testing.capture_logs() as lines:
+    with logged("orchestrator.dev.server_keeper.log") as lines:
         keeping = asyncio.create_task(keep("postgres", postgres, pause_s=0.01))
         for number in range(6):
             await until(lambda: len(events(lines, "server_started_again")) >= number)  # noqa: B023

@@ -1,20 +1,24 @@
 """A change of the tables that refuses every row is waited for; a bad row is told apart from it."""
 
 import asyncio
+import json
+import secrets
+from collections.abc import Sequence
 
 import asyncpg
 import msgspec
 import pytest
 
-from schemas.records import Millis, TaskId
+from schemas.records import Json, Millis, TaskId
 from sinks.errors import SinkBlockedError, SinkRowError, SinkUnavailableError
+from sinks.isolation import write_isolating
 from sinks.known_good import known_good_batches
 from sinks.reader import Reader
 from sinks.rows import LogEvent
 from sinks.settings import PostgresSettings
 from sinks.sqlstates import Policy, rule_of
-from sinks.writer import Writer
-from tests.sinks.building import START, ALog, at
+from sinks.writer import Position, Writer
+from tests.sinks.building import START, ALog, a_completed_log, at, write_all
 from tests.sinks.conftest import named
 
 MONTH = "y2025m10"
@@ -152,6 +156,38 @@ async def test_a_constraint_that_refuses_some_rows_makes_these_rows_bad(
         await writer.write(0, None, created("task_1"), at(1))
 
 
+REFERENCE = (
+    "CREATE TABLE public.tenants (id varchar(64) PRIMARY KEY);"
+    "INSERT INTO public.tenants VALUES ('acme');"
+    f"ALTER TABLE {TASKS} ADD FOREIGN KEY (tenant_id) REFERENCES public.tenants"
+)
+
+
+async def test_a_row_that_a_reference_refuses_is_bad_while_rows_like_the_stored_ones_are_taken(
+    database: str, writer: Writer
+) -> None:
+    first, second = created("task_1", "task_2")
+    await execute(database, REFERENCE)
+    await writer.write(0, None, [first], at(1))
+    spec = msgspec.structs.replace(second.event.task, tenant_id="unknown")  # type: ignore[type-var]
+    stranger = LogEvent(0, 1, msgspec.structs.replace(second.event, task=spec))
+
+    with pytest.raises(SinkRowError, match="23503"):
+        await writer.write(0, at(1), [stranger], at(2))
+
+
+async def test_a_column_that_only_ended_tasks_fill_refuses_all_though_ended_tasks_are_stored(
+    database: str, writer: Writer
+) -> None:
+    log = a_completed_log()
+    await write_all(writer, log.events)
+    await execute(database, f"ALTER TABLE {TASKS} ALTER COLUMN output SET NOT NULL")
+    log.create("task_2")
+
+    with pytest.raises(SinkBlockedError, match="output"):
+        await writer.write(0, at(log.next_offset - 1), log.events[-1:], at(log.next_offset))
+
+
 async def test_a_bad_row_in_a_table_that_refuses_all_is_waited_with_not_refused(
     database: str, writer: Writer
 ) -> None:
@@ -237,3 +273,46 @@ def test_an_unknown_code_is_a_row_to_be_looked_at() -> None:
 def as_role(dsn: str, role: str) -> str:
     scheme, rest = dsn.split("://", 1)
     return f"{scheme}://{role}:p@{rest.split('@', 1)[1]}"
+
+
+HUGE = secrets.token_hex(4_000)
+
+
+@pytest.mark.parametrize(
+    "field", ["tenant_id", "conversation_id", "user_id", "type", "step", "kind of the document"]
+)
+async def test_8000_characters_where_a_name_is_usual_never_stop_the_neighbours(
+    writer: Writer, reader: Reader, field: str
+) -> None:
+    events = created("task_1", "task_2", "task_3")
+    event, spec = events[1].event, events[1].event.task
+    assert spec is not None
+    if field == "step":
+        huge = [msgspec.structs.replace(event.dispatched[0], step=HUGE)]
+        event = msgspec.structs.replace(event, dispatched=huge)
+    elif field == "kind of the document":
+        document = Json(json.dumps({HUGE: HUGE * 20}))
+        spec = msgspec.structs.replace(spec, metadata=document)
+        event = msgspec.structs.replace(event, task=spec)
+    else:
+        spec = msgspec.structs.replace(spec, **{field: HUGE})
+        event = msgspec.structs.replace(event, task=spec)
+    events[1] = LogEvent(0, 1, event)
+    refused: list[SinkRowError] = []
+
+    async def write(part: Sequence[LogEvent], after: Position) -> None:
+        await writer.write(0, (await writer.positions([0])).get(0), part, after)
+
+    async def note(_event: LogEvent, error: SinkRowError) -> None:
+        refused.append(error)
+
+    await write_isolating(write, note, events, at(3))
+
+    written = [task.id for task in await reader.tasks([TaskId(f"task_{n}") for n in (1, 2, 3)])]
+    if field == "kind of the document":
+        # The index of documents holds hashes: a key may be as large as a document.
+        assert (written, refused) == (["task_1", "task_2", "task_3"], [])
+    else:
+        assert (written, len(refused)) == (["task_1", "task_3"], 1)
+    if field == "step":
+        assert "54000" in str(refused[0])

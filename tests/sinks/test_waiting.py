@@ -1,11 +1,11 @@
 """A wait for Postgres: growing pauses, and few lines."""
 
 import pytest
-import structlog
 
 from sinks import waiting
 from sinks.errors import SinkBlockedError, SinkUnavailableError
 from sinks.waiting import BLOCKED_PAUSE_MAX_S, PAUSE_MAX_S, Waiting, WaitLog
+from tests.logged import logged
 
 
 class Clock:
@@ -33,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 async def test_an_hour_without_postgres_is_few_lines_and_bounded_pauses(clock: Clock) -> None:
     wait = Waiting(WaitLog())
-    with structlog.testing.capture_logs() as lines:
+    with logged("sinks.waiting._log") as lines:
         while clock.now < 4_600:
             await wait.pause(SinkUnavailableError("gone"))
         wait.over()
@@ -48,7 +48,7 @@ async def test_an_hour_without_postgres_is_few_lines_and_bounded_pauses(clock: C
 
 async def test_another_cause_is_said_at_once(clock: Clock) -> None:
     wait = Waiting(WaitLog())
-    with structlog.testing.capture_logs() as lines:
+    with logged("sinks.waiting._log") as lines:
         for error in (
             SinkUnavailableError("a"),
             SinkUnavailableError("a"),
@@ -72,7 +72,7 @@ async def test_whoever_waits_for_a_person_asks_less_often(clock: Clock) -> None:
 
 
 async def test_a_success_without_a_wait_says_nothing(clock: Clock) -> None:
-    with structlog.testing.capture_logs() as lines:
+    with logged("sinks.waiting._log") as lines:
         Waiting(WaitLog()).over()
 
     assert lines == []
@@ -83,7 +83,7 @@ async def test_twelve_partitions_that_wait_for_one_cause_are_one_line_and_one_en
 ) -> None:
     shared = WaitLog()
     waits = [Waiting(shared) for _ in range(12)]
-    with structlog.testing.capture_logs() as lines:
+    with logged("sinks.waiting._log") as lines:
         for wait in waits:
             await wait.pause(SinkBlockedError("b"))
         for wait in waits:
