@@ -121,8 +121,15 @@ class ReplayMark:
 
 
 def dead_letter_id(origin: Origin, group: str) -> str:
-    """The id of the dead letter that ``group`` makes of this record: always the same one."""
-    name = f"{group}\0{origin.topic}\0{origin.partition}\0{origin.offset}"
+    """The id of the dead letter that ``group`` makes of this record: always the same one.
+
+    It comes from the record's position, or, where that is not known (offset -1), from the
+    record's own id (``ce_id``).
+    """
+    place: int | str = origin.offset
+    if origin.offset < 0:
+        place = header_text(origin.headers, "ce_id") or origin.offset
+    name = f"{group}\0{origin.topic}\0{origin.partition}\0{place}"
     return str(uuid.uuid5(_NAMESPACE, name))
 
 

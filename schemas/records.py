@@ -167,7 +167,13 @@ class SubStep(Record, frozen=True, kw_only=True):
 
 
 class TaskCreated(Record, frozen=True, kw_only=True):
-    """A task that an upstream service wants done. Keyed by ``task_id``."""
+    """A task that an upstream service wants done. Keyed by ``task_id``.
+
+    ``created_at`` is for information: clocks of upstream services cannot be trusted. The time
+    in ``timeout_ms`` counts from when the task's owner accepts the record; ``deadline_at``, if
+    it is given and earlier, is kept as it is. (The text beside ``timeout_ms`` in version 1 of
+    the schema says otherwise; a published schema never changes.)
+    """
 
     task_id: TaskId
     tenant_id: str

@@ -102,6 +102,23 @@ class TaskLog:
             return await self._read(task_id, partition, first, end, whole=True)
         return history
 
+    async def remains(self, task_id: TaskId) -> list[TaskEvent]:
+        """The accepted events of the id's last life that the log still has, in order.
+
+        Unlike :meth:`read` also those of a task whose beginning is gone. Reads all of the
+        partition: seconds for a million records.
+        """
+        partition = await self.partition(task_id)
+        first, end = await self._reader.bounds(self._topics.task_events, partition)
+        # Retention cuts markers off: who owned the log there is learnt from its events.
+        sieve, life = TaskSieve(task_id, whole=first == 0), list[TaskEvent]()
+        batches = self._reader.read(self._topics.task_events, partition, first, end)
+        async with aclosing(batches):
+            async for records in batches:
+                for event in filter(None, map(sieve.take, records)):
+                    life = [event] if event.kind is EventKind.CREATED else [*life, event]
+        return life
+
     async def follow(self, history: History) -> Events:
         """Yield the events that come after a history, for ever, and add them to it."""
         async with aclosing(self._sieved(history)) as events:

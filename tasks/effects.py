@@ -15,8 +15,13 @@ from schemas.records import (
     StepCommand,
     TaskEvent,
 )
+from tasks.deciding.deadline import EXCEEDED
+from tasks.deciding.dispatch import dispatch
 from tasks.pipeline import Pipelines, PipelineStep, PipelineUnknownError
 from tasks.task import Outstanding, StepStatus, Task
+
+_CHECKED_AT_THE_DOOR = 2**63
+"""No bound: the input of a first step was measured when the task was admitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +41,12 @@ class Broadcast:
 
 @dataclass(frozen=True, slots=True)
 class BuryStep:
-    """Dead-letter the command of a step that failed for good.
+    """Dead-letter the command of a step that failed for good, or that a deadline overtook.
 
     Its position is in ``event.step`` (``command_topic``, ``command_partition``,
-    ``command_offset``): the dead letter's id comes from there.
+    ``command_offset``) if a worker reported the failure: the dead letter's id comes from
+    there. Else nobody said where the command is, or it was not sent yet, and the id comes
+    from the command's.
     """
 
     command: StepCommand
@@ -68,16 +75,18 @@ def effects(
     if event.dispatched and after.outstanding is not None:
         command = _command(after, after.outstanding, pipelines)
         found += [SendStep(command, step.lane) for step in event.dispatched]
-    if before is None or before.outstanding is None:
+    if before is None:
         return found
-    if event.kind is EventKind.CANCELLED:
+    if event.kind is EventKind.CANCELLED and before.outstanding is not None:
         found.append(_broadcast(ControlKind.CANCEL, event))
-    elif event.kind is EventKind.FAILED and event.step is not None:
-        if event.step.status == StepStatus.FAILED:
-            found += _bury(before, before.outstanding, event, pipelines)
-        else:
-            found.append(_broadcast(ControlKind.DEADLINE, event))
+    elif event.kind is EventKind.FAILED:
+        found += _after_failure(before, event, pipelines)
     return found
+
+
+def is_deadline(error: Error | None) -> bool:
+    """True if a task failed because its deadline passed, whoever noticed."""
+    return error is not None and error.code == EXCEEDED
 
 
 def due_command(task: Task, pipelines: Pipelines) -> SendStep:
@@ -107,15 +116,61 @@ def _broadcast(kind: ControlKind, event: TaskEvent) -> Broadcast:
     )
 
 
+def _after_failure(before: Task, event: TaskEvent, pipelines: Pipelines) -> list[Effect]:
+    reported = event.step is not None and event.step.status == StepStatus.FAILED
+    if before.outstanding is None:
+        return [*_bury_held(before, event, pipelines)] if is_deadline(event.error) else []
+    if reported:
+        return [*_bury(before, before.outstanding, event, pipelines)]
+    if event.step is None:
+        return []
+    told = _broadcast(ControlKind.DEADLINE, event)
+    if not is_deadline(event.error):
+        return [told]
+    return [told, *_bury(before, before.outstanding, event, pipelines)]
+
+
 def _bury(
     before: Task, outstanding: Outstanding, event: TaskEvent, pipelines: Pipelines
 ) -> list[BuryStep]:
-    error = event.error or Error()
-    if error.code == PipelineUnknownError.code:
+    try:
+        command = _command(before, outstanding, pipelines)
+    except PipelineUnknownError:
         # Without its pipeline the command cannot be made again; a retry of the task can,
         # once the file is back.
         return []
-    return [BuryStep(_command(before, outstanding, pipelines), error, event)]
+    return [BuryStep(command, event.error or Error(), event)]
+
+
+def _bury_held(before: Task, event: TaskEvent, pipelines: Pipelines) -> list[BuryStep]:
+    """Dead-letter the command that a held task would have begun with."""
+    spec = before.spec
+    pipeline = pipelines.get(spec.pipeline, spec.pipeline_version)
+    if pipeline is None:
+        return []
+    first = dispatch(
+        spec,
+        before.outputs,
+        pipeline=pipeline,
+        index=0,
+        run=before.run,
+        priority=before.priority,
+        max_bytes=_CHECKED_AT_THE_DOOR,
+    )
+    if isinstance(first, Error):
+        return []
+    waiting = Outstanding(
+        command_id=first.command_id,
+        step=first.step,
+        step_index=first.step_index,
+        attempt=first.attempt,
+        lane=first.lane,
+        service=first.service,
+        input=first.input,
+        priority=before.priority,
+        dispatched_at=event.occurred_at,
+    )
+    return _bury(before, waiting, event, pipelines)
 
 
 def _command(task: Task, outstanding: Outstanding, pipelines: Pipelines) -> StepCommand:

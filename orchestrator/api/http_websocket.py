@@ -8,11 +8,13 @@ a task; ``{"type": "cancelled"}``; ``{"type": "error"}`` with a problem document
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Literal
 
 import msgspec
+import structlog
 from msgspec import Struct
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from orchestrator.api.access import Caller
 from orchestrator.api.errors import ApiError, invalid
@@ -23,10 +25,15 @@ from orchestrator.api.settings import ApiSettings
 from orchestrator.api.use_cases import UseCases
 from orchestrator.api.views import Problem, StreamItem
 
+log = structlog.get_logger()
+
 _STREAMS_MAX = 100
 _WAITING_MAX = 64
 _MESSAGE_MAX = 16 * 1024
 _UNAUTHORIZED = 4401
+_UNSUPPORTED = 1003
+"""Bytes where text is spoken. Source: RFC 6455, 7.4.1, as the next one."""
+_INVALID_TEXT = 1007
 _PROTOCOL = "orchestrator.v1"
 _KEY_PROTOCOL = "bearer."
 
@@ -116,11 +123,16 @@ class _Connection:
                 await self._socket.send_text(msgspec.json.encode(item).decode())
 
     async def _receive(self) -> None:
-        try:
-            while True:
-                await self._handle(await self._socket.receive_text())
-        except (WebSocketDisconnect, KeyError):
-            return  # gone, or it sent bytes where text is spoken
+        while True:
+            received = await self._socket.receive()
+            if received["type"] != "websocket.receive":
+                return  # gone
+            text = received.get("text")
+            if text is None:
+                log.info("websocket_bytes_received", tenant_id=self._caller.tenant_id)
+                await self._socket.close(_UNSUPPORTED)
+                return
+            await self._handle(text)
 
     async def _handle(self, text: str) -> None:
         message = None
@@ -159,6 +171,21 @@ class _Connection:
         finally:
             if self._streams.get(task_id) is asyncio.current_task():
                 del self._streams[task_id]
+
+
+class InvalidTextFilter(logging.Filter):
+    """One line, and no traceback, where the server closes a socket for text that is not UTF-8.
+
+    uvicorn closes it with 1007, and logs the exception as if it were a fault of ours.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record through but that one, which is logged in our words."""
+        kind = record.exc_info[0] if record.exc_info else None
+        if kind is None or not issubclass(kind, UnicodeDecodeError):
+            return True
+        log.info("websocket_text_invalid", close_code=_INVALID_TEXT)
+        return False
 
 
 def _key(socket: WebSocket, offered: list[str]) -> str | None:

@@ -234,7 +234,7 @@ class Reading:
 
     async def _scanned_view(self, known: LiveTask, folded: Folded) -> TaskView:
         try:
-            events = await self._parts.log_scan.events(known.task_id, known.partition)
+            events = await self._parts.log_scan.events(known.task_id)
         except KafkaUnavailableError:
             events = []
         earlier = [event for event in events if event.sequence < known.first_sequence]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import time
@@ -26,6 +27,7 @@ from orchestrator.api.grpc_letter_service import add_letters_to
 from orchestrator.api.grpc_service import add_to
 from orchestrator.api.history import History
 from orchestrator.api.http_app import http_app
+from orchestrator.api.http_websocket import InvalidTextFilter
 from orchestrator.api.live_tasks import LiveTasks
 from orchestrator.api.log_scan import LogScan
 from orchestrator.api.parts import Parts
@@ -45,6 +47,7 @@ from streams.patience import when_there
 log = structlog.get_logger()
 
 _GRACE_S = 3.0
+_INVALID_TEXT_FILTER = InvalidTextFilter()
 _SERVICES = (
     orchestrator_pb2.DESCRIPTOR.services_by_name["Orchestrator"].full_name,
     dead_letters_pb2.DESCRIPTOR.services_by_name["DeadLetters"].full_name,
@@ -235,6 +238,7 @@ async def _http(application: object, settings: ApiSettings) -> AsyncIterator[str
         ws="websockets-sansio",
         ws_max_size=64 * 1024,
     )
+    logging.getLogger("uvicorn.error").addFilter(_INVALID_TEXT_FILTER)
     server = _HttpServer(config)
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:

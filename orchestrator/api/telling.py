@@ -59,7 +59,7 @@ class Telling:
             pass
         message = "a part of this task's history cannot be read now"
         try:
-            events = await self._parts.log_scan.events(live.task_id, live.partition)
+            events = await self._parts.log_scan.events(live.task_id)
         except KafkaUnavailableError as error:
             raise unavailable(message) from error
         if [event.sequence for event in events] != list(range(1, len(events) + 1)) or not events:

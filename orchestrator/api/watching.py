@@ -14,7 +14,6 @@ from orchestrator.api.views import EventView, HeartbeatView, LaggedView, StreamI
 from schemas.records import TaskId
 from sinks.errors import SinkUnavailableError
 from streams.errors import KafkaUnavailableError
-from streams.partitioner import partition_of
 
 
 class Watching:
@@ -98,9 +97,8 @@ class Watching:
         return events
 
     async def _scanned(self, task_id: TaskId, seen: int, upto: int) -> list[EventView]:
-        partition = partition_of(task_id.encode(), self._parts.topics.settings.partitions)
         try:
-            events = await self._parts.log_scan.events(task_id, partition)
+            events = await self._parts.log_scan.events(task_id)
         except KafkaUnavailableError as error:
             raise unavailable("a part of this task's history cannot be read now") from error
         return [event_view(event) for event in events if seen < event.sequence <= upto]

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from orchestrator.letters.workplace import Workplace
-from schemas.codec import decode
-from schemas.dead_letter import Origin
-from schemas.errors import DecodeError
 from schemas.records import TaskEvent, TaskId
 from sinks.errors import SinkUnavailableError
 from sinks.stored import StoredLog
-from streams.partitioner import partition_of
+from streams.task_log import TaskLog
 
 ReadLogs = Callable[[TaskId], Awaitable[Sequence[StoredLog]]]
 """Reads the audit trail of a task; may raise ``SinkUnavailableError``."""
@@ -59,22 +56,12 @@ def _stored(entry: StoredLog) -> Happening:
 
 
 async def _from_log(place: Workplace, task_id: str) -> list[Happening]:
-    topic = place.topics.task_events
-    partition = partition_of(task_id.encode(), place.settings.topics.partitions)
-    first, end = await place.reader.bounds(topic, partition)
-    found = []
-    async for records in place.reader.read(topic, partition, first, end):
-        found += [event for record in records if (event := _event(record, task_id)) is not None]
-    return found
+    """The accepted events: what a former owner wrote is no history."""
+    events = await TaskLog(place.reader, place.topics).remains(TaskId(task_id))
+    return [_happening(event) for event in events]
 
 
-def _event(record: Origin, task_id: str) -> Happening | None:
-    if record.key != task_id.encode():
-        return None
-    try:
-        event = decode(record.value, TaskEvent)
-    except DecodeError:
-        return None
+def _happening(event: TaskEvent) -> Happening:
     return Happening(
         at=datetime.fromtimestamp(event.occurred_at / 1000, UTC),
         event=event.kind.value,

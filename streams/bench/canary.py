@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from schemas.codec import decode
 from schemas.dead_letter import Origin
-from schemas.errors import DecodeError
 from schemas.headers import header_text
 from schemas.records import TaskEvent, TaskId, TaskStatus
 from schemas.topics import Topics, dlq
+from streams.accepted import ownership_before, read_accepted
 from streams.admin import Admin
 from streams.log_reader import LogReader
+from streams.ownership.acceptance import Ownership
 from streams.settings import KafkaSettings
 
 _POLL_S = 0.3
@@ -75,10 +76,16 @@ class Canary:
         self._topics = topics
         self._places = places
         self._read: dict[tuple[str, int], int] = {}
+        self._ownership: dict[int, Ownership | None] = {}
+        """By partition, the one that holds where reading of ``task-events`` goes on."""
 
     async def mark(self) -> None:
         """Note where everything ends; to be called before the canaries are sent."""
         self._read = await self._reader.ends(self._places)
+        topic = self._topics.task_events
+        for partition in [number for name, number in self._places if name == topic]:
+            end = self._read[topic, partition]
+            self._ownership[partition] = await ownership_before(self._reader, topic, partition, end)
 
     async def failed(self, watches: Sequence[Watch], timeout_s: float) -> list[Watch]:
         """Wait; return those that failed, or whose end is not known after ``timeout_s``."""
@@ -108,12 +115,22 @@ class Canary:
             ]
         followed = {(dlq(watch.topic), watch.partition) for watch in watches}
         followed |= {(self._topics.task_events, watch.partition) for watch in watches}
+        events: dict[int, list[Origin]] = defaultdict(list)
         for record in await self._new(sorted(followed)):
             if record.topic == self._topics.task_events:
-                _note(record, seen)
+                events[record.partition].append(record)
             elif (letter_id := header_text(record.headers, "__dlq.replay.of")) is not None:
                 seen.buried_again.add(letter_id)
+        for partition, records in events.items():
+            self._note(partition, records, seen)
         seen.read_past.update(passed)
+
+    def _note(self, partition: int, records: Sequence[Origin], seen: Sightings) -> None:
+        """Take the next events of a partition; what a former owner wrote counts for nothing."""
+        accepted = read_accepted(records, self._ownership.get(partition))
+        self._ownership[partition] = accepted.ownership
+        for _, event in accepted.events:
+            note(event, seen)
 
     async def _new(self, places: Sequence[tuple[str, int]]) -> list[Origin]:
         ends = await self._reader.ends(places)
@@ -122,11 +139,8 @@ class Canary:
         return [r async for records in self._reader.read_all(bounds) for r in records]
 
 
-def _note(record: Origin, seen: Sightings) -> None:
-    try:
-        event = decode(record.value, TaskEvent)
-    except DecodeError:
-        return
+def note(event: TaskEvent, seen: Sightings) -> None:
+    """Take an accepted event. Pure."""
     if event.cause_offset >= 0:
         cause = (event.cause_topic, event.cause_partition, event.cause_offset)
         seen.tasks[cause] = event.task_id

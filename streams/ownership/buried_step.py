@@ -4,7 +4,7 @@ from schemas.dead_letter import Failure, FailureClass, Origin, Stage
 from schemas.records import ErrorCategory, Millis
 from schemas.topics import Topics
 from streams.envelopes import Trace, command_record
-from tasks.effects import BuryStep
+from tasks.effects import BuryStep, is_deadline
 from tasks.lane import lane_of
 
 
@@ -15,7 +15,8 @@ def buried_step(
 
     The command is rebuilt from state: the same bytes and headers as those that the worker read,
     but for the trace, which is that of the failure. Where the worker read them is known from
-    its result.
+    its result. Of a step that a deadline overtook there is no result: the offset is -1, and
+    the letter's id comes from the command's.
     """
     command, error, step = effect.command, effect.error, effect.event.step
     known = step is not None and step.command_offset >= 0
@@ -46,6 +47,8 @@ def buried_step(
 
 
 def _class_of(effect: BuryStep) -> FailureClass:
+    if is_deadline(effect.error):
+        return FailureClass.DEADLINE
     match effect.error.category:
         case ErrorCategory.TIMEOUT:
             return FailureClass.TIMEOUT

@@ -200,6 +200,8 @@ def check_ends(
     for history in log.histories.values():
         for logged in history:
             step = logged.event["step"]
+            if logged.kind == "failed":
+                _check_deadline_letter(logged, letters, settled, findings)
             if logged.kind not in ("failed", "cancelled") or step is None:
                 continue
             if step["status"] == "failed":
@@ -224,6 +226,18 @@ def _check_buried(logged: Logged, letters: Letters, settled: Settled, findings: 
     command_id = logged.event["step"]["command_id"]
     if settled.is_done(logged) and not letters.holds_command(command_id):
         findings.add("DEAD_LETTER_MISSING", logged.position, command_id)
+
+
+def _check_deadline_letter(
+    logged: Logged, letters: Letters, settled: Settled, findings: Findings
+) -> None:
+    """A task that failed by its deadline is a letter of that class, whoever noticed."""
+    error, step = logged.event["error"] or {}, logged.event["step"]
+    if error.get("code") != "DEADLINE_EXCEEDED" or not settled.is_done(logged):
+        return
+    run, command_id = logged.event["run"], step["command_id"] if step else None
+    if not letters.holds_deadline(logged.task_id, run, command_id):
+        findings.add("DEADLINE_NOT_BURIED", logged.position, f"{logged.task_id}, run {run}")
 
 
 def _check_deadline(evidence: Evidence, history: list[Logged], findings: Findings) -> None:

@@ -43,14 +43,16 @@ class Letters:
         self.all = list(evidence.of_topics(f"dlq.{evidence.prefix}"))
         self._prefix = evidence.prefix
         self._found: dict[tuple[Position, str], list[Kept]] = defaultdict(list)
-        self._commands: set[str] = set()
+        self._commands: dict[str, str] = {}
+        """By the id of a step's command, the class of its letter."""
         for letter in self.all:
             origin, group = origin_of(letter), letter.header("__dlq.errors.group") or ""
             if origin is not None:
                 self._found[origin, group.removeprefix(self._prefix)].append(letter)
             if letter.header("__dlq.errors.stage") == "execute":
                 command = decode(letter.value, "StepCommand")
-                self._commands.add(command["command_id"] if command else "")
+                failure_class = letter.header("__dlq.errors.class") or ""
+                self._commands[command["command_id"] if command else ""] = failure_class
 
     def of(self, origin: Position, group: str) -> bool:
         """Whether a group has buried the record at a position."""
@@ -59,6 +61,19 @@ class Letters:
     def holds_command(self, command_id: str) -> bool:
         """Whether a step's command was buried because the step failed for good."""
         return command_id in self._commands
+
+    def holds_deadline(self, task_id: str, run: int, command_id: str | None) -> bool:
+        """Whether a command of a run was buried because the task's deadline passed.
+
+        Of a held task no command was sent: any of its run will do.
+        """
+        if command_id is not None:
+            return self._commands.get(command_id) == "DEADLINE"
+        begin = f"{task_id}/{run}/"
+        return any(
+            failure_class == "DEADLINE" and found.startswith(begin)
+            for found, failure_class in self._commands.items()
+        )
 
 
 def origin_of(letter: Kept) -> Position | None:
@@ -99,7 +114,10 @@ def check_letters(evidence: Evidence, letters: Letters, findings: Findings) -> N
 
 def _wrong_headers(letter: Kept, origin: Position) -> list[str]:
     group = letter.header("__dlq.errors.group")
-    expected_id = uuid.uuid5(NAMESPACE, "\0".join([str(group), *map(str, origin)]))
+    topic, partition, offset = origin
+    # What was not sent, or was sent nobody knows where, is known by its own id.
+    place = letter.header("ce_id") if offset < 0 else offset
+    expected_id = uuid.uuid5(NAMESPACE, "\0".join([str(group), topic, str(partition), str(place)]))
     trace = letter.header("__dlq.errors.exception.stacktrace") or ""
     checks = {
         "not in the topic or the partition of its origin": letter.topic == f"dlq.{origin[0]}"

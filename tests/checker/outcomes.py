@@ -36,11 +36,19 @@ def _check_answers(evidence: Evidence, findings: Findings) -> None:
         result = decode(record.value, "StepResult")
         if result is None or result["kind"] != "succeeded":
             continue
-        output = json.loads(result["output"] or "null")
-        answered = output.get("answers") if isinstance(output, dict) else None
+        answered = _answered(result["output"] or "null")
         if answered not in (None, result["command_id"]):
             what = f"{result['command_id']} has the answer to {answered}"
             findings.add("ANSWER_OF_ANOTHER", record.position, what)
+
+
+def _answered(output: str) -> Any:
+    """The command that an output names; None also for what is no JSON, as a service may send."""
+    try:
+        document = json.loads(output)
+    except (ValueError, RecursionError):
+        return None
+    return document.get("answers") if isinstance(document, dict) else None
 
 
 def _pairs(result: Value, logged: Logged) -> dict[str, tuple[Any, Any]]:

@@ -189,9 +189,12 @@ class Story:
         value = {"task_id": "", "owner": "owner-1", "owner_epoch": 1, "as_of": offset}
         return self.put(STATE, {**value, "state": json.dumps(said)}, key="/checkpoint")
 
-    def bury(self, origin: Kept, *, stage: str, group: str) -> Position:
+    def bury(
+        self, origin: Kept, *, stage: str, group: str, failure_class: str = "PERMANENT"
+    ) -> Position:
         """A dead letter of a record."""
-        name = "\0".join([group, *map(str, origin.position)])
+        named = origin.header("ce_id") if origin.offset < 0 else origin.offset
+        name = "\0".join([group, origin.topic, str(origin.partition), str(named)])
         told = {
             "id": str(uuid.uuid5(NAMESPACE, name)),
             "errors.topic": origin.topic,
@@ -203,7 +206,7 @@ class Story:
             "errors.exception.class.name": "",
             "errors.exception.stacktrace": "",
             "errors.stage": stage,
-            "errors.class": "PERMANENT",
+            "errors.class": failure_class,
             "errors.code": "AWAY",
             "errors.timestamp": "1",
             "errors.original.timestamp": str(origin.timestamp_ms),
@@ -380,6 +383,11 @@ def _cancelled_and_retried(story: Story) -> None:
     story.result("cancelled", (RETRIEVE, 0, 3))
     story.order("t3", "retry", run=1)
     step = {**story.named("t3", "retrieve", run=2), "name": "retrieve", "status": "cancelled"}
-    story.event("t3", "failed", step=step, status="failed", error=ERROR)
+    late = {**ERROR, "code": "DEADLINE_EXCEEDED"}
+    story.event("t3", "failed", step=step, status="failed", error=late)
     story.put(CONTROL, {"kind": "deadline", "task_id": "t3", "run": 2, "at": 1})
+    sent = story.records[RETRIEVE][4]
+    # The owner has no result, so it does not know where the command is.
+    rebuilt = replace(sent, offset=-1, headers=(("ce_id", step["command_id"].encode()),))
+    story.bury(rebuilt, stage="execute", group="orchestrator.router", failure_class="DEADLINE")
     story.result("cancelled", (RETRIEVE, 0, 4))

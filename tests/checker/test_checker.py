@@ -13,6 +13,7 @@ from tests.checker.story import (
     CONTROL,
     CREATED,
     DLQ,
+    ERROR,
     EVENTS,
     GENERATE,
     RESULTS,
@@ -113,6 +114,21 @@ def a_letter_without_a_code(story: Story) -> None:
     story.records[DLQ][0] = replace(letter, headers=kept)
 
 
+def a_deadlines_letter_of_another_class(story: Story) -> None:
+    letter = story.records[DLQ][1]
+    headers = tuple(
+        (name, b"TIMEOUT" if name == "__dlq.errors.class" else value)
+        for name, value in letter.headers
+    )
+    story.records[DLQ][1] = replace(letter, headers=headers)
+
+
+def a_held_task_that_is_too_late(story: Story) -> None:
+    task = {"status": "pending", "phase": "held", "task": story.spec("t4")}
+    story.event("t4", "created", story.created("t4"), **task)
+    story.event("t4", "failed", status="failed", error={**ERROR, "code": "DEADLINE_EXCEEDED"})
+
+
 def a_checkpoint_before_its_snapshot(story: Story) -> None:
     story.drop((STATE, 0, 1))
 
@@ -206,6 +222,15 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     "a lost timer": (a_lost_timer, "RETRY_NOT_SENT"),
     "a deadline that passed": (a_task_beyond_its_deadline, "DEADLINE_NOT_KEPT"),
     "no dead letter": (lambda s: s.drop((DLQ, 0, 0)), "DEAD_LETTER_MISSING"),
+    "no dead letter of a deadline": (lambda s: s.drop((DLQ, 0, 1)), "DEADLINE_NOT_BURIED"),
+    "a dead letter of a deadline of another class": (
+        a_deadlines_letter_of_another_class,
+        "DEADLINE_NOT_BURIED",
+    ),
+    "a held task without a dead letter of its deadline": (
+        a_held_task_that_is_too_late,
+        "DEADLINE_NOT_BURIED",
+    ),
     "no broadcast": (lambda s: s.drop((CONTROL, 0, 0)), "CONTROL_MISSING"),
     "no broadcast at a deadline": (lambda s: s.drop((CONTROL, 0, 1)), "CONTROL_MISSING"),
     "a broadcast of nobody": (lambda s: s.change((CONTROL, 0, 0), run=7), "CONTROL_WITHOUT_EVENT"),

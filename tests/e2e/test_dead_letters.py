@@ -286,6 +286,37 @@ async def test_letters_of_steps_that_are_not_installed_here_are_replayed_too(
     assert sent.documents[-1]["counts"] == {"sent": 3}
 
 
+async def test_every_task_that_its_deadline_ended_is_a_letter_wherever_it_waited(
+    running: Running,
+) -> None:
+    held = a_tenant("held")
+    tasks = [
+        a_rag_task(tenant, timeout_ms=1_500 + 50 * n, hold=tenant == held)
+        # At its service, and for somebody who executes it.
+        for tenant in ("hanging", held)
+        for n in range(4)
+    ]
+    await running.create(tasks)
+    rows = await running.ended([task.task_id for task in tasks])
+    assert {row["error_code"] for row in rows.values()} == {"DEADLINE_EXCEEDED"}
+
+    wanted, found = {task.task_id for task in tasks}, dict[str, list[str]]()
+    async with asyncio.timeout(WAIT_S):
+        while found.keys() != wanted:
+            found = {}
+            for case in await cases_of(running, ["hanging", held]):
+                if case.letter.task_id in wanted:
+                    found.setdefault(case.letter.task_id, []).append(case.letter.failure_class)
+            await asyncio.sleep(0.2)
+    assert set(map(tuple, found.values())) == {("DEADLINE",)}
+
+    report = await replay(running, "--tenant", held, "--class", "DEADLINE")
+    assert report["counts"] == {"sent": 4}
+    for task in tasks[-4:]:
+        row = await running.row_until(task.task_id, lambda row: row["status"] == "completed")
+        assert row["run"] == 2
+
+
 async def test_a_replay_of_a_letter_that_nobody_knows_says_so(running: Running) -> None:
     for arguments in ([], ["--execute", "--reason", "a test"]):
         ended = await dlq(running, "replay", "0" * 12, *arguments, code=1)

@@ -23,7 +23,7 @@ BREAKING = {
     "outstanding_attempt": OFTEN,
     "late_snapshots": OFTEN,
     "rewriting": range(3_050, 3_060),
-    "state_end": range(630, 640),
+    "state_end": range(1_400, 1_410),
     "new_owner_id": OFTEN,
     "forgetting_committed": OFTEN,
     "committed_is_decided": range(6_225, 6_235),

@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.errors import InvalidRecordError
 from schemas.limits import Limits
-from schemas.records import Lane, TaskCreated, TaskId
+from schemas.records import Lane, Millis, TaskCreated, TaskId
 from tasks.admission import admit
 from tasks.decide import Accepted, Ignored, Rejected, Rules
 from tasks.identity import check_key, task_id_for
@@ -197,3 +200,24 @@ def test_a_deadline_that_passed_before_creation_fails_the_task() -> None:
 def test_rules_with_a_senseless_timeout_stop_the_start(default_timeout_ms: int) -> None:
     with pytest.raises(ValueError, match="default_timeout_ms"):
         replace(RULES, default_timeout_ms=default_timeout_ms)
+
+
+@given(
+    created_at=st.integers(-(2**63), 2**63 - 1), timeout_ms=st.integers(1, 3_600_000) | st.none()
+)
+def test_the_clock_of_an_upstream_service_moves_no_deadline(
+    created_at: int, timeout_ms: int | None
+) -> None:
+    mine = a_task_created(timeout_ms=timeout_ms)
+    theirs = msgspec.structs.replace(mine, created_at=Millis(created_at))
+
+    assert admit(theirs, rules=RULES, now=START) == admit(mine, rules=RULES, now=START)
+
+
+def test_a_deadline_that_is_given_is_kept_whatever_the_record_says_of_its_making() -> None:
+    deadline = Millis(START + 5_000)
+    mine = a_task_created(deadline_at=deadline, timeout_ms=60_000)
+    for created_at in (0, START - 10**9, START, START + 10**9):
+        record = msgspec.structs.replace(mine, created_at=Millis(created_at))
+
+        assert admit(record, rules=RULES, now=START).spec.deadline_at == deadline

@@ -190,18 +190,63 @@ def test_a_cancel_is_broadcast_when_a_step_is_outstanding() -> None:
     assert (control.reason, control.at) == ("TASK_CANCELLED", START)
 
 
-def test_a_deadline_is_broadcast_and_buries_nothing() -> None:
+def test_a_deadline_is_broadcast_and_its_outstanding_step_is_buried_as_it_was_sent() -> None:
     life = a_life()
+    [[sent]] = life.effects
     life.pass_ms(300_000)
     life.deadline()
 
-    [effect] = life.effects[-1]
+    [told, buried] = life.effects[-1]
 
-    assert isinstance(effect, Broadcast)
-    assert effect.control.kind is ControlKind.DEADLINE
+    assert isinstance(told, Broadcast)
+    assert told.control.kind is ControlKind.DEADLINE
+    assert isinstance(sent, SendStep)
+    assert isinstance(buried, BuryStep)
+    assert encode(buried.command) == encode(sent.command)
+    assert (buried.error.code, buried.event) == ("DEADLINE_EXCEEDED", life.events[-1])
 
 
-def test_a_held_task_ends_without_effects() -> None:
+def test_between_two_attempts_a_deadline_buries_the_attempt_that_was_due() -> None:
+    life = a_life()
+    life.failed(UNAVAILABLE)
+    due = due_command(life.task, PIPELINES)
+    life.pass_ms(300_000)
+    life.deadline()
+
+    [_, buried] = life.effects[-1]
+
+    assert isinstance(buried, BuryStep)
+    assert (buried.command, buried.command.attempt) == (due.command, 2)
+
+
+def test_of_a_held_task_a_deadline_buries_the_command_that_it_would_have_begun_with() -> None:
+    held, begun = a_life(a_task_created(hold=True)), a_life()
+    [[sent]] = begun.effects
+    held.pass_ms(300_000)
+    held.deadline()
+
+    [buried] = held.effects[-1]
+
+    assert isinstance(sent, SendStep)
+    assert isinstance(buried, BuryStep)
+    at = held.events[-1].occurred_at
+    assert buried.command == msgspec.structs.replace(sent.command, dispatched_at=at)
+
+
+def test_without_its_pipeline_a_late_task_is_failed_and_not_buried() -> None:
+    for held in (False, True):
+        life = a_life(a_task_created(hold=held))
+        before = life.task
+        life.pass_ms(300_000)
+        life.deadline()
+
+        made = effects(before, life.events[-1], life.task, Pipelines([]))
+
+        assert not [effect for effect in made if isinstance(effect, BuryStep)]
+        assert bool(made) is not held
+
+
+def test_a_held_task_that_is_cancelled_ends_without_effects() -> None:
     life = a_life(a_task_created(hold=True))
     life.command(a_command(CommandKind.CANCEL))
 
