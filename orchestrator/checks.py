@@ -5,11 +5,18 @@ runs. A new check is a function here (what is compared is a pure rule elsewhere)
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
 from typing import NamedTuple
 
 import structlog
 
 from orchestrator.layout import topic_table
+from orchestrator.log_checks import (
+    check_clock,
+    check_identities,
+    check_positions,
+    check_transactions,
+)
 from orchestrator.settings import Settings
 from schemas.errors import OrchestratorError
 from schemas.findings import Finding, Severity
@@ -22,9 +29,17 @@ from tasks.pipeline import Pipelines
 log = structlog.get_logger()
 
 
+class Server(StrEnum):
+    """What is asked; the value is the setting with its address."""
+
+    KAFKA = "ORCH_KAFKA_BOOTSTRAP"
+    POSTGRES = "ORCH_POSTGRES_DSN"
+
+
 class Check(NamedTuple):
     """One check of `orchestrator doctor`."""
 
+    server: Server
     about: str
     good: str
     """What is said where nothing differs."""
@@ -58,19 +73,40 @@ async def check_postgres(settings: Settings, _pipelines: Pipelines) -> list[Find
 
 
 CHECKS: tuple[Check, ...] = (
-    Check("kafka", "all topics are as the table says", check_kafka),
-    Check("postgres", "version, encoding, migrations, rights and settings fit", check_postgres),
+    Check(Server.KAFKA, "kafka", "all topics are as the table says", check_kafka),
+    Check(Server.KAFKA, "identities", "topics are those that routers remember", check_identities),
+    Check(Server.KAFKA, "positions", "groups stand where topics have records", check_positions),
+    Check(Server.KAFKA, "transactions", "no transaction holds up a reader", check_transactions),
+    Check(Server.KAFKA, "clock", "this machine's clock is near the broker's", check_clock),
+    Check(
+        Server.POSTGRES,
+        "postgres",
+        "version, encoding, migrations, rights and settings fit",
+        check_postgres,
+    ),
 )
 """In the order in which they are printed."""
 
 
 async def examine(settings: Settings, pipelines: Pipelines) -> list[Finding]:
-    """Run all checks; a server that does not answer, or is not set, is a finding, too."""
+    """Run all checks; a server that does not answer, or is not set, is a finding, too.
+
+    Such a server is asked once.
+    """
     found: list[Finding] = []
+    addresses = {
+        Server.KAFKA: settings.kafka.bootstrap,
+        Server.POSTGRES: settings.postgres.dsn,
+    }
+    away = {server for server, address in addresses.items() if not address}
+    found += [_not_set(server) for server in Server if server in away]
     for check in CHECKS:
+        if check.server in away:
+            continue
         try:
-            differences = await _asked(check, settings, pipelines)
+            differences = await check.run(settings, pipelines)
         except OrchestratorError as error:
+            away.add(check.server)
             differences = [_unanswered(check, error)]
         found += differences or [Finding(severity=Severity.OK, about=check.about, what=check.good)]
     return found
@@ -90,20 +126,14 @@ def log_findings(findings: Sequence[Finding]) -> None:
             )
 
 
-async def _asked(check: Check, settings: Settings, pipelines: Pipelines) -> Sequence[Finding]:
-    address = {"kafka": settings.kafka.bootstrap, "postgres": settings.postgres.dsn}
-    if not address.get(check.about, "-"):
-        name = {"kafka": "ORCH_KAFKA_BOOTSTRAP", "postgres": "ORCH_POSTGRES_DSN"}[check.about]
-        return [
-            Finding(
-                severity=Severity.FATAL,
-                about=check.about,
-                what="its address is not set",
-                breaks="nothing was checked",
-                fix=f"set {name}",
-            )
-        ]
-    return await check.run(settings, pipelines)
+def _not_set(server: Server) -> Finding:
+    return Finding(
+        severity=Severity.FATAL,
+        about=server.name.lower(),
+        what="its address is not set",
+        breaks="nothing was checked",
+        fix=f"set {server}",
+    )
 
 
 def _unanswered(check: Check, error: OrchestratorError) -> Finding:

@@ -112,6 +112,18 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
                 lag += max(0, ends.get(tp, 0) - state.position)
         return lag
 
+    def ends(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """The last stable offset and the end of each partition, as the last fetch told them."""
+        subscription = self._thread._ensure_consumer()._subscription.subscription
+        if subscription is None or subscription.assignment is None:
+            return {}
+        found = {}
+        for tp in subscription.assignment.tps:
+            state = subscription.assignment.state_value(tp)
+            if state.lso is not None and state.highwater is not None and state.lso >= 0:
+                found[tp.topic, tp.partition] = (state.lso, state.highwater)
+        return found
+
     def readable(self) -> frozenset[Any]:
         """The assigned partitions that nothing keeps from being read."""
         if not self.flow_active or self.app.rebalancing or self.app.closing:

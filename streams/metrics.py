@@ -21,6 +21,11 @@ MISSING = Counter(
     "Records that were removed from a topic before the group read them.",
     ["topic"],
 )
+HELD_UP = Gauge(
+    "orchestrator_uncommitted_records",
+    "Offsets behind the beginning of a transaction that has not ended: nobody reads them yet.",
+    ["topic", "partition"],
+)
 TAKEOVERS = Counter("orchestrator_takeovers_total", "Partitions taken over by this process.")
 TASKS_IN_MEMORY = Gauge(
     "orchestrator_tasks_in_memory", "Tasks that an owner remembers.", ["partition"]

@@ -13,10 +13,12 @@ from collections.abc import Mapping
 
 import structlog
 
+from streams import metrics
 from streams.admin import Admin
 from streams.app import App
 from streams.errors import KafkaUnavailableError, ReadingStalledError, TopicReplacedError
 from streams.log_reader import LogReader
+from streams.open_transactions import OpenTransactions
 from streams.topic_ids import Identity
 
 log = structlog.get_logger()
@@ -32,8 +34,9 @@ async def watch(app: App) -> None:
     rebalance, the end of the process. Neither is a broker that does not answer.
     """
     timeout_s = app.kafka.stall_timeout_s
-    stall, identity = Stall(timeout_s), Identity()
+    stall, identity, transactions = Stall(timeout_s), Identity(), OpenTransactions()
     while True:
+        _look_at_transactions(app, transactions)
         if change := identity.look(await _topic_ids(app)):
             app.fail("topic_changed", TopicReplacedError(change))
             return
@@ -67,6 +70,25 @@ class Stall:
         if self._since_s is None or last_read_s >= self._since_s:
             self._since_s = now_s
         return now_s - self._since_s >= self._timeout_s
+
+
+def _look_at_transactions(app: App, transactions: OpenTransactions) -> None:
+    """Say what an open transaction of a stranger holds up, and since when."""
+    if not app.reads_committed:
+        return
+    ends = app.consumer.ends()
+    for (topic, partition), (stable, end) in ends.items():
+        metrics.HELD_UP.labels(topic, str(partition)).set(end - stable)
+    for held in transactions.look(time.monotonic(), ends):
+        log.warning(
+            "transaction_open",
+            group=app.conf.id,
+            topic=held.topic,
+            partition=held.partition,
+            at=held.at,
+            held_up=held.records,
+            since_s=round(held.since_s),
+        )
 
 
 async def _topic_ids(app: App) -> Mapping[str, str | None]:
