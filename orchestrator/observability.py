@@ -116,6 +116,8 @@ def set_up_logs(settings: LogSettings, *, role: str) -> None:
     # Faust and aiokafka log their inner life at INFO; what an operator can use is above it.
     for name in ("faust", "mode", "aiokafka"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Its pool complains of a Postgres that is away with tracebacks; whoever needs it says so.
+    logging.getLogger("asyncpg").setLevel(logging.ERROR)
     handler.addFilter(OftenRepeated())
 
 

@@ -72,7 +72,7 @@ def logs_as_they_were() -> Iterator[None]:
         structlog.configure(**before)
         for proxy in gc.get_objects():
             # A logger keeps the level with which it first wrote.
-            if isinstance(proxy, BoundLoggerLazyProxy):
+            if type(proxy) is BoundLoggerLazyProxy:
                 proxy.__dict__.pop("bind", None)
 
 
