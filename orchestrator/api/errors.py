@@ -66,6 +66,16 @@ def unavailable(
     return ApiError("UNAVAILABLE", what, kind=Kind.UNAVAILABLE, task_id=task_id, receipt=receipt)
 
 
+def replica_stopping(task_id: str) -> ApiError:
+    """This process ends: a wait or a stream goes on at another replica, at once."""
+    return ApiError(
+        "REPLICA_STOPPING",
+        "this replica stops: ask again, and another one goes on",
+        kind=Kind.UNAVAILABLE,
+        task_id=task_id,
+    )
+
+
 def not_found(task_id: str, reason: str | None = None) -> ApiError:
     """There is no such task of this tenant; ``reason`` is the code of a dead-lettered create."""
     # An odd id is quoted so that no terminal or log can trip over it.

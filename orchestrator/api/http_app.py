@@ -25,14 +25,16 @@ from orchestrator.api.settings import ApiSettings
 from orchestrator.api.use_cases import UseCases
 from schemas.topics import Topic
 
+READY = "ready"
+
 
 def http_app(
     use_cases: UseCases,
     settings: ApiSettings,
     topics: Iterable[Topic],
-    ready: Callable[[], bool],
+    readiness: Callable[[], str],
 ) -> Starlette:
-    """Build the application."""
+    """Build the application; ``readiness`` says ``READY``, or what keeps it from that."""
     document = msgspec.json.encode(openapi_document())
     handlers = (Handlers(use_cases, settings), LetterHandlers(use_cases, settings))
 
@@ -43,7 +45,9 @@ def http_app(
         return Response(b'{"status":"ok"}', media_type="application/json")
 
     async def readyz(request: Request) -> Response:
-        body, status = (b'{"status":"ready"}', 200) if ready() else (b'{"status":"starting"}', 503)
+        said = readiness()
+        body = b'{"status":"%s"}' % said.encode()
+        status = 200 if said == READY else 503
         return Response(body, status_code=status, media_type="application/json")
 
     operations = [

@@ -34,5 +34,7 @@ class Parts:
     door: Door
     clock: Callable[[], Millis]
     entropy: Callable[[int], bytes]
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process is told to stop: it says that it is not ready, and still serves."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the process ends: streams end, and their readers resume elsewhere."""
+    """Set when the process ends: waits and streams end, and are gone on with elsewhere."""

@@ -11,7 +11,13 @@ import msgspec
 from msgspec import Raw
 
 from orchestrator.api.access import Caller
-from orchestrator.api.errors import ApiError, invalid, not_found, unavailable
+from orchestrator.api.errors import (
+    ApiError,
+    invalid,
+    not_found,
+    replica_stopping,
+    unavailable,
+)
 from orchestrator.api.live_task import AcceptedTask, Folded, LiveTask
 from orchestrator.api.parts import Parts
 from orchestrator.api.requests import GetUsage, ListLogs, ListTasks
@@ -58,14 +64,20 @@ class Reading:
         return await self.view(known)
 
     async def wait(self, caller: Caller, task_id: str, timeout_s: float) -> TaskView:
-        """A task once it has ended; as it is after ``timeout_s`` (cut to the longest wait)."""
+        """A task once it has ended; as it is after ``timeout_s`` (cut to the longest wait).
+
+        Raises:
+            ApiError: as :meth:`find`; REPLICA_STOPPING: this process ends, ask another one.
+        """
         until = time.monotonic() + min(timeout_s, self._parts.settings.wait_max_s)
         with self._parts.live.subscribe(TaskId(task_id), chunks_max=1) as changes:
             while True:
                 known = await self.find(caller, task_id)
                 left_s = until - time.monotonic()
-                if ended(known) or left_s <= 0 or self._parts.closing.is_set():
+                if ended(known) or left_s <= 0:
                     return await self.view(known)
+                if self._parts.closing.is_set():
+                    raise replica_stopping(task_id)
                 await changes.wait(min(left_s, _LOOK_AGAIN_S))
 
     async def find(self, caller: Caller, task_id: str) -> Found:

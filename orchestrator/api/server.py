@@ -26,7 +26,7 @@ from orchestrator.api.following import Following, FollowingParts
 from orchestrator.api.grpc_letter_service import add_letters_to
 from orchestrator.api.grpc_service import add_to
 from orchestrator.api.history import History
-from orchestrator.api.http_app import http_app
+from orchestrator.api.http_app import READY, http_app
 from orchestrator.api.http_websocket import InvalidTextFilter
 from orchestrator.api.live_tasks import LiveTasks
 from orchestrator.api.log_scan import LogScan
@@ -63,6 +63,15 @@ class Serving:
     parts: Parts
     following: asyncio.Task[None]
     """Ends only if memory is not kept up any more."""
+    health: HealthServicer
+    """What is said over gRPC of whether this replica takes calls."""
+
+    async def drain(self, for_s: float) -> None:
+        """Say that this replica is not ready, and go on serving for so long."""
+        self.parts.draining.set()
+        await self.health.enter_graceful_shutdown()
+        log.info("draining", http=self.http_address, seconds=for_s)
+        await asyncio.sleep(for_s)
 
 
 async def serve(settings: Settings, stopping: asyncio.Event) -> None:
@@ -92,6 +101,7 @@ async def _serve(settings: Settings, stopping: asyncio.Event, told: asyncio.Task
             if serving.following.done():
                 # Answers would be older and older: the supervisor starts another one.
                 serving.following.result()
+            await serving.drain(settings.api.drain_s)
         finally:
             waiting.cancel()
         log.info("stopping", http=serving.http_address)
@@ -144,15 +154,21 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         stack.push_async_callback(use_cases.replaying_letters.close)
         task = await stack.enter_async_context(_running(following))
         await _until_ready(following, task)
-        grpc_address = await stack.enter_async_context(_grpc(use_cases, settings.api))
+        grpc_address, health = await stack.enter_async_context(_grpc(use_cases, settings.api))
         application = http_app(
-            use_cases, settings.api, topic_table(settings, pipelines), lambda: following.ready
+            use_cases, settings.api, topic_table(settings, pipelines), lambda: _readiness(parts)
         )
         http_address = await stack.enter_async_context(_http(application, settings.api))
         stack.callback(live.wake_all)
         stack.callback(parts.closing.set)
         _tell(keys, settings.api, grpc_address, http_address)
-        yield Serving(grpc_address, http_address, parts, task)
+        yield Serving(grpc_address, http_address, parts, task, health)
+
+
+def _readiness(parts: Parts) -> str:
+    if parts.draining.is_set():
+        return "stopping"
+    return READY if parts.following.ready else "starting"
 
 
 def _tell(keys: Keys, settings: ApiSettings, grpc_address: str, http_address: str) -> None:
@@ -189,7 +205,9 @@ async def _cancel_when(stopping: asyncio.Event, starting: asyncio.Task[None]) ->
 
 
 @asynccontextmanager
-async def _grpc(use_cases: UseCases, settings: ApiSettings) -> AsyncIterator[str]:
+async def _grpc(
+    use_cases: UseCases, settings: ApiSettings
+) -> AsyncIterator[tuple[str, HealthServicer]]:
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", settings.body_max_bytes),
@@ -211,7 +229,7 @@ async def _grpc(use_cases: UseCases, settings: ApiSettings) -> AsyncIterator[str
     for name in (*_SERVICES, ""):
         await health.set(name, health_pb2.HealthCheckResponse.SERVING)
     try:
-        yield f"{settings.host}:{port}"
+        yield f"{settings.host}:{port}", health
     finally:
         await health.enter_graceful_shutdown()
         await server.stop(_GRACE_S)

@@ -61,21 +61,27 @@ class ApiSettings:
     body_max_bytes: int = 8 * 1024 * 1024
     """The largest HTTP body and gRPC message: a batch."""
 
+    drain_s: float = 2.0
+    """After SIGTERM a replica says for so long that it is not ready (``/readyz``, gRPC health)
+    and still serves, so that load balancers send new calls elsewhere before its ports close.
+    Above the time in which they notice; 0: the ports close at once."""
+
     ended_max: int = 20_000
     """Ended tasks in memory while the sink has not written them. Beyond it the oldest are
     dropped, and found again when Postgres has them. Tasks that run are always kept."""
 
     server: str = ""
-    """``HOST:PORT`` at which ``orchestrator task`` finds the service over gRPC. Empty: this
-    machine, at ``grpc_port``."""
+    """``HOST:PORT`` at which ``orchestrator task`` finds the service over gRPC; several replicas,
+    separated by commas, are tried in this order. Empty: this machine, at ``grpc_port``."""
 
     key: str = field(default="", repr=False)
     """The key with which ``orchestrator task`` calls. Empty: none, for a service without keys."""
 
     @property
-    def server_address(self) -> str:
-        """Where a caller finds the service."""
-        return self.server or f"127.0.0.1:{self.grpc_port or _GRPC_PORT}"
+    def server_addresses(self) -> list[str]:
+        """Where a caller finds the service: one address or more."""
+        given = self.server or f"127.0.0.1:{self.grpc_port or _GRPC_PORT}"
+        return [address.strip() for address in given.split(",")]
 
     def __post_init__(self) -> None:
         for name in ("grpc_port", "http_port"):
@@ -83,7 +89,10 @@ class ApiSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 to 65535")
         for name in self.__slots__:
             value = getattr(self, name)
-            if name.endswith(("_s", "_max", "_bytes")) and value <= 0:
+            if name == "drain_s":
+                if value < 0:
+                    raise ValueError(f"drain_s is {value}; it must not be negative")
+            elif name.endswith(("_s", "_max", "_bytes")) and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be above 0")
         if self.server:
             check_address(self.server)
@@ -97,11 +106,13 @@ class ApiSettings:
 
 
 def check_address(text: str) -> str:
-    """The text, if it is ``HOST:PORT`` (an IPv6 address in brackets); ValueError otherwise."""
-    found = _ADDRESS.fullmatch(text)
-    if found is None or not 1 <= int(found["port"]) <= 65535:
-        # Not quoted: what stands in a wrong place may be a key.
-        raise ValueError("server is no HOST:PORT, as in 127.0.0.1:9000")
+    """The text, if it is ``HOST:PORT`` (an IPv6 address in brackets), or several of them,
+    separated by commas; ValueError otherwise."""
+    for address in text.split(","):
+        found = _ADDRESS.fullmatch(address.strip())
+        if found is None or not 1 <= int(found["port"]) <= 65535:
+            # Not quoted: what stands in a wrong place may be a key.
+            raise ValueError("server is no HOST:PORT, as in 127.0.0.1:9000")
     return text
 
 

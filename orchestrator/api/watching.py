@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from orchestrator.api.access import Caller
-from orchestrator.api.errors import unavailable
+from orchestrator.api.errors import replica_stopping, unavailable
 from orchestrator.api.live_task import AcceptedTask, LiveTask
 from orchestrator.api.parts import Parts
 from orchestrator.api.reading import Reading, ended
@@ -26,13 +26,14 @@ class Watching:
     async def watch(self, caller: Caller, task_id: str, after: int) -> AsyncIterator[StreamItem]:
         """Yield the events after a sequence, and chunks from now on.
 
-        Ends after the event that ended the task, or when this process ends; then the caller
-        resumes after the last sequence that it saw, on any replica. A slow caller misses no
-        event: they are kept for all, not for each reader.
+        Ends after the event that ended the task. A slow caller misses no event: they are kept
+        for all, not for each reader.
 
         Raises:
             ApiError: NOT_FOUND, also in the midst when the create turns out to be a dead
-                letter; UNAVAILABLE: a part of the history cannot be read now.
+                letter; UNAVAILABLE: a part of the history cannot be read now;
+                REPLICA_STOPPING: this process ends. The caller resumes after the last sequence
+                that it saw, on another replica.
         """
         known_id, settings = TaskId(task_id), self._parts.settings
         await self._reading.find(caller, task_id)
@@ -52,6 +53,7 @@ class Watching:
                     return
                 if not events and not await changes.wait(settings.heartbeat_s):
                     yield HeartbeatView(task_id=task_id)
+            raise replica_stopping(task_id)
 
     async def over(self, caller: Caller, task_id: str, after: int) -> bool:
         """True if a stream after this sequence would be empty; raises as :meth:`watch`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,30 +19,81 @@ _MESSAGE_MAX_BYTES = 64 * 1024 * 1024
 
 
 class Service:
-    """A connection to the service, in the name of the key's tenant."""
+    """A connection to the service, in the name of the key's tenant.
 
-    def __init__(self, channel: grpc.aio.Channel, address: str, key: str) -> None:
-        self.stub: Any = OrchestratorStub(channel)
-        self._address = address
+    One replica at a time: the first of the given addresses that answers, and after
+    :meth:`move_on` the next one. gRPC ties each answer to its call by the number of its stream.
+    """
+
+    def __init__(self, addresses: Sequence[str], key: str) -> None:
+        self._addresses = addresses
+        self._place = 0
+        self._channel: grpc.aio.Channel | None = None
         self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
+        self.stub: Any = None
+        """Of the replica that is connected now."""
 
-    async def call(self, method: Any, request: Any, *, timeout_s: float) -> Any:
+    @property
+    def address(self) -> str:
+        """Of that replica."""
+        return self._addresses[self._place]
+
+    async def connect(self) -> None:
+        """Connect to the first replica that answers, beginning with the present one.
+
+        Raises:
+            ServiceAwayError: none answers within five seconds.
+        """
+        for _ in self._addresses:
+            await self.close()
+            self._channel = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
+            self.stub = OrchestratorStub(self._channel)
+            if await _connects(self._channel):
+                return
+            self._place = (self._place + 1) % len(self._addresses)
+        raise ServiceAwayError(
+            f"no service answers at {', '.join(self._addresses)}: start one with `orchestrator "
+            "serve`, name another one with --server HOST:PORT, or do without it: --direct"
+        )
+
+    async def move_on(self) -> None:
+        """Leave a replica that is away or stops; raises as :meth:`connect`."""
+        self._place = (self._place + 1) % len(self._addresses)
+        await self.connect()
+
+    async def close(self) -> None:
+        """Disconnect. Idempotent."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+
+    async def call(self, method: str, request: Any, *, timeout_s: float) -> Any:
         """The answer to a unary call.
 
         Raises:
             TaskUnknownError, ServiceRefusedError: the service says no.
             ServiceAwayError: it did not answer; what was asked for may be done all the same.
         """
+        call = getattr(self.stub, method)
         try:
-            return await method(request, timeout=timeout_s, metadata=self._metadata)
+            return await call(request, timeout=timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            raise refusal_of(error, request, self._address) from None
+            raise refusal_of(error, request, self.address) from None
+
+    async def ask(self, method: str, request: Any, *, timeout_s: float) -> Any:
+        """As :meth:`call`, for what may be asked twice: each replica is asked before it fails."""
+        for _ in self._addresses[1:]:
+            try:
+                return await self.call(method, request, timeout_s=timeout_s)
+            except ServiceAwayError:
+                await self.move_on()
+        return await self.call(method, request, timeout_s=timeout_s)
 
     async def stream(
-        self, method: Any, request: Any, *, silence_s: float
+        self, method: str, request: Any, *, silence_s: float
     ) -> AsyncGenerator[Any, None]:
         """The messages of a stream; raises as :meth:`call`, also after so long a silence."""
-        messages = method(request, metadata=self._metadata)
+        messages = getattr(self.stub, method)(request, metadata=self._metadata)
         try:
             while True:
                 async with asyncio.timeout(silence_s):
@@ -51,29 +102,29 @@ class Service:
                     return
                 yield message
         except grpc.aio.AioRpcError as error:
-            raise refusal_of(error, request, self._address) from None
+            raise refusal_of(error, request, self.address) from None
         except TimeoutError:
-            raise ServiceAwayError(f"{self._address} was silent for {silence_s:g} s") from None
+            raise ServiceAwayError(f"{self.address} was silent for {silence_s:g} s") from None
         finally:
             messages.cancel()
 
 
 @asynccontextmanager
 async def open_service(settings: ApiSettings) -> AsyncIterator[Service]:
-    """Connect; ServiceAwayError if nothing answers within five seconds."""
-    address = settings.server_address
-    options = [
-        ("grpc.max_receive_message_length", _MESSAGE_MAX_BYTES),
-        # A proxy for the web does not know the way to a service of ours.
-        ("grpc.enable_http_proxy", 0),
-    ]
-    async with grpc.aio.insecure_channel(address, options=options) as channel:
-        if not await _connects(channel):
-            raise ServiceAwayError(
-                f"no service answers at {address}: start one with `orchestrator serve`, "
-                "name another one with --server HOST:PORT, or do without it: --direct"
-            )
-        yield Service(channel, address, settings.key)
+    """Connect; ServiceAwayError if no replica answers within five seconds each."""
+    service = Service(settings.server_addresses, settings.key)
+    try:
+        await service.connect()
+        yield service
+    finally:
+        await service.close()
+
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", _MESSAGE_MAX_BYTES),
+    # A proxy for the web does not know the way to a service of ours.
+    ("grpc.enable_http_proxy", 0),
+)
 
 
 async def _connects(channel: grpc.aio.Channel) -> bool:

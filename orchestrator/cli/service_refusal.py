@@ -50,6 +50,8 @@ def refusal_of(error: grpc.aio.AioRpcError, request: Any, address: str) -> Orche
     code, message = info.reason, error.details() or ""
     if code == "TASK_NOT_FOUND":
         return TaskUnknownError(f"there is no task {request.task_id}")
+    if code == "REPLICA_STOPPING":
+        return ServiceAwayError(f"the replica at {address} stops")
     if code == "UNAVAILABLE":
         # As the direct way, which says which server it was.
         code = info.metadata.get("cause") or code

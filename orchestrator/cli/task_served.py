@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -61,7 +61,7 @@ class ServedTasks:
         """Let the service judge the task and publish it."""
         request = _create_request(wish)
         async with open_service(self._settings) as service:
-            answer = await service.call(service.stub.CreateTask, request, timeout_s=_CALL_S)
+            answer = await service.call("CreateTask", request, timeout_s=_CALL_S)
             task_id = TaskId(answer.task.id)
             end = None if wait_s is None else await self._end(service, task_id, wait_s)
         receipt = answer.receipt if answer.HasField("receipt") else None
@@ -76,7 +76,7 @@ class ServedTasks:
         """From the service's memory, from Postgres, or from the log."""
         request = pb.GetTaskRequest(task_id=task_id, with_history=True)
         async with open_service(self._settings) as service:
-            answer = await service.call(service.stub.GetTask, request, timeout_s=timeout_s)
+            answer = await service.ask("GetTask", request, timeout_s=timeout_s)
         return view_of(answer.task, answer.history)
 
     async def watch(
@@ -85,7 +85,7 @@ class ServedTasks:
         """What happened, then what happens; a service that goes away may be so long away."""
         async with open_service(self._settings) as service:
             request = pb.GetTaskRequest(task_id=task_id)
-            await service.call(service.stub.GetTask, request, timeout_s=timeout_s)
+            await service.ask("GetTask", request, timeout_s=timeout_s)
             async with aclosing(_events(service, task_id, after, timeout_s)) as events:
                 async for event in events:
                     yield line_of(event)
@@ -104,16 +104,15 @@ class ServedTasks:
             page_token="" if query.after is None else str(query.after),
         )
         async with open_service(self._settings) as service:
-            answer = await service.call(service.stub.ListTasks, request, timeout_s=_CALL_S)
+            answer = await service.ask("ListTasks", request, timeout_s=_CALL_S)
         return [listed_of(task) for task in answer.tasks]
 
     async def order(self, order: Order, *, wait_s: float) -> Ordered:
         """Let the service publish the order and wait for its answer."""
         method, request = request_of(order, wait_s)
         async with open_service(self._settings) as service:
-            call = getattr(service.stub, method)
             try:
-                answer = await service.call(call, request, timeout_s=_CALL_S + wait_s)
+                answer = await service.call(method, request, timeout_s=_CALL_S + wait_s)
             except ServiceRefusedError as error:
                 if error.receipt is None:
                     raise
@@ -148,7 +147,7 @@ async def _events(
     while True:
         try:
             request = pb.WatchTaskRequest(task_id=task_id, after_sequence=after)
-            stream = service.stream(service.stub.WatchTask, request, silence_s=_SILENCE_S)
+            stream = service.stream("WatchTask", request, silence_s=_SILENCE_S)
             async with aclosing(stream) as items:
                 async for item in items:
                     heard_at = time.monotonic()
@@ -161,13 +160,15 @@ async def _events(
         except ServiceAwayError:
             if time.monotonic() - heard_at > away_s:
                 raise
+            with suppress(ServiceAwayError):  # all are away: look again in a moment
+                await service.move_on()
         await asyncio.sleep(_AGAIN_S)
 
 
 async def _is_over(service: Service, task_id: TaskId, after: int) -> bool:
     """Whether a stream ended because the task did, and not because a replica stopped."""
     request = pb.GetTaskRequest(task_id=task_id)
-    task = (await service.call(service.stub.GetTask, request, timeout_s=_CALL_S)).task
+    task = (await service.ask("GetTask", request, timeout_s=_CALL_S)).task
     return has_ended(task) and task.sequence <= after
 
 

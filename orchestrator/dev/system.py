@@ -29,6 +29,8 @@ DEV_DEFAULTS = {
     # One broker, few cores.
     "ORCH_TOPICS_PARTITIONS": "4",
     "ORCH_TOPICS_REPLICATION_FACTOR": "1",
+    # Nobody balances load between replicas here.
+    "ORCH_API_DRAIN_S": "0",
 }
 """What ``dev`` assumes where the environment says nothing."""
 

@@ -11,7 +11,7 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from orchestrator.api.errors import ApiError, Kind, unavailable
+from orchestrator.api.errors import ApiError, Kind, replica_stopping, unavailable
 from orchestrator.api.grpc_errors import STATUSES, internal
 from orchestrator.api.http_problems import on_fault, on_refusal, on_routing
 from orchestrator.api.letter_replaying import refused_replay
@@ -38,7 +38,13 @@ def rows() -> dict[str, Row]:
 
 
 ROWS = rows()
-NOT_FROM_OUTSIDE = {"INTERNAL", "UNAVAILABLE", "REQUEST_INVALID", "REPLAY_SUPERSEDED"}
+NOT_FROM_OUTSIDE = {
+    "INTERNAL",
+    "UNAVAILABLE",
+    "REQUEST_INVALID",
+    "REPLAY_SUPERSEDED",
+    "REPLICA_STOPPING",
+}
 """The outages have tests of their own; the others no caller can bring about."""
 HTTP: dict[str, tuple[str, str, dict[str, Any]]] = {
     "FIELD_INVALID": ("POST", "/api/v1/tasks", {"json": a_body(priority=11)}),
@@ -71,7 +77,7 @@ async def test_every_row_has_a_test() -> None:
 
     assert set(ROWS) == tested
     assert {code for code, row in ROWS.items() if row.grpc != "none"} == (
-        set(GRPC) | OF_A_TASK | OF_A_LETTER | {"INTERNAL", "UNAVAILABLE", "REPLAY_SUPERSEDED"}
+        set(GRPC) | OF_A_TASK | OF_A_LETTER | NOT_FROM_OUTSIDE - {"REQUEST_INVALID"}
     )
 
 
@@ -167,6 +173,7 @@ async def test_the_rows_that_no_caller_can_bring_about_are_told_without_a_reason
         "UNAVAILABLE": await on_refusal(request, away),
         "REQUEST_INVALID": await on_routing(request, HTTPException(400)),
         "REPLAY_SUPERSEDED": await on_refusal(request, superseded),
+        "REPLICA_STOPPING": await on_refusal(request, replica_stopping("task_1")),
     }
 
     assert isinstance(fault, ApiError)
