@@ -124,9 +124,9 @@ class App(faust.App):  # type: ignore[misc]
     async def _on_partitions_assigned(self, assigned: Any, generation_id: int = 0) -> None:
         if self._drain is not None:
             await self._drain[1]
-        self.epoch += 1
         # Before the first fetch, which moves a position that the log does not hold without a word.
         await self._note_gaps([(tp.topic, tp.partition) for tp in assigned])
+        self.epoch += 1
         await super()._on_partitions_assigned(assigned, generation_id)
 
     async def _note_gaps(self, assigned: Sequence[Place]) -> None:

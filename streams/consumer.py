@@ -46,6 +46,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             setattr(consumer, name, value)
         return consumer
 
+    async def seek_to_committed(self) -> Any:
+        """Seek back to what is committed, and where nothing is, to the beginning.
+
+        Faust leaves a partition without a committed offset where it is. What a poll had just
+        brought of it during a rebalance was then dropped, and the next commit went past it.
+        """
+        return await self.call_thread(self._seek_back)
+
+    async def _seek_back(self) -> Any:
+        consumer = self._ensure_consumer()
+        committed = await consumer.seek_to_committed()
+        without = [tp for tp, offset in committed.items() if not offset]
+        if without:
+            await consumer.seek_to_beginning(*without)
+        return committed
+
 
 class Consumer(driver.Consumer):  # type: ignore[misc]
     """Reads what there is room for, hands over each poll whole, and commits all that is done.

@@ -198,3 +198,21 @@ async def test_an_application_leaves_nothing_in_its_folder(
         await until(lambda: len(app.consumer.assignment()) > 0)
 
     assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240  # nothing else runs
+
+
+async def test_what_is_dropped_during_a_rebalance_is_read_again_also_without_a_committed_offset(
+    kafka: KafkaSettings, group: str, topics: list[str], publisher: Publisher
+) -> None:
+    seen: list[int] = []
+    never = asyncio.Event()
+
+    async def work(delivery: Delivery) -> None:
+        seen.append(delivery.offset)
+        await never.wait()
+
+    async with a_consumer(group, kafka, topics, work) as app:
+        await publisher.publish([a_record(topics[0]), a_record(topics[0])])
+        await until(lambda: seen == [0, 1])
+        # As a poll does that ends while the partitions are being given away.
+        await app.consumer.perform_seek()
+        await until(lambda: seen == [0, 1, 0, 1])
