@@ -76,13 +76,25 @@ class Indexer:
             )
             places = [(name, self._partition) for name in self._consumed]
             for (topic, _), (first, end) in (await reader.all_bounds(places)).items():
-                self._stored[topic] = stored.get(topic)
+                self._stored[topic] = at = stored.get(topic)
+                if at is not None and at > end:
+                    await self._begin_again(topic, at, first)
+                    at = first
                 # What expired before it was indexed is gone: the index shows what can be read.
-                start = max(first, stored.get(topic, first))
+                start = max(first, first if at is None else at)
                 if start < end:
                     log.info("index_catches_up", topic=topic, partition=self._partition, end=end)
                 async for records in reader.read(topic, self._partition, start, end):
                     await self._write(records)
+
+    async def _begin_again(self, topic: str, at: int, first: int) -> None:
+        """Move a position back that its topic does not reach: the topic was made again."""
+        log.error(
+            "index_position_beyond_end", topic=topic, partition=self._partition, at=at, first=first
+        )
+        moved = [Moved(topic, self._partition, at, first)]
+        await self._patiently(lambda: self._parts.writer.write([], [], moved))
+        self._stored[topic] = first
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Write a batch, then acknowledge it; close letters from time to time."""

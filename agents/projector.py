@@ -18,7 +18,7 @@ from sinks.rows import LogEvent
 from sinks.waiting import Waiting, WaitLog
 from sinks.writer import Position, Writer
 from streams import metrics
-from streams.accepted import ownership_at_start, read_accepted
+from streams.accepted import is_of_owner, ownership_at_start, read_accepted
 from streams.admin import Admin
 from streams.dead_letters import DeadLetters, failure_of
 from streams.delivery import Delivery
@@ -83,12 +83,28 @@ class Projector:
                 self._ownership = await ownership_at_start(reader, topic, partition, first, end)
             else:
                 self._follow(self._stored)
-        if not first <= self._next_offset <= end:
-            raise SinkPositionError(
-                f"the sink stands at offset {self._next_offset} of {topic}[{partition}], "
-                f"whose log goes from {first} to {end}"
-            )
+            if not first <= self._next_offset <= end:
+                raise SinkPositionError(
+                    f"the sink stands at offset {self._next_offset} of {topic}[{partition}], "
+                    f"whose log goes from {first} to {end}"
+                )
+            if self._stored is not None:
+                await self._check_log(reader, self._stored)
         await self._catch_up(committed.get((topic, partition), 0))
+
+    async def _check_log(self, reader: LogReader, stored: Position) -> None:
+        """Notice a log of the same name that was made again, and is as long as the former one.
+
+        Raises:
+            SinkPositionError: others wrote what lies before the stored position.
+        """
+        topic, partition = self._parts.topics.task_events, self._partition
+        offset, owner = stored.next_offset, stored.owner
+        if owner and not await is_of_owner(reader, topic, partition, offset, owner):
+            raise SinkPositionError(
+                f"the sink stands at offset {offset} of {topic}[{partition}], which others wrote: "
+                "the topic was made again; restore it, or rebuild the projection"
+            )
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Write a batch, then acknowledge it. Now and then make the months ahead."""

@@ -107,6 +107,32 @@ async def ownership_before(
     return best
 
 
+async def is_of_owner(
+    reader: LogReader, topic: str, partition: int, offset: int, owner: str
+) -> bool:
+    """Whether a log is the one in which an owner wrote before an offset.
+
+    Args:
+        reader: open.
+        topic: the log.
+        partition: of it.
+        offset: where the owner held the partition.
+        owner: its id.
+
+    Returns:
+        False if the last events before the offset are all of others. True also where nothing can
+        be read there any more, because nothing speaks against it then.
+
+    Raises:
+        KafkaUnavailableError: the log could not be read.
+    """
+    first, end = await reader.bounds(topic, partition)
+    start = max(first, offset - WINDOW)
+    records = await _read(reader, topic, partition, start, min(offset, end))
+    owners = {event.owner for event in _decoded(records)}
+    return not owners or owner in owners
+
+
 async def _read(
     reader: LogReader, topic: str, partition: int, start: int, end: int
 ) -> list[Origin]:

@@ -16,6 +16,7 @@ from sinks.rewriter import Rewriter
 from sinks.writer import Position
 from streams.envelopes import event_record
 from streams.log_reader import LogReader
+from streams.publisher import Outgoing
 from tests.agents.projecting import Sink, a_marker, running
 from tests.logged import logged
 from tests.tasks.builders import a_life, a_task_created
@@ -77,6 +78,25 @@ async def test_a_sink_whose_database_belongs_to_another_log_stops(
 
     with pytest.raises(SinkPositionError, match="goes from 0 to 2"):
         await Projector(0, sink.parts).open()
+
+
+async def test_a_log_that_was_made_again_and_is_as_long_stops_the_sink(sink: Sink) -> None:
+    await sink.append([a_marker(), *a_history("t1")])
+    before = Position(next_offset=2, epoch=1, owner="the-owner-of-the-former-log")
+    await sink.parts.writer.write(0, None, [], before)
+
+    with pytest.raises(SinkPositionError, match="which others wrote: the topic was made again"):
+        await Projector(0, sink.parts).open()
+
+
+async def test_a_log_whose_events_before_the_position_are_gone_stops_no_sink(sink: Sink) -> None:
+    await sink.publisher.publish(
+        [Outgoing(topic=sink.parts.topics.task_events, partition=0, key=None, value=b"garbage")]
+    )
+    before = Position(next_offset=1, epoch=1, owner="an-owner")
+    await sink.parts.writer.write(0, None, [], before)
+
+    await Projector(0, sink.parts).open()
 
 
 async def until_written(sink: Sink, *ids: str) -> None:

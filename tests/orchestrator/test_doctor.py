@@ -30,6 +30,7 @@ from streams.errors import TopicsDifferError
 from streams.publisher import Outgoing, Publisher
 from tests.e2e.driving import a_database
 from tests.logged import logged
+from tests.streams.test_topic_ids import make_again
 
 NOT_DURABLE = ("fsync is off", "full_page_writes is off")
 """The Postgres of the tests forgets what it had at a power cut; these two are warnings."""
@@ -245,6 +246,41 @@ async def test_letters_of_an_added_partition_are_indexed(system: System) -> None
         await Indexer(1, parts).open()
 
     assert await writer.positions([topic], 1) == {topic: 2}
+    await writer.close()
+    await publisher.close()
+
+
+async def test_letters_of_a_topic_that_was_made_again_are_indexed(system: System) -> None:
+    topics, settings = system.topics, system.settings
+    topic = dlq(topics.task_created)
+    publisher, writer = (
+        Publisher(settings.kafka, client_id="t"),
+        DeadLetterWriter(settings.postgres),
+    )
+    await publisher.open()
+    await writer.open()
+    parts = IndexerParts(
+        group="t",
+        kafka=settings.kafka,
+        topics=topics,
+        dlq_topics=[topic],
+        partitions={topic: 1, topics.dlq_actions: 1},
+        writer=writer,
+        publisher=publisher,
+        dead_letters=DeadLetters(publisher, group="t"),
+    )
+    letter = Outgoing(topic=topic, partition=0, key=b"k", value=b"v")
+    await publisher.publish([letter] * 5)
+    await Indexer(0, parts).open()
+    assert await writer.positions([topic], 0) == {topic: 5}
+    await make_again(settings.kafka, topic, partitions=1)
+    await publisher.publish([letter])
+
+    with logged("agents.dlq_indexer.log") as lines:
+        await Indexer(0, parts).open()
+
+    assert await writer.positions([topic], 0) == {topic: 1}
+    assert "index_position_beyond_end" in {line["event"] for line in lines}
     await writer.close()
     await publisher.close()
 
