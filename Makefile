@@ -37,7 +37,7 @@ test: $(VENV)/.dev ## all tests, against a real Kafka and Postgres started here
 chaos: $(VENV)/.dev ## the full form of the kill tests: every fault many times, then all at once
 	@CHAOS=full CHAOS_SEED=$(SEED) CHAOS_MINUTES=$(MINUTES) $(BIN)/python -m pytest -s tests/chaos $(PYTEST_ARGS)
 
-defects: $(VENV)/.dev ## make eleven deliberate defects, one after the other; the checker has to find each
+defects: $(VENV)/.dev ## make fifteen deliberate defects, one after the other; the checker has to find each
 	@$(BIN)/python -m tests.checker.defects.run
 
 test-docker: $(VENV)/.dev ## the tests that need a Docker engine
