@@ -37,7 +37,7 @@ test: $(VENV)/.dev ## all tests, against a real Kafka and Postgres started here
 chaos: $(VENV)/.dev ## the full form of the kill tests: every fault many times, then all at once
 	@CHAOS=full CHAOS_SEED=$(SEED) CHAOS_MINUTES=$(MINUTES) $(BIN)/python -m pytest -s tests/chaos $(PYTEST_ARGS)
 
-defects: $(VENV)/.dev ## make eleven deliberate defects, one after the other; the checker has to find each
+defects: $(VENV)/.dev ## make fifteen deliberate defects, one after the other; the checker has to find each
 	@$(BIN)/python -m tests.checker.defects.run
 
 test-docker: $(VENV)/.dev ## the tests that need a Docker engine
@@ -50,7 +50,7 @@ dead-letters: $(VENV)/.dev ## the dead-letter tests with their full numbers, and
 test-analytics: $(VENV)/.dev ## the examples that need a schema registry and kcat, which are fetched
 	@$(BIN)/python -m pytest -m registry tests/examples $(PYTEST_ARGS)
 
-fuzz: $(VENV)/.dev ## 100,000 hostile records and 20,000 hostile replies; `make test` has a tenth
+fuzz: $(VENV)/.dev ## 100,000 hostile records, batches of all kinds and 20,000 hostile replies; `make test` has a tenth
 	@$(BIN)/python -m pytest -m fuzz tests/e2e/test_fuzz_records.py $(PYTEST_ARGS)
 	@FUZZ_REPLIES=20000 $(BIN)/python -m pytest tests/services/test_hostile_replies.py $(PYTEST_ARGS)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tests.checker.evidence import Evidence
+from tests.checker.lives import is_former, made_again
 from tests.checker.verdict import Findings
 from tests.checker.wire import Position, Value, decode, home_of
 
@@ -65,9 +66,15 @@ class Log:
 
 def read_log(evidence: Evidence, findings: Findings) -> Log:
     """Accept events: a marker counts the epoch up by one, an event needs the last marker's."""
-    log = Log()
+    log, lives = Log(), made_again(evidence)
     for partition in range(evidence.partitions):
         _read_partition(evidence, partition, log, findings)
+    for cause, events in list(log.by_cause.items()):
+        log.by_cause[cause] = [
+            logged for logged in events if not is_former(lives, cause, logged.event["occurred_at"])
+        ]
+        if not log.by_cause[cause]:
+            del log.by_cause[cause]
     findings.statistics.tasks = len(log.histories)
     return log
 

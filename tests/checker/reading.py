@@ -36,7 +36,11 @@ async def read_evidence(
         log = f"{prefix}task-events.v1"
         counts = {log: counts[log]}
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, group_id=None, auto_offset_reset="earliest"
+        bootstrap_servers=bootstrap,
+        group_id=None,
+        auto_offset_reset="earliest",
+        # What was aborted was never said.
+        isolation_level="read_committed",
     )
     await consumer.start()
     try:

@@ -1,6 +1,8 @@
 """Each rule, broken once in evidence that is right otherwise, is found by its code."""
 
 import ast
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -339,6 +341,45 @@ def test_a_record_in_another_partition_needs_a_copy_in_its_own() -> None:
 def test_a_late_tombstone_from_before_a_task_is_old_but_not_wrong() -> None:
     story = a_story()
     story.put_raw(STATE, b"t3", None, (("as_of", b"8"),))
+
+    assert check(story.evidence(), quiet=True).violations == ()
+
+
+def test_a_topic_that_was_made_again_holds_no_causes_of_earlier_events() -> None:
+    story = a_story()
+    story.records[CREATED] = []
+    story.created("t9")
+    before = check(story.evidence(), quiet=True).codes
+    said = json.dumps({"topic": CREATED, "made_again": True, "at": 10_000})
+    value = {"task_id": "", "owner": "ada", "owner_epoch": 0, "as_of": 0, "state": said}
+    story.put(STATE, value, key=f"/adoption/{CREATED}")
+
+    assert "CAUSE_UNKNOWN" in before
+    assert "INPUT_LOST" not in before
+    assert check(story.evidence(), quiet=True).codes == {"INPUT_LOST"}
+
+
+@pytest.mark.parametrize(("kept", "codes"), [(b"a", set()), (b"b", {"LETTER_DIFFERS"})])
+def test_a_letter_may_be_cut_but_begins_as_its_record(kept: bytes, codes: set[str]) -> None:
+    story = a_story()
+    topic, _, offset = story.put_raw(CREATED, b"x", b"a" * 100)
+    record = story.records[topic][offset]
+    at = story.bury(record, stage="decode", group="orchestrator.router")
+    letter = story.records[at[0]][at[2]]
+    marks = (
+        ("__dlq.cut.value.bytes", b"100"),
+        ("__dlq.cut.sha256", hashlib.sha256(b"a" * 100).hexdigest().encode()),
+    )
+    story.records[at[0]][at[2]] = replace(
+        letter, value=kept * 10, headers=(*letter.headers, *marks)
+    )
+
+    assert check(story.evidence(), quiet=True).codes == codes
+
+
+def test_probes_of_the_clock_and_adoptions_are_no_snapshots() -> None:
+    story = a_story()
+    story.put_raw(STATE, b"/clock", None)
 
     assert check(story.evidence(), quiet=True).violations == ()
 

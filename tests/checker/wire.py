@@ -50,7 +50,7 @@ def decode(value: bytes | None, name: str) -> Value | None:
     if value is None or len(value) < 5:
         return None
     magic, schema_id = struct.unpack(">bI", value[:5])
-    writer = _WRITERS.get(schema_id)
+    writer = WRITERS.get(schema_id)
     if magic != 0 or writer is None or writer[0] != name:
         return None
     body = io.BytesIO(value[5:])
@@ -90,4 +90,4 @@ def _load() -> tuple[dict[int, tuple[str, Any]], dict[str, tuple[int, Any]]]:
     return writers, newest
 
 
-_WRITERS, NEWEST = _load()
+WRITERS, NEWEST = _load()

@@ -45,6 +45,8 @@ class Hostile:
     """It must become a dead letter; else it may, or it is processed."""
     code: str | None = None
     """The code that it must have, where it is known."""
+    as_sent: bool = True
+    """Its letter holds key and value as they were sent; else it is cut, or it is a batch."""
 
 
 def hostile_records(topics: Topics, count: int, seed: int) -> Iterator[Hostile]:

@@ -1,6 +1,7 @@
 """Malformed and hostile records over all consumed topics, with good tasks in between."""
 
 import asyncio
+import random
 import re
 import uuid
 from collections import defaultdict
@@ -12,20 +13,22 @@ import pytest
 from orchestrator.dev.system import DEV_DEFAULTS, open_system
 from orchestrator.settings import load_settings
 from schemas.codec import encode
-from schemas.dead_letter import Origin
+from schemas.dead_letter import CUT_HEADERS, Origin
 from schemas.headers import header_text
+from schemas.records import TaskCreated
 from schemas.topics import dlq
 from streams.log_reader import LogReader
 from tests.e2e.driving import ANY_PORTS, Running, a_database, a_rag_task
 from tests.e2e.hostile import Hostile, hostile_records
+from tests.e2e.hostile_batches import Position, Sent, open_hostile_producers
 
 PUBLISHED = set(re.findall(r"^\| `([A-Z_]+)`", Path("docs/errors.md").read_text("utf-8"), re.M))
 SEED = 20_251_125
 GOOD = 40
+BROKEN = 2
+"""How often each broken batch is sent to each topic."""
 CHUNK = 1_000
 SETTLE_S = 1_200.0
-
-Position = tuple[str, int, int]
 
 
 @pytest.fixture
@@ -61,20 +64,16 @@ async def test_hostile_records_stop_nothing_and_each_bad_one_is_a_dead_letter(
     records = list(hostile_records(running.topics, count, SEED))
     # Time enough behind the backlog: what is asked here is that nothing is lost.
     good = [a_rag_task(timeout_ms=int(SETTLE_S * 1000)) for _ in range(GOOD)]
-    sent: dict[Position, Hostile] = {}
-    for begin in range(0, count, CHUNK):
-        sent |= await _publish(running, records[begin : begin + CHUNK])
-        share = good[begin * GOOD // count : (begin + CHUNK) * GOOD // count]
-        await running.publish(
-            running.topics.task_created, [(t.task_id.encode(), encode(t)) for t in share]
-        )
+    sent = await _send_all(running, records, good)
 
+    good += sent.good
     rows = await running.ended([task.task_id for task in good], timeout_s=SETTLE_S)
-    letters = await _dead_letters(running, {at for at, one in sent.items() if one.bad})
+    letters = await _dead_letters(running, {at for at, one in sent.records.items() if one.bad})
     assert {row["status"] for row in rows.values()} == {"completed"}
-    for position in sent.keys() & letters.keys():
-        _check(sent[position], letters[position])
-    assert sum(one.bad for one in sent.values()) > count // 2
+    for position in sent.records.keys() & letters.keys():
+        _check(sent.records[position], letters[position])
+    assert sum(one.bad for one in sent.records.values()) > count // 2
+    _check_kinds(sent)
     # Not the checker's whole judgement: a forged step command is a violation by itself.
     histories: dict[str, list[int]] = defaultdict(list)
     for event in await running.events():
@@ -83,19 +82,49 @@ async def test_hostile_records_stop_nothing_and_each_bad_one_is_a_dead_letter(
         history = histories[task.task_id]
         assert history == list(range(1, len(history) + 1))
         assert history[-1] == rows[task.task_id]["sequence"]
+    assert not sent.aborted.keys() & letters.keys()
+    assert not {str(task.task_id) for task in sent.never} & histories.keys()
     restarts = running.system.supervisor.restarts
     assert restarts == dict.fromkeys(restarts, 0)
 
 
-async def _publish(running: Running, records: Sequence[Hostile]) -> dict[Position, Hostile]:
+async def _send_all(
+    running: Running, records: Sequence[Hostile], good: Sequence[TaskCreated]
+) -> Sent:
+    """Send everything, chunk by chunk: in each a transaction is aborted, and one stays open."""
+    count, rng = len(records), random.Random(SEED)
+    timeout_ms = int(SETTLE_S * 1000)
+    async with open_hostile_producers(running, rng, timeout_ms=timeout_ms) as producers:
+        for begin in range(0, count, CHUNK):
+            chunk = records[begin : begin + CHUNK]
+            await producers.begin(chunk)
+            for topic, group in _by_topic(chunk).items():
+                await producers.send(topic, group)
+            await producers.abort(chunk)
+            if begin % (count // BROKEN) == 0:
+                await producers.send_broken()
+            share = good[begin * GOOD // count : (begin + CHUNK) * GOOD // count]
+            await running.publish(
+                running.topics.task_created, [(t.task_id.encode(), encode(t)) for t in share]
+            )
+            await producers.end()
+    return producers.sent
+
+
+def _by_topic(records: Sequence[Hostile]) -> dict[str, list[Hostile]]:
     by_topic: dict[str, list[Hostile]] = defaultdict(list)
     for record in records:
         by_topic[record.topic].append(record)
-    sent: dict[Position, Hostile] = {}
-    for topic, group in by_topic.items():
-        positions = await running.publish(topic, [(one.key, one.value) for one in group])
-        sent |= {(topic, *at): one for at, one in zip(positions, group, strict=True)}
-    return sent
+    return by_topic
+
+
+def _check_kinds(sent: Sent) -> None:
+    """Demand that each kind of batch was there, and that the broker refused what nobody reads."""
+    refused = {kind for kind in sent.kinds if sent.refused[kind] == sent.kinds[kind]}
+    assert refused == {"codec 5", "codec 7", "no zstd"}, sent.refused
+    assert sum(sent.refused.values()) == sum(sent.kinds[kind] for kind in refused)
+    assert min(sent.kinds.values()) >= 5, sent.kinds
+    assert sent.never
 
 
 async def _dead_letters(running: Running, wanted: set[Position]) -> dict[Position, Origin]:
@@ -133,7 +162,10 @@ def _origin(letter: Origin) -> Position:
 
 def _check(sent: Hostile, letter: Origin) -> None:
     code = header_text(letter.headers, "__dlq.errors.code")
-    assert (letter.key, letter.value) == (sent.key, sent.value)
+    if sent.as_sent:
+        assert (letter.key, letter.value) == (sent.key, sent.value)
+    elif sent.value is not None:
+        assert header_text(letter.headers, CUT_HEADERS[1]) == str(len(sent.value))
     assert code in PUBLISHED, code
     assert code != "INTERNAL", header_text(letter.headers, "__dlq.errors.message")
     assert sent.code in (None, code)

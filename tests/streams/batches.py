@@ -18,7 +18,12 @@ Header = tuple[str, bytes | None]
 
 
 def a_batch(
-    values: list[bytes], *, codec: int = 0, headers: list[Header] | None = None, at: int = 0
+    values: list[bytes],
+    *,
+    codec: int = 0,
+    headers: list[Header] | None = None,
+    at: int = 0,
+    key: bytes = b"k",
 ) -> bytes:
     """A batch whose first record has the offset ``at``."""
     builder = DefaultRecordBatchBuilder(
@@ -31,7 +36,7 @@ def a_batch(
         batch_size=1 << 30,
     )
     for offset, value in enumerate(values):
-        builder.append(offset, timestamp=1_000, key=b"k", value=value, headers=headers or [])
+        builder.append(offset, timestamp=1_000, key=key, value=value, headers=headers or [])
     return struct.pack(">q", at) + bytes(builder.build())[8:]
 
 

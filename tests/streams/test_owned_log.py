@@ -12,11 +12,12 @@ from schemas.topics import Topics, TopicsSettings
 from streams.admin import Admin
 from streams.broker_clock import BrokerClock
 from streams.dead_letters import DeadLetters
-from streams.errors import OwnershipLostError
+from streams.errors import LogLostError, OwnershipLostError
 from streams.log_reader import LogReader
+from streams.ownership.acceptance import Ownership
 from streams.ownership.kafka_world import KafkaWorld, WorldParts
 from streams.ownership.owned_log import OwnedLog
-from streams.ownership.ports import Sealed
+from streams.ownership.ports import Checkpoint, Sealed, StateRecord
 from streams.ownership.recovery import Recovery
 from streams.publisher import Publisher
 from streams.settings import KafkaSettings
@@ -51,15 +52,18 @@ async def world(
         yield KafkaWorld(0, parts)
 
 
-async def an_owner(world: KafkaWorld) -> tuple[OwnedLog, Recovery]:
-    owned = OwnedLog(0, world)
-    recovery = Recovery(
+def a_recovery() -> Recovery:
+    return Recovery(
         pipelines=RULES.pipelines,
         committed={},
         created_topic=CREATED,
         events_topic="log",
         partitions=1,
     )
+
+
+async def an_owner(world: KafkaWorld) -> tuple[OwnedLog, Recovery]:
+    owned, recovery = OwnedLog(0, world), a_recovery()
     await owned.take_over(recovery, lambda: Millis(START))
     return owned, recovery
 
@@ -82,6 +86,18 @@ async def test_each_takeover_has_the_next_epoch_and_its_own_id(
 
     assert (first.ownership.epoch, second.ownership.epoch) == (1, 2)
     assert first.ownership.owner != second.ownership.owner
+
+
+async def test_a_log_that_ends_before_its_checkpoint_is_taken_over_by_nobody(
+    world: KafkaWorld,
+) -> None:
+    checkpoint = Checkpoint(offset=7, state_from=0, decided_created=-1, partitions=1)
+    recovery = a_recovery()
+    recovery.load(StateRecord(checkpoint, Ownership(1, "o")))
+
+    with pytest.raises(LogLostError):
+        await OwnedLog(0, world).take_over(recovery, lambda: Millis(START))
+    assert await world.log_end() == 0
 
 
 async def test_a_successor_remembers_what_was_appended(

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.checker.defects.patches import Defect, apply, copy_tree, read_defects
 
 _RUN_S = 1_200.0
-"""For seven scenarios on a busy machine."""
+"""For all scenarios on a busy machine."""
 _MARK = "DEFECT_CODES "
 
 

@@ -12,14 +12,24 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 
+from orchestrator.layout import topic_table
+from orchestrator.pipelines import installed_pipelines
+from streams.admin import Admin
+from streams.adoption import AdoptedAs, adopt, candidate
+from streams.log_reader import LogReader
+from streams.publisher import Publisher
+from streams.settings import KafkaSettings
 from tests.chaos.chaos import Chaos
 from tests.chaos.conftest import chaos, form  # noqa: F401  # fixtures
 from tests.chaos.load import a_command, a_task
 from tests.checker.check import check
 from tests.checker.reading import read_committed, read_evidence, read_positions
 from tests.checker.snapshots import checkpoints
-from tests.checker.wire import Value, encode
+from tests.checker.wire import Value, decode, encode, home_of
+from tests.streams.batches import CODECS, a_batch, send_raw
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
 
@@ -126,6 +136,115 @@ async def test_service_that_answers_twice(chaos: Chaos) -> None:  # noqa: F811
     await judge(chaos, tasks)
 
 
+async def test_record_that_no_letter_can_hold(chaos: Chaos) -> None:  # noqa: F811
+    # Of some KB on its way, and of more than a dead-letter topic takes when it is read.
+    bomb = a_batch([b"a" * 6_000_000], codec=CODECS["gzip"])
+    await send_raw(kafka_of(chaos), f"{chaos.prefix}task-created.v1", bomb, count=1)
+    tasks = [a_task("acme") for _ in range(8)]
+    await create(chaos, tasks)
+    await judge(chaos, tasks)
+
+
+async def test_transaction_that_is_aborted(chaos: Chaos) -> None:  # noqa: F811
+    await warm(chaos)
+    topic = f"{chaos.prefix}task-created.v1"
+    async with AIOKafkaProducer(
+        bootstrap_servers=chaos.running.bootstrap, transactional_id=f"{chaos.prefix}aborts"
+    ) as producer:
+        await producer.begin_transaction()
+        for aborted in (a_task("acme") for _ in range(8)):
+            value = encode(aborted, "TaskCreated")
+            await producer.send_and_wait(topic, value, key=aborted["task_id"].encode())
+        await producer.abort_transaction()
+    # The coordinator answers before it has written its markers.
+    await look(lambda: is_stable(chaos, topic), END_S)
+    # Behind it in every partition, so that no marker is a partition's last word.
+    tasks = [a_task("acme") for _ in range(8)]
+    while {home_of(task_id.encode(), 4) for task_id in ids(tasks)} != set(range(4)):
+        tasks.append(a_task("acme"))
+    await create(chaos, tasks)
+    await judge(chaos, tasks)
+
+
+async def test_snapshot_that_cannot_be_read(chaos: Chaos) -> None:  # noqa: F811
+    await warm(chaos)
+    held = [a_task("acme", hold=True, timeout_ms=20_000) for _ in range(4)]
+    await create(chaos, held)
+    await look(lambda: is_created(chaos, held), END_S)
+    for task in held:
+        await chaos.running.until_state_holds(task["task_id"])
+    supervisor = chaos.running.system.supervisor
+    await supervisor.stop("router")
+    await spoil_snapshots(chaos, ids(held))
+    await supervisor.start("router")
+    # They end by their deadline, if somebody knows them.
+    await judge(chaos, held, end_s=40.0)
+
+
+async def test_door_made_again(chaos: Chaos) -> None:  # noqa: F811
+    """The last one: what this system did before has its causes in a topic that is gone."""
+    before = [a_task("acme") for _ in range(16)]
+    await create(chaos, before)
+    await look(lambda: has_ended(chaos, before), END_S)
+    for task in before:
+        await chaos.running.until_state_holds(task["task_id"])
+    supervisor = chaos.running.system.supervisor
+    await supervisor.stop("router")
+    await make_door_again(chaos)
+    tasks = [a_task("acme") for _ in range(8)]
+    await create(chaos, tasks)
+    await supervisor.start("router")
+    await judge(chaos, tasks, end_s=40.0)
+
+
+async def make_door_again(chaos: Chaos) -> None:  # noqa: F811
+    """Delete ``task-created``, make it again, and adopt it as an operator does."""
+    settings, topics = chaos.running.system.settings, chaos.running.topics
+    client = AIOKafkaAdminClient(bootstrap_servers=chaos.running.bootstrap)
+    await client.start()
+    try:
+        await client.delete_topics([topics.task_created])
+    finally:
+        await client.close()
+    async with Admin(settings.kafka) as admin:
+        await admin.apply(topic_table(settings, installed_pipelines(settings.pipelines)))
+    publisher = Publisher(settings.kafka, client_id="defects")
+    await publisher.open()
+    try:
+        found = await candidate(settings.kafka, topics, topics.task_created)
+        await adopt(publisher, topics, found, AdoptedAs.AGAIN, actor="ada", reason="a defect")
+    finally:
+        await publisher.close()
+
+
+async def spoil_snapshots(chaos: Chaos, wanted: set[str]) -> None:  # noqa: F811
+    """Write the newest snapshot of these tasks again, as no version of ours could."""
+    evidence = await read_evidence(chaos.running.bootstrap, None, prefix=chaos.prefix)
+    newest = {
+        record.key.decode(): record
+        for record in evidence.all_of("task-state")
+        if record.key is not None and record.key.decode() in wanted
+    }
+    async with AIOKafkaProducer(bootstrap_servers=chaos.running.bootstrap) as producer:
+        for record in newest.values():
+            value = decode(record.value, "TaskState")
+            assert value is not None
+            state = json.loads(value["state"])
+            del state["deadline_at"]
+            value["state"] = json.dumps(state)
+            await producer.send_and_wait(
+                record.topic,
+                encode(value, "TaskState"),
+                key=record.key,
+                partition=record.partition,
+                headers=list(record.headers),
+            )
+
+
+def kafka_of(chaos: Chaos) -> KafkaSettings:  # noqa: F811
+    return chaos.running.system.settings.kafka
+
+
 async def answer_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Name the command that is answered, in each of two copies of the answer."""
     try:
@@ -142,9 +261,14 @@ async def answer_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
         writer.close()
 
 
-async def judge(chaos: Chaos, tasks: list[Value]) -> None:  # noqa: F811
+async def judge(
+    chaos: Chaos,  # noqa: F811
+    tasks: list[Value],
+    *,
+    end_s: float = END_S,
+) -> None:
     """Wait, with a bound, until all is done; then the checker's word counts."""
-    ended = await look(lambda: has_ended(chaos, tasks), END_S)
+    ended = await look(lambda: has_ended(chaos, tasks), end_s)
     try:
         await chaos.settle()
     except AssertionError as error:
@@ -229,6 +353,16 @@ async def is_taken_over(chaos: Chaos, before: dict[int, int]) -> bool:  # noqa: 
 async def waits_for_a_retry(chaos: Chaos, tasks: list[Value]) -> bool:  # noqa: F811
     last = {event["task_id"]: event["kind"] for event in await chaos.running.events()}
     return "step_retry_scheduled" in {last.get(task["task_id"]) for task in tasks}
+
+
+async def is_stable(chaos: Chaos, topic: str) -> bool:  # noqa: F811
+    """Whether all transactions in a topic have ended."""
+    async with (
+        LogReader(kafka_of(chaos), client_id="defects") as committed,
+        LogReader(kafka_of(chaos), client_id="defects", committed=False) as uncommitted,
+    ):
+        stable = [await committed.bounds(topic, p) for p in range(4)]
+        return stable == [await uncommitted.bounds(topic, p) for p in range(4)]
 
 
 async def has_checkpoints(chaos: Chaos) -> bool:  # noqa: F811
