@@ -3,7 +3,8 @@
 import asyncio
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
@@ -220,17 +221,15 @@ async def test_control_records_of_every_partition_are_followed(system: System) -
     assert set(heard) == {"before", "after", "later"}
 
 
-async def test_letters_of_an_added_partition_are_indexed(system: System) -> None:
+@asynccontextmanager
+async def an_index(system: System, topic: str) -> AsyncIterator[IndexerParts]:
+    """What indexes one dead-letter topic."""
     topics, settings = system.topics, system.settings
-    topic = dlq(topics.task_created)
-    await system.add_partition(topic)
-    publisher, writer = (
-        Publisher(settings.kafka, client_id="t"),
-        DeadLetterWriter(settings.postgres),
-    )
+    publisher = Publisher(settings.kafka, client_id="t")
+    writer = DeadLetterWriter(settings.postgres)
     await publisher.open()
     await writer.open()
-    parts = IndexerParts(
+    yield IndexerParts(
         group="t",
         kafka=settings.kafka,
         topics=topics,
@@ -240,49 +239,38 @@ async def test_letters_of_an_added_partition_are_indexed(system: System) -> None
         publisher=publisher,
         dead_letters=DeadLetters(publisher, group="t"),
     )
-    for text in (b"1", b"2"):
-        await publisher.publish([Outgoing(topic=topic, partition=1, key=b"k", value=text)])
-        # A second start goes on from the stored position.
-        await Indexer(1, parts).open()
-
-    assert await writer.positions([topic], 1) == {topic: 2}
     await writer.close()
     await publisher.close()
+
+
+async def test_letters_of_an_added_partition_are_indexed(system: System) -> None:
+    topic = dlq(system.topics.task_created)
+    await system.add_partition(topic)
+    async with an_index(system, topic) as parts:
+        for text in (b"1", b"2"):
+            letter = Outgoing(topic=topic, partition=1, key=b"k", value=text)
+            await parts.publisher.publish([letter])
+            # A second start goes on from the stored position.
+            await Indexer(1, parts).open()
+
+        assert await parts.writer.positions([topic], 1) == {topic: 2}
 
 
 async def test_letters_of_a_topic_that_was_made_again_are_indexed(system: System) -> None:
-    topics, settings = system.topics, system.settings
-    topic = dlq(topics.task_created)
-    publisher, writer = (
-        Publisher(settings.kafka, client_id="t"),
-        DeadLetterWriter(settings.postgres),
-    )
-    await publisher.open()
-    await writer.open()
-    parts = IndexerParts(
-        group="t",
-        kafka=settings.kafka,
-        topics=topics,
-        dlq_topics=[topic],
-        partitions={topic: 1, topics.dlq_actions: 1},
-        writer=writer,
-        publisher=publisher,
-        dead_letters=DeadLetters(publisher, group="t"),
-    )
+    topic = dlq(system.topics.task_created)
     letter = Outgoing(topic=topic, partition=0, key=b"k", value=b"v")
-    await publisher.publish([letter] * 5)
-    await Indexer(0, parts).open()
-    assert await writer.positions([topic], 0) == {topic: 5}
-    await make_again(settings.kafka, topic, partitions=1)
-    await publisher.publish([letter])
-
-    with logged("agents.dlq_indexer.log") as lines:
+    async with an_index(system, topic) as parts:
+        await parts.publisher.publish([letter] * 5)
         await Indexer(0, parts).open()
+        assert await parts.writer.positions([topic], 0) == {topic: 5}
+        await make_again(system.settings.kafka, topic, partitions=1)
+        await parts.publisher.publish([letter])
 
-    assert await writer.positions([topic], 0) == {topic: 1}
+        with logged("agents.dlq_indexer.log") as lines:
+            await Indexer(0, parts).open()
+
+        assert await parts.writer.positions([topic], 0) == {topic: 1}
     assert "index_position_beyond_end" in {line["event"] for line in lines}
-    await writer.close()
-    await publisher.close()
 
 
 async def test_a_cluster_made_with_other_settings_is_said_in_few_columns(system: System) -> None:
