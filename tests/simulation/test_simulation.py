@@ -12,7 +12,7 @@ SEEDS = range(800)
 OFTEN = range(300)
 BREAKING = {
     "proof": OFTEN,
-    "proof_of_empty_batches": range(28_960, 28_965),
+    "proof_of_empty_batches": range(5_515, 5_520),
     "effects_after_proof": OFTEN,
     "acks_after_effects": range(420, 430),
     "refused_first": OFTEN,
