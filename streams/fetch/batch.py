@@ -15,41 +15,52 @@ from schemas.errors import BatchCorruptError, CodecUnknownError
 from streams.fetch.decompress import decompress
 
 _PREFIX = struct.Struct(">qiib")  # base offset, length, leader epoch, magic
+_LENGTH = struct.Struct(">i")
+_LENGTH_AT = 8
 _LENGTH_END = 12
 """Bytes of a batch that its length does not count: the base offset and the length."""
 _HEADER = DefaultRecordBase.HEADER_STRUCT
 _ATTRIBUTES = DefaultRecordBase.ATTRIBUTES_OFFSET
+_MAGIC_AT = 16
 _MAGIC = 2
 
 
 class FetchedBatch:
     """One batch as the broker keeps it, of which only the header was read."""
 
+    __slots__ = (
+        "_legacy",
+        "_short",
+        "attributes",
+        "base_offset",
+        "is_control",
+        "is_transactional",
+        "magic",
+        "max_timestamp",
+        "next_offset",
+        "producer_id",
+        "raw",
+    )
+
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         """The whole batch: header, and records that may be compressed."""
-        self.base_offset, _, _, self.magic = _PREFIX.unpack_from(raw)
-        self.next_offset = self.base_offset + 1
+        self._legacy = self._short = self.is_control = self.is_transactional = False
         self.attributes, self.producer_id, self.max_timestamp = 0, -1, -1
-        self._legacy = 0 <= self.magic < _MAGIC
-        self._short = not self._legacy and len(raw) < _HEADER.size
-        if self._legacy or self._short:
+        if len(raw) < _HEADER.size or raw[_MAGIC_AT] < _MAGIC:
+            self.base_offset, _, _, self.magic = _PREFIX.unpack_from(raw)
+            self.next_offset = self.base_offset + 1
+            self._legacy = 0 <= self.magic < _MAGIC
+            self._short = not self._legacy
             return
         header = _HEADER.unpack_from(raw)
-        self.attributes, last_delta = header[5], header[6]
-        self.max_timestamp, self.producer_id = header[8], header[9]
+        self.base_offset, self.magic, self.attributes = header[0], header[3], header[5]
         # A negative delta would send the reader back for ever.
-        self.next_offset = self.base_offset + max(0, last_delta) + 1
-
-    @property
-    def is_control(self) -> bool:
-        """True for the markers that end transactions; nobody reads them as records."""
-        return bool(self.attributes & DefaultRecordBase.CONTROL_MASK)
-
-    @property
-    def is_transactional(self) -> bool:
-        """True if a producer wrote the batch in a transaction."""
-        return bool(self.attributes & DefaultRecordBase.TRANSACTIONAL_MASK)
+        self.next_offset = self.base_offset + max(0, header[6]) + 1
+        self.max_timestamp, self.producer_id = header[8], header[9]
+        # The markers that end transactions; nobody reads them as records.
+        self.is_control = bool(self.attributes & DefaultRecordBase.CONTROL_MASK)
+        self.is_transactional = bool(self.attributes & DefaultRecordBase.TRANSACTIONAL_MASK)
 
     def opened(self) -> Any:
         """The batch as aiokafka's parser takes it: its checksum is right, nothing is compressed.
@@ -79,7 +90,7 @@ class FetchedBatch:
     def _decompressed(self, codec: int) -> bytes:
         records = decompress(codec, memoryview(self.raw)[_HEADER.size :])
         plain = bytearray(self.raw[: _HEADER.size])
-        struct.pack_into(">i", plain, 8, _HEADER.size - _LENGTH_END + len(records))
+        _LENGTH.pack_into(plain, _LENGTH_AT, _HEADER.size - _LENGTH_END + len(records))
         attributes = self.attributes & ~DefaultRecordBase.CODEC_MASK
         struct.pack_into(">h", plain, _ATTRIBUTES, attributes)
         return bytes(plain) + records
@@ -124,7 +135,7 @@ class FetchedBatches:
         start = self._position
         if len(self._data) - start < _PREFIX.size:
             return None
-        _, length, _, _ = _PREFIX.unpack_from(self._data, start)
+        (length,) = _LENGTH.unpack_from(self._data, start + _LENGTH_AT)
         # A length below that of a prefix would not move the reader on.
         end = start + _LENGTH_END + max(length, _PREFIX.size - _LENGTH_END)
         return int(end) if end <= len(self._data) else None
