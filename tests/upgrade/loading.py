@@ -28,22 +28,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from sinks.migrate import migrate_up
 from sinks.migration import Migration
 from tests.checker.wire import WRITERS, Kept
+from tests.upgrade.contents import PREFIX
 
 FIXTURE = Path(__file__).parent / "fixture.json.gz"
-PREFIX = "upgrade."
-LIVE = {
-    "held": "held",
-    "held-moved": "held",
-    "queued": "queued",
-    "moved": "queued",
-    "late": "queued",
-    "running": "step_running",
-    "waiting": "retry_scheduled",
-    "second-run": "step_running",
-}
-"""The tasks that have not ended, by their phase."""
-ENDED = {"done-1": "completed", "done-2": "completed", "refused": "failed", "stopped": "cancelled"}
-FORGOTTEN = "forgotten"
 _NEAR_MS = 40 * 24 * 3_600_000
 _MILLIS = re.compile(r"(?<![\w.])\d{13}(?![\w.])")
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
@@ -139,10 +126,10 @@ class Fixture:
         )
 
 
-def read_fixture(*, left_at_ms: int | None = None) -> Fixture:
-    """The fixture as if its system had been killed at this time; None: just now."""
+def read_fixture() -> Fixture:
+    """The fixture as if its system had been killed just now."""
     content = json.loads(gzip.decompress(FIXTURE.read_bytes()))
-    now_ms = time.time_ns() // 1_000_000 if left_at_ms is None else left_at_ms
+    now_ms = time.time_ns() // 1_000_000
     return Fixture(content, (now_ms - content["made_at_ms"]) // 1000)
 
 

@@ -5,8 +5,8 @@ Run by hand, with the code of the version that is to be upgraded, and committed:
     git worktree add /tmp/old d89243c
     PYTHONPATH=/tmp/old .venv/bin/python tests/upgrade/make_fixtures.py /tmp/old
 
-The packages come from the worktree, this file from the present tree. The environment may be the
-present one, as long as the older code runs with its dependencies.
+The packages come from the worktree, ``tests/upgrade`` from the present tree. The environment may
+be the present one, as long as the older code runs with its dependencies.
 
 A first system runs three days in the past, and completes a task. The second one, of today,
 forgets that task, and brings others into every phase. Then its router and its workers are
@@ -50,8 +50,8 @@ from sinks.migration import load_migrations
 from tests.checker.reading import read_evidence
 from tests.checker.wire import decode
 from tests.e2e.driving import ANY_PORTS, Running
+from tests.upgrade.contents import ENDED, LIVE, PREFIX
 
-PREFIX = "upgrade."
 FIXTURE = Path(__file__).parent / "fixture.json.gz"
 DAYS_AGO_S = 3 * 24 * 3600
 HOUR_MS = 3_600_000
@@ -63,18 +63,6 @@ FAULTS: list[dict[str, Any]] = [
     {"tenant": "again", "service": "rag_engine", "hang": True},
     {"tenant": "refused", "service": "retrieval", "status": "INVALID_ARGUMENT"},
 ]
-
-LIVE = {
-    "held": "held",
-    "held-moved": "held",
-    "queued": "queued",
-    "moved": "queued",
-    "late": "queued",
-    "running": "step_running",
-    "waiting": "retry_scheduled",
-    "second-run": "step_running",
-}
-ENDED = {"done-1": "completed", "done-2": "completed", "refused": "failed", "stopped": "cancelled"}
 
 
 async def main(folder: Path) -> None:

@@ -23,7 +23,8 @@ from streams.publisher import Outgoing
 from tasks.pipeline_file import load_pipelines
 from tasks.task import Task
 from tests.checker.wire import Kept
-from tests.upgrade.loading import ENDED, FORGOTTEN, LIVE, PREFIX, read_fixture
+from tests.upgrade.contents import ENDED, FORGOTTEN, LIVE, PREFIX
+from tests.upgrade.loading import read_fixture
 
 FIXTURE = read_fixture()
 TOPICS = (f"{PREFIX}task-created.v1", f"{PREFIX}task-events.v1")

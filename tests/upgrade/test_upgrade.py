@@ -19,7 +19,8 @@ from tests.checker.reading import read_evidence
 from tests.checker.snapshots import checkpoints
 from tests.e2e.bench import cases_of, dlq, replay
 from tests.e2e.driving import ANY_PORTS, Running, a_database
-from tests.upgrade.loading import ENDED, FORGOTTEN, LIVE, PREFIX, Fixture, load, read_fixture
+from tests.upgrade.contents import ENDED, FORGOTTEN, LIVE, PREFIX
+from tests.upgrade.loading import Fixture, load, read_fixture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
