@@ -55,8 +55,8 @@ class PartitionHandler(Protocol):
     def unfinished(self) -> list[Delivery]:
         """What it took and has not acknowledged, in offset order for each topic.
 
-        Asked of a handler that made way; its successor begins with these. Empty: it keeps
-        nothing, and its successor gets the deliveries that it was given last.
+        Asked of a handler that made way; its successor begins with these, followed by what
+        the handler was given last and neither kept nor acknowledged.
         """
 
     def wakeup_s(self) -> float | None:
@@ -175,4 +175,7 @@ class Partitions:
             await inbox.wait_closed(self._app.kafka.session_timeout_s / 3)
         except _MAKES_WAY as error:
             await patience.pause(error, until=inbox.wait_closed)
-        return handler.unfinished() or deliveries
+        # What it was given last may not have reached it, and some of that may be done already.
+        left = handler.unfinished()
+        known = set(left)
+        return left + [d for d in deliveries if d in self._app.pending and d not in known]
