@@ -68,6 +68,8 @@ class App(faust.App):  # type: ignore[misc]
         self.drainables: list[Drainable] = []
         self.full_topics: Callable[[], frozenset[str]] = frozenset
         """Topics that must not be read now, because what was read has not begun yet."""
+        self.standing: set[int] = set()
+        """Partitions that must not be read now in any topic, because they wait for something."""
         self.on_lost_positions: Callable[[frozenset[int]], Awaitable[None]] | None = None
         """Called before partitions are read from their beginning, although there are records: the
         group has no position of theirs, or one that they do not hold."""

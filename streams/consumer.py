@@ -21,6 +21,7 @@ log = structlog.get_logger()
 # new ones. Faust's 1.5 s would starve a lane that is read again after it was full.
 _FETCH_WAIT_MS = 200
 _HELD_POLL_S = 0.02
+_STANDING_POLL_S = 0.2
 _POLL_S = 1.0
 
 
@@ -149,7 +150,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             return frozenset()
         full = self.app.full_topics()
         # Faust takes out those whose agent is behind; they are paused, not stuck.
-        return frozenset(tp for tp in self._get_active_partitions() if tp.topic not in full)
+        return frozenset(
+            tp
+            for tp in self._get_active_partitions()
+            if tp.topic not in full and tp.partition not in self.app.standing
+        )
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -211,14 +216,19 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             channel.queue.put_nowait(polled)
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:
-        full = self.app.full_topics()
+        full, standing = self.app.full_topics(), self.app.standing
         wanted = active_partitions
-        if full and active_partitions:
-            wanted = {tp for tp in active_partitions if tp.topic not in full}
+        if (full or standing) and active_partitions:
+            wanted = {
+                tp
+                for tp in active_partitions
+                if tp.topic not in full and tp.partition not in standing
+            }
             # Short, so that a lane is read again soon after it has room.
-            timeout = min(timeout, _HELD_POLL_S)
+            bound_s = _HELD_POLL_S if full else _STANDING_POLL_S
+            timeout = min(timeout, bound_s)
             if not wanted:
-                await self.sleep(_HELD_POLL_S)
+                await self.sleep(bound_s)
                 return {}
         records = await super()._getmany(wanted, timeout)
         if records:

@@ -143,16 +143,18 @@ class Partitions:
         try:
             while not inbox.closed:
                 handler = self._handler(partition)
-                carried = await self._serve(handler, inbox, carried, patience)
+                carried = await self._serve(partition, handler, inbox, carried, patience)
         except asyncio.CancelledError:
             raise
         except Exception as error:
             self._app.fail("partition_handler_raised", error)
         finally:
             patience.over()
+            self._app.standing.discard(partition)
 
     async def _serve(
         self,
+        partition: int,
         handler: PartitionHandler,
         inbox: Inbox[Delivery],
         carried: list[Delivery],
@@ -162,6 +164,7 @@ class Partitions:
         deliveries = carried
         try:
             await handler.open()
+            self._app.standing.discard(partition)
             while not inbox.closed:
                 deliveries = carried or await inbox.take(handler.wakeup_s())
                 carried = []
@@ -174,6 +177,8 @@ class Partitions:
             # Whoever deposed us may be right: by then the group has told us.
             await inbox.wait_closed(self._app.kafka.session_timeout_s / 3)
         except _MAKES_WAY as error:
+            # Else what is read for it would fill its inbox, and keep others from being read.
+            self._app.standing.add(partition)
             await patience.pause(error, until=inbox.wait_closed)
         # What it was given last may not have reached it, and some of that may be done already.
         left = handler.unfinished()

@@ -1,24 +1,27 @@
 """A handler that makes way leaves nothing behind: its successor gets all that is not done."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from streams.app import App
+from streams.app import App, create_app
+from streams.batches import batches
 from streams.delivery import Delivery
 from streams.errors import (
     ClockDiffersError,
     KafkaUnavailableError,
+    LogTrimmedError,
     OwnershipLostError,
     PublishRefusedError,
     TopicReplacedError,
 )
 from streams.partitions import Partitions
+from streams.publisher import Publisher
 from streams.settings import KafkaSettings
-from tests.streams.building import until
+from tests.streams.building import a_record, until
 
 REFUSED = PublishRefusedError("t", 0, "PolicyViolation", too_large=False)
 
@@ -29,6 +32,7 @@ class Group:
     def __init__(self) -> None:
         self.pending: set[Delivery] = set()
         self.drainables: list[object] = []
+        self.standing: set[int] = set()
         self.kafka = KafkaSettings(session_timeout_s=6)
         self.conf = SimpleNamespace(id="g")
         self.consumer = SimpleNamespace(done=lambda tp, offset: self.acked.append(offset))
@@ -109,6 +113,62 @@ async def test_the_successor_gets_what_was_kept_and_what_was_given_last(
     assert sorted(group.acked) == [1, 2, 3]
     assert second.given == [1, 2, 3][:1] + [2, 3][acks:]
     assert group.failures == []
+
+
+class Waits:
+    """A handler whose partition stands still until ``right``."""
+
+    def __init__(self, right: asyncio.Event, seen: list[int]) -> None:
+        self.right = right
+        self.seen = seen
+
+    async def open(self) -> None:
+        if not self.right.is_set():
+            raise LogTrimmedError("events are missing")
+
+    async def handle(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            self.seen.append(delivery.offset)
+            delivery.ack()
+
+    def unfinished(self) -> list[Delivery]:
+        return []
+
+    def wakeup_s(self) -> float | None:
+        return None
+
+
+async def test_a_partition_that_stands_still_holds_up_no_other(
+    kafka: KafkaSettings, group: str, topics: list[str], publisher: Publisher
+) -> None:
+    right, always = asyncio.Event(), asyncio.Event()
+    always.set()
+    first: list[int] = []
+    second: list[int] = []
+    app = create_app(group, kafka)
+    partitions = Partitions(app, lambda p: Waits(always, second) if p else Waits(right, first))
+
+    @app.agent(app.topic(topics[0]))  # type: ignore[untyped-decorator]
+    async def consume(stream: AsyncIterator[object]) -> None:
+        async for batch in batches(stream):
+            await partitions.give(batch)
+
+    app.finalize()
+    await app.maybe_start()
+    try:
+        # More than its inbox holds.
+        for _ in range(6):
+            await publisher.publish([a_record(topics[0], 0) for _ in range(1_000)])
+        await publisher.publish([a_record(topics[0], 1) for _ in range(10)])
+        await until(lambda: len(second) == 10)
+        assert first == []
+
+        right.set()
+        await until(lambda: len(first) == 6_000)
+    finally:
+        await app.stop()
+
+    assert first == list(range(6_000))
 
 
 async def test_any_other_error_of_a_handler_stops_the_process() -> None:
