@@ -34,8 +34,6 @@ _OVERSIZE_BYTES = 6_000_000
 """Beyond what a record may have, in a batch of some KB."""
 _BOMB_BYTES = 70_000_000
 """Beyond what a reader decompresses."""
-_REFUSAL_S = 1.0
-"""aiokafka repeats what a broker calls corrupt until its request has timed out."""
 
 
 @dataclass
@@ -179,7 +177,7 @@ async def open_hostile_producers(
         AIOKafkaProducer(**large, transactional_id=f"hostile-{os.urandom(8).hex()}")
         for _ in range(2)
     ]
-    producers._raw = AIOKafkaProducer(**shared, request_timeout_ms=int(_REFUSAL_S * 1000))
+    producers._raw = AIOKafkaProducer(**shared)
     everyone = [*producers._plain.values(), *producers._transactional, producers._raw]
     for producer in everyone:
         await producer.start()
