@@ -90,7 +90,7 @@ class Projector:
                 )
             if self._stored is not None:
                 await self._check_log(reader, self._stored)
-        await self._catch_up(committed.get((topic, partition), 0))
+        await self._catch_up(min(committed.get((topic, partition), 0), end))
 
     async def _check_log(self, reader: LogReader, stored: Position) -> None:
         """Notice a log of the same name that was made again, and is as long as the former one.

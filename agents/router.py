@@ -21,6 +21,7 @@ from streams.partitions import Partitions
 def create_router(parts: OwnerParts, world: WorldParts) -> App:
     """Build the application of the router. One process owns all tasks of a partition."""
     app = create_app(world.group, world.kafka, copartitioned=True)
+    app.remembers = frozenset((world.topics.task_events, world.topics.task_state))
 
     def pause(topic: str, partition: int, paused: bool) -> None:
         change = app.consumer.pause_partitions if paused else app.consumer.resume_partitions

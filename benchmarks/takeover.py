@@ -108,6 +108,7 @@ class Writer:
             committed={},
             created_topic=self._topics.task_created,
             events_topic=self._topics.task_events,
+            state_topic=self._topics.task_state,
             partitions=1,
         )
         await self._log.take_over(recovery, now)

@@ -66,13 +66,20 @@ async def run_role(role: str, settings: Settings) -> int:
         raise SettingsError(f"there is no role {role!r}; roles: {', '.join(roles(pipelines))}")
     await when_there("kafka", partial(check_topics, settings, pipelines))
     await use_schema_ids(settings)
-    return await when_there("kafka", partial(_run, role, settings, pipelines))
+    app, resources = await when_there("kafka", partial(_built, role, settings, pipelines))
+    step = role not in (ROUTER, SINK, DLQ_INDEX)
+    async with resources:
+        grace_s = settings.worker.drain_s if step else settings.kafka.drain_timeout_s
+        return await run_app(app, grace_s=grace_s)
 
 
-async def _run(role: str, settings: Settings, pipelines: Pipelines) -> int:
-    """Build a role and run it; KafkaUnavailableError while no broker answers at its start."""
+async def _built(role: str, settings: Settings, pipelines: Pipelines) -> tuple[App, AsyncExitStack]:
+    """The application of a role, and what has to be closed after it.
+
+    Raises:
+        KafkaUnavailableError: no broker answers; nothing is left open.
+    """
     composition = _Composition(settings, pipelines, role)
-    grace_s = settings.kafka.drain_timeout_s
     async with AsyncExitStack() as resources:
         if role == ROUTER:
             app = await composition.router(resources)
@@ -83,8 +90,7 @@ async def _run(role: str, settings: Settings, pipelines: Pipelines) -> int:
         else:
             step = StepName(role.removeprefix(STEP_PREFIX))
             app = await composition.step_worker(step, resources)
-            grace_s = settings.worker.drain_s
-        return await run_app(app, grace_s=grace_s)
+        return app, resources.pop_all()
 
 
 async def check_topics(settings: Settings, pipelines: Pipelines) -> None:

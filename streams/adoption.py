@@ -68,7 +68,7 @@ async def candidate(kafka: KafkaSettings, topics: Topics, topic: str) -> Candida
             remembers offsets of such a topic.
         KafkaUnavailableError: no broker answers.
     """
-    if topic not in (*topics.router_inputs, topics.task_events):
+    if topic not in (*topics.router_inputs, topics.task_events, topics.task_state):
         raise AdoptionRefusedError(f"no router remembers offsets of {topic}")
     async with Admin(kafka) as admin:
         ids = await admin.topic_ids([topic])
@@ -94,6 +94,8 @@ def check(candidate: Candidate, topics: Topics, how: AdoptedAs) -> None:
             "the log is the truth, and a new one does not hold it: restore it, or begin with new "
             "topics (ORCH_TOPICS_PREFIX)"
         )
+    if candidate.topic == topics.task_state and how is not AdoptedAs.AGAIN:
+        raise AdoptionRefusedError("task-state can only be adopted as made again")
     if how is AdoptedAs.TRIMMED and not of_log:
         raise AdoptionRefusedError("only task-events must not have gaps: nothing to adopt")
     if how is not AdoptedAs.MIRROR:
@@ -103,6 +105,11 @@ def check(candidate: Candidate, topics: Topics, how: AdoptedAs) -> None:
             continue
         decided = known.checkpoint.decided_created + 1
         wanted = known.checkpoint.offset if of_log else decided
+        if of_log and known.first > known.checkpoint.offset:
+            raise AdoptionRefusedError(
+                f"{candidate.topic}[{known.partition}] lost events behind the checkpoint: it is "
+                "a mirror that was trimmed; adopt it as trimmed to give them up"
+            )
         shorter = known.end < wanted and (of_log or candidate.topic == topics.task_created)
         if shorter or not known.same_owner:
             raise AdoptionRefusedError(

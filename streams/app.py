@@ -68,12 +68,16 @@ class App(faust.App):  # type: ignore[misc]
         self.drainables: list[Drainable] = []
         self.full_topics: Callable[[], frozenset[str]] = frozenset
         """Topics that must not be read now, because what was read has not begun yet."""
+        self.remembers: frozenset[str] = frozenset()
+        """Topics that are not consumed, and whose offsets the process remembers."""
         self.standing: set[int] = set()
         """Partitions that must not be read now in any topic, because they wait for something."""
         self.on_lost_positions: Callable[[frozenset[int]], Awaitable[None]] | None = None
         """Called before partitions are read from their beginning, although there are records: the
         group has no position of theirs, or one that they do not hold."""
         self.failed: asyncio.Event = asyncio.Event()
+        self.leaves_group = False
+        """The process ends so late that its membership has ended, too."""
         self.closing = False
         """Nothing new is begun any more; what is read is let go."""
         self.epoch = 0
@@ -83,8 +87,16 @@ class App(faust.App):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.on_partitions_assigned.connect(self._after_rebalance)
 
-    def fail(self, reason: str, error: BaseException | None = None) -> None:
-        """Stop the process: what it was doing has an unknown outcome. Its successor heals."""
+    def fail(self, reason: str, error: BaseException | None = None, *, leave: bool = False) -> None:
+        """Stop the process: what it was doing has an unknown outcome. Its successor heals.
+
+        Args:
+            reason: for the log.
+            error: the cause.
+            leave: the group has to assign partitions anew before the successor comes. A member
+                with a name would get its former ones back.
+        """
+        self.leaves_group |= leave
         if not self.failed.is_set():
             log.error("process_fails", reason=reason, exc_info=error)
         self.failed.set()
@@ -132,13 +144,18 @@ class App(faust.App):  # type: ignore[misc]
         await super()._on_partitions_assigned(assigned, generation_id)
 
     async def _note_gaps(self, assigned: Sequence[Place]) -> None:
-        """Say which records were removed before this group read them. Bounded, never raises."""
+        """Say which records were removed before this group read them. Bounded.
+
+        A broker that does not answer in time is logged, and reading begins all the same.
+        """
         group = self.conf.id
         client_id = f"{self.kafka.client_id}-{group}-positions"
         try:
             async with (
                 asyncio.timeout(_POSITIONS_S),
-                LogReader(self.kafka, client_id=client_id) as reader,
+                LogReader(
+                    self.kafka, client_id=client_id, committed=self.reads_committed
+                ) as reader,
                 Admin(self.kafka) as admin,
             ):
                 bounds = await reader.all_bounds(assigned)
@@ -149,13 +166,15 @@ class App(faust.App):  # type: ignore[misc]
         found = gaps(committed, bounds)
         for gap in found:
             self._tell(gap)
+        await self.consumer.commit_back({(g.topic, g.partition): g.first for g in found})
         known = committed.keys() - {(gap.topic, gap.partition) for gap in found}
         lost = {p for (t, p), (first, end) in bounds.items() if first < end and (t, p) not in known}
         if lost and self.on_lost_positions is not None:
             try:
-                await self.on_lost_positions(frozenset(lost))
-            except KafkaUnavailableError as error:
-                log.warning("past_unknown", group=group, code=error.code)
+                async with asyncio.timeout(self.kafka.request_timeout_s):
+                    await self.on_lost_positions(frozenset(lost))
+            except (KafkaUnavailableError, TimeoutError) as error:
+                log.warning("past_unknown", group=group, reason=repr(error)[:200])
 
     def _tell(self, gap: Gap) -> None:
         metrics.MISSING.labels(gap.topic).inc(gap.missing)
@@ -177,7 +196,8 @@ class App(faust.App):  # type: ignore[misc]
             by_topic[tp.topic].add(tp.partition)
         if self.copartitioned and len({frozenset(found) for found in by_topic.values()}) > 1:
             counts = ", ".join(f"{topic}: {len(found)}" for topic, found in by_topic.items())
-            self.fail("not_copartitioned", TopicsDifferError(f"partitions assigned of {counts}"))
+            error = TopicsDifferError(f"partitions assigned of {counts}")
+            self.fail("not_copartitioned", error, leave=True)
 
     async def _after_rebalance(self, _app: Any, assigned: Iterable[Any], **_: Any) -> None:
         assigned = list(assigned)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from streams.publisher import Outgoing, Publisher
 
 _MEASURE_EVERY_MS = 60_000
+_MEASURE_S = 5.0
 _PROBE_KEY = b"/clock"
 """No task's id can have a slash. Without our headers the record says nothing to any reader."""
 
@@ -67,7 +69,10 @@ class BrokerClock:
             known = self._known()
             too_large = known is not None and abs(known) > at_most_ms
             if too_large or self._monotonic_ms() >= self._due_ms:
-                await self._measure(partition)
+                # A partition without a leader must not keep the others from deciding.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_MEASURE_S):
+                        await self._measure(partition)
             return self._known()
 
     def _known(self) -> int | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
+from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from faust.transport.drivers import aiokafka as driver
 
@@ -54,6 +55,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         brought of it during a rebalance was then dropped, and the next commit went past it.
         """
         return await self.call_thread(self._seek_back)
+
+    async def commit_back(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Commit offsets, whatever is committed now; runs in the consumer's thread."""
+        consumer = self._ensure_consumer()
+        await consumer.commit({TopicPartition(*tp): offset for tp, offset in offsets.items()})
 
     async def _seek_back(self) -> Any:
         consumer = self._ensure_consumer()
@@ -112,6 +118,19 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
                 await self.commit()
         except TimeoutError:
             log.error("commit_timed_out", group=self.app.conf.id)
+
+    async def commit_back(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Commit offsets that lie before the committed ones; never raises.
+
+        A group that stands beyond the end of a partition reads from its beginning, and would
+        stay there: after a restart it would skip what came meanwhile.
+        """
+        if not offsets:
+            return
+        try:
+            await self._thread.call_thread(self._thread.commit_back, offsets)
+        except Exception as error:
+            log.error("not_committed_back", group=self.app.conf.id, exc_info=error)
 
     def unread(self, ends: Mapping[Any, int]) -> int:
         """How many records wait at the broker in the partitions that may be read now.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -29,6 +30,7 @@ from streams.publisher import Outgoing, Publisher
 log = structlog.get_logger()
 
 _SHOWN_MAX = 80
+_LINES_MAX = 20
 
 
 class DeadLetters:
@@ -68,18 +70,37 @@ class DeadLetters:
             # Which one it was does not matter: a second copy of the others changes nothing.
             for record in records:
                 await self._publish_alone(record)
-        for origin, failure in described:
+        self._note(described)
+
+    def _note(self, letters: Sequence[tuple[Origin, Failure]]) -> None:
+        """Count letters, and log them: one line for each, of many at once one for each code."""
+        seen: dict[tuple[str, int, str], list[tuple[Origin, Failure]]] = defaultdict(list)
+        for origin, failure in letters:
             metrics.DEAD_LETTERS.labels(origin.topic, failure.code).inc()
-            log.warning(
-                "dead_lettered",
-                id=dead_letter_id(origin, self._group),
-                topic=origin.topic,
-                partition=origin.partition,
-                offset=origin.offset,
-                stage=failure.stage,
-                code=failure.code,
-                task_id=_shown(failure.task_id),
-            )
+            seen[origin.topic, origin.partition, failure.code].append((origin, failure))
+        for (topic, partition, code), alike in seen.items():
+            if len(alike) > _LINES_MAX:
+                log.warning(
+                    "dead_lettered_many",
+                    topic=topic,
+                    partition=partition,
+                    code=code,
+                    count=len(alike),
+                    first_offset=alike[0][0].offset,
+                    last_offset=alike[-1][0].offset,
+                )
+                continue
+            for origin, failure in alike:
+                log.warning(
+                    "dead_lettered",
+                    id=dead_letter_id(origin, self._group),
+                    topic=topic,
+                    partition=partition,
+                    offset=origin.offset,
+                    stage=failure.stage,
+                    code=code,
+                    task_id=_shown(failure.task_id),
+                )
 
     async def _publish_alone(self, record: Outgoing) -> None:
         try:

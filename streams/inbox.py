@@ -42,6 +42,7 @@ class Inbox(Generic[T]):
 
     def __init__(self, last: str | None = None, *, batch_max: int = BATCH_MAX) -> None:
         self.closed = False
+        self._overfull = False
         self._last = last
         self._batch_max = batch_max
         self._first: deque[T] = deque()
@@ -65,9 +66,15 @@ class Inbox(Generic[T]):
 
     async def wait_for_room(self) -> None:
         """Until there is room, or the inbox is closed."""
-        while self._size >= INBOX_MAX and not self.closed:
+        self._overfull = False
+        while self._size >= INBOX_MAX and not self.closed and not self._overfull:
             self._taken.clear()
             await self._taken.wait()
+
+    def make_room(self) -> None:
+        """Let whoever waits for room go on: its deliveries are put in all the same."""
+        self._overfull = True
+        self._taken.set()
 
     async def take(self, timeout_s: float | None) -> list[T]:
         """What waits, at most a batch; empty after ``timeout_s`` or when the inbox was closed."""

@@ -92,22 +92,41 @@ class Partitions:
         self._batch_max = batch_max
         self._inboxes: dict[int, Inbox[Delivery]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._read: dict[tuple[str, int], int] = {}
+        """The last offset of each topic's partition since the assignment."""
         app.drainables.append(self)
         app.full_topics = self._full_topics
 
     async def give(self, batch: Sequence[Delivery]) -> None:
         """Put deliveries into their partitions' inboxes; waits while one of them is full."""
         for delivery in batch:
+            if self._goes_back(delivery):
+                return
             inbox = self._inboxes.get(delivery.partition)
             if inbox is None or delivery.stale():
                 delivery.discard()
                 continue
             if not inbox.put(delivery):
-                await inbox.wait_for_room()
+                # What was polled already of a partition that stands still is a few polls at most.
+                if delivery.partition not in self._app.standing:
+                    await inbox.wait_for_room()
                 if delivery.stale():
                     delivery.discard()
                 else:
                     inbox.put(delivery, force=True)
+
+    def _goes_back(self, delivery: Delivery) -> bool:
+        """Notice a topic that was made again: the client began with its first record by itself."""
+        if delivery.stale():
+            return False
+        place = delivery.topic, delivery.partition
+        last = self._read.get(place, -1)
+        self._read[place] = max(last, delivery.offset)
+        if delivery.offset > last:
+            return False
+        reason = f"{delivery.topic}[{delivery.partition}] came to {delivery.offset} after {last}"
+        self._app.fail("topic_changed", TopicReplacedError(reason), leave=True)
+        return True
 
     async def drain(self, timeout_s: float) -> None:
         """Let each handler finish its batch, cancel it after ``timeout_s``, drop the inboxes."""
@@ -124,6 +143,7 @@ class Partitions:
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """Start a handler for each partition."""
+        self._read.clear()
         for partition in partitions:
             inbox = self._inboxes[partition] = Inbox[Delivery](
                 self._last, batch_max=self._batch_max
@@ -133,7 +153,11 @@ class Partitions:
             )
 
     def _full_topics(self) -> frozenset[str]:
-        if self._last is None or not any(i.enough_of_last for i in self._inboxes.values()):
+        if self._last is None or not any(
+            inbox.enough_of_last
+            for partition, inbox in self._inboxes.items()
+            if partition not in self._app.standing
+        ):
             return frozenset()
         return frozenset((self._last,))
 
@@ -179,6 +203,7 @@ class Partitions:
         except _MAKES_WAY as error:
             # Else what is read for it would fill its inbox, and keep others from being read.
             self._app.standing.add(partition)
+            inbox.make_room()
             await patience.pause(error, until=inbox.wait_closed)
         # What it was given last may not have reached it, and some of that may be done already.
         left = handler.unfinished()

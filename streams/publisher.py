@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
@@ -21,6 +22,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     UnsupportedForMessageFormatError,
+    kafka_errors,
 )
 from aiokafka.structs import TopicPartition
 
@@ -33,11 +35,25 @@ from streams.settings import KafkaSettings
 _BATCH_MAX_BYTES = 512 * 1024
 _REQUEST_MAX_BYTES = 5 * 1024 * 1024
 
+
+class InvalidRecordRefusedError(KafkaError):  # type: ignore[misc]
+    """Kafka's ``INVALID_RECORD``, which aiokafka does not know: it took it for any other error."""
+
+    errno = 87
+    message = "INVALID_RECORD"
+    description = "The broker failed to validate a record, such as one without a key."
+
+
+kafka_errors.setdefault(InvalidRecordRefusedError.errno, InvalidRecordRefusedError)
+
+log = structlog.get_logger()
+
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 # The broker checks these before it appends anything.
 _REFUSALS = (
     *_TOO_LARGE,
     ClusterAuthorizationFailedError,
+    InvalidRecordRefusedError,
     InvalidTimestampError,
     InvalidTopicError,
     PolicyViolationError,
@@ -45,6 +61,7 @@ _REFUSALS = (
     UnsupportedForMessageFormatError,
 )
 _LOG_APPEND_TIME = 1
+_SAY_AGAIN_S = 60.0
 _NOT_SENT = (*_REFUSALS, UnknownTopicOrPartitionError)
 # aiokafka gives a batch up while its partition has no leader. The number of the batch is used up
 # by then, and the broker would take none that follows. A batch without a bound of its own keeps
@@ -95,6 +112,7 @@ class Publisher:
         self._senders: dict[_Target, asyncio.Task[None]] = {}
         self._alone: dict[_Target, int] = defaultdict(int)
         """So many of the next records are sent one by one: a batch of them was refused."""
+        self._said_s = -_SAY_AGAIN_S
         self._append_times_ms: dict[_Target, int] = {}
         """The broker's time of the last batch, where it tells one."""
 
@@ -172,6 +190,7 @@ class Publisher:
 
         None: its topic keeps the times of those who publish. Raises as :meth:`publish`.
         """
+        self._append_times_ms.pop((record.topic, record.partition), None)
         await self.publish([record])
         return self._append_times_ms.pop((record.topic, record.partition), None)
 
@@ -193,7 +212,11 @@ class Publisher:
             delivery = await self._producer.send_batch(builder, target[0], partition=target[1])
             # Nothing was awaited since it was queued: it is still the last one there.
             batch = self._producer._message_accumulator._batches[TopicPartition(*target)][-1]
-            landed = await delivery
+            waits = asyncio.get_running_loop().call_later(self._timeout_s, self._say, target)
+            try:
+                landed = await delivery
+            finally:
+                waits.cancel()
             base = landed.offset
             if landed.timestamp_type == _LOG_APPEND_TIME:
                 self._append_times_ms[target] = landed.timestamp
@@ -207,6 +230,15 @@ class Publisher:
             for position, (_, publication, place) in enumerate(taken):
                 publication.landed(place, base + position if base >= 0 else -1)
 
+    def _say(self, target: _Target) -> None:
+        """Say that a batch is not acknowledged; at most once a minute for all of them."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._said_s >= _SAY_AGAIN_S:
+            self._said_s = now_s
+            topic, partition = target
+            waiting = len(self._senders)
+            log.warning("publish_waits", topic=topic, partition=partition, partitions=waiting)
+
     def _filled(self, target: _Target, waiting: deque[_Waiting], taken: list[_Waiting]) -> Any:
         """A batch of what waits; ``taken`` gets what is in it."""
         builder = self._producer.create_batch()
@@ -216,13 +248,16 @@ class Publisher:
             if publication.refused_in(target):
                 waiting.popleft()
                 publication.left_out()
-            elif _append(builder, record):
-                taken.append(waiting.popleft())
-            elif taken:
-                break
-            else:
-                taken.append(waiting.popleft())
+                self._alone[target] = max(0, self._alone[target] - 1)
+                continue
+            # Taken before it is appended: whatever is raised then reaches its caller.
+            taken.append(waiting.popleft())
+            if _append(builder, record):
+                continue
+            if len(taken) == 1:
                 raise MessageSizeTooLargeError("the record does not fit into an empty batch")
+            waiting.appendleft(taken.pop())
+            break
         self._alone[target] = max(0, self._alone[target] - len(taken))
         return builder
 

@@ -42,7 +42,12 @@ async def run_app(app: App, *, grace_s: float) -> int:
     with _signals(stopping.set):
         async with _started(app):
             log.info("role_started", group=app.conf.id)
-            await _first(stopping.wait(), app.failed.wait(), app.wait_until_stopped(), watch(app))
+            try:
+                await _first(
+                    stopping.wait(), app.failed.wait(), app.wait_until_stopped(), watch(app)
+                )
+            except Exception as error:
+                app.fail("watchdog_raised", error)
             failed = app.failed.is_set() or app.crashed
             forced = _exit_after(_FORCE_AFTER_S + (0.0 if failed else grace_s))
             if failed:
@@ -53,6 +58,9 @@ async def run_app(app: App, *, grace_s: float) -> int:
                 await app.close(grace_s)
                 failed = app.failed.is_set() or app.crashed
     forced.cancel()
+    if app.leaves_group and app.kafka.instance_id:
+        # Nobody can take a named member out of its group sooner.
+        await asyncio.sleep(app.kafka.session_timeout_s)
     log.info("role_stopped", group=app.conf.id, failed=failed)
     return 1 if failed else 0
 
@@ -87,7 +95,9 @@ def _exit_after(bound_s: float) -> threading.Timer:
 async def _first(*awaitables: object) -> None:
     tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]  # type: ignore[call-overload]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     finally:
         for task in tasks:
             task.cancel()

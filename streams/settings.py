@@ -24,8 +24,8 @@ class KafkaSettings:
     start and stop is a rebalance, and partitions never wait for anyone."""
 
     request_timeout_s: float = 30.0
-    """Bound of one request, and of the delivery of one batch. A batch that is not delivered
-    by then has an unknown outcome: its process stops, and its successor reads what happened."""
+    """Bound of one request. A batch that is not acknowledged by then is sent again under the same
+    number until it is; the log then says ``publish_waits``."""
 
     session_timeout_s: float = 10.0
     """A process that is silent for so long loses its partitions. At least 6 s: the broker's

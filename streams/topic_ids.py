@@ -12,7 +12,11 @@ from io import BytesIO
 from typing import Any, ClassVar
 from uuid import UUID
 
-from aiokafka.errors import IncompatibleBrokerVersion
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     AbstractType,
@@ -128,13 +132,17 @@ async def topic_ids(client: Any, topics: Sequence[str]) -> Mapping[str, str] | N
         The ids by name. None: the broker is older than Kafka 2.8 and knows no ids.
 
     Raises:
-        KafkaError: the broker did not answer.
+        KafkaError: the broker did not answer, or does not tell of one of them.
     """
     try:
         response = await client.send(client.get_random_node(), _TopicIdsRequest(topics))
     except (IncompatibleBrokerVersion, NotImplementedError):
         return None
     found = response.to_object()["topics"]
+    failed = [t for t in found if t["error_code"] not in (0, UnknownTopicOrPartitionError.errno)]
+    if failed:
+        # A topic that may not be described, or a broker that is not ready: nothing is known.
+        raise for_code(failed[0]["error_code"])(failed[0]["name"])
     return {t["name"]: str(t["topic_id"]) for t in found if t["error_code"] == 0}
 
 
@@ -143,6 +151,7 @@ class Identity:
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
+        self._missing: set[str] = set()
 
     def look(self, ids: Mapping[str, str | None]) -> str | None:
         """Compare with the ids of the first look; the first difference, or None.
@@ -156,7 +165,12 @@ class Identity:
             if known is None and topic_id is not None:
                 self._known[topic] = topic_id
             elif known is not None and topic_id is None:
-                return f"{topic} does not exist any more, its id was {known}"
+                # A broker that has just started may not know all topics yet.
+                if topic in self._missing:
+                    return f"{topic} does not exist any more, its id was {known}"
+                self._missing.add(topic)
+                continue
             elif known not in (None, topic_id):
                 return f"{topic} was made again: its id was {known}, now it is {topic_id}"
+            self._missing.discard(topic)
         return None

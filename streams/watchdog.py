@@ -38,7 +38,7 @@ async def watch(app: App) -> None:
     while True:
         _look_at_transactions(app, transactions)
         if change := identity.look(await _topic_ids(app)):
-            app.fail("topic_changed", TopicReplacedError(change))
+            app.fail("topic_changed", TopicReplacedError(change), leave=True)
             return
         await asyncio.sleep(timeout_s / _LOOKS)
         began_s = time.monotonic()
@@ -93,7 +93,8 @@ def _look_at_transactions(app: App, transactions: OpenTransactions) -> None:
 
 async def _topic_ids(app: App) -> Mapping[str, str | None]:
     """The ids of the topics that are read, asked by a client of its own."""
-    topics = sorted({name for channel in app.topics for name in channel.topics})
+    consumed = {name for channel in app.topics for name in channel.topics}
+    topics = sorted(consumed | app.remembers)
     try:
         async with Admin(app.kafka) as admin:
             found = await admin.topic_ids(topics)

@@ -188,7 +188,12 @@ class Following:
         parts, topics, began = self._parts, self._parts.topics, time.monotonic()
         starts: dict[Place, int] = {}
         async with Admin(parts.kafka) as admin:
-            ids = await admin.topic_ids([*topics.router_inputs, topics.task_events]) or {}
+            ids = (
+                await admin.topic_ids(
+                    [*topics.router_inputs, topics.task_events, topics.task_state]
+                )
+                or {}
+            )
         async with LogReader(parts.kafka, client_id=f"{parts.kafka.client_id}-api-loads") as reader:
             for partition in range(topics.settings.partitions):
                 recovery = await self._recover(reader, partition, ids)
@@ -214,6 +219,7 @@ class Following:
             committed={},
             created_topic=topics.task_created,
             events_topic=topics.task_events,
+            state_topic=topics.task_state,
             partitions=topics.settings.partitions,
         )
         first, end = await reader.bounds(topics.task_state, partition)

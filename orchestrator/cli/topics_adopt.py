@@ -18,7 +18,8 @@ from streams.publisher import Publisher
 
 def adopt_topic(
     topic: Annotated[
-        str, typer.Argument(help="task-created, task-commands, step-results or task-events")
+        str,
+        typer.Argument(help="task-created, task-commands, step-results, task-events or task-state"),
     ],
     how: Annotated[
         AdoptedAs,

@@ -11,7 +11,7 @@ from typing import Any
 from aiokafka.record.default_records import DefaultRecordBase, DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
-from schemas.errors import BatchCorruptError, CodecUnknownError
+from schemas.errors import BatchCorruptError, BatchTooLargeError, CodecUnknownError
 from streams.fetch.decompress import decompress
 
 _PREFIX = struct.Struct(">qiib")  # base offset, length, leader epoch, magic
@@ -21,6 +21,9 @@ _LENGTH_END = 12
 """Bytes of a batch that its length does not count: the base offset and the length."""
 _HEADER = DefaultRecordBase.HEADER_STRUCT
 _ATTRIBUTES = DefaultRecordBase.ATTRIBUTES_OFFSET
+RECORDS_MAX = 50_000
+"""In one batch. A record of ours has 100 bytes or more; of empty ones some 300,000 fit into
+200 KB, and each would be a dead letter of its own."""
 _MAGIC_AT = 16
 _MAGIC = 2
 
@@ -79,6 +82,8 @@ class FetchedBatch:
         batch = DefaultRecordBatch(self.raw)
         if not batch.validate_crc():
             raise BatchCorruptError("the checksum of the batch is wrong")
+        if self.next_offset - self.base_offset > RECORDS_MAX:
+            raise BatchTooLargeError(f"the batch has more than {RECORDS_MAX} records")
         codec = self.attributes & DefaultRecordBase.CODEC_MASK
         return DefaultRecordBatch(self._decompressed(codec)) if codec else batch
 

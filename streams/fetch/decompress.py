@@ -21,6 +21,9 @@ _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES = 16
 _BUFFER_FULL = "failed to write whole buffer"
 _GZIP_WINDOW = 31
+_GZIP_SLICE_BYTES = 16 * 1024
+_GZIP_MEMBERS_MAX = 1_000
+"""A producer writes one. Each costs time also when nothing comes out of it."""
 
 
 def decompress(codec: int, data: memoryview) -> bytes:
@@ -48,17 +51,29 @@ def decompress(codec: int, data: memoryview) -> bytes:
 
 
 def _gzip(data: memoryview) -> bytes:
-    out = bytearray()
-    rest: bytes | memoryview = data
-    while len(rest):
-        member = zlib.decompressobj(_GZIP_WINDOW)
-        out += member.decompress(rest, DECOMPRESSED_MAX_BYTES + 1 - len(out))
+    out, position, members = bytearray(), 0, 0
+    while position < len(data):
+        members += 1
+        if members > _GZIP_MEMBERS_MAX:
+            raise BatchCorruptError(f"the gzip stream has more than {_GZIP_MEMBERS_MAX} members")
+        position = _gzip_member(data, position, out)
+    return bytes(out)
+
+
+def _gzip_member(data: memoryview, position: int, out: bytearray) -> int:
+    """Decompress one member of a stream into ``out``; return where the next one begins."""
+    member = zlib.decompressobj(_GZIP_WINDOW)
+    while not member.eof:
+        # In slices: what is left of the input behind a member is copied each time.
+        piece = member.unconsumed_tail or data[position : position + _GZIP_SLICE_BYTES]
+        if not len(piece):
+            raise BatchCorruptError("the gzip stream ends too early")
+        if not member.unconsumed_tail:
+            position += len(piece)
+        out += member.decompress(piece, DECOMPRESSED_MAX_BYTES + 1 - len(out))
         if len(out) > DECOMPRESSED_MAX_BYTES:
             raise _too_large()
-        if not member.eof:
-            raise BatchCorruptError("the gzip stream ends too early")
-        rest = member.unused_data
-    return bytes(out)
+    return position - len(member.unused_data)
 
 
 def _snappy(data: memoryview) -> bytes:

@@ -115,6 +115,8 @@ class IsolatingRecords(fetcher.PartitionRecords):  # type: ignore[misc]
             slow._pos = end
 
     def _unreadable(self, batch: FetchedBatch, first: int, error: DecodeError) -> UnreadableRecord:
+        # Compaction may have removed what lies between the position and the batch.
+        first = max(first, batch.base_offset)
         return self._fault_at(batch, first, batch.next_offset - 1, error, batch.raw)
 
     def _fault_at(

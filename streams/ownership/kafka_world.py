@@ -142,7 +142,9 @@ class KafkaWorld:
         """Ask the broker."""
         topics = self._parts.topics
         async with Admin(self._parts.kafka) as admin:
-            found = await admin.topic_ids([*topics.router_inputs, topics.task_events])
+            found = await admin.topic_ids(
+                [*topics.router_inputs, topics.task_events, topics.task_state]
+            )
         return found or {}
 
     async def no_input_between(self, topic: str, start: int, end: int) -> bool:

@@ -107,6 +107,7 @@ class Owner:
             pipelines=parts.rules.pipelines,
             created_topic=parts.topics.task_created,
             events_topic=parts.topics.task_events,
+            state_topic=parts.topics.task_state,
             partitions=parts.topics.settings.partitions,
         )
         for record in await self._snapshots.load():

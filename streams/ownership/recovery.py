@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from schemas.records import EventKind, TaskEvent, TaskId
-from streams.errors import SnapshotUnreadableError, TopicsDifferError
+from streams.errors import SnapshotUnreadableError, TopicReplacedError, TopicsDifferError
 from streams.ownership.acceptance import Ownership, accept, prevailing_owner
 from streams.ownership.ports import (
     Adoption,
@@ -32,7 +32,7 @@ from tasks.task import Task
 
 log = structlog.get_logger()
 
-CHECKPOINT = "/checkpoint"
+CHECKPOINT, ADOPTION = "/checkpoint", "/adoption/"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,6 +42,7 @@ class Recovery:
     pipelines: Pipelines
     created_topic: str
     events_topic: str
+    state_topic: str
     partitions: int
     committed: Mapping[str, int] = field(default_factory=dict)
     """For each input topic, the offset up to which our group has committed this partition: the
@@ -63,6 +64,10 @@ class Recovery:
     orphans: set[tuple[str, int]] = field(default_factory=set)
     """Topic and offset of inputs that were decided for tasks that are not remembered."""
     _checkpoint: StateRecord | None = None
+    _log_from: int = 0
+    """What lies before was given up together with the snapshots."""
+    _decided_from: int = 0
+    """From this offset of the log on, events say what was decided of ``task-created``."""
     _adoptions: dict[str, Adoption] = field(default_factory=dict)
     _unreadable: dict[str | None, StateRecord] = field(default_factory=dict)
     _newest: dict[TaskId, StateRecord] = field(default_factory=dict)
@@ -84,6 +89,7 @@ class Recovery:
             case Unreadable(key=key):
                 self._unreadable[key] = record
             case Adoption(topic=topic):
+                self._unreadable.pop(ADOPTION + topic, None)
                 self._adoptions[topic] = record.content
             case Checkpoint(partitions=partitions):
                 if partitions != self.partitions:
@@ -112,6 +118,7 @@ class Recovery:
         """
         if self._unreadable:
             self._give_up_snapshots(first)
+        self._check_snapshots(first)
         start = 0
         if self._checkpoint is not None and isinstance(self._checkpoint.content, Checkpoint):
             start = self._use_checkpoint(self._checkpoint.content, self._checkpoint.by)
@@ -120,11 +127,11 @@ class Recovery:
         given_up = check_log_start(
             self.events_topic,
             first=first,
-            wanted=start,
+            wanted=max(start, self._log_from),
             adoption=self._adoptions.get(self.events_topic),
             topic_id=self.topic_ids.get(self.events_topic),
         )
-        self.owner_unknown = given_up
+        self.owner_unknown = given_up or self._log_from > 0
         return max(first, start)
 
     def find_owner(self, first_records: Sequence[Logged]) -> None:
@@ -136,6 +143,34 @@ class Recovery:
         if first_records:
             self.ownership = prevailing_owner(before_first_marker(first_records))
         self.owner_unknown = False
+
+    def _check_snapshots(self, first: int) -> None:
+        """Notice that ``task-state`` was made again while an owner went on writing into it.
+
+        The snapshots of all tasks that have not changed since are missing then.
+
+        Raises:
+            TopicReplacedError: the log is not whole any more, either, and nobody gave up what both
+                do not hold.
+        """
+        checkpoint = self._checkpoint
+        if checkpoint is None or not isinstance(checkpoint.content, Checkpoint):
+            return
+        written_to = checkpoint.content.topics.get(self.state_topic)
+        current = self.topic_ids.get(self.state_topic)
+        if None in (written_to, current) or written_to == current:
+            return
+        adoption = self._adoptions.get(self.state_topic)
+        if first > 0 and (adoption is None or adoption.topic_id != current):
+            raise TopicReplacedError(
+                f"{self.state_topic} has the id {current}, its checkpoint was written for "
+                f"{written_to}, and the log begins at {first}: what neither holds is given up "
+                "with `orchestrator topics adopt task-state --as again`"
+            )
+        log.error("snapshots_incomplete", topic=self.state_topic, read_instead="the whole log")
+        self._newest.clear()
+        self._checkpoint = None
+        self._log_from = first
 
     def _give_up_snapshots(self, first: int) -> None:
         """Read the whole log instead of snapshots of which one cannot be read."""
@@ -157,10 +192,13 @@ class Recovery:
         self._checkpoint = None
 
     def _use_checkpoint(self, checkpoint: Checkpoint, by: Ownership) -> int:
-        self.made_again = topics_made_again(checkpoint, self.topic_ids, self._adoptions)
+        self.made_again = topics_made_again(
+            checkpoint, self.topic_ids, self._adoptions, snapshots_topic=self.state_topic
+        )
         decided = {self.created_topic: checkpoint.decided_created}
         check_ends(decided, self.input_ends, self.made_again)
         self.ownership = by
+        self._decided_from = checkpoint.offset
         if self.created_topic not in self.made_again:
             self.decided_created = checkpoint.decided_created
         return checkpoint.offset
@@ -216,7 +254,9 @@ class Recovery:
         return former and record.offset >= checkpoint.content.state_from
 
     def _apply(self, event: TaskEvent, offset: int) -> None:
-        if event.cause_topic == self.created_topic and self.created_topic not in self.made_again:
+        # Below the checkpoint they are in the checkpoint, and may be of a former life of the topic.
+        counts = offset >= self._decided_from and self.created_topic not in self.made_again
+        if event.cause_topic == self.created_topic and counts:
             self.decided_created = max(self.decided_created, event.cause_offset)
         self.touched.add(event.task_id)
         if offset < self._as_of.get(event.task_id, 0):

@@ -11,7 +11,11 @@ _ADOPT = "say what it is with `orchestrator topics adopt`"
 
 
 def topics_made_again(
-    checkpoint: Checkpoint, ids: Mapping[str, str], adoptions: Mapping[str, Adoption]
+    checkpoint: Checkpoint,
+    ids: Mapping[str, str],
+    adoptions: Mapping[str, Adoption],
+    *,
+    snapshots_topic: str,
 ) -> frozenset[str]:
     """The topics that an operator adopted as made again: their offsets mean nothing any more.
 
@@ -19,6 +23,7 @@ def topics_made_again(
         checkpoint: names the topics that its offsets belong to.
         ids: of the topics that exist now; empty if the broker knows none.
         adoptions: by topic.
+        snapshots_topic: has a rule of its own.
 
     Raises:
         TopicReplacedError: a topic has another id, and nobody adopted it.
@@ -26,6 +31,8 @@ def topics_made_again(
     made_again = set()
     for topic, remembered in checkpoint.topics.items():
         current = ids.get(topic)
+        if topic == snapshots_topic:
+            continue
         if current is None or current == remembered:
             continue
         adoption = adoptions.get(topic)

@@ -68,6 +68,7 @@ def a_recovery() -> Recovery:
         committed={},
         created_topic=TOPICS.task_created,
         events_topic=TOPICS.task_events,
+        state_topic=TOPICS.task_state,
         partitions=1,
     )
 

@@ -75,6 +75,7 @@ class Replica:
             committed={},
             created_topic=TOPICS.task_created,
             events_topic=TOPICS.task_events,
+            state_topic=TOPICS.task_state,
             partitions=1,
         )
         for record in state_between(broker, 0, broker.end(TOPICS.task_state)):

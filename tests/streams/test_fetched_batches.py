@@ -10,6 +10,7 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.errors import BatchCorruptError
 from streams import metrics
 from streams.fetch import decompress as decompression
 from streams.fetch.batch import FetchedBatches
@@ -104,6 +105,32 @@ def test_the_members_of_a_gzip_stream_are_bounded_together() -> None:
 
     with pytest.raises(Exception, match="more than 67108864 bytes"):
         decompression.decompress(1, memoryview(piece * 2))
+
+
+def test_a_gzip_stream_of_very_many_members_ends_soon() -> None:
+    empty = zlib.compressobj(wbits=31)
+    piece = empty.flush()
+
+    with pytest.raises(BatchCorruptError, match="more than 1000 members"):
+        decompression.decompress(1, memoryview(piece * 50_000))
+
+
+@given(parts=st.lists(st.binary(max_size=40_000), min_size=1, max_size=6))
+@settings(max_examples=50)
+def test_the_members_of_a_gzip_stream_are_read_one_after_the_other(parts: list[bytes]) -> None:
+    stream = b""
+    for part in parts:
+        member = zlib.compressobj(level=0, wbits=31)
+        stream += member.compress(part) + member.flush()
+
+    assert decompression.decompress(1, memoryview(stream)) == b"".join(parts)
+
+
+def test_a_batch_of_very_many_records_is_one_fault() -> None:
+    found, position = read(a_batch([b""] * 50_001) + a_batch([b"next"], at=50_001))
+
+    assert shape(found) == [(50_000, "BATCH_TOO_LARGE"), (50_001, b"next")]
+    assert position == 50_002
 
 
 def test_a_header_that_is_no_utf8_costs_only_its_record() -> None:

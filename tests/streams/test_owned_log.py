@@ -58,6 +58,7 @@ def a_recovery() -> Recovery:
         committed={},
         created_topic=CREATED,
         events_topic="log",
+        state_topic="state",
         partitions=1,
     )
 

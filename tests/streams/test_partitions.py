@@ -49,7 +49,7 @@ class Group:
         self.pending.add(made)
         return made
 
-    def fail(self, reason: str, error: BaseException | None = None) -> None:
+    def fail(self, reason: str, error: BaseException | None = None, *, leave: bool = False) -> None:
         self.failures.append(error)
 
 
@@ -169,6 +169,19 @@ async def test_a_partition_that_stands_still_holds_up_no_other(
         await app.stop()
 
     assert first == list(range(6_000))
+
+
+async def test_a_topic_whose_offsets_go_back_stops_the_process() -> None:
+    group, handler = Group(), Handler(None)
+    partitions = Partitions(cast(App, cast(Any, group)), lambda _: handler)
+    partitions.assigned(frozenset({0}))
+    await partitions.give([group.delivery(7), group.delivery(0)])
+    await until(lambda: handler.given == [7])
+    await partitions.drain(1.0)
+
+    [error] = group.failures
+    assert isinstance(error, TopicReplacedError)
+    assert group.acked == [7]
 
 
 async def test_any_other_error_of_a_handler_stops_the_process() -> None:

@@ -57,6 +57,7 @@ def recovered(
         committed=committed or {},
         created_topic=CREATED,
         events_topic="log",
+        state_topic="state",
         partitions=partitions,
     )
     for record in state:

@@ -96,12 +96,14 @@ async def test_nothing_of_a_call_is_written_behind_its_refused_record(
 async def test_a_time_that_the_broker_refuses_is_no_unknown_outcome(
     publisher: Publisher, topics: list[str]
 ) -> None:
+    # A refusal of a batch that was sent before, such as to a leader of a moment ago, is not sure.
+    await publisher.publish([a_record(topics[0])])
     in_a_year = 32_000_000_000_000
     record = Outgoing(topic=topics[0], partition=0, key=None, value=b"v", timestamp_ms=in_a_year)
     with pytest.raises(PublishRefusedError, match="InvalidTimestamp"):
         await publisher.publish([record])
 
-    assert await publisher.publish([a_record(topics[0])]) == [0]
+    assert await publisher.publish([a_record(topics[0])]) == [1]
 
 
 async def test_what_is_refused_waits_for_the_operator_and_says_so_once(
@@ -118,6 +120,18 @@ async def test_what_is_refused_waits_for_the_operator_and_says_so_once(
             assert await waiting == [0]
 
     assert [entry["event"] for entry in logs] == ["waiting", "waiting_over"]
+
+
+async def test_a_record_without_a_key_is_refused_by_a_compacted_topic(
+    publisher: Publisher, topics: list[str], kafka: KafkaSettings
+) -> None:
+    await set_config(kafka, topics[0], **{"cleanup.policy": "compact"})
+    await publisher.publish([a_record(topics[0])])
+
+    with pytest.raises(PublishRefusedError, match="InvalidRecord"):
+        await publisher.publish([Outgoing(topic=topics[0], partition=0, key=None, value=b"v")])
+
+    assert await publisher.publish([a_record(topics[0])]) == [1]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ def a_recovery(**changes: object) -> Recovery:
         committed={},
         created_topic=CREATED,
         events_topic=LOG,
+        state_topic="state",
         partitions=1,
         **(facts | changes),  # type: ignore[arg-type]
     )
@@ -151,6 +153,51 @@ def test_what_was_given_up_once_does_not_cover_what_goes_missing_later() -> None
 
     with pytest.raises(LogTrimmedError):
         recovery.start_at(9)
+
+
+def state_made_again(**changes: object) -> Recovery:
+    """Snapshots of which the older ones are gone with the former topic."""
+    ids = IDS | {"state": "state-1"}
+    recovery = a_recovery(topic_ids=ids | {"state": "state-2"}, **changes)
+    recovery.load(a_checkpoint(topics=ids))
+    return recovery
+
+
+def test_without_all_snapshots_the_whole_log_is_read() -> None:
+    life = a_life()
+    life.started()
+    recovery = state_made_again()
+
+    assert recovery.start_at(0) == 0
+    for record in a_log(a_marker(1, "a"), *by("a", 1, life.events)):
+        recovery.fold(record)
+    assert recovery.tasks == {TASK: life.task}
+    assert recovery.decided_created == life.task.decided[CREATED]
+
+
+def test_without_all_snapshots_and_without_the_whole_log_a_takeover_stops() -> None:
+    with pytest.raises(TopicReplacedError, match="adopt task-state --as again"):
+        state_made_again().start_at(3)
+
+
+def test_what_neither_snapshots_nor_log_hold_can_be_given_up() -> None:
+    recovery = state_made_again()
+    recovery.load(an_adoption("state", "state-2", made_again=True))
+
+    assert recovery.start_at(3) == 3
+    assert recovery.owner_unknown
+
+
+def test_events_before_the_checkpoint_say_nothing_of_what_was_decided_of_a_new_topic() -> None:
+    life = a_life()
+    recovery = a_recovery()
+    recovery.load(a_checkpoint(offset=5, decided_created=0))
+    recovery.start_at(0)
+
+    [event] = by("a", 1, life.events)
+    recovery.fold(Logged(2, msgspec.structs.replace(event, cause_offset=70)))
+
+    assert recovery.decided_created == 0
 
 
 def unreadable(key: str | None, offset: int = 52) -> StateRecord:

@@ -6,6 +6,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.admin import Admin
 from streams.settings import KafkaSettings
+from streams.topic_ids import Identity
 from tests.streams.building import a_topic
 
 
@@ -44,3 +45,21 @@ async def test_a_topic_that_does_not_exist_has_no_id_and_is_not_made(kafka: Kafk
     async with Admin(kafka) as admin:
         assert await admin.topic_ids([missing]) == {}
         assert await admin.partition_counts([missing]) == {}
+
+
+def test_a_topic_is_taken_for_deleted_when_it_is_missing_twice() -> None:
+    seen = Identity()
+
+    assert seen.look({"t": "1"}) is None
+    assert seen.look({"t": None}) is None
+    assert seen.look({"t": "1"}) is None
+    assert seen.look({}) is None
+    assert seen.look({"t": None}) is None
+    assert seen.look({"t": None}) == "t does not exist any more, its id was 1"
+
+
+def test_a_topic_with_another_id_is_noticed_at_once() -> None:
+    seen = Identity()
+    seen.look({"t": "1", "u": "2"})
+
+    assert seen.look({"t": "1", "u": "3"}) == "u was made again: its id was 2, now it is 3"

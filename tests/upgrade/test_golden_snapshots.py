@@ -59,6 +59,7 @@ def a_recovery() -> Recovery:
         pipelines=load_pipelines(),
         created_topic=TOPICS[0],
         events_topic=TOPICS[1],
+        state_topic="state",
         partitions=2,
         topic_ids=dict.fromkeys(TOPICS, "an id that no checkpoint names"),
     )
