@@ -69,6 +69,8 @@ class Recovery:
     _decided_from: int = 0
     """From this offset of the log on, events say what was decided of ``task-created``."""
     _adoptions: dict[str, Adoption] = field(default_factory=dict)
+    _adopted_at: dict[str, int] = field(default_factory=dict)
+    """The offset of each adoption in ``task-state``."""
     _unreadable: dict[str | None, StateRecord] = field(default_factory=dict)
     _newest: dict[TaskId, StateRecord] = field(default_factory=dict)
     _as_of: dict[TaskId, int] = field(default_factory=dict)
@@ -91,6 +93,7 @@ class Recovery:
             case Adoption(topic=topic):
                 self._unreadable.pop(ADOPTION + topic, None)
                 self._adoptions[topic] = record.content
+                self._adopted_at[topic] = record.offset
             case Checkpoint(partitions=partitions):
                 if partitions != self.partitions:
                     raise TopicsDifferError(
@@ -116,6 +119,7 @@ class Recovery:
             TopicReplacedError: remembered offsets belong to another topic of the same name.
             LogTrimmedError: the log does not hold what comes after the checkpoint.
         """
+        self._drop_given_up()
         if self._unreadable:
             self._give_up_snapshots(first)
         self._check_snapshots(first)
@@ -143,6 +147,17 @@ class Recovery:
         if first_records:
             self.ownership = prevailing_owner(before_first_marker(first_records))
         self.owner_unknown = False
+
+    def _drop_given_up(self) -> None:
+        """Pass over unreadable records that an operator gave up by adopting ``task-state``."""
+        adoption = self._adoptions.get(self.state_topic)
+        if adoption is None or adoption.topic_id != self.topic_ids.get(self.state_topic):
+            return
+        before = self._adopted_at[self.state_topic]
+        kept = {key: r for key, r in self._unreadable.items() if r.offset > before}
+        if len(kept) < len(self._unreadable):
+            log.error("snapshots_given_up", count=len(self._unreadable) - len(kept))
+        self._unreadable = kept
 
     def _check_snapshots(self, first: int) -> None:
         """Notice that ``task-state`` was made again while an owner went on writing into it.
@@ -178,7 +193,8 @@ class Recovery:
         reason = record.content.reason if isinstance(record.content, Unreadable) else ""
         if first > 0:
             raise SnapshotUnreadableError(
-                f"task-state at offset {record.offset}, written by {record.by.owner}: {reason}"
+                f"{self.state_topic} at offset {record.offset}, written by "
+                f"{record.by.owner or 'nobody knows whom'}: {reason}"
             )
         log.error(
             "snapshots_unreadable",

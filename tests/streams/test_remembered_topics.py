@@ -212,7 +212,7 @@ def test_a_snapshot_that_cannot_be_read_stops_the_takeover_when_the_log_is_not_w
     recovery.load(a_checkpoint())
     recovery.load(unreadable(key))
 
-    with pytest.raises(SnapshotUnreadableError, match="offset 52, written by a: why"):
+    with pytest.raises(SnapshotUnreadableError, match="state at offset 52, written by a: why"):
         recovery.start_at(3)
 
 
@@ -229,6 +229,26 @@ def test_a_snapshot_that_cannot_be_read_is_made_from_the_whole_log(key: str | No
     for record in a_log(*log):
         recovery.fold(record)
     assert recovery.tasks == {TASK: life.task}
+
+
+@pytest.mark.parametrize("key", [str(TASK), None])
+def test_unreadable_snapshots_that_an_operator_gave_up_stop_nothing(key: str | None) -> None:
+    recovery = a_recovery(topic_ids=IDS | {"state": "state-1"})
+    recovery.load(a_checkpoint())
+    recovery.load(unreadable(key, offset=52))
+    recovery.load(an_adoption("state", "state-1", made_again=True))  # at offset 60
+
+    assert recovery.start_at(3) == 5
+
+
+def test_a_snapshot_that_becomes_unreadable_later_stops_a_takeover_all_the_same() -> None:
+    recovery = a_recovery(topic_ids=IDS | {"state": "state-1"})
+    recovery.load(a_checkpoint())
+    recovery.load(an_adoption("state", "state-1", made_again=True))  # at offset 60
+    recovery.load(unreadable(str(TASK), offset=61))
+
+    with pytest.raises(SnapshotUnreadableError):
+        recovery.start_at(3)
 
 
 def test_a_newer_record_of_the_same_key_makes_an_unreadable_one_harmless() -> None:
