@@ -124,7 +124,7 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Give bytes to the running exchange; without one, close."""
-        if self._waiting is None or self._transport is None:
+        if self._waiting is None or self._waiting.done() or self._transport is None:
             # Nobody asked for this. It would be taken for the answer to the next call.
             self.close()
             return
