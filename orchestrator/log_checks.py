@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
-from orchestrator.layout import ROUTER, STEP_PREFIX
+from orchestrator.layout import DLQ_INDEX, ROUTER, SINK, STEP_PREFIX, topic_table
 from orchestrator.settings import Settings
 from schemas.errors import OrchestratorError
 from schemas.findings import Finding, Severity
-from schemas.topics import Topics, dlq
+from schemas.topics import DLQ_PREFIX, Topics, dlq
 from streams.admin import Admin
-from streams.adoption import Candidate, candidate
+from streams.adoption import Candidate, candidates
 from streams.broker_clock import BrokerClock
-from streams.errors import AdoptionRefusedError
+from streams.errors import KafkaUnavailableError, PublishError
 from streams.log_reader import LogReader
+from streams.ownership.ports import Checkpoint
 from streams.positions import Place, gaps
 from streams.publisher import Publisher
 from tasks.pipeline import Pipelines
 
 _SHOWN_MAX = 10
 """Findings of one kind; one cause often hits many partitions."""
+_PROBE_S = 10.0
 
 
 async def check_identities(settings: Settings, _pipelines: Pipelines) -> list[Finding]:
@@ -29,48 +33,61 @@ async def check_identities(settings: Settings, _pipelines: Pipelines) -> list[Fi
         KafkaUnavailableError: no broker answers.
     """
     topics = Topics(settings.topics)
-    found: list[Finding] = []
-    for topic in (*topics.router_inputs, topics.task_events):
-        try:
-            seen = await candidate(settings.kafka, topics, topic)
-        except AdoptionRefusedError:
-            # Topics that are missing are another check's; old brokers know no ids.
-            continue
-        found += _identity_findings(seen, topics)
-    return found
+    # Topics that are missing are another check's; old brokers know no ids.
+    seen = await candidates(settings.kafka, topics, [*topics.router_inputs, topics.task_events])
+    return [finding for one in seen for finding in _identity_findings(one, topics)]
 
 
 def _identity_findings(seen: Candidate, topics: Topics) -> list[Finding]:
-    """The differences of one topic, of which each partition remembers for itself."""
-    short = seen.topic.removeprefix(topics.settings.prefix).removesuffix(".v1")
-    replaced, trimmed, shorter = [], [], []
+    """The worst difference of one topic, of which each partition remembers for itself."""
+    replaced, shorter, trimmed = [], [], []
     for known in seen.partitions:
         point = known.checkpoint
         if point is None:
             continue
         if point.topics.get(seen.topic, seen.topic_id) != seen.topic_id:
             replaced.append(known.partition)
+        if known.end < _read_up_to(point, seen.topic, topics):
+            shorter.append(known.partition)
         if seen.topic == topics.task_events and known.first > point.offset:
             trimmed.append(known.partition)
-        if seen.topic == topics.task_events and known.end < point.offset:
-            shorter.append(known.partition)
-        if seen.topic == topics.task_created and known.end <= point.decided_created:
-            shorter.append(known.partition)
+    adopt = f"orchestrator topics adopt {_short(seen.topic, topics)}"
+    again = f"{adopt} --as again --execute --reason TEXT"
+    if seen.topic == topics.task_events:
+        # The log is the truth: a new one is never adopted.
+        again = "restore it, or begin with new topics (ORCH_TOPICS_PREFIX)"
+    differences = (
+        ("the topic has another id than the one that is remembered", replaced, again),
+        ("the topic is shorter than what was read of it", shorter, again),
+        (
+            "the log begins behind its checkpoint",
+            trimmed,
+            f"{adopt} --as trimmed --execute --reason TEXT",
+        ),
+    )
     return [
         Finding(
-            severity=Severity.WARNING,
+            severity=Severity.FATAL,
             about=seen.topic,
             what=f"{what} in partitions {', '.join(map(str, partitions))}",
-            breaks="routers decide nothing in these partitions until it is adopted",
-            fix=f"orchestrator topics adopt {short} --as {how}",
+            breaks="routers decide nothing in these partitions",
+            fix=fix,
         )
-        for what, partitions, how in (
-            ("the topic has another id than the one that is remembered", replaced, "again"),
-            ("the log begins behind its checkpoint", trimmed, "trimmed"),
-            ("the topic is shorter than what was read of it", shorter, "again"),
-        )
+        for what, partitions, fix in differences
         if partitions
-    ]
+    ][:1]
+
+
+def _read_up_to(point: Checkpoint, topic: str, topics: Topics) -> int:
+    """The offset that a topic must reach at least, for all that a checkpoint says."""
+    if topic == topics.task_events:
+        return point.offset
+    return point.decided_created + 1 if topic == topics.task_created else 0
+
+
+def _short(topic: str, topics: Topics) -> str:
+    """A topic as `topics adopt` takes it."""
+    return topic.removeprefix(topics.settings.prefix).removesuffix(".v1")
 
 
 async def check_transactions(settings: Settings, pipelines: Pipelines) -> list[Finding]:
@@ -80,8 +97,8 @@ async def check_transactions(settings: Settings, pipelines: Pipelines) -> list[F
         KafkaUnavailableError: no broker answers.
     """
     topics = Topics(settings.topics)
-    names = [*topics.router_inputs, *_lanes(topics, pipelines)]
-    names += [dlq(name) for name in names]
+    names = [*topics.router_inputs, *_lanes(topics, pipelines), topics.dlq_actions]
+    names += [*map(dlq, names), topics.control]
     async with (
         LogReader(settings.kafka, client_id=_client(settings)) as committed,
         LogReader(settings.kafka, client_id=_client(settings), committed=False) as uncommitted,
@@ -96,8 +113,8 @@ async def check_transactions(settings: Settings, pipelines: Pipelines) -> list[F
             about=f"{topic}[{partition}]",
             what=f"a transaction is open since offset {stable[topic, partition]}",
             breaks=f"{end - stable[topic, partition]} offsets behind it are read by nobody",
-            fix="kafka-transactions.sh --bootstrap-server $ORCH_KAFKA_BOOTSTRAP find-hanging "
-            f"--topic {topic} --partition {partition}; then its abort",
+            fix="kafka-transactions.sh --bootstrap-server $ORCH_KAFKA_BOOTSTRAP "
+            f"describe-producers --topic {topic} --partition {partition}, then its abort",
         )
         for (topic, partition), end in sorted(ends.items())
         if stable[topic, partition] < end
@@ -113,15 +130,24 @@ async def check_positions(settings: Settings, pipelines: Pipelines) -> list[Find
     topics, prefix = Topics(settings.topics), settings.topics.prefix
     groups = {prefix + ROUTER: topics.router_inputs}
     groups |= {prefix + STEP_PREFIX + step: topics.lanes(step) for step in pipelines.step_names}
+    letters = [t.name for t in topic_table(settings, pipelines) if t.name.startswith(DLQ_PREFIX)]
+    # They go on from what is stored with the rows: only an end before it says anything.
+    stored = {prefix + SINK: [topics.task_events]}
+    stored |= {prefix + DLQ_INDEX: [*letters, topics.dlq_actions]}
     found: list[Finding] = []
     async with (
-        LogReader(settings.kafka, client_id=_client(settings)) as reader,
+        # The sink also reads what an open transaction holds up.
+        LogReader(settings.kafka, client_id=_client(settings), committed=False) as reader,
         Admin(settings.kafka) as admin,
     ):
-        for group, names in groups.items():
+        for group, names in (groups | stored).items():
             places = await reader.all_partitions(names)
+            # The positions first: a bound that is asked for later is not before them.
+            committed = await admin.committed(group, places)
             bounds = await reader.all_bounds(places)
-            found += _position_findings(group, await admin.committed(group, places), bounds)
+            if group in stored:
+                bounds = {place: (0, end) for place, (_, end) in bounds.items()}
+            found += _position_findings(group, committed, bounds)
     return found[:_SHOWN_MAX]
 
 
@@ -153,22 +179,40 @@ async def check_clock(settings: Settings, _pipelines: Pipelines) -> list[Finding
     topic = Topics(settings.topics).task_state
     at_most_ms = round(settings.router.clock_difference_max_s * 1000)
     async with Admin(settings.kafka) as admin:
-        if not await admin.partition_counts([topic]):
+        if not await admin.facts([topic]):
             return [_clock_finding(Severity.WARNING, f"not known: {topic} does not exist")]
     publisher = Publisher(settings.kafka, client_id=_client(settings))
     await publisher.open()
     try:
         clock = BrokerClock(publisher, topic)
-        difference_ms = await clock.difference_ms(0, at_most_ms=at_most_ms)
+        difference_ms = await probe(clock, at_most_ms=at_most_ms, timeout_s=_PROBE_S)
     except OrchestratorError as error:
         return [_clock_finding(Severity.WARNING, f"not known: {error}")]
     finally:
-        await publisher.close()
+        # A record that was not acknowledged cannot be waited for.
+        with suppress(PublishError):
+            await publisher.close()
     if difference_ms is None:
         return [_clock_finding(Severity.WARNING, f"not known: {topic} keeps the writers' times")]
     if abs(difference_ms) > at_most_ms:
         return [_clock_finding(Severity.FATAL, f"{difference_ms / 1000:+.0f} s off the broker's")]
     return []
+
+
+async def probe(clock: BrokerClock, *, at_most_ms: int, timeout_s: float) -> int | None:
+    """Ours less the broker's, in milliseconds; None: the topic keeps the writers' times.
+
+    Raises:
+        KafkaUnavailableError: the broker did not acknowledge the record in time.
+        PublishError, PublishRefusedError: see the publisher.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await clock.difference_ms(0, at_most_ms=at_most_ms)
+    except TimeoutError as error:
+        raise KafkaUnavailableError(
+            f"the broker did not acknowledge a record in {timeout_s:g} s"
+        ) from error
 
 
 def _clock_finding(severity: Severity, what: str) -> Finding:

@@ -25,6 +25,9 @@ from streams.settings import KafkaSettings
 _NO_EPOCH = 0
 """Below that of every owner: an adoption deposes nobody."""
 
+_Checkpoints = dict[int, tuple[Checkpoint | None, Ownership]]
+"""By partition, the newest one and who wrote it."""
+
 
 class AdoptedAs(StrEnum):
     """What a topic is, compared with the one that is remembered."""
@@ -70,16 +73,41 @@ async def candidate(kafka: KafkaSettings, topics: Topics, topic: str) -> Candida
     """
     if topic not in (*topics.router_inputs, topics.task_events, topics.task_state):
         raise AdoptionRefusedError(f"no router remembers offsets of {topic}")
-    async with Admin(kafka) as admin:
-        ids = await admin.topic_ids([topic])
-    if ids is None or topic not in ids:
+    found = await candidates(kafka, topics, [topic])
+    if not found:
         raise AdoptionRefusedError(f"{topic} does not exist, or its broker knows no ids")
+    return found[0]
+
+
+async def candidates(
+    kafka: KafkaSettings, topics: Topics, wanted: Sequence[str]
+) -> list[Candidate]:
+    """Look at several topics; what is remembered is read once for all of them.
+
+    Topics that do not exist are left out. Nothing is returned where the broker knows no ids.
+
+    Raises:
+        KafkaUnavailableError: no broker answers.
+    """
+    async with Admin(kafka) as admin:
+        ids = await admin.topic_ids([*wanted, topics.task_state]) or {}
+    existing = [topic for topic in wanted if topic in ids]
     async with LogReader(kafka, client_id=f"{kafka.client_id}-adopt", committed=False) as reader:
-        found = [
-            await _remembered(reader, topics, topic, partition)
-            for partition in await reader.partitions(topic)
+        checkpoints: _Checkpoints = {}
+        if existing and topics.task_state in ids:
+            for partition in await reader.partitions(topics.task_state):
+                checkpoints[partition] = await _checkpoint(reader, topics, partition)
+        return [
+            Candidate(
+                topic=topic,
+                topic_id=ids[topic],
+                partitions=[
+                    await _remembered(reader, topics, (topic, partition), checkpoints)
+                    for partition in await reader.partitions(topic)
+                ],
+            )
+            for topic in existing
         ]
-    return Candidate(topic=topic, topic_id=ids[topic], partitions=found)
 
 
 def check(candidate: Candidate, topics: Topics, how: AdoptedAs) -> None:
@@ -156,8 +184,11 @@ async def adopt(
     await publisher.publish(records)
 
 
-async def _remembered(reader: LogReader, topics: Topics, topic: str, partition: int) -> Remembered:
-    checkpoint, by = await _checkpoint(reader, topics, partition)
+async def _remembered(
+    reader: LogReader, topics: Topics, place: tuple[str, int], checkpoints: _Checkpoints
+) -> Remembered:
+    topic, partition = place
+    checkpoint, by = checkpoints.get(partition, (None, Ownership(_NO_EPOCH, "")))
     first, end = await reader.bounds(topic, partition)
     same_owner = True
     of_log = checkpoint is not None and topic == topics.task_events

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import structlog
@@ -21,6 +21,10 @@ from streams.tracing import trace_headers
 
 log = structlog.get_logger()
 
+_Target = tuple[str, int]
+"""A topic and one of its partitions."""
+_Sending = asyncio.Future[list[int]]
+
 SOURCE = "/ai-orchestrator/api"
 
 
@@ -29,7 +33,8 @@ class Door:
 
     A publish that is not acknowledged in time may still be written: callers are told
     UNAVAILABLE, and that trying again with the same idempotency key is safe. While such a one
-    is open for a partition, others for it are refused at once: they would only join it.
+    is open for a partition, others for it are refused at once: they would only join it. Records
+    for other partitions go on.
     """
 
     def __init__(self, kafka: KafkaSettings, topics: Topics, *, timeout_s: float) -> None:
@@ -37,7 +42,7 @@ class Door:
         self._topics = topics
         self._timeout_s = timeout_s
         self._publisher: Publisher | None = None
-        self._stuck: Counter[int] = Counter()
+        self._stuck: Counter[_Target] = Counter()
         self._tasks: set[asyncio.Task[object]] = set()
         self._reopening: asyncio.Task[None] | None = None
 
@@ -81,38 +86,47 @@ class Door:
         return partition_of(task_id.encode(), self._topics.settings.partitions)
 
     async def _publish(self, records: Sequence[Outgoing]) -> list[tuple[int, int]]:
-        partitions = {record.partition for record in records}
+        places: dict[_Target, list[int]] = defaultdict(list)
+        for place, record in enumerate(records):
+            places[record.topic, record.partition].append(place)
         publisher = self._publisher
-        if publisher is None or any(self._stuck[partition] for partition in partitions):
+        if publisher is None or any(self._stuck[target] for target in places):
             raise unavailable("the broker does not answer")
-        sending = asyncio.ensure_future(publisher.publish(records))
-        self._tasks.add(sending)
-        sending.add_done_callback(self._tasks.discard)
-        # Not wait_for: a caller that leaves must not cancel what others' records go with.
-        done, _ = await asyncio.wait([sending], timeout=self._timeout_s)
-        if not done:
-            self._mark_stuck(sending, partitions, publisher)
+        # Each partition by itself: one that is slow says nothing about the others.
+        sending = {
+            target: self._send(publisher, [records[place] for place in of_target])
+            for target, of_target in places.items()
+        }
+        if sending:
+            # Not wait_for: a caller that leaves must not cancel what others' records go with.
+            await asyncio.wait(sending.values(), timeout=self._timeout_s)
+        late = [target for target, future in sending.items() if not future.done()]
+        for target in late:
+            self._mark_stuck(target, sending[target])
+        offsets = [-1] * len(records)
+        for target, future in sending.items():
+            if target not in late:
+                for place, offset in zip(places[target], _landed(future), strict=True):
+                    offsets[place] = offset
+        if late:
             raise unavailable("the broker did not acknowledge in time: it may be done all the same")
-        try:
-            offsets = sending.result()
-        except PublishRefusedError as error:
-            raise unavailable(f"the broker refuses it: {error.reason}") from error
-        except PublishError as error:
-            self._replace(publisher)
-            raise unavailable("the broker did not acknowledge") from error
         return [(record.partition, at) for record, at in zip(records, offsets, strict=True)]
 
-    def _mark_stuck(
-        self, sending: asyncio.Future[list[int]], partitions: set[int], publisher: Publisher
-    ) -> None:
-        self._stuck.update(partitions)
+    def _send(self, publisher: Publisher, records: Sequence[Outgoing]) -> _Sending:
+        sending = asyncio.ensure_future(publisher.publish(records))
+        self._tasks.add(sending)
 
-        def settled(future: asyncio.Future[list[int]]) -> None:
-            self._stuck.subtract(partitions)
+        def settled(future: _Sending) -> None:
+            self._tasks.discard(future)
             if not future.cancelled() and isinstance(future.exception(), PublishError):
                 self._replace(publisher)
 
         sending.add_done_callback(settled)
+        return sending
+
+    def _mark_stuck(self, target: _Target, sending: _Sending) -> None:
+        self._stuck[target] += 1
+        sending.add_done_callback(lambda _: self._stuck.subtract([target]))
 
     def _replace(self, failed: Publisher) -> None:
         """An idempotent producer that lost a batch cannot go on: its numbers have a gap."""
@@ -134,3 +148,13 @@ class Door:
 
     def _new_publisher(self) -> Publisher:
         return Publisher(self._kafka, client_id=f"{self._kafka.client_id}-api")
+
+
+def _landed(sending: _Sending) -> list[int]:
+    """The offsets of what was sent to one partition; ApiError UNAVAILABLE if it failed."""
+    try:
+        return sending.result()
+    except PublishRefusedError as error:
+        raise unavailable(f"the broker refuses it: {error.reason}") from error
+    except PublishError as error:
+        raise unavailable("the broker did not acknowledge") from error

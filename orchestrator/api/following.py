@@ -12,8 +12,10 @@ import structlog
 
 from orchestrator.api.history import History
 from orchestrator.api.live_tasks import LiveTasks
+from schemas.codec import decode
 from schemas.dead_letter import Origin
-from schemas.records import TaskId
+from schemas.errors import DecodeError
+from schemas.records import TaskEvent, TaskId
 from schemas.topics import Topics, dlq
 from sinks.errors import SinkUnavailableError
 from streams.admin import Admin
@@ -26,6 +28,7 @@ from streams.errors import (
 )
 from streams.follower import FollowedTooLateError, Follower, Place
 from streams.log_reader import LogReader
+from streams.ownership.ports import Logged
 from streams.ownership.recovery import Recovery
 from streams.ownership.state_record import read_state
 from streams.partitioner import partition_of
@@ -43,6 +46,8 @@ _HOUSEKEEPING_S = 1.0
 _HOUSEKEEPING_WAIT_S = 5.0
 # Dead letters of creates are only looked at for the reason of a NOT_FOUND.
 _DEAD_LETTERS_BACK = 1_000
+_OWNER_WINDOW = 500
+"""Records that are looked at to find an owner whose markers are gone; as many as an owner does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,11 +128,12 @@ class Following:
                 await self._follow(starts, patience)
             except FollowedTooLateError as error:
                 log.warning("follower_begins_anew", code=error.code, reason=str(error)[:200])
-                starts = None
+                # Without the old follower: its positions are of what is forgotten now.
+                starts = self._follower = None
             except _FOR_OPERATORS as error:
                 # Nothing is known that can be trusted: callers go to another replica, or wait.
                 self._ready.clear()
-                starts = None
+                starts = self._follower = None
                 await patience.pause(error)
             except KafkaUnavailableError as error:
                 await patience.pause(error)
@@ -163,12 +169,14 @@ class Following:
         """
         identity = Identity()
         while True:
+            found: Mapping[str, str] | None = None
+            # Only around the question: the error that is raised below is a kind of this one.
             with suppress(KafkaUnavailableError):
                 async with Admin(self._parts.kafka) as admin:
                     found = await admin.topic_ids(sorted(topics))
-                ids = {} if found is None else {topic: found.get(topic) for topic in topics}
-                if change := identity.look(ids):
-                    raise FollowedTooLateError(change)
+            ids = {} if found is None else {topic: found.get(topic) for topic in topics}
+            if change := identity.look(ids):
+                raise FollowedTooLateError(change)
             await asyncio.sleep(_LOOK_AT_TOPICS_S)
 
     async def _catch_up(
@@ -197,8 +205,10 @@ class Following:
         async with LogReader(parts.kafka, client_id=f"{parts.kafka.client_id}-api-loads") as reader:
             for partition in range(topics.settings.partitions):
                 recovery = await self._recover(reader, partition, ids)
-                first, _ = await reader.bounds(topics.task_events, partition)
+                first, end = await reader.bounds(topics.task_events, partition)
                 start = recovery.start_at(first)
+                if recovery.owner_unknown:
+                    recovery.find_owner(await self._first_events(reader, partition, start, end))
                 parts.live.begin(partition, recovery, start)
                 starts[topics.task_events, partition] = start
                 first, end = await reader.bounds(topics.task_created, partition)
@@ -211,6 +221,17 @@ class Following:
         seconds = round(time.monotonic() - began, 3)
         log.info("follower_loaded", tasks=len(parts.live), seconds=seconds)
         return starts
+
+    async def _first_events(
+        self, reader: LogReader, partition: int, start: int, end: int
+    ) -> list[Logged]:
+        """What an owner looks at to find who wrote a log whose markers are gone."""
+        topic, end = self._parts.topics.task_events, min(end, start + _OWNER_WINDOW)
+        return [
+            _logged(record)
+            async for records in reader.read(topic, partition, start, end)
+            for record in records
+        ]
 
     async def _recover(self, reader: LogReader, partition: int, ids: Mapping[str, str]) -> Recovery:
         topics = self._parts.topics
@@ -246,3 +267,10 @@ class Following:
         async with asyncio.timeout(_HOUSEKEEPING_WAIT_S), Admin(self._parts.kafka) as admin:
             found = await admin.committed(self._parts.router_group, places)
         self._parts.live.committed({partition: offset for (_, partition), offset in found.items()})
+
+
+def _logged(record: Origin) -> Logged:
+    try:
+        return Logged(record.offset, decode(record.value, TaskEvent))
+    except DecodeError:
+        return Logged(record.offset, None)
