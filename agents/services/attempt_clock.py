@@ -9,6 +9,9 @@ _PASSES = 5
 """Turns of the event loop from a timer to whoever waits for bytes that are in a socket then.
 asyncio reads before it runs timers, uvloop after them; grpc.aio needs two turns more."""
 
+_GRACE_S = 0.05
+"""gRPC reads in a thread of its own, which gets no CPU for a moment after a process was busy."""
+
 
 class AttemptClock:
     """Ends an attempt whose answer is not there in time.
@@ -16,7 +19,7 @@ class AttemptClock:
     The clock starts when the request has left. When the time is over, the event loop first
     reads what the service has sent already: an answer that waits in a socket, because this
     process was busy, counts as an answer. The clock looks again as long as bytes come in
-    that way, so it waits for no network.
+    that way, and once more a moment later.
 
     Args:
         timeout_s: the time that the service has.
@@ -30,6 +33,7 @@ class AttemptClock:
         self._loop = asyncio.get_running_loop()
         self._heard = heard
         self._late = late
+        self._waited = False
         self._next: asyncio.Handle = self._loop.call_later(timeout_s, self._over)
 
     def cancel(self) -> None:
@@ -43,7 +47,11 @@ class AttemptClock:
         if passes:
             self._next = self._loop.call_soon(self._look, heard_before, passes - 1)
         elif self._heard() > heard_before:
+            self._waited = False
             self._over()
+        elif not self._waited:
+            self._waited = True
+            self._next = self._loop.call_later(_GRACE_S, self._over)
         else:
             self._late()
 

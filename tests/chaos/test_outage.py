@@ -17,5 +17,7 @@ async def test_no_role_ends_while_the_broker_is_away_and_its_tasks_end_afterward
     outage = await in_the_middle(Site(chaos.running, chaos.kafka), _MINUTES)
 
     print(outage)
-    assert outage.ended == []
+    log = chaos.running.logs / "router.log"
+    reasons = [line for line in log.read_text("utf-8").splitlines() if "process_fails" in line]
+    assert outage.ended == [], reasons
     assert outage.most_lines_a_minute <= LINES_A_MINUTE

@@ -116,7 +116,13 @@ async def test_a_checkpoint_without_the_ids_of_topics_is_used_and_the_next_one_h
 
     assert {len(topics) for is_old, topics in found if is_old} == {0}
     assert {frozenset(topics) for is_old, topics in found if not is_old} == {
-        frozenset((*upgraded.topics.router_inputs, upgraded.topics.task_events))
+        frozenset(
+            (
+                *upgraded.topics.router_inputs,
+                upgraded.topics.task_events,
+                upgraded.topics.task_state,
+            )
+        )
     }
     assert "snapshots_unreadable" not in router
     assert '"event": "waiting"' not in router
