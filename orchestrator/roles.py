@@ -9,6 +9,8 @@ import time
 from contextlib import AsyncExitStack
 from functools import partial
 
+import structlog
+
 from agents.answers import Answers
 from agents.cancels import Cancels
 from agents.control import ControlFollower
@@ -39,7 +41,7 @@ from sinks.writer import Writer
 from streams.app import App
 from streams.broker_clock import BrokerClock
 from streams.dead_letters import DeadLetters
-from streams.errors import TopicsDifferError
+from streams.errors import KafkaUnavailableError, TopicsDifferError
 from streams.log_reader import LogReader
 from streams.ownership.kafka_world import WorldParts
 from streams.ownership.owner import OwnerParts
@@ -47,6 +49,8 @@ from streams.patience import when_there
 from streams.publisher import Publisher
 from streams.run import run_app
 from tasks.pipeline import Pipelines
+
+log = structlog.get_logger()
 
 
 async def run_role(role: str, settings: Settings) -> int:
@@ -66,11 +70,28 @@ async def run_role(role: str, settings: Settings) -> int:
         raise SettingsError(f"there is no role {role!r}; roles: {', '.join(roles(pipelines))}")
     await when_there("kafka", partial(check_topics, settings, pipelines))
     await use_schema_ids(settings)
-    app, resources = await when_there("kafka", partial(_built, role, settings, pipelines))
+    return await when_there("kafka", partial(_run, role, settings, pipelines))
+
+
+async def _run(role: str, settings: Settings, pipelines: Pipelines) -> int:
+    """Build a role and run it; return the exit code of its process.
+
+    Raises:
+        KafkaUnavailableError: no broker answered at its start; nothing is left open.
+    """
+    app, resources = await _built(role, settings, pipelines)
     step = role not in (ROUTER, SINK, DLQ_INDEX)
-    async with resources:
-        grace_s = settings.worker.drain_s if step else settings.kafka.drain_timeout_s
-        return await run_app(app, grace_s=grace_s)
+    grace_s = settings.worker.drain_s if step else settings.kafka.drain_timeout_s
+    code: int | None = None
+    try:
+        async with resources:
+            code = await run_app(app, grace_s=grace_s)
+    except KafkaUnavailableError as error:
+        # Once it ran it has ended, whatever could not be closed.
+        if code is None:
+            raise
+        log.warning("not_closed", role=role, code=error.code)
+    return code
 
 
 async def _built(role: str, settings: Settings, pipelines: Pipelines) -> tuple[App, AsyncExitStack]:

@@ -8,11 +8,13 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import structlog
+from aiokafka.errors import KafkaError
 
 from streams.app import App
+from streams.errors import KafkaUnavailableError
 from streams.watchdog import watch
 
 log = structlog.get_logger()
@@ -35,6 +37,9 @@ async def run_app(app: App, *, grace_s: float) -> int:
     Args:
         app: not started yet.
         grace_s: whoever sends the signal has to wait longer than that before it kills.
+
+    Raises:
+        KafkaUnavailableError: no broker answered at the start; build another application.
     """
     stopping = asyncio.Event()
     gc.freeze()
@@ -68,7 +73,13 @@ async def run_app(app: App, *, grace_s: float) -> int:
 @asynccontextmanager
 async def _started(app: App) -> AsyncIterator[None]:
     app.finalize()
-    await app.maybe_start()
+    try:
+        await app.maybe_start()
+    except KafkaError as error:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await app.stop()
+        raise KafkaUnavailableError(repr(error)) from error
     try:
         yield
     finally:
