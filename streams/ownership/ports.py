@@ -18,6 +18,10 @@ from tasks.effects import Effect
 from tasks.inputs import Input
 from tasks.task import Task
 
+CHECKPOINT = "/checkpoint"
+ADOPTION = "/adoption/"
+"""Keys in ``task-state``, the second one followed by a topic. No task's id can have a slash."""
+
 Sealed = object
 """Something ready to be sent; only the world that made it looks inside."""
 

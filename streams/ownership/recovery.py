@@ -16,6 +16,8 @@ from schemas.records import EventKind, TaskEvent, TaskId
 from streams.errors import SnapshotUnreadableError, TopicReplacedError, TopicsDifferError
 from streams.ownership.acceptance import Ownership, accept, prevailing_owner
 from streams.ownership.ports import (
+    ADOPTION,
+    CHECKPOINT,
     Adoption,
     Checkpoint,
     Logged,
@@ -31,8 +33,6 @@ from tasks.remember import shrunk
 from tasks.task import Task
 
 log = structlog.get_logger()
-
-CHECKPOINT, ADOPTION = "/checkpoint", "/adoption/"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -23,7 +23,15 @@ from schemas.errors import DecodeError
 from schemas.headers import Headers, header_text
 from schemas.records import Json, TaskId, TaskState
 from streams.ownership.acceptance import Ownership
-from streams.ownership.ports import Adoption, Checkpoint, Snapshot, StateRecord, Unreadable
+from streams.ownership.ports import (
+    ADOPTION,
+    CHECKPOINT,
+    Adoption,
+    Checkpoint,
+    Snapshot,
+    StateRecord,
+    Unreadable,
+)
 from streams.publisher import Outgoing
 from tasks.task import Task
 
@@ -36,9 +44,8 @@ STATE_VERSION = 2
 | 2       | checkpoints name the ids of the topics that their offsets belong to |
 """
 
-CHECKPOINT_KEY = b"/checkpoint"
-ADOPTION_PREFIX = b"/adoption/"
-"""No task's id can have a slash."""
+CHECKPOINT_KEY = CHECKPOINT.encode()
+ADOPTION_PREFIX = ADOPTION.encode()
 
 _NOBODY = Ownership(0, "")
 _encode_json = msgspec.json.Encoder().encode
