@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import Enum
 
-from orchestrator.api.receipt import Receipt
+from orchestrator.api.tasks.receipt import Receipt
 from schemas.errors import InvalidRecordError, OrchestratorError
 
 

@@ -21,16 +21,16 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
 from orchestrator.api.access import Access, Keys
-from orchestrator.api.door import Door
-from orchestrator.api.following import Following, FollowingParts
-from orchestrator.api.grpc_letter_service import add_letters_to
-from orchestrator.api.grpc_service import add_to
-from orchestrator.api.history import History
-from orchestrator.api.http_app import READY, http_app
-from orchestrator.api.http_websocket import InvalidTextFilter
-from orchestrator.api.live_tasks import LiveTasks
-from orchestrator.api.log_scan import LogScan
-from orchestrator.api.parts import Parts
+from orchestrator.api.grpc.letter_service import add_letters_to
+from orchestrator.api.grpc.service import add_to
+from orchestrator.api.http.app import READY, http_app
+from orchestrator.api.http.websocket import InvalidTextFilter
+from orchestrator.api.replica.door import Door
+from orchestrator.api.replica.following import Following, FollowingParts
+from orchestrator.api.replica.history import History
+from orchestrator.api.replica.live_tasks import LiveTasks
+from orchestrator.api.replica.log_scan import LogScan
+from orchestrator.api.replica.parts import Parts
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.use_cases import UseCases
 from orchestrator.layout import ROUTER, rules_of, topic_table

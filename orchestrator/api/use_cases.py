@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.api.access import Access
-from orchestrator.api.commanding import Commanding
-from orchestrator.api.creating import Creating
-from orchestrator.api.letter_acting import LetterActing
-from orchestrator.api.letter_desk import LetterDesk
-from orchestrator.api.letter_reading import LetterReading
-from orchestrator.api.letter_replaying import LetterReplaying
-from orchestrator.api.parts import Parts
-from orchestrator.api.reading import Reading
-from orchestrator.api.telling import Telling
-from orchestrator.api.watching import Watching
+from orchestrator.api.letters.acting import LetterActing
+from orchestrator.api.letters.desk import LetterDesk
+from orchestrator.api.letters.reading import LetterReading
+from orchestrator.api.letters.replaying import LetterReplaying
+from orchestrator.api.replica.parts import Parts
+from orchestrator.api.tasks.commanding import Commanding
+from orchestrator.api.tasks.creating import Creating
+from orchestrator.api.tasks.reading import Reading
+from orchestrator.api.tasks.telling import Telling
+from orchestrator.api.tasks.watching import Watching
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from orchestrator.api.grpc_errors import DETAILS, DOMAIN
+from orchestrator.api.grpc.errors import DETAILS, DOMAIN
 from orchestrator.cli.errors import AnswerError, TaskUnknownError
 from schemas.errors import OrchestratorError
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb

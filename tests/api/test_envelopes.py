@@ -2,7 +2,7 @@
 
 import uuid
 
-from orchestrator.api.door import SOURCE, Door
+from orchestrator.api.replica.door import SOURCE, Door
 from orchestrator.cli.task_door import SOURCE as CLI_SOURCE
 from orchestrator.cli.task_door import Door as CommandLineDoor
 from schemas.dead_letter import Origin

@@ -11,12 +11,12 @@ import pytest
 import websockets
 
 from orchestrator.api.access import Access, Caller, Keys
-from orchestrator.api.reading import Reading
 from orchestrator.api.server import Serving, open_service
+from orchestrator.api.tasks.reading import Reading
+from orchestrator.api.tasks.viewing import event_view, live_view, stored_view
+from orchestrator.api.tasks.views import EventView
+from orchestrator.api.tasks.watching import Watching
 from orchestrator.api.use_cases import UseCases
-from orchestrator.api.viewing import event_view, live_view, stored_view
-from orchestrator.api.views import EventView
-from orchestrator.api.watching import Watching
 from orchestrator.settings import load_settings
 from schemas.codec import encode
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
