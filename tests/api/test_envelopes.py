@@ -3,8 +3,8 @@
 import uuid
 
 from orchestrator.api.replica.door import SOURCE, Door
-from orchestrator.cli.task_door import SOURCE as CLI_SOURCE
-from orchestrator.cli.task_door import Door as CommandLineDoor
+from orchestrator.cli.task.door import SOURCE as CLI_SOURCE
+from orchestrator.cli.task.door import Door as CommandLineDoor
 from schemas.dead_letter import Origin
 from schemas.records import CommandId, CommandKind, Json, Millis, TaskCommand, TaskCreated, TaskId
 from schemas.topics import Topics, TopicsSettings

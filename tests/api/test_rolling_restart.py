@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from orchestrator.api.settings import ApiSettings
-from orchestrator.cli.service_client import open_service
-from orchestrator.cli.task_served import ServedTasks
-from orchestrator.cli.task_way import Wish
+from orchestrator.cli.task.served import ServedTasks
+from orchestrator.cli.task.service_client import open_service
+from orchestrator.cli.task.way import Wish
 from orchestrator.dev.fork import Fork
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.records import Json

@@ -9,7 +9,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
 from orchestrator.api.server import open_service
-from orchestrator.cli.task_message import view_of
+from orchestrator.cli.task.message import view_of
 from orchestrator.settings import load_settings
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.records import TaskId

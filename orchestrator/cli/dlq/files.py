@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.dlq_options import (
+from orchestrator.cli.dlq.options import (
     ActorOption,
     CodeOption,
     ExecuteOption,

@@ -160,12 +160,12 @@ def way(server: str | None, direct: bool, only_direct: Mapping[str, object] | No
     if direct:
         if server is not None:
             raise typer.BadParameter("--server and --direct exclude each other")
-        from orchestrator.cli.task_direct import DirectTasks
+        from orchestrator.cli.task.direct import DirectTasks
 
         return DirectTasks()
     for option, given in (only_direct or {}).items():
         if given is not None:
             raise typer.BadParameter(f"{option} goes with --direct: the service knows it itself")
-    from orchestrator.cli.task_served import ServedTasks
+    from orchestrator.cli.task.served import ServedTasks
 
     return ServedTasks.of_environment(server)

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from orchestrator.cli.dlq_options import (
+from orchestrator.cli.dlq.options import (
     ActorOption,
     ClassOption,
     CodeOption,
@@ -35,7 +35,7 @@ from orchestrator.cli.dlq_options import (
     actor_of,
     check_order,
 )
-from orchestrator.cli.dlq_show import print_stats
+from orchestrator.cli.dlq.show import print_stats
 from orchestrator.cli.running import kafka_settings
 from orchestrator.letters.replaying import replay_parts
 from orchestrator.letters.workplace import Workplace, workplace

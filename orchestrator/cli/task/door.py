@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from orchestrator.cli.dead_answer import answer_of_letter, is_letter_of
+from orchestrator.cli.task.dead_answer import answer_of_letter, is_letter_of
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.records import TaskCommand, TaskCreated, TaskEvent

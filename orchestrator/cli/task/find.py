@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 
 from orchestrator.cli.arguments import millis
-from orchestrator.cli.dead_answer import answer_of_letter, is_letter_of
 from orchestrator.cli.errors import HistoryExpiredError, TaskUnknownError
-from orchestrator.cli.task_view import view_of_door, view_of_log, view_of_rows
-from orchestrator.cli.task_way import View
+from orchestrator.cli.task.dead_answer import answer_of_letter, is_letter_of
+from orchestrator.cli.task.view import view_of_door, view_of_log, view_of_rows
+from orchestrator.cli.task.way import View
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.codec import decode

@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.dlq_find import one
-from orchestrator.cli.dlq_options import (
+from orchestrator.cli.dlq.find import one
+from orchestrator.cli.dlq.options import (
     ActorOption,
     ClassOption,
     CodeOption,

@@ -10,10 +10,10 @@ from contextlib import aclosing
 
 from orchestrator.cli.arguments import default_actor, millis
 from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings
-from orchestrator.cli.task_door import open_door
-from orchestrator.cli.task_find import open_finder
-from orchestrator.cli.task_view import event_line
-from orchestrator.cli.task_way import Created, End, Order, Ordered, PageQuery, View, Wish
+from orchestrator.cli.task.door import open_door
+from orchestrator.cli.task.find import open_finder
+from orchestrator.cli.task.view import event_line
+from orchestrator.cli.task.way import Created, End, Order, Ordered, PageQuery, View, Wish
 from orchestrator.layout import rules_of
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings

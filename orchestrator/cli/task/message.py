@@ -10,7 +10,7 @@ import msgspec
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from orchestrator.cli.task_way import End, Ordered, View
+from orchestrator.cli.task.way import End, Ordered, View
 from orchestrator.cli.times import iso
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.records import Json, TaskId

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import dlq_edit, dlq_files, dlq_replay
-from orchestrator.cli.dlq_find import one
-from orchestrator.cli.dlq_options import (
+from orchestrator.cli.dlq import edit, files, replay
+from orchestrator.cli.dlq.find import one
+from orchestrator.cli.dlq.options import (
     ClassOption,
     CodeOption,
     ExceptionOption,
@@ -27,7 +27,7 @@ from orchestrator.cli.dlq_options import (
     UntilOption,
     a_filter,
 )
-from orchestrator.cli.dlq_show import case_fields, letter_document, print_list, print_stats
+from orchestrator.cli.dlq.show import case_fields, letter_document, print_list, print_stats
 from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings
 from orchestrator.letters.contents import related_cases
 from orchestrator.letters.timeline import ReadLogs, timeline
@@ -45,11 +45,11 @@ from tasks.letters.histogram import BY
 from tasks.letters.ledger import Entry
 
 app = typer.Typer(help="Dead letters: see, mend and replay them.", no_args_is_help=True)
-app.command("replay")(dlq_replay.replay)
-app.command("edit")(dlq_edit.edit)
-app.command("discard")(dlq_edit.discard)
-app.command("export")(dlq_files.export)
-app.command("import")(dlq_files.import_)
+app.command("replay")(replay.replay)
+app.command("edit")(edit.edit)
+app.command("discard")(edit.discard)
+app.command("export")(files.export)
+app.command("import")(files.import_)
 
 _UNSETTLED = ["open", "replaying", "parked"]
 

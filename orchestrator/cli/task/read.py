@@ -10,15 +10,15 @@ import typer
 from orchestrator.cli import arguments
 from orchestrator.cli.output import Output, OutputOption, print_json, print_line, print_table
 from orchestrator.cli.running import run
-from orchestrator.cli.task_order import IdArgument
-from orchestrator.cli.task_show import (
+from orchestrator.cli.task.order import IdArgument
+from orchestrator.cli.task.show import (
     LISTED_COLUMNS,
     listed_row,
     listed_view,
     show_event,
     show_task,
 )
-from orchestrator.cli.task_way import DirectOption, PageQuery, ServerOption, Tasks, way
+from orchestrator.cli.task.way import DirectOption, PageQuery, ServerOption, Tasks, way
 from schemas.records import TaskId
 from sinks.paging import NewestCursor, QueueCursor, TaskFilter
 

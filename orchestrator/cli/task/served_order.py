@@ -6,7 +6,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from orchestrator.cli.task_way import Order
+from orchestrator.cli.task.way import Order
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.records import CommandKind
 

@@ -8,8 +8,8 @@ from orchestrator.cli import arguments
 from orchestrator.cli.errors import AnswerError
 from orchestrator.cli.output import Output, OutputOption, print_json, print_line
 from orchestrator.cli.running import run
-from orchestrator.cli.task_create import STILL_RUNNING
-from orchestrator.cli.task_way import (
+from orchestrator.cli.task.create import STILL_RUNNING
+from orchestrator.cli.task.way import (
     DirectOption,
     Order,
     Ordered,

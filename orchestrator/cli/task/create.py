@@ -9,7 +9,7 @@ from orchestrator.cli import arguments
 from orchestrator.cli.errors import AnswerError
 from orchestrator.cli.output import Output, OutputOption, print_json, print_line
 from orchestrator.cli.running import run
-from orchestrator.cli.task_way import Created, DirectOption, End, ServerOption, Wish, way
+from orchestrator.cli.task.way import Created, DirectOption, End, ServerOption, Wish, way
 from schemas.records import TaskId, TaskStatus
 
 STILL_RUNNING = 3

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from orchestrator.api.settings import ApiSettings
-from orchestrator.cli.service_refusal import ServiceAwayError, refusal_of
+from orchestrator.cli.task.service_refusal import ServiceAwayError, refusal_of
 from schemas.gen.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorStub
 
 _CONNECT_S = 5.0

@@ -13,9 +13,7 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from orchestrator.api.settings import ApiSettings, check_address
-from orchestrator.cli.service_client import Service, open_service
-from orchestrator.cli.service_refusal import ServiceAwayError, ServiceRefusedError
-from orchestrator.cli.task_message import (
+from orchestrator.cli.task.message import (
     end_of,
     has_ended,
     line_of,
@@ -24,8 +22,10 @@ from orchestrator.cli.task_message import (
     status_number,
     view_of,
 )
-from orchestrator.cli.task_served_order import request_of
-from orchestrator.cli.task_way import Created, End, Order, Ordered, PageQuery, View, Wish
+from orchestrator.cli.task.served_order import request_of
+from orchestrator.cli.task.service_client import Service, open_service
+from orchestrator.cli.task.service_refusal import ServiceAwayError, ServiceRefusedError
+from orchestrator.cli.task.way import Created, End, Order, Ordered, PageQuery, View, Wish
 from orchestrator.settings import load_settings
 from schemas.errors import SettingsError
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
