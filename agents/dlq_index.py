@@ -7,7 +7,7 @@ is appended twice changes nothing.
 
 from collections.abc import AsyncIterator
 
-from agents.dlq_indexer import Indexer, IndexerParts
+from agents.letters.indexer import Indexer, IndexerParts
 from streams.app import App, create_app
 from streams.batches import batches
 from streams.partitions import Partitions

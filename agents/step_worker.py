@@ -9,8 +9,8 @@ result of the first, as far as that is remembered.
 
 from collections.abc import AsyncIterator, Sequence
 
-from agents.settings import WorkerSettings
-from agents.step_runner import StepRunner
+from agents.steps.runner import StepRunner
+from agents.steps.settings import WorkerSettings
 from streams.app import App, create_app
 from streams.batches import batches
 from streams.settings import KafkaSettings

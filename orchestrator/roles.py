@@ -11,20 +11,20 @@ from functools import partial
 
 import structlog
 
-from agents.answers import Answers
-from agents.cancels import Cancels
-from agents.control import ControlFollower
 from agents.dlq_index import create_dlq_index
-from agents.dlq_indexer import IndexerParts
-from agents.flood_gate import FloodGate
-from agents.past_results import PastResults
-from agents.projector import ProjectorParts
+from agents.letters.indexer import IndexerParts
+from agents.projection.projector import ProjectorParts
 from agents.router import create_router
 from agents.services.directory import Directory
 from agents.sink import create_sink
-from agents.step_attempt import RunnerParts
-from agents.step_runner import StepRunner
 from agents.step_worker import create_step_worker
+from agents.steps.answers import Answers
+from agents.steps.attempt import RunnerParts
+from agents.steps.cancels import Cancels
+from agents.steps.control import ControlFollower
+from agents.steps.flood_gate import FloodGate
+from agents.steps.past_results import PastResults
+from agents.steps.runner import StepRunner
 from orchestrator.checks import check_kafka, log_findings
 from orchestrator.layout import DLQ_INDEX, ROUTER, SINK, STEP_PREFIX, roles, rules_of, topic_table
 from orchestrator.pipelines import installed_pipelines

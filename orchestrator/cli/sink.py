@@ -9,9 +9,9 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from agents.rebuild import RebuildParts
-from agents.rebuild import rebuild as rebuild_projection
-from agents.rebuild import verify as verify_projection
+from agents.projection.rebuild import RebuildParts
+from agents.projection.rebuild import rebuild as rebuild_projection
+from agents.projection.rebuild import verify as verify_projection
 from orchestrator.observability import set_up_logs
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings, load_settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from agents.late_rows import LateRows
+from agents.projection.late_rows import LateRows
 from orchestrator.layout import ROUTER
 from orchestrator.letters.workplace import Workplace
 from sinks.errors import SinkUnavailableError

@@ -11,8 +11,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from typer.testing import CliRunner, Result
 
-from agents.control import ControlFollower
-from agents.dlq_indexer import Indexer, IndexerParts
+from agents.letters.indexer import Indexer, IndexerParts
+from agents.steps.control import ControlFollower
 from orchestrator.cli.app import app
 from orchestrator.cli.findings import finding_text
 from orchestrator.pipelines import installed_pipelines
@@ -266,7 +266,7 @@ async def test_letters_of_a_topic_that_was_made_again_are_indexed(system: System
         await make_again(system.settings.kafka, topic, partitions=1)
         await parts.publisher.publish([letter])
 
-        with logged("agents.dlq_indexer.log") as lines:
+        with logged("agents.letters.indexer.log") as lines:
             await Indexer(0, parts).open()
 
         assert await parts.writer.positions([topic], 0) == {topic: 1}
