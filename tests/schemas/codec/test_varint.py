@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.varint import read_long, read_size, read_timestamp, write_long, write_timestamp
+from schemas.codec.varint import read_long, read_size, read_timestamp, write_long, write_timestamp
 
 LONGS = st.integers(-(2**63), 2**63 - 1) | st.builds(
     lambda power, near: max(-(2**63), min(2**63 - 1, 2**power + near)),

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.avro_decoder import generate_decoder
-from schemas.avro_encoder import generate_encoder
-from schemas.avro_shapes import record_shape_of
 from schemas.codec import decode, encode
+from schemas.codec.decoder import generate_decoder
+from schemas.codec.encoder import generate_encoder
+from schemas.codec.shapes import record_shape_of
 from schemas.errors import DecodeError, EncodeError
 from schemas.records import (
     WIRE_RECORDS,
@@ -29,7 +29,13 @@ from schemas.records import (
     Usage,
 )
 from tasks.effects import SendStep
-from tests.schemas.reference import NEWEST, any_record, fastavro_bytes, fastavro_record, frame_of
+from tests.schemas.codec.reference import (
+    NEWEST,
+    any_record,
+    fastavro_bytes,
+    fastavro_record,
+    frame_of,
+)
 from tests.tasks.builders import BAD_INPUT, a_life
 
 ENCODERS = {name: generate_encoder(version.schema) for name, version in NEWEST.items()}

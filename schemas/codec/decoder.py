@@ -1,7 +1,7 @@
 """Decoders, generated from a schema: from Avro's bytes straight to a typed record.
 
 A decoder takes what a plain writer of the same schema writes and raises for everything else;
-whether such bytes are a record all the same is fastavro's to say (``schemas/codec.py``). So
+whether such bytes are a record all the same is fastavro's to say (``schemas/codec``). So
 a generated decoder needs to be right only where it returns. What it raises means nothing.
 
 Slices stop at the end of the data without a word, but positions go on: a decoder that read
@@ -25,7 +25,7 @@ For ``Control`` it reads, in part::
 from collections.abc import Callable
 from typing import Any
 
-from schemas.avro_shapes import (
+from schemas.codec.shapes import (
     Array,
     Enumeration,
     Map,
@@ -35,8 +35,8 @@ from schemas.avro_shapes import (
     Shape,
     record_shape_of,
 )
+from schemas.codec.varint import read_long, read_size, read_timestamp
 from schemas.records import Record
-from schemas.varint import read_long, read_size, read_timestamp
 
 Decoder = Callable[[bytes, int], tuple[Record, int]]
 """Takes data and where the record starts; returns the record and where it ended."""

@@ -2,7 +2,7 @@
 
 An encoder takes values of exactly the types that ``schemas/records.py`` names, and members of a
 ``StrEnum`` for text, and raises for everything else; whether such a value can be written all the
-same is fastavro's to say (``schemas/codec.py``). So a generated encoder needs to be right only
+same is fastavro's to say (``schemas/codec``). So a generated encoder needs to be right only
 where it returns.
 
 For ``Control`` it reads, in part::
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from schemas.avro_shapes import (
+from schemas.codec.shapes import (
     Array,
     Enumeration,
     Map,
@@ -32,7 +32,7 @@ from schemas.avro_shapes import (
     Shape,
     record_shape_of,
 )
-from schemas.varint import VARINTS, write_long, write_timestamp
+from schemas.codec.varint import VARINTS, write_long, write_timestamp
 
 Encoder = Callable[[bytes, Any], bytes]
 """Takes what stands before the record, and the record; returns both as bytes."""

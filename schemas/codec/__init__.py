@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import fastavro
 import msgspec
 
-from schemas.avro_decoder import Decoder, generate_decoder
-from schemas.avro_encoder import Encoder, generate_encoder
+from schemas.codec.decoder import Decoder, generate_decoder
+from schemas.codec.encoder import Encoder, generate_encoder
 from schemas.errors import (
     DecodeError,
     EncodeError,
