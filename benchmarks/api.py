@@ -26,10 +26,10 @@ from benchmarks.figures import PACKAGES, record
 from benchmarks.folder import bench_folder
 from benchmarks.machine import print_machine
 from benchmarks.processes import rss_mib
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
-from orchestrator.embedded.process import Child
 from orchestrator.layout import topic_table
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.process import Child
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import load_settings
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb

@@ -22,8 +22,8 @@ from benchmarks.deployment import OURS, Deployment, deployed, running_servers
 from benchmarks.figures import PACKAGES, record
 from benchmarks.folder import bench_folder
 from benchmarks.machine import print_machine
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 
 _POLLS = 200
 """About so often the rows are counted, whatever their number."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.figures import PACKAGES, record
 from benchmarks.machine import print_machine
-from orchestrator.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.kafka import EmbeddedKafka
 from streams.settings import KafkaSettings
 from tests.agents.steps.working import Service, a_command, a_site, a_worker
 from tests.streams.building import until

@@ -19,12 +19,12 @@ import structlog
 from benchmarks.processes import cpu_s, rss_mib
 from benchmarks.raw_chain import CREATE_TABLE, TABLE
 from benchmarks.workload import SERVICES, TWO_STEPS, TYPE, Work
-from orchestrator.dev.supervisor import Supervisor
-from orchestrator.dev.system import DEV_DEFAULTS
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
-from orchestrator.embedded.process import Child
 from orchestrator.layout import topic_table
+from orchestrator.local.dev.supervisor import Supervisor
+from orchestrator.local.dev.system import DEV_DEFAULTS
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.process import Child
 from orchestrator.settings import Settings, load_settings
 from sinks.migrate import migrate_up
 from streams.admin import Admin

@@ -36,8 +36,8 @@ from benchmarks.folder import bench_folder
 from benchmarks.machine import print_machine
 from benchmarks.run import Run, figures_of
 from benchmarks.workload import TWO_STEPS, VARIANTS, Work
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 
 _END_S = 600.0
 _POLL_S = 0.1

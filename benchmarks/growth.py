@@ -38,8 +38,8 @@ from benchmarks.filling import TENANTS, copy_id, fill
 from benchmarks.folder import bench_folder
 from benchmarks.machine import print_machine
 from benchmarks.quantile import quantile
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from schemas.records import TaskId
 from sinks.paging import NewestCursor, TaskFilter
 from sinks.reader import Reader

@@ -15,7 +15,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 
 from benchmarks.machine import print_machine
-from orchestrator.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.kafka import EmbeddedKafka
 from schemas.codec import decode, encode
 from schemas.records import DispatchedStep, EventKind, Json, TaskEvent, TaskId, TaskStatus
 from schemas.topics import Topic

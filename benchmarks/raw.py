@@ -30,9 +30,9 @@ from benchmarks.figures import PACKAGES, record
 from benchmarks.folder import bench_folder
 from benchmarks.machine import print_machine
 from benchmarks.raw_chain import CREATE_TABLE, STEPS, UPSERT, output_of
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
-from orchestrator.embedded.process import Child
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.process import Child
 from streams.admin import Admin
 from streams.settings import KafkaSettings
 from tests.api.calling import free_ports

@@ -30,8 +30,8 @@ from benchmarks.deployment import OURS, Deployment, deployed, running_servers
 from benchmarks.figures import PACKAGES, record
 from benchmarks.folder import bench_folder
 from benchmarks.machine import print_machine
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from streams.partitioner import partition_of
 
 _END_S = 300.0

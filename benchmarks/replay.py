@@ -15,7 +15,7 @@ import structlog
 
 from benchmarks.figures import PACKAGES, record
 from benchmarks.machine import print_machine
-from orchestrator.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.kafka import EmbeddedKafka
 from schemas.codec import encode
 from schemas.dead_letter import Failure, FailureClass, Origin, Stage
 from schemas.records import Millis, TaskCreated, TaskId

@@ -29,9 +29,9 @@ from benchmarks.figures import PACKAGES, record
 from benchmarks.folder import bench_folder
 from benchmarks.machine import print_machine
 from benchmarks.quantile import quantile
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
-from orchestrator.embedded.process import Child
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.process import Child
 
 _RATES = (50, 200)
 """What the bars are about; each is measured ``--rounds`` times, interleaved."""

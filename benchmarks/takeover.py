@@ -29,7 +29,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.figures import PACKAGES, record
 from benchmarks.machine import print_machine
-from orchestrator.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.kafka import EmbeddedKafka
 from schemas.records import CommandKind, Json, Millis, TaskCommand, TaskCreated, TaskEvent, TaskId
 from schemas.topics import Topics, TopicsSettings
 from streams.admin import Admin

@@ -10,8 +10,8 @@ from agents.services.settings import ServicesSettings
 from agents.steps.flood_guard import FloodGuardSettings
 from agents.steps.settings import WorkerSettings
 from orchestrator.api.settings import ApiSettings
-from orchestrator.demo.settings import DemoSettings
-from orchestrator.embedded.settings import EmbeddedSettings
+from orchestrator.local.demo.settings import DemoSettings
+from orchestrator.local.embedded.settings import EmbeddedSettings
 from orchestrator.observability import LogSettings, MetricsSettings
 from orchestrator.pipelines import PipelinesSettings
 from orchestrator.traces import TracesSettings

@@ -21,7 +21,7 @@ from benchmarks.processes import cpu_s, largest_mib
 from benchmarks.raw_chain import STEPS, output_of
 from benchmarks.run import Run
 from benchmarks.workload import TWO_STEPS
-from orchestrator.embedded.process import Child
+from orchestrator.local.embedded.process import Child
 
 _COMMAND_S = 400
 _SAMPLE_S = 0.25

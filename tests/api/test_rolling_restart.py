@@ -16,7 +16,7 @@ from orchestrator.api.settings import ApiSettings
 from orchestrator.cli.task.served import ServedTasks
 from orchestrator.cli.task.service_client import open_service
 from orchestrator.cli.task.way import Wish
-from orchestrator.dev.fork import Fork
+from orchestrator.local.dev.fork import Fork
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.records import Json
 from tests.api.calling import (

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
-from orchestrator.dev.system import System
+from orchestrator.local.dev.system import System
 from schemas.codec import encode
 from schemas.dead_letter import Origin
 from schemas.headers import header_text

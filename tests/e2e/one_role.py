@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from orchestrator.dev.fork import Fork
 from orchestrator.layout import topic_table
+from orchestrator.local.dev.fork import Fork
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings, load_settings
 from schemas.codec import decode, encode

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from schemas.codec import encode
 from schemas.records import CommandKind, Json, Millis, TaskCommand, TaskCreated
 from tasks.letters.ledger import LetterStatus

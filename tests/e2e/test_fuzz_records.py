@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.dev.system import DEV_DEFAULTS, open_system
+from orchestrator.local.dev.system import DEV_DEFAULTS, open_system
 from orchestrator.settings import load_settings
 from schemas.codec import encode
 from schemas.dead_letter import CUT_HEADERS, Origin

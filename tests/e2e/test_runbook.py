@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.dev.demonstration import MALFORMED
+from orchestrator.local.dev.demonstration import MALFORMED
 from tests.e2e.bench import letters
 from tests.e2e.driving import Running
 

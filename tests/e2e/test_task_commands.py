@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from orchestrator.dev.system import SERVE
-from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.dev.system import SERVE
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from schemas.topics import Topics
 from streams.admin import Admin
 from tests.e2e.driving import WAIT_S, Running

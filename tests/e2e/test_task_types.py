@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.demo.picture import sunset
+from orchestrator.local.demo.picture import sunset
 from schemas.codec import encode
 from schemas.headers import header_text
 from schemas.records import CommandKind, Json, Millis, TaskCommand, TaskCreated
@@ -23,7 +23,9 @@ from tests.e2e.driving import Running, a_rag_task
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-SPOKEN = base64.b64encode(Path("orchestrator/demo/samples/question.wav").read_bytes()).decode()
+SPOKEN = base64.b64encode(
+    Path("orchestrator/local/demo/samples/question.wav").read_bytes()
+).decode()
 PICTURE = base64.b64encode(sunset()).decode()
 
 INPUTS: dict[str, dict[str, Any]] = {

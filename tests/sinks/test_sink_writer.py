@@ -8,7 +8,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from schemas.records import CommandKind, Json, Millis, ResultKind, TaskId, TaskStatus
 from sinks.errors import (
     PostgresRefusedError,

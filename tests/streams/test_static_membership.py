@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.embedded.process import Child
+from orchestrator.local.embedded.process import Child
 from streams.settings import KafkaSettings
 from tests.streams.building import until
 

@@ -15,8 +15,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.kafka_config import server_properties
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.kafka_config import server_properties
 from schemas.findings import Finding, Severity
 from schemas.records import StepName
 from schemas.topic_rules import topic_findings
@@ -46,7 +46,7 @@ async def guarded(server_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
             + f"authorizer.class.name={authorizer}\nallow.everyone.if.no.acl.found=true\n"
         )
 
-    monkeypatch.setattr("orchestrator.embedded.kafka.server_properties", with_rules)
+    monkeypatch.setattr("orchestrator.local.embedded.kafka.server_properties", with_rules)
     server = EmbeddedKafka(server_dir / "guarded")
     await server.start()
     async with Admin(KafkaSettings(bootstrap=server.bootstrap)) as admin:

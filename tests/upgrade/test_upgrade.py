@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from orchestrator.dev.system import DEV_DEFAULTS, open_system
+from orchestrator.local.dev.system import DEV_DEFAULTS, open_system
 from orchestrator.settings import load_settings
 from schemas.codec import encode
 from schemas.records import CommandId, CommandKind, Millis, TaskCommand, TaskId

@@ -11,8 +11,8 @@ from orchestrator.api.errors import ApiError
 from orchestrator.api.letters.requests import EditLetter, ListLetters, ReplayLetters
 from orchestrator.api.server import Serving
 from orchestrator.api.use_cases import UseCases
-from orchestrator.embedded.postgres import EmbeddedPostgres
 from orchestrator.letters.workplace import workplace
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from schemas.gen.orchestrator.v1 import dead_letters_pb2 as pb
 from schemas.headers import header_text
 from tests.api.calling import WAIT_S, Served, a_create, as_tenant, refusal_of

@@ -1,0 +1,43 @@
+"""Settings of the reference services."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.local.demo.faults import Faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoSettings:
+    """``ORCH_DEMO_<FIELD>``. For demonstrations and tests; no deployment needs them."""
+
+    faults: str = ""
+    """A JSON array of faults (``orchestrator/local/demo/faults.py``), such as
+    ``[{"service": "rag_engine", "status": "UNAVAILABLE", "times": 2}]``; empty is none."""
+
+    call_log: str = ""
+    """A file to which each call is appended as JSON lines; empty is none. Grows for ever."""
+
+    retrieval_port: int = 0
+    """Port on 127.0.0.1; 0 lets the system choose a free one. A taken port stops the start."""
+
+    rag_engine_port: int = 0
+    """As ``retrieval_port``."""
+
+    agent_engine_port: int = 0
+    """As ``retrieval_port``."""
+
+    voice_engine_port: int = 0
+    """As ``retrieval_port``."""
+
+    multimodal_engine_port: int = 0
+    """As ``retrieval_port``."""
+
+    docs_dir: Path = Path("docs")
+    """Its ``*.md``, and the README.md beside it, can be retrieved in addition to the packaged
+    corpus. A folder that does not exist adds nothing."""
+
+    def __post_init__(self) -> None:
+        Faults.parse(self.faults)
+        for name in (slot for slot in self.__slots__ if slot.endswith("_port")):
+            if not 0 <= getattr(self, name) <= 65535:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 to 65535")
