@@ -8,9 +8,9 @@ is appended twice changes nothing.
 from collections.abc import AsyncIterator
 
 from agents.letters.indexer import Indexer, IndexerParts
-from streams.app import App, create_app
-from streams.batches import batches
-from streams.partitions import Partitions
+from streams.runtime.app import App, create_app
+from streams.runtime.batches import batches
+from streams.runtime.partitions import Partitions
 
 
 def create_dlq_index(parts: IndexerParts) -> App:

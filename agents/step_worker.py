@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Sequence
 
 from agents.steps.runner import StepRunner
 from agents.steps.settings import WorkerSettings
-from streams.app import App, create_app
-from streams.batches import batches
+from streams.runtime.app import App, create_app
+from streams.runtime.batches import batches
+from streams.runtime.window import InFlightWindow
 from streams.settings import KafkaSettings
-from streams.window import InFlightWindow
 
 LANE_WEIGHTS = (60, 30, 10)
 """Of the lanes, most urgent first: their shares of the starts while all of them wait."""

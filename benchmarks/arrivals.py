@@ -23,8 +23,8 @@ from benchmarks.workload import TWO_STEPS, TYPE, Work
 from schemas.codec import encode
 from schemas.records import Json, Millis, TaskCreated, TaskId
 from schemas.topics import Topics, TopicsSettings
-from streams.partitioner import partition_of
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.partitioner import partition_of
+from streams.kafka.publisher import Outgoing, Publisher
 from streams.settings import KafkaSettings
 
 _HEAD_START_S = 0.3

@@ -27,7 +27,7 @@ from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from orchestrator.local.embedded.process import Child
 from orchestrator.settings import Settings, load_settings
 from sinks.migrate import migrate_up
-from streams.admin import Admin
+from streams.kafka.admin import Admin
 
 _POLL_S = 0.25
 _CHUNK_IDS = 10_000

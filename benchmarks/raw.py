@@ -33,7 +33,7 @@ from benchmarks.raw_chain import CREATE_TABLE, STEPS, UPSERT, output_of
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from orchestrator.local.embedded.process import Child
-from streams.admin import Admin
+from streams.kafka.admin import Admin
 from streams.settings import KafkaSettings
 from tests.api.calling import free_ports
 

@@ -32,7 +32,7 @@ from benchmarks.folder import bench_folder
 from benchmarks.machine import print_machine
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
-from streams.partitioner import partition_of
+from streams.kafka.partitioner import partition_of
 
 _END_S = 300.0
 _NOTHING = "nothing"

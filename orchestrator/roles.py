@@ -38,16 +38,16 @@ from sinks.dead_letter_writer import DeadLetterWriter
 from sinks.errors import PostgresRefusedError, SinkUnavailableError
 from sinks.waiting import Waiting, WaitLog
 from sinks.writer import Writer
-from streams.app import App
-from streams.broker_clock import BrokerClock
-from streams.dead_letters import DeadLetters
 from streams.errors import KafkaUnavailableError, TopicsDifferError
-from streams.log_reader import LogReader
+from streams.kafka.broker_clock import BrokerClock
+from streams.kafka.log_reader import LogReader
+from streams.kafka.patience import when_there
+from streams.kafka.publisher import Publisher
+from streams.letters.dead_letters import DeadLetters
 from streams.ownership.kafka_world import WorldParts
 from streams.ownership.owner import OwnerParts
-from streams.patience import when_there
-from streams.publisher import Publisher
-from streams.run import run_app
+from streams.runtime.app import App
+from streams.runtime.run import run_app
 from tasks.pipeline import Pipelines
 
 log = structlog.get_logger()

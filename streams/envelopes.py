@@ -16,7 +16,7 @@ from schemas.records import (
     TaskEvent,
 )
 from schemas.topics import Topics
-from streams.publisher import Outgoing
+from streams.kafka.publisher import Outgoing
 
 Trace = Mapping[str, str]
 

@@ -11,9 +11,9 @@ import structlog
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
 from schemas.topics import dlq
 from sinks.dead_letter_writer import SentRecord
-from streams.admin import Admin
-from streams.bench.action_log import action_record, new_id, now_ms
-from streams.log_reader import LogReader
+from streams.kafka.admin import Admin
+from streams.kafka.log_reader import LogReader
+from streams.letters.action_log import action_record, new_id, now_ms
 
 if TYPE_CHECKING:
     from agents.letters.indexer import IndexerParts

@@ -20,11 +20,11 @@ from sinks.dead_letter_writer import DeadLetterWriter, Moved
 from sinks.errors import SinkPositionError, SinkUnavailableError
 from sinks.waiting import Waiting, WaitLog
 from streams import metrics
-from streams.bench.action_log import PARTITION
-from streams.dead_letters import DeadLetters, poison
-from streams.delivery import Delivery
-from streams.log_reader import LogReader
-from streams.publisher import Publisher
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Publisher
+from streams.letters.action_log import PARTITION
+from streams.letters.dead_letters import DeadLetters, poison
+from streams.runtime.delivery import Delivery
 from streams.settings import KafkaSettings
 
 log = structlog.get_logger()

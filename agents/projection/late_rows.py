@@ -14,7 +14,7 @@ from schemas.topics import Topics
 from sinks.errors import HistoryExpiredError, SinkRowError, SinkUnavailableError
 from sinks.rewriter import LockedPartition, Rewriter
 from sinks.rows import LogEvent
-from streams.log_reader import LogReader
+from streams.kafka.log_reader import LogReader
 from streams.ownership.acceptance import Ownership, accept
 
 log = structlog.get_logger()

@@ -18,12 +18,12 @@ from sinks.rows import LogEvent
 from sinks.waiting import Waiting, WaitLog
 from sinks.writer import Position, Writer
 from streams import metrics
-from streams.accepted import is_of_owner, ownership_at_start, read_accepted
-from streams.admin import Admin
-from streams.dead_letters import DeadLetters, failure_of
-from streams.delivery import Delivery
-from streams.log_reader import LogReader
+from streams.history.accepted import is_of_owner, ownership_at_start, read_accepted
+from streams.kafka.admin import Admin
+from streams.kafka.log_reader import LogReader
+from streams.letters.dead_letters import DeadLetters, failure_of
 from streams.ownership.acceptance import Ownership
+from streams.runtime.delivery import Delivery
 from streams.settings import KafkaSettings
 
 log = structlog.get_logger()

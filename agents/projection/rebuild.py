@@ -22,7 +22,7 @@ from sinks.settings import PostgresSettings
 from sinks.table_set import Swapped, TableSet, long_session, open_table_set, read_positions
 from sinks.verify import Comparison, compare
 from sinks.writer import Position
-from streams.log_reader import LogReader
+from streams.kafka.log_reader import LogReader
 from streams.settings import KafkaSettings
 
 log = structlog.get_logger()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from schemas.records import Millis, TaskId
-from streams.log_reader import LogReader
+from streams.kafka.log_reader import LogReader
 from streams.ownership.ports import Snapshot
 from streams.ownership.state_record import read_state
 

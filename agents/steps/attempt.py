@@ -33,10 +33,10 @@ from schemas.records import (
     StepResult,
 )
 from schemas.topics import Topics
-from streams.dead_letters import DeadLetters
 from streams.errors import PublishError
-from streams.patience import publish_patiently
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.patience import publish_patiently
+from streams.kafka.publisher import Outgoing, Publisher
+from streams.letters.dead_letters import DeadLetters
 from streams.tracing import trace_headers
 
 log = structlog.get_logger()

@@ -12,7 +12,7 @@ from schemas.records import ChunkKind, Millis, StepCommand, StreamChunk
 from schemas.topics import Topics
 from streams.envelopes import chunk_record
 from streams.errors import PublishError, PublishRefusedError
-from streams.publisher import Publisher
+from streams.kafka.publisher import Publisher
 
 log = structlog.get_logger()
 

@@ -12,8 +12,8 @@ from schemas.dead_letter import Origin
 from schemas.errors import DecodeError
 from schemas.records import Control, ControlKind
 from streams.errors import KafkaUnavailableError
-from streams.log_reader import LogReader
-from streams.patience import Patience
+from streams.kafka.log_reader import LogReader
+from streams.kafka.patience import Patience
 from streams.settings import KafkaSettings
 
 log = structlog.get_logger()

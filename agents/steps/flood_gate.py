@@ -23,7 +23,7 @@ from agents.steps.flood_guard import (
 )
 from schemas.records import StepCommand
 from streams import metrics
-from streams.window import GivenBackError
+from streams.runtime.window import GivenBackError
 
 log = structlog.get_logger()
 

@@ -14,7 +14,7 @@ from schemas.errors import DecodeError
 from schemas.headers import header_text
 from schemas.records import CommandId, Millis, ResultKind, StepName, StepResult
 from schemas.topics import Topics
-from streams.log_reader import LogReader
+from streams.kafka.log_reader import LogReader
 from streams.settings import KafkaSettings
 
 log = structlog.get_logger()

@@ -12,7 +12,7 @@ from schemas.limits import Limits
 from schemas.records import Error, ErrorCategory, Millis, ResultKind, StepCommand, StepResult
 from schemas.topics import Topics
 from streams.envelopes import Trace, result_record
-from streams.publisher import Outgoing
+from streams.kafka.publisher import Outgoing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

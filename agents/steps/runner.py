@@ -16,14 +16,14 @@ from schemas.dead_letter import FailureClass, Stage
 from schemas.errors import DecodeError, InvalidRecordError, OrchestratorError
 from schemas.records import CommandId, Control, ResultKind, StepCommand, StepResult, TaskId
 from streams import metrics
-from streams.app import App
-from streams.dead_letters import failure_of
-from streams.delivery import Delivery
 from streams.envelopes import result_record
-from streams.patience import publish_patiently
-from streams.publisher import Outgoing
+from streams.kafka.patience import publish_patiently
+from streams.kafka.publisher import Outgoing
+from streams.letters.dead_letters import failure_of
+from streams.runtime.app import App
+from streams.runtime.delivery import Delivery
+from streams.runtime.window import AtOnce, GivenBackError
 from streams.tracing import consumer_span, trace_headers
-from streams.window import AtOnce, GivenBackError
 from tasks.identity import check_key
 
 log = structlog.get_logger()

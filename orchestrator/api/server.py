@@ -42,7 +42,7 @@ from schemas.errors import SettingsError
 from schemas.gen.orchestrator.v1 import dead_letters_pb2, orchestrator_pb2
 from schemas.records import Millis
 from schemas.topics import Topics
-from streams.patience import when_there
+from streams.kafka.patience import when_there
 
 log = structlog.get_logger()
 

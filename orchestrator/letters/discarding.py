@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
-from streams.bench.action_log import new_id, now_ms
-from streams.bench.doubt import chunks
+from streams.letters.action_log import new_id, now_ms
+from streams.letters.doubt import chunks
 from tasks.letters.bench import Case
 from tasks.letters.filter import LetterFilter
 from tasks.letters.ledger import LetterStatus

@@ -9,8 +9,8 @@ from orchestrator.layout import ROUTER
 from orchestrator.letters.workplace import Workplace
 from sinks.errors import SinkUnavailableError
 from sinks.rewriter import Rewriter
-from streams.bench.canary import Canary
-from streams.bench.replay import ReplayParts
+from streams.letters.canary import Canary
+from streams.letters.replay import ReplayParts
 
 
 async def replay_parts(

@@ -10,7 +10,7 @@ from orchestrator.letters.workplace import Workplace
 from schemas.records import TaskEvent, TaskId
 from sinks.errors import SinkUnavailableError
 from sinks.stored import StoredLog
-from streams.task_log import TaskLog
+from streams.history.task_log import TaskLog
 
 ReadLogs = Callable[[TaskId], Awaitable[Sequence[StoredLog]]]
 """Reads the audit trail of a task; may raise ``SinkUnavailableError``."""

@@ -15,11 +15,11 @@ from orchestrator.settings import Settings
 from schemas.topics import DLQ_PREFIX, Topics
 from sinks.dead_letter_reader import read_index
 from sinks.errors import SinkUnavailableError
-from streams.bench.action_log import ActionLog
-from streams.bench.scan import scan
-from streams.bench.topics import dead_letter_topics
-from streams.log_reader import LogReader
-from streams.publisher import Publisher
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Publisher
+from streams.letters.action_log import ActionLog
+from streams.letters.scan import scan
+from streams.letters.topics import dead_letter_topics
 from tasks.letters.bench import Bench
 
 log = structlog.get_logger()

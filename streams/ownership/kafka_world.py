@@ -12,17 +12,17 @@ from schemas.errors import DecodeError, InvalidRecordError
 from schemas.limits import Limits
 from schemas.records import TaskEvent
 from schemas.topics import Topics
-from streams.admin import Admin
-from streams.broker_clock import BrokerClock
-from streams.dead_letters import DeadLetters
-from streams.delivery import Delivery
 from streams.envelopes import Trace, command_record, control_record, event_record
 from streams.inbound import Inbound
-from streams.log_reader import LogReader
+from streams.kafka.admin import Admin
+from streams.kafka.broker_clock import BrokerClock
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Outgoing, Publisher
+from streams.letters.dead_letters import DeadLetters
 from streams.ownership.buried_step import buried_step
 from streams.ownership.ports import Arrival, Logged, Sealed, StateRecord
 from streams.ownership.state_record import read_state, write_state
-from streams.publisher import Outgoing, Publisher
+from streams.runtime.delivery import Delivery
 from streams.settings import KafkaSettings
 from streams.tracing import passed_on
 from tasks.effects import Broadcast, BuryStep, Effect, SendStep

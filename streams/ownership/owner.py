@@ -18,10 +18,10 @@ from schemas.errors import DecodeError, InvalidRecordError, OrchestratorError
 from schemas.records import CommandKind, Millis, TaskId
 from schemas.topics import Topics
 from streams import metrics
-from streams.acks import OrderedAcks
-from streams.dead_letters import failure_of
 from streams.envelopes import Trace
 from streams.errors import ClockDiffersError
+from streams.kafka.partitioner import partition_of
+from streams.letters.dead_letters import failure_of
 from streams.ownership.held import Held, HeldCommands
 from streams.ownership.owned_log import OwnedLog
 from streams.ownership.ports import Arrival, World
@@ -32,7 +32,7 @@ from streams.ownership.snapshots import Snapshots
 from streams.ownership.task_memory import TaskMemory
 from streams.ownership.timers import Timers
 from streams.ownership.work import Work
-from streams.partitioner import partition_of
+from streams.runtime.acks import OrderedAcks
 from tasks.apply import apply
 from tasks.decide import decide
 from tasks.decision import Accepted, Decision, Ignored, Rejected, Rules

@@ -8,9 +8,9 @@ from orchestrator.cli.task.door import Door as CommandLineDoor
 from schemas.dead_letter import Origin
 from schemas.records import CommandId, CommandKind, Json, Millis, TaskCommand, TaskCreated, TaskId
 from schemas.topics import Topics, TopicsSettings
-from streams.admin import Admin
-from streams.log_reader import LogReader
-from streams.publisher import Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Publisher
 from streams.settings import KafkaSettings
 
 TASK = TaskCreated(

@@ -14,7 +14,7 @@ from orchestrator.letters.workplace import Workplace, workplace
 from schemas.headers import header_text
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
 from sinks.dead_letter_reader import read_index
-from streams.bench.action_log import new_id, now_ms
+from streams.letters.action_log import new_id, now_ms
 from tasks.letters.bench import Case
 from tasks.letters.ledger import LetterStatus
 from tests.commands import Ended, run_command

@@ -19,9 +19,9 @@ from schemas.dead_letter import Origin
 from schemas.headers import header_text
 from schemas.records import Json, Millis, TaskCreated, TaskId
 from schemas.topics import Topics, dlq
-from streams.log_reader import LogReader
+from streams.kafka.log_reader import LogReader
+from streams.kafka.partitioner import partition_of
 from streams.ownership.state_record import CHECKPOINT_KEY
-from streams.partitioner import partition_of
 from tests.checker.check import check, events_of
 from tests.checker.evidence import Evidence
 from tests.checker.reading import read_evidence

@@ -18,9 +18,9 @@ from schemas.codec import decode, encode
 from schemas.errors import DecodeError
 from schemas.records import EventKind, TaskCreated, TaskEvent
 from schemas.topics import Topics
-from streams.admin import Admin
-from streams.log_reader import LogReader
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Outgoing, Publisher
 
 WAIT_S = 60.0
 

@@ -16,7 +16,7 @@ import pytest_asyncio
 from orchestrator.local.dev.system import SERVE
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from schemas.topics import Topics
-from streams.admin import Admin
+from streams.kafka.admin import Admin
 from tests.e2e.driving import WAIT_S, Running
 from tests.e2e.task_commands import CREATE, QUESTION, Commands
 

@@ -11,9 +11,9 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from schemas.records import Json, Millis, TaskCreated, TaskId
-from streams.adoption import AdoptedAs, adopt, candidate
 from streams.errors import AdoptionRefusedError
-from streams.publisher import Publisher
+from streams.kafka.publisher import Publisher
+from streams.ownership.adoption import AdoptedAs, adopt, candidate
 from tests.e2e.one_role import OneRole
 
 

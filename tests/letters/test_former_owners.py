@@ -13,12 +13,12 @@ from orchestrator.letters.workplace import Workplace
 from orchestrator.settings import load_settings
 from schemas.records import EventKind, ResultKind, StepName, TaskEvent, TaskId, TaskStatus
 from schemas.topics import Topics, TopicsSettings
-from streams.admin import Admin
-from streams.bench.action_log import ActionLog
-from streams.bench.canary import Canary, Watch
 from streams.envelopes import event_record
-from streams.log_reader import LogReader
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Outgoing, Publisher
+from streams.letters.action_log import ActionLog
+from streams.letters.canary import Canary, Watch
 from streams.settings import KafkaSettings
 from tests.sinks.building import ALog, a_marker
 

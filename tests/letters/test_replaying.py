@@ -20,17 +20,17 @@ from schemas.dead_letter import (
 from schemas.headers import header_text
 from schemas.records import StepName, TaskId
 from schemas.topics import DLQ_PREFIX, Topics, TopicsSettings
-from streams.admin import Admin
-from streams.bench.action_log import ActionLog, new_id
-from streams.bench.canary import Canary
-from streams.bench.errors import ReplayRunningError, ReplaySupersededError
-from streams.bench.lease import LeaseSettings
-from streams.bench.replay import Replay, ReplayLimits, ReplayParts
-from streams.bench.scan import scan, with_values
-from streams.dead_letters import DeadLetters
-from streams.log_reader import LogReader
-from streams.partitioner import partition_of
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.log_reader import LogReader
+from streams.kafka.partitioner import partition_of
+from streams.kafka.publisher import Outgoing, Publisher
+from streams.letters.action_log import ActionLog, new_id
+from streams.letters.canary import Canary
+from streams.letters.dead_letters import DeadLetters
+from streams.letters.errors import ReplayRunningError, ReplaySupersededError
+from streams.letters.lease import LeaseSettings
+from streams.letters.replay import Replay, ReplayLimits, ReplayParts
+from streams.letters.scan import scan, with_values
 from streams.settings import KafkaSettings
 from tasks.letters.bench import Bench
 from tasks.letters.filter import LetterFilter

@@ -25,13 +25,13 @@ from schemas.topic_rules import ConfigDifference
 from schemas.topics import Topics, dlq
 from sinks.dead_letter_writer import DeadLetterWriter
 from sinks.migrate import migrate_up
-from streams.admin import Admin
-from streams.dead_letters import DeadLetters
 from streams.errors import TopicsDifferError
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.publisher import Outgoing, Publisher
+from streams.letters.dead_letters import DeadLetters
 from tests.e2e.driving import a_database
 from tests.logged import logged
-from tests.streams.test_topic_ids import make_again
+from tests.streams.kafka.test_topic_ids import make_again
 
 NOT_DURABLE = ("fsync is off", "full_page_writes is off")
 """The Postgres of the tests forgets what it had at a power cut; these two are warnings."""

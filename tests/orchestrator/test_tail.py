@@ -15,10 +15,10 @@ from schemas.dead_letter import Failure, FailureClass, Origin, Stage
 from schemas.errors import SettingsError
 from schemas.records import EventKind, Lane, Millis, StepCommand, StepName, TaskEvent, TaskId
 from schemas.topics import Topics, TopicsSettings, dlq
-from streams.admin import Admin
-from streams.dead_letters import DeadLetters
 from streams.envelopes import command_record, event_record
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.publisher import Outgoing, Publisher
+from streams.letters.dead_letters import DeadLetters
 from streams.settings import KafkaSettings
 from tests.sinks.building import ALog
 from tests.streams.building import a_topic

@@ -1,4 +1,4 @@
-"""A router process: one owner after the other, as ``streams/partitions.py`` runs them."""
+"""A router process: one owner after the other, as ``streams/runtime/partitions.py`` runs them."""
 
 from __future__ import annotations
 

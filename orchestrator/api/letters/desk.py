@@ -21,8 +21,8 @@ from schemas.limits import ID_PATTERN
 from schemas.records import DeadLetterAction
 from sinks import letter_pages
 from sinks.errors import SinkUnavailableError
-from streams.bench.scan import with_values
 from streams.errors import KafkaUnavailableError, PublishError, PublishRefusedError
+from streams.letters.scan import with_values
 from tasks.letters.bench import Case
 from tasks.letters.filter import LetterFilter
 from tasks.letters.ledger import entry_of

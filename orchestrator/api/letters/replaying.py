@@ -19,10 +19,10 @@ from orchestrator.letters.workplace import Workplace
 from sinks import letter_pages
 from sinks.errors import SinkUnavailableError
 from sinks.letter_pages import LetterCursor
-from streams.bench.action_log import new_id
-from streams.bench.errors import ReplayRunningError, ReplaySupersededError
-from streams.bench.replay import Replay, ReplayLimits, preview
-from streams.bench.scan import with_values
+from streams.letters.action_log import new_id
+from streams.letters.errors import ReplayRunningError, ReplaySupersededError
+from streams.letters.replay import Replay, ReplayLimits, preview
+from streams.letters.scan import with_values
 from tasks.letters.bench import Bench, Case
 from tasks.letters.filter import LetterFilter
 from tasks.letters.ledger import LetterStatus

@@ -13,9 +13,9 @@ from schemas.records import TaskCommand, TaskCreated
 from schemas.topics import Topics
 from streams.envelopes import created_record, order_record
 from streams.errors import PublishError, PublishRefusedError
-from streams.partitioner import partition_of
-from streams.patience import when_there
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.partitioner import partition_of
+from streams.kafka.patience import when_there
+from streams.kafka.publisher import Outgoing, Publisher
 from streams.settings import KafkaSettings
 from streams.tracing import trace_headers
 

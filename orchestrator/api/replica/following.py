@@ -18,7 +18,6 @@ from schemas.errors import DecodeError
 from schemas.records import TaskEvent, TaskId
 from schemas.topics import Topics, dlq
 from sinks.errors import SinkUnavailableError
-from streams.admin import Admin
 from streams.errors import (
     KafkaUnavailableError,
     LogLostError,
@@ -26,15 +25,16 @@ from streams.errors import (
     SnapshotUnreadableError,
     TopicReplacedError,
 )
-from streams.follower import FollowedTooLateError, Follower, Place
-from streams.log_reader import LogReader
+from streams.kafka.admin import Admin
+from streams.kafka.follower import FollowedTooLateError, Follower, Place
+from streams.kafka.log_reader import LogReader
+from streams.kafka.partitioner import partition_of
+from streams.kafka.patience import Patience
+from streams.kafka.topic_ids import Identity
 from streams.ownership.ports import Logged
 from streams.ownership.recovery import Recovery
 from streams.ownership.state_record import read_state
-from streams.partitioner import partition_of
-from streams.patience import Patience
 from streams.settings import KafkaSettings
-from streams.topic_ids import Identity
 from tasks.pipeline import Pipelines
 
 log = structlog.get_logger()

@@ -7,9 +7,9 @@ import asyncio
 from schemas.records import TaskEvent, TaskId
 from schemas.topics import Topics
 from streams.errors import KafkaUnavailableError
-from streams.log_reader import LogReader
+from streams.history.task_log import TaskLog
+from streams.kafka.log_reader import LogReader
 from streams.settings import KafkaSettings
-from streams.task_log import TaskLog
 
 _AT_ONCE = 2
 _BOUND_S = 10.0

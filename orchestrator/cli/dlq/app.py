@@ -38,7 +38,7 @@ from schemas.errors import SettingsError
 from schemas.records import TaskId
 from sinks.dead_letter_writer import DeadLetterWriter
 from sinks.stored import StoredLog
-from streams.bench.scan import read_letter
+from streams.letters.scan import read_letter
 from tasks.letters.bench import Case
 from tasks.letters.filter import LetterFilter
 from tasks.letters.histogram import BY

@@ -33,10 +33,10 @@ from schemas.buried import read_dead_letter
 from schemas.dead_letter import Origin
 from schemas.errors import SettingsError
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
-from streams.bench.action_log import new_id, now_ms
-from streams.bench.doubt import chunks
-from streams.bench.scan import scan_records
-from streams.publisher import Outgoing
+from streams.kafka.publisher import Outgoing
+from streams.letters.action_log import new_id, now_ms
+from streams.letters.doubt import chunks
+from streams.letters.scan import scan_records
 from tasks.letters.bench import Bench
 
 _BATCH_MAX = 500

@@ -1,6 +1,6 @@
 """Finds the one letter that an operator means."""
 
-from streams.bench.errors import LetterUnknownError
+from streams.letters.errors import LetterUnknownError
 from tasks.letters.bench import Bench, Case
 
 

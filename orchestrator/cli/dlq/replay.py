@@ -41,9 +41,9 @@ from orchestrator.letters.replaying import replay_parts
 from orchestrator.letters.workplace import Workplace, workplace
 from schemas.errors import SettingsError
 from schemas.records import DeadLetterAction, DeadLetterActionKind
-from streams.bench.action_log import new_id, now_ms
-from streams.bench.errors import LettersGoneError, LetterUnknownError
-from streams.bench.replay import Replay, ReplayLimits, preview
+from streams.letters.action_log import new_id, now_ms
+from streams.letters.errors import LettersGoneError, LetterUnknownError
+from streams.letters.replay import Replay, ReplayLimits, preview
 from tasks.letters.filter import LetterFilter
 from tasks.letters.plan import ReplayOrder
 

@@ -21,7 +21,7 @@ from schemas.records import Millis, TaskCommand, TaskCreated, TaskEvent, TaskId
 from schemas.uuid7 import new_task_id
 from sinks.paging import NewestCursor, QueueCursor
 from sinks.stored import ListedTask
-from streams.task_log import ended
+from streams.history.task_log import ended
 from tasks.admission import admit
 from tasks.identity import task_id_for
 

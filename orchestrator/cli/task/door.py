@@ -16,9 +16,9 @@ from schemas.records import TaskCommand, TaskCreated, TaskEvent
 from schemas.topics import Topics, dlq
 from streams.envelopes import created_record, order_record
 from streams.errors import PublishError
-from streams.log_reader import LogReader
-from streams.publisher import Outgoing, Publisher
-from streams.task_log import TaskLog, ended
+from streams.history.task_log import TaskLog, ended
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Outgoing, Publisher
 from streams.tracing import trace_headers
 
 SOURCE = "/orchestrator-cli"

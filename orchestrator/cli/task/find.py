@@ -22,8 +22,8 @@ from sinks.errors import SinkUnavailableError
 from sinks.reader import Reader
 from sinks.stored import StoredTask
 from streams.errors import KafkaUnavailableError
-from streams.log_reader import LogReader
-from streams.task_log import SKEW_MS, History, TaskLog
+from streams.history.task_log import SKEW_MS, History, TaskLog
+from streams.kafka.log_reader import LogReader
 from tasks.identity import born_at
 
 

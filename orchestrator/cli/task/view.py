@@ -18,7 +18,7 @@ from sinks.attempts import AttemptsFold
 from sinks.columns import TaskRow
 from sinks.stored import StoredLog, StoredStep, StoredTask
 from sinks.task_fold import TaskFold
-from streams.task_log import Seen
+from streams.history.task_log import Seen
 
 _USAGE = ("input_tokens", "output_tokens", "cost_micros")
 _ERROR = ("code", "message", "category", "retriable", "service")

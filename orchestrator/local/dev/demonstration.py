@@ -22,7 +22,7 @@ from schemas.records import TaskCreated, TaskId
 from schemas.topics import Topics, dlq
 from sinks.reader import Reader
 from sinks.stored import StoredTask
-from streams.log_reader import LogReader
+from streams.kafka.log_reader import LogReader
 
 MALFORMED = b"\x00\x00\x00\x00\x65 this is no Avro record"
 _POLL_S = 0.2

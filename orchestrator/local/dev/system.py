@@ -18,7 +18,7 @@ from orchestrator.local.embedded.process import Process
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
 from sinks.migrate import migrate_up
-from streams.admin import Admin
+from streams.kafka.admin import Admin
 from streams.schema_registry import register_schemas
 
 DEMO_SERVICES = "demo-services"

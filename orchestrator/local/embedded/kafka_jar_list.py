@@ -1,7 +1,8 @@
 """Writes the list of Kafka's jars anew: after a change of a version below.
 
 Run ``python -m orchestrator.local.embedded.kafka_jar_list``, write its output into
-``orchestrator/local/embedded/kafka_jars.sha256``, and review the difference: from then on, exactly these bytes are run.
+``orchestrator/local/embedded/kafka_jars.sha256``, and review the difference: from then on,
+exactly these bytes are run.
 """
 
 import hashlib

@@ -19,11 +19,11 @@ from sinks.migrate import migrate_up
 from sinks.reader import Reader
 from sinks.settings import PostgresSettings
 from sinks.writer import Writer
-from streams.admin import Admin
-from streams.app import App
-from streams.dead_letters import DeadLetters
 from streams.envelopes import event_record
-from streams.publisher import Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.publisher import Publisher
+from streams.letters.dead_letters import DeadLetters
+from streams.runtime.app import App
 from streams.settings import KafkaSettings
 from tests.e2e.driving import a_database
 from tests.streams.building import a_topic

@@ -9,11 +9,11 @@ from agents.projection.rebuild import rebuild, verify
 from schemas.records import ResultKind, TaskId
 from sinks.missing import Gap, Missing, gaps
 from sinks.writer import Position
-from streams.admin import Admin
+from streams.kafka.admin import Admin
+from streams.kafka.publisher import Outgoing
 from streams.ownership.acceptance import Ownership
 from streams.ownership.ports import Snapshot, StateRecord
 from streams.ownership.state_record import write_state
-from streams.publisher import Outgoing
 from tasks.task import Task
 from tests.agents.projection.projecting import Sink, a_marker
 from tests.agents.projection.test_rebuild import cut, events_of

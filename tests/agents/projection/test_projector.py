@@ -15,8 +15,8 @@ from sinks.errors import SinkPositionError
 from sinks.rewriter import Rewriter
 from sinks.writer import Position
 from streams.envelopes import event_record
-from streams.log_reader import LogReader
-from streams.publisher import Outgoing
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Outgoing
 from tests.agents.projection.projecting import Sink, a_marker, running
 from tests.logged import logged
 from tests.tasks.builders import a_life, a_task_created

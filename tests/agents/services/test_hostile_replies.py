@@ -26,7 +26,7 @@ from schemas.gen.services.v1 import step_service_pb2 as pb
 from schemas.limits import Limits
 from schemas.records import CommandId, Millis, StepCommand, StepName, TaskId
 from schemas.topics import Topics, TopicsSettings
-from streams.publisher import Outgoing
+from streams.kafka.publisher import Outgoing
 from tests.agents.services import hostile
 from tests.agents.services.test_grpc_client import a_request
 

@@ -5,7 +5,7 @@ import asyncio
 from schemas.headers import header_text
 from schemas.records import ControlKind, Lane, Millis, ResultKind
 from schemas.topics import dlq
-from streams.publisher import Outgoing
+from streams.kafka.publisher import Outgoing
 from tests.agents.steps.working import STEP, Service, Site, a_command, a_worker, assigned, now
 from tests.streams.building import until
 

@@ -39,12 +39,12 @@ from schemas.records import (
     TaskId,
 )
 from schemas.topics import Topics, TopicsSettings, dlq
-from streams.admin import Admin
-from streams.app import App
-from streams.dead_letters import DeadLetters
 from streams.envelopes import command_record, control_record
-from streams.log_reader import LogReader
-from streams.publisher import Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Publisher
+from streams.letters.dead_letters import DeadLetters
+from streams.runtime.app import App
 from streams.settings import KafkaSettings
 from tests.streams.building import a_topic, until
 

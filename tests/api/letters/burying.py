@@ -9,8 +9,8 @@ from orchestrator.letters.workplace import workplace
 from schemas.buried import read_dead_letter
 from schemas.codec import encode
 from schemas.records import Json
-from streams.bench.action_log import new_id
-from streams.bench.lease import Lease, LeaseSettings
+from streams.letters.action_log import new_id
+from streams.letters.lease import Lease, LeaseSettings
 from tasks.letters.plan import ReplayOrder
 from tests.api.calling import WAIT_S, Served
 from tests.e2e.driving import a_rag_task

@@ -17,18 +17,18 @@ from orchestrator.api.replica.live_tasks import LiveTasks
 from schemas.records import EventKind, Millis, TaskEvent, TaskId
 from schemas.topics import Topics, TopicsSettings
 from sinks.settings import PostgresSettings
-from streams.admin import Admin
 from streams.envelopes import event_record
 from streams.errors import KafkaUnavailableError, LogLostError
-from streams.follower import FollowedTooLateError, Follower, Place
+from streams.kafka.admin import Admin
+from streams.kafka.follower import FollowedTooLateError, Follower, Place
+from streams.kafka.patience import Patience
+from streams.kafka.publisher import Publisher
 from streams.ownership.acceptance import Ownership
 from streams.ownership.ports import Adoption, Checkpoint, StateRecord
 from streams.ownership.state_record import write_state
-from streams.patience import Patience
-from streams.publisher import Publisher
 from streams.settings import KafkaSettings
 from tasks.pipeline import Pipelines
-from tests.streams.test_topic_ids import make_again
+from tests.streams.kafka.test_topic_ids import make_again
 
 
 @dataclass(kw_only=True)

@@ -11,8 +11,8 @@ from orchestrator.api.errors import ApiError
 from orchestrator.api.replica.door import Door
 from schemas.records import Json, Millis, TaskCreated, TaskId
 from schemas.topics import Topics, TopicsSettings
-from streams.admin import Admin
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.publisher import Outgoing, Publisher
 from streams.settings import KafkaSettings
 
 SLOW = 0
