@@ -36,7 +36,7 @@ from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.gen.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorStub
 from schemas.gen.services.v1 import step_service_pb2, step_service_pb2_grpc
 from schemas.topics import Topic
-from sinks.migrate import migrate_up
+from sinks.schema.migrate import migrate_up
 from streams.kafka.admin import Admin
 from tests.api.calling import free_ports
 

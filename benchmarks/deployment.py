@@ -26,7 +26,7 @@ from orchestrator.local.embedded.kafka import EmbeddedKafka
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from orchestrator.local.embedded.process import Child
 from orchestrator.settings import Settings, load_settings
-from sinks.migrate import migrate_up
+from sinks.schema.migrate import migrate_up
 from streams.kafka.admin import Admin
 
 _POLL_S = 0.25

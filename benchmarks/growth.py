@@ -41,8 +41,8 @@ from benchmarks.quantile import quantile
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from schemas.records import TaskId
-from sinks.paging import NewestCursor, TaskFilter
-from sinks.reader import Reader
+from sinks.reads.paging import NewestCursor, TaskFilter
+from sinks.reads.reader import Reader
 from sinks.settings import PostgresSettings
 
 _WARM_READS = 200

@@ -34,8 +34,8 @@ from schemas.errors import SettingsError
 from schemas.findings import described, fatal
 from schemas.records import Millis, StepName
 from schemas.topics import DLQ_PREFIX, Topics
-from sinks.dead_letter_writer import DeadLetterWriter
 from sinks.errors import PostgresRefusedError, SinkUnavailableError
+from sinks.letters.writer import DeadLetterWriter
 from sinks.waiting import Waiting, WaitLog
 from sinks.writer import Writer
 from streams.errors import KafkaUnavailableError, TopicsDifferError

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 from schemas.records import Json, Millis, TaskId
 from sinks.columns import ChangeRow, LogRow, RefusalRow, StepRow, TaskRow
-from sinks.dead_letter_rows import EntryRow, LetterRow
-from sinks.month import month_of
+from sinks.letters.rows import EntryRow, LetterRow
 from sinks.rows import Batch
+from sinks.schema.month import month_of
 
 _LONG = "known-good-".ljust(64, "x")
 """As long as an id may be."""

@@ -17,10 +17,10 @@ from sinks.known_good import (
     known_good_entries,
     known_good_letters,
 )
-from sinks.month import month_of
-from sinks.partitions import ensure_months
 from sinks.pool import Connection
 from sinks.queries import query
+from sinks.schema.month import month_of
+from sinks.schema.partitions import ensure_months
 from sinks.statements import send, write_batch
 
 _STORED_MAX = 5

@@ -10,7 +10,7 @@ import structlog
 
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
 from schemas.topics import dlq
-from sinks.dead_letter_writer import SentRecord
+from sinks.letters.writer import SentRecord
 from streams.kafka.admin import Admin
 from streams.kafka.log_reader import LogReader
 from streams.letters.action_log import action_record, new_id, now_ms

@@ -16,8 +16,8 @@ from schemas.dead_letter import Origin
 from schemas.errors import DecodeError
 from schemas.records import DeadLetterAction
 from schemas.topics import Topics
-from sinks.dead_letter_writer import DeadLetterWriter, Moved
 from sinks.errors import SinkPositionError, SinkUnavailableError
+from sinks.letters.writer import DeadLetterWriter, Moved
 from sinks.waiting import Waiting, WaitLog
 from streams import metrics
 from streams.kafka.log_reader import LogReader

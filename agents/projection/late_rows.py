@@ -12,7 +12,7 @@ from schemas.errors import DecodeError
 from schemas.records import EventKind, Millis, TaskEvent, TaskId
 from schemas.topics import Topics
 from sinks.errors import HistoryExpiredError, SinkRowError, SinkUnavailableError
-from sinks.rewriter import LockedPartition, Rewriter
+from sinks.letters.rewriter import LockedPartition, Rewriter
 from sinks.rows import LogEvent
 from streams.kafka.log_reader import LogReader
 from streams.ownership.acceptance import Ownership, accept

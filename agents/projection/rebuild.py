@@ -16,8 +16,8 @@ from agents.projection.log_fold import LogFold, holds
 from agents.projection.rowless import remembered_tasks
 from schemas.limits import Limits
 from schemas.topics import Topics
-from sinks.migrate import migrate_up
 from sinks.missing import NAMED_MAX, Gap, Missing, gaps
+from sinks.schema.migrate import migrate_up
 from sinks.settings import PostgresSettings
 from sinks.table_set import Swapped, TableSet, long_session, open_table_set, read_positions
 from sinks.verify import Comparison, compare

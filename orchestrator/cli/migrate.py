@@ -7,7 +7,7 @@ import typer
 
 from orchestrator.settings import load_settings
 from schemas.errors import SettingsError
-from sinks.migrate import migrate_status, migrate_up
+from sinks.schema.migrate import migrate_status, migrate_up
 
 app = typer.Typer(help="The schema of the projection in Postgres.", no_args_is_help=True)
 

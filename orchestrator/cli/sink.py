@@ -18,7 +18,7 @@ from orchestrator.settings import Settings, load_settings
 from schemas.errors import SettingsError
 from schemas.topics import Topics
 from sinks.missing import Missing
-from sinks.retention import drop_months
+from sinks.schema.retention import drop_months
 
 app = typer.Typer(help="The projection in Postgres.", no_args_is_help=True)
 

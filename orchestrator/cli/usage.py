@@ -11,7 +11,7 @@ from orchestrator.cli import arguments
 from orchestrator.cli.output import Output, OutputOption, dollars, print_json, print_table
 from orchestrator.cli.running import open_reader, postgres_settings, run
 from orchestrator.settings import Settings
-from sinks.usage import DIMENSIONS, UsageFilter, UsageRow
+from sinks.reads.usage import DIMENSIONS, UsageFilter, UsageRow
 
 By = StrEnum("By", {name.upper(): name for name in DIMENSIONS})  # type: ignore[misc]
 

@@ -8,7 +8,7 @@ from agents.projection.late_rows import LateRows
 from orchestrator.layout import ROUTER
 from orchestrator.letters.workplace import Workplace
 from sinks.errors import SinkUnavailableError
-from sinks.rewriter import Rewriter
+from sinks.letters.rewriter import Rewriter
 from streams.letters.canary import Canary
 from streams.letters.replay import ReplayParts
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from orchestrator.letters.workplace import Workplace
 from schemas.records import TaskEvent, TaskId
 from sinks.errors import SinkUnavailableError
-from sinks.stored import StoredLog
+from sinks.reads.stored import StoredLog
 from streams.history.task_log import TaskLog
 
 ReadLogs = Callable[[TaskId], Awaitable[Sequence[StoredLog]]]

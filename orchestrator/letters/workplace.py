@@ -13,8 +13,8 @@ from orchestrator.pipelines import installed_pipelines
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.topics import DLQ_PREFIX, Topics
-from sinks.dead_letter_reader import read_index
 from sinks.errors import SinkUnavailableError
+from sinks.letters.reader import read_index
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Publisher
 from streams.letters.action_log import ActionLog

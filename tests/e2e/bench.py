@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.letters.workplace import Workplace, workplace
 from schemas.headers import header_text
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
-from sinks.dead_letter_reader import read_index
+from sinks.letters.reader import read_index
 from streams.letters.action_log import new_id, now_ms
 from tasks.letters.bench import Case
 from tasks.letters.ledger import LetterStatus

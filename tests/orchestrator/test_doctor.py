@@ -23,8 +23,8 @@ from schemas.findings import Finding, Severity
 from schemas.records import Control, ControlKind, Millis, TaskId
 from schemas.topic_rules import ConfigDifference
 from schemas.topics import Topics, dlq
-from sinks.dead_letter_writer import DeadLetterWriter
-from sinks.migrate import migrate_up
+from sinks.letters.writer import DeadLetterWriter
+from sinks.schema.migrate import migrate_up
 from streams.errors import TopicsDifferError
 from streams.kafka.admin import Admin
 from streams.kafka.publisher import Outgoing, Publisher

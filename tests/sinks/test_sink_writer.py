@@ -16,7 +16,7 @@ from sinks.errors import (
     SinkRowError,
     SinkUnavailableError,
 )
-from sinks.reader import Reader
+from sinks.reads.reader import Reader
 from sinks.rows import LogEvent
 from sinks.settings import PostgresSettings
 from sinks.writer import Writer

@@ -46,7 +46,7 @@ from schemas.records import (
     TaskId,
 )
 from schemas.topics import dlq
-from sinks.migration import load_migrations
+from sinks.schema.migration import load_migrations
 from tests.checker.reading import read_evidence
 from tests.checker.wire import decode
 from tests.e2e.driving import ANY_PORTS, Running

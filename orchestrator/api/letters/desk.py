@@ -19,8 +19,8 @@ from orchestrator.letters.workplace import Workplace, workplace
 from schemas.buried import DeadLetter
 from schemas.limits import ID_PATTERN
 from schemas.records import DeadLetterAction
-from sinks import letter_pages
 from sinks.errors import SinkUnavailableError
+from sinks.letters import pages as letter_pages
 from streams.errors import KafkaUnavailableError, PublishError, PublishRefusedError
 from streams.letters.scan import with_values
 from tasks.letters.bench import Case

@@ -20,9 +20,9 @@ from orchestrator.api.replica.parts import Parts
 from orchestrator.letters.contents import related_cases
 from orchestrator.letters.timeline import timeline
 from orchestrator.letters.workplace import Workplace
-from sinks import letter_pages
 from sinks.errors import CursorError, SinkUnavailableError
-from sinks.letter_pages import LetterCursor
+from sinks.letters import pages as letter_pages
+from sinks.letters.pages import LetterCursor
 from tasks.letters.bench import Case
 from tasks.letters.filter import LetterFilter
 from tasks.letters.ledger import LetterStatus

@@ -16,9 +16,9 @@ from orchestrator.api.letters.views import ReplayAnswer
 from orchestrator.api.replica.parts import Parts
 from orchestrator.letters.replaying import replay_parts
 from orchestrator.letters.workplace import Workplace
-from sinks import letter_pages
 from sinks.errors import SinkUnavailableError
-from sinks.letter_pages import LetterCursor
+from sinks.letters import pages as letter_pages
+from sinks.letters.pages import LetterCursor
 from streams.letters.action_log import new_id
 from streams.letters.errors import ReplayRunningError, ReplaySupersededError
 from streams.letters.replay import Replay, ReplayLimits, preview

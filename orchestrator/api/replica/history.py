@@ -11,11 +11,11 @@ import asyncpg
 
 from schemas.records import TaskId
 from sinks.errors import SinkUnavailableError
-from sinks.paging import NewestCursor, QueueCursor, TaskFilter
-from sinks.reader import Reader
+from sinks.reads.paging import NewestCursor, QueueCursor, TaskFilter
+from sinks.reads.reader import Reader
+from sinks.reads.stored import ListedTask, StoredLog, StoredStep, StoredTask
+from sinks.reads.usage import UsageFilter, UsageRow
 from sinks.settings import PostgresSettings
-from sinks.stored import ListedTask, StoredLog, StoredStep, StoredTask
-from sinks.usage import UsageFilter, UsageRow
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from orchestrator.api.tasks.viewing import event_view
 from schemas.errors import InvalidRecordError
 from schemas.json_text import check_text
 from schemas.records import CommandKind, EventKind, TaskCommand, TaskEvent, TaskId
-from sinks.stored import StoredTask
+from sinks.reads.stored import StoredTask
 
 _AS_WANTED = frozenset({"TASK_ALREADY_CANCELLED"})
 """Refusals that leave the task as the caller wants it."""

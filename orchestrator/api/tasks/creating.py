@@ -22,7 +22,7 @@ from schemas.json_text import check_text
 from schemas.records import Json, Millis, TaskCreated, TaskId, TaskSpec
 from schemas.uuid7 import new_task_id
 from sinks.errors import SinkUnavailableError
-from sinks.stored import StoredTask
+from sinks.reads.stored import StoredTask
 from streams.errors import KafkaUnavailableError
 from tasks.admission import admit
 from tasks.identity import task_id_for

@@ -39,11 +39,11 @@ from orchestrator.api.tasks.views import (
 )
 from schemas.limits import ID_PATTERN
 from schemas.records import TaskEvent, TaskId
-from sinks.attempts import AttemptsFold
 from sinks.errors import CursorError, SinkUnavailableError
-from sinks.paging import NewestCursor, QueueCursor, TaskFilter
-from sinks.stored import StoredStep, StoredTask
-from sinks.usage import DIMENSIONS, Dimension, UsageFilter
+from sinks.reads.attempts import AttemptsFold
+from sinks.reads.paging import NewestCursor, QueueCursor, TaskFilter
+from sinks.reads.stored import StoredStep, StoredTask
+from sinks.reads.usage import DIMENSIONS, Dimension, UsageFilter
 from streams.errors import KafkaUnavailableError
 
 Found = LiveTask | AcceptedTask | StoredTask

@@ -19,7 +19,7 @@ from orchestrator.api.tasks.viewing import (
 from orchestrator.api.tasks.views import EventView, StepView, TaskView
 from schemas.records import TaskCreated, TaskEvent
 from sinks.columns import StepRow
-from sinks.stored import StoredLog, StoredStep, StoredTask
+from sinks.reads.stored import StoredLog, StoredStep, StoredTask
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from orchestrator.api.tasks.reading import Reading
 from orchestrator.api.tasks.story import Story, story_of_door, story_of_log, story_of_rows
 from orchestrator.api.tasks.viewing import last_life
 from sinks.errors import SinkUnavailableError
-from sinks.stored import StoredTask
+from sinks.reads.stored import StoredTask
 from streams.errors import KafkaUnavailableError
 
 

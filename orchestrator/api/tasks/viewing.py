@@ -35,7 +35,7 @@ from schemas.records import (
     Usage,
 )
 from sinks.columns import StepRow
-from sinks.stored import ListedTask, StoredLog, StoredStep, StoredTask
+from sinks.reads.stored import ListedTask, StoredLog, StoredStep, StoredTask
 from tasks.task import Phase
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -36,8 +36,8 @@ from orchestrator.observability import LogSettings, set_up_logs
 from schemas.buried import read_dead_letter
 from schemas.errors import SettingsError
 from schemas.records import TaskId
-from sinks.dead_letter_writer import DeadLetterWriter
-from sinks.stored import StoredLog
+from sinks.letters.writer import DeadLetterWriter
+from sinks.reads.stored import StoredLog
 from streams.letters.scan import read_letter
 from tasks.letters.bench import Case
 from tasks.letters.filter import LetterFilter

@@ -19,8 +19,8 @@ from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
 from schemas.records import Millis, TaskCommand, TaskCreated, TaskEvent, TaskId
 from schemas.uuid7 import new_task_id
-from sinks.paging import NewestCursor, QueueCursor
-from sinks.stored import ListedTask
+from sinks.reads.paging import NewestCursor, QueueCursor
+from sinks.reads.stored import ListedTask
 from streams.history.task_log import ended
 from tasks.admission import admit
 from tasks.identity import task_id_for

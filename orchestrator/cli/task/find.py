@@ -19,8 +19,8 @@ from schemas.errors import DecodeError
 from schemas.records import TaskCreated, TaskId
 from schemas.topics import Topics, dlq
 from sinks.errors import SinkUnavailableError
-from sinks.reader import Reader
-from sinks.stored import StoredTask
+from sinks.reads.reader import Reader
+from sinks.reads.stored import StoredTask
 from streams.errors import KafkaUnavailableError
 from streams.history.task_log import SKEW_MS, History, TaskLog
 from streams.kafka.log_reader import LogReader

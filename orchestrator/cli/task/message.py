@@ -14,7 +14,7 @@ from orchestrator.cli.task.way import End, Ordered, View
 from orchestrator.cli.times import iso
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.records import Json, TaskId
-from sinks.stored import ListedTask
+from sinks.reads.stored import ListedTask
 
 _STATUS = "TASK_STATUS_"
 _ERROR = ("code", "message", "category", "retriable", "service")

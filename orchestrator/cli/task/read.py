@@ -20,7 +20,7 @@ from orchestrator.cli.task.show import (
 )
 from orchestrator.cli.task.way import DirectOption, PageQuery, ServerOption, Tasks, way
 from schemas.records import TaskId
-from sinks.paging import NewestCursor, QueueCursor, TaskFilter
+from sinks.reads.paging import NewestCursor, QueueCursor, TaskFilter
 
 TimeoutOption = Annotated[
     float, typer.Option("--timeout-s", min=0.1, max=3600, help="Seconds to read what is known.")

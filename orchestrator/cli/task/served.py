@@ -31,7 +31,7 @@ from schemas.errors import SettingsError
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.json_text import check_text
 from schemas.records import TaskId
-from sinks.stored import ListedTask
+from sinks.reads.stored import ListedTask
 
 _CALL_S = 15.0
 """Bound of a call, besides what it is asked to wait for. The service itself gives up sooner."""

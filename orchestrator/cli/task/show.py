@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.cli.output import dollars, print_line, print_table
 from orchestrator.cli.task.way import View
 from orchestrator.cli.times import iso
-from sinks.stored import ListedTask
+from sinks.reads.stored import ListedTask
 
 LISTED_COLUMNS = (
     *("id", "type", "status", "prio", "tenant", "conversation", "created", "ms", "tokens"),

@@ -14,9 +14,9 @@ from orchestrator.cli.task.way import View
 from orchestrator.cli.times import iso
 from schemas.json_text import read
 from schemas.records import TaskCreated, TaskEvent
-from sinks.attempts import AttemptsFold
 from sinks.columns import TaskRow
-from sinks.stored import StoredLog, StoredStep, StoredTask
+from sinks.reads.attempts import AttemptsFold
+from sinks.reads.stored import StoredLog, StoredStep, StoredTask
 from sinks.task_fold import TaskFold
 from streams.history.task_log import Seen
 

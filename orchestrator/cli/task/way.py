@@ -14,8 +14,8 @@ from typing import Annotated, Any, Protocol
 import typer
 
 from schemas.records import CommandKind, Json, TaskId
-from sinks.paging import NewestCursor, QueueCursor, TaskFilter
-from sinks.stored import ListedTask
+from sinks.reads.paging import NewestCursor, QueueCursor, TaskFilter
+from sinks.reads.stored import ListedTask
 
 View = dict[str, Any]
 """A task or an event as a JSON document; ``docs/cli.md`` lists the names."""

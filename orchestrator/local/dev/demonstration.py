@@ -20,8 +20,8 @@ from schemas.dead_letter import Origin
 from schemas.headers import cloudevent_headers, header_text
 from schemas.records import TaskCreated, TaskId
 from schemas.topics import Topics, dlq
-from sinks.reader import Reader
-from sinks.stored import StoredTask
+from sinks.reads.reader import Reader
+from sinks.reads.stored import StoredTask
 from streams.kafka.log_reader import LogReader
 
 MALFORMED = b"\x00\x00\x00\x00\x65 this is no Avro record"

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from schemas.dead_letter import Origin
 from schemas.headers import header_text
-from sinks.stored import StoredTask
+from sinks.reads.stored import StoredTask
 
 _WIDTH = 86
 _LINES_MAX = 3

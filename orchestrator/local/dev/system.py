@@ -17,7 +17,7 @@ from orchestrator.local.embedded.ports import is_free
 from orchestrator.local.embedded.process import Process
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
-from sinks.migrate import migrate_up
+from sinks.schema.migrate import migrate_up
 from streams.kafka.admin import Admin
 from streams.schema_registry import register_schemas
 

@@ -15,8 +15,8 @@ from agents.sink import create_sink
 from schemas.limits import Limits
 from schemas.records import EventKind, TaskEvent, TaskId
 from schemas.topics import Topics, TopicsSettings, dlq
-from sinks.migrate import migrate_up
-from sinks.reader import Reader
+from sinks.reads.reader import Reader
+from sinks.schema.migrate import migrate_up
 from sinks.settings import PostgresSettings
 from sinks.writer import Writer
 from streams.envelopes import event_record

@@ -12,7 +12,7 @@ from schemas.headers import header_text
 from schemas.records import TaskEvent, TaskId
 from schemas.topics import dlq
 from sinks.errors import SinkPositionError
-from sinks.rewriter import Rewriter
+from sinks.letters.rewriter import Rewriter
 from sinks.writer import Position
 from streams.envelopes import event_record
 from streams.kafka.log_reader import LogReader

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from schemas.buried import DeadLetter
 from schemas.findings import Finding
 from schemas.records import DeadLetterAction
-from sinks.dead_letter_isolation import write_entries_apart, write_letters_apart
-from sinks.dead_letter_rows import EntryRow, entry_key, entry_row, letter_row, stored_entry
 from sinks.errors import SinkPositionError, SinkRowError
-from sinks.migrate import check_migrated
+from sinks.letters.isolation import write_entries_apart, write_letters_apart
+from sinks.letters.rows import EntryRow, entry_key, entry_row, letter_row, stored_entry
 from sinks.pool import Connection, Pool, close_pool, connection, open_pool
 from sinks.probe import check_letters_are_accepted
 from sinks.queries import query
-from sinks.server_check import check_connection
+from sinks.schema.migrate import check_migrated
+from sinks.server.check import check_connection
 from sinks.settings import PostgresSettings
 from sinks.statements import send
 from tasks.letters.ledger import Entry, after

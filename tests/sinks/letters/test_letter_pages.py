@@ -7,12 +7,12 @@ import pytest
 
 from schemas.buried import DeadLetter
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem, Millis
-from sinks import letter_pages
-from sinks.dead_letter_reader import read_index
-from sinks.dead_letter_writer import DeadLetterWriter, Moved
 from sinks.errors import CursorError
-from sinks.letter_pages import LetterCursor
-from sinks.reader import Reader
+from sinks.letters import pages as letter_pages
+from sinks.letters.pages import LetterCursor
+from sinks.letters.reader import read_index
+from sinks.letters.writer import DeadLetterWriter, Moved
+from sinks.reads.reader import Reader
 from sinks.settings import PostgresSettings
 from tasks.letters.bench import Bench, Case
 from tasks.letters.filter import LetterFilter

@@ -14,9 +14,9 @@ from schemas.buried import DeadLetter, read_dead_letter
 from schemas.dead_letter import Origin
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem, Millis
 from schemas.topics import Topics
-from sinks.dead_letter_rows import EntryRow, LetterRow
-from sinks.dead_letter_writer import DeadLetterWriter, Moved
 from sinks.errors import SinkBlockedError, SinkPositionError
+from sinks.letters.rows import EntryRow, LetterRow
+from sinks.letters.writer import DeadLetterWriter, Moved
 from sinks.queries import query
 from sinks.settings import PostgresSettings
 from tests.letters.building import a_letter

@@ -1,6 +1,6 @@
 """Read the index of dead letters. The topics are the truth; this is quicker."""
 
-from sinks.dead_letter_rows import stored_entry, stored_letter
+from sinks.letters.rows import stored_entry, stored_letter
 from sinks.pool import connection, open_pool
 from sinks.queries import query
 from sinks.settings import PostgresSettings

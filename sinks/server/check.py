@@ -1,11 +1,11 @@
-"""Asks a Postgres server what :mod:`sinks.server_rules` compares."""
+"""Asks a Postgres server what :mod:`sinks.server.rules` compares."""
 
 from schemas.findings import Finding
 from sinks.errors import MigrationError
-from sinks.migrate import pending_migrations
 from sinks.pool import Connection, close_pool, connection, open_pool
 from sinks.queries import query
-from sinks.server_rules import ServerFacts, server_findings
+from sinks.schema.migrate import pending_migrations
+from sinks.server.rules import ServerFacts, server_findings
 from sinks.settings import PostgresSettings
 
 

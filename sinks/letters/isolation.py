@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from sinks.dead_letter_rows import EntryRow, LetterRow, stub_row
 from sinks.errors import SinkRowError, ours
+from sinks.letters.rows import EntryRow, LetterRow, stub_row
 from sinks.pool import Connection
 from sinks.statements import send
 

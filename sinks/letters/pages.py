@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sinks.dead_letter_rows import stored_entry, stored_letter
 from sinks.errors import CursorError
+from sinks.letters.rows import stored_entry, stored_letter
 from sinks.queries import query
-from sinks.reader import Reader
+from sinks.reads.reader import Reader
 from tasks.letters.bench import Case
 from tasks.letters.filter import LetterFilter
 from tasks.letters.histogram import Bar, in_order

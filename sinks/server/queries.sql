@@ -1,4 +1,4 @@
--- What `orchestrator doctor` and the start of a role ask the server; sinks/server_rules.py compares.
+-- What `orchestrator doctor` and the start of a role ask the server; sinks/server/rules.py compares.
 
 
 -- name: describe_server

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from schemas.records import Millis, TaskId
 from sinks.errors import SinkRowError
-from sinks.partitions import ensure_months
 from sinks.pool import Connection, Pool, close_pool, connection, open_pool
 from sinks.probe import check_tasks_are_accepted
 from sinks.queries import SCHEMA, query
 from sinks.rows import LogEvent, project
+from sinks.schema.partitions import ensure_months
 from sinks.settings import PostgresSettings
 from sinks.statements import write_batch
 

@@ -14,10 +14,10 @@ import asyncpg
 import structlog
 
 from sinks.errors import MigrationError, SinkBlockedError, ours
-from sinks.migration import Migration, load_migrations, pending
-from sinks.partitions import ensure_months, months_ahead
 from sinks.pool import Connection
 from sinks.queries import query
+from sinks.schema.migration import Migration, load_migrations, pending
+from sinks.schema.partitions import ensure_months, months_ahead
 
 _log = structlog.get_logger()
 

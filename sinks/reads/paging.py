@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from schemas.limits import ID_PATTERN, PRIORITY_MAX, PRIORITY_MIN
 from sinks.errors import CursorError
-from sinks.stored import ListedTask
+from sinks.reads.stored import ListedTask
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -12,13 +12,13 @@ from sinks.errors import (
     SinkRowError,
     SinkUnavailableError,
 )
-from sinks.migrate import check_migrated
-from sinks.paging import NewestCursor, QueueCursor, TaskFilter
 from sinks.pool import PLAN_FOR_VALUES, Pool, close_pool, connection, open_pool
 from sinks.queries import query
+from sinks.reads.paging import NewestCursor, QueueCursor, TaskFilter
+from sinks.reads.stored import ListedTask, StoredLog, StoredStep, StoredTask
+from sinks.reads.usage import UsageFilter, UsageRow
+from sinks.schema.migrate import check_migrated
 from sinks.settings import PostgresSettings
-from sinks.stored import ListedTask, StoredLog, StoredStep, StoredTask
-from sinks.usage import UsageFilter, UsageRow
 
 
 class Reader:
