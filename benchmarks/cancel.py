@@ -11,8 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.figures import PACKAGES, record
-from benchmarks.machine import print_machine
+from benchmarks.harness.figures import PACKAGES, record
+from benchmarks.harness.machine import print_machine
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from streams.settings import KafkaSettings
 from tests.agents.steps.working import Service, a_command, a_site, a_worker

@@ -14,7 +14,7 @@ import fastavro
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from benchmarks.machine import print_machine
+from benchmarks.harness.machine import print_machine
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from schemas.codec import decode, encode
 from schemas.records import DispatchedStep, EventKind, Json, TaskEvent, TaskId, TaskStatus

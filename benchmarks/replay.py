@@ -13,8 +13,8 @@ from pathlib import Path
 
 import structlog
 
-from benchmarks.figures import PACKAGES, record
-from benchmarks.machine import print_machine
+from benchmarks.harness.figures import PACKAGES, record
+from benchmarks.harness.machine import print_machine
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from schemas.codec import encode
 from schemas.dead_letter import Failure, FailureClass, Origin, Stage

@@ -27,8 +27,8 @@ from pathlib import Path
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from benchmarks.figures import PACKAGES, record
-from benchmarks.machine import print_machine
+from benchmarks.harness.figures import PACKAGES, record
+from benchmarks.harness.machine import print_machine
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from schemas.records import CommandKind, Json, Millis, TaskCommand, TaskCreated, TaskEvent, TaskId
 from schemas.topics import Topics, TopicsSettings

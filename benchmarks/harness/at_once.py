@@ -4,9 +4,9 @@ import time
 
 import asyncpg
 
-from benchmarks.arrivals import create
-from benchmarks.commit_clock import COMMITTED_AT
-from benchmarks.deployment import Deployment
+from benchmarks.harness.arrivals import create
+from benchmarks.harness.commit_clock import COMMITTED_AT
+from benchmarks.harness.deployment import Deployment
 
 READY_S = 120.0
 """In which an engine that was just started completes its first tasks."""

@@ -28,7 +28,7 @@ class Run:
 
 
 def figures_of(runs: Sequence[Run]) -> dict[str, Any]:
-    """One engine's figures in the shape of :mod:`benchmarks.figures`."""
+    """One engine's figures in the shape of :mod:`benchmarks.harness.figures`."""
     rates = [run.rate for run in runs]
     return {
         "rate": {"median": statistics.median(rates), "min": min(rates), "max": max(rates)},

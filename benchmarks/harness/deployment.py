@@ -16,9 +16,9 @@ from pathlib import Path
 import asyncpg
 import structlog
 
-from benchmarks.processes import cpu_s, rss_mib
+from benchmarks.harness.processes import cpu_s, rss_mib
+from benchmarks.harness.workload import SERVICES, TWO_STEPS, TYPE, Work
 from benchmarks.raw_chain import CREATE_TABLE, TABLE
-from benchmarks.workload import SERVICES, TWO_STEPS, TYPE, Work
 from orchestrator.layout import topic_table
 from orchestrator.local.dev.supervisor import Supervisor
 from orchestrator.local.dev.system import DEV_DEFAULTS

@@ -30,9 +30,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import command, machine, versions
+from benchmarks.harness.machine import command, machine, versions
 
-FOLDER = Path(__file__).parent / "figures"
+FOLDER = Path(__file__).parents[1] / "figures"
 PACKAGES = ("aiokafka", "asyncpg", "fastavro", "faust-streaming", "grpcio", "msgspec", "uvloop")
 
 

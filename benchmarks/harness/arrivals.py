@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from benchmarks.deployment import Deployment
-from benchmarks.quantile import quantile
-from benchmarks.workload import TWO_STEPS, TYPE, Work
+from benchmarks.harness.deployment import Deployment
+from benchmarks.harness.quantile import quantile
+from benchmarks.harness.workload import TWO_STEPS, TYPE, Work
 from schemas.codec import encode
 from schemas.records import Json, Millis, TaskCreated, TaskId
 from schemas.topics import Topics, TopicsSettings
