@@ -29,8 +29,8 @@ from streams.letters.dead_letters import DeadLetters
 from streams.letters.replay import Replay, ReplayLimits, ReplayParts
 from streams.letters.scan import scan
 from streams.settings import KafkaSettings
-from tasks.letters.bench import Bench
 from tasks.letters.filter import LetterFilter
+from tasks.letters.known import KnownLetters
 from tasks.letters.plan import ReplayOrder
 
 LETTERS = 20_000
@@ -71,11 +71,11 @@ async def measure(bootstrap: str) -> tuple[float, float]:
     table = [t for t in TOPICS.table([]) if t.name.removeprefix(DLQ_PREFIX) in wanted]
     async with Admin(kafka) as admin:
         await admin.apply(table)
-    publisher = Publisher(kafka, client_id="bench")
+    publisher = Publisher(kafka, client_id="benchmark")
     await publisher.open()
     letters = [(an_origin(number), FAILURE) for number in range(LETTERS)]
-    await DeadLetters(publisher, group="g").bury(letters)
-    async with LogReader(kafka, client_id="bench") as reader:
+    await DeadLetters(publisher, group="g").publish(letters)
+    async with LogReader(kafka, client_id="benchmark") as reader:
         began = time.perf_counter()
         names = [topic.name for topic in table if topic.record is None]
         found = await scan(reader, names, TOPICS)
@@ -91,9 +91,9 @@ async def measure(bootstrap: str) -> tuple[float, float]:
             canary=Canary(reader, kafka, TOPICS, []),
             progress=lambda _: None,
         )
-        order = ReplayOrder(replay_id=new_id(), actor="bench", reason="to measure")
+        order = ReplayOrder(replay_id=new_id(), actor="benchmark", reason="to measure")
         replay = Replay(parts, order, ReplayLimits())
-        await replay.run(Bench(found, log.ledger), LetterFilter())
+        await replay.run(KnownLetters(found, log.ledger), LetterFilter())
         ended = time.perf_counter()
     await publisher.close()
     sent = replay.counts["sent"]

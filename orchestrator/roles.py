@@ -36,7 +36,7 @@ from schemas.records import Millis, StepName
 from schemas.topics import DLQ_PREFIX, Topics
 from sinks.errors import PostgresRefusedError, SinkUnavailableError
 from sinks.letters.writer import DeadLetterWriter
-from sinks.waiting import Waiting, WaitLog
+from sinks.waiting import Wait, WaitLog
 from sinks.writer import Writer
 from streams.errors import KafkaUnavailableError, TopicsDifferError
 from streams.kafka.broker_clock import BrokerClock
@@ -258,7 +258,7 @@ async def _open_when_there(writer: Writer | DeadLetterWriter) -> None:
         MigrationError: a migration is not applied.
         PostgresRefusedError: the server, the database or the account cannot be used.
     """
-    waiting = Waiting(WaitLog())
+    waiting = Wait(WaitLog())
     while True:
         try:
             await writer.open()

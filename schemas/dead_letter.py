@@ -3,7 +3,7 @@
 A dead letter keeps its origin's key, value, headers and partition. What is added are
 headers that begin with ``__dlq.``; their names follow Kafka Connect's error headers. Two
 aliases serve tools that look for other names. ``docs/dead-letters.md`` is the page for those
-who read them; :mod:`schemas.buried` reads them back.
+who read them; :mod:`schemas.dead_letter_record` reads them back.
 """
 
 import uuid

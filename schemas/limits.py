@@ -1,4 +1,4 @@
-"""How large things may be: one place, so that the door, the rules and the workers agree."""
+"""How large things may be: one place, so thby admission, the rules and the workers agree."""
 
 import re
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Limits:
     """
 
     task_input_max_bytes: int = 256 * 1024
-    """A larger input or metadata is refused at the door."""
+    """A larger input or metadata is refused by admission."""
 
     step_input_max_bytes: int = 256 * 1024
     """A step whose built input is larger fails with ``STEP_INPUT_TOO_LARGE``."""

@@ -26,7 +26,7 @@ _CONTROL_PARTITION = 0
 def created_record(
     topics: Topics, partition: int, task: TaskCreated, source: str, trace: Trace
 ) -> Outgoing:
-    """A wish for a task, for the door; ``source`` says who wishes, as CloudEvents name it."""
+    """A wish for a task, for task-created; ``source`` says who wishes, as CloudEvents name it."""
     headers = cloudevent_headers(
         event_id=task.task_id,
         event_type=_type_name(task),

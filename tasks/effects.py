@@ -40,7 +40,7 @@ class Broadcast:
 
 
 @dataclass(frozen=True, slots=True)
-class BuryStep:
+class DeadLetterStep:
     """Dead-letter the command of a step that failed for good, or that a deadline overtook.
 
     Its position is in ``event.step`` (``command_topic``, ``command_partition``,
@@ -54,7 +54,7 @@ class BuryStep:
     event: TaskEvent
 
 
-Effect = SendStep | Broadcast | BuryStep
+Effect = SendStep | Broadcast | DeadLetterStep
 
 
 def effects(
@@ -119,30 +119,30 @@ def _broadcast(kind: ControlKind, event: TaskEvent) -> Broadcast:
 def _after_failure(before: Task, event: TaskEvent, pipelines: Pipelines) -> list[Effect]:
     reported = event.step is not None and event.step.status == StepStatus.FAILED
     if before.outstanding is None:
-        return [*_bury_held(before, event, pipelines)] if is_deadline(event.error) else []
+        return [*_dead_letter_held(before, event, pipelines)] if is_deadline(event.error) else []
     if reported:
-        return [*_bury(before, before.outstanding, event, pipelines)]
+        return [*_dead_letter(before, before.outstanding, event, pipelines)]
     if event.step is None:
         return []
     told = _broadcast(ControlKind.DEADLINE, event)
     if not is_deadline(event.error):
         return [told]
-    return [told, *_bury(before, before.outstanding, event, pipelines)]
+    return [told, *_dead_letter(before, before.outstanding, event, pipelines)]
 
 
-def _bury(
+def _dead_letter(
     before: Task, outstanding: Outstanding, event: TaskEvent, pipelines: Pipelines
-) -> list[BuryStep]:
+) -> list[DeadLetterStep]:
     try:
         command = _command(before, outstanding, pipelines)
     except PipelineUnknownError:
         # Without its pipeline the command cannot be made again; a retry of the task can,
         # once the file is back.
         return []
-    return [BuryStep(command, event.error or Error(), event)]
+    return [DeadLetterStep(command, event.error or Error(), event)]
 
 
-def _bury_held(before: Task, event: TaskEvent, pipelines: Pipelines) -> list[BuryStep]:
+def _dead_letter_held(before: Task, event: TaskEvent, pipelines: Pipelines) -> list[DeadLetterStep]:
     """Dead-letter the command that a held task would have begun with."""
     spec = before.spec
     pipeline = pipelines.get(spec.pipeline, spec.pipeline_version)
@@ -170,7 +170,7 @@ def _bury_held(before: Task, event: TaskEvent, pipelines: Pipelines) -> list[Bur
         priority=before.priority,
         dispatched_at=event.occurred_at,
     )
-    return _bury(before, waiting, event, pipelines)
+    return _dead_letter(before, waiting, event, pipelines)
 
 
 def _command(task: Task, outstanding: Outstanding, pipelines: Pipelines) -> StepCommand:

@@ -25,7 +25,7 @@ class Phase(StrEnum):
     """Where a task is, finer than its status. Readers must expect new ones."""
 
     ACCEPTED = "accepted"
-    """Known to the door's readers only; its owner has not decided yet. Never in a state."""
+    """Known to readers of task-created only; its owner has not decided yet. Never in a state."""
     HELD = "held"
     """Pending, waits for an execute command. Its deadline runs."""
     QUEUED = "queued"

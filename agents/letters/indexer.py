@@ -10,15 +10,15 @@ from typing import TypeVar
 import structlog
 
 from agents.letters.closing import Closing
-from schemas.buried import DeadLetter, read_dead_letter
 from schemas.codec import decode
 from schemas.dead_letter import Origin
+from schemas.dead_letter_record import DeadLetter, read_dead_letter
 from schemas.errors import DecodeError
 from schemas.records import DeadLetterAction
 from schemas.topics import Topics
 from sinks.errors import SinkPositionError, SinkUnavailableError
 from sinks.letters.writer import DeadLetterWriter, Moved
-from sinks.waiting import Waiting, WaitLog
+from sinks.waiting import Wait, WaitLog
 from streams import metrics
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Publisher
@@ -121,7 +121,7 @@ class Indexer:
             return
         letters, actions, unreadable = self._read(fresh)
         if unreadable:
-            await self._parts.dead_letters.bury([poison(record, e) for record, e in unreadable])
+            await self._parts.dead_letters.publish([poison(record, e) for record, e in unreadable])
         ends: dict[str, int] = defaultdict(int)
         for record in fresh:
             ends[record.topic] = max(ends[record.topic], record.offset + 1)
@@ -164,7 +164,7 @@ class Indexer:
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do something with Postgres; wait while it is away."""
-        waiting = Waiting(self._parts.waits)
+        waiting = Wait(self._parts.waits)
         while True:
             try:
                 done = await work()

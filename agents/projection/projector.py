@@ -15,7 +15,7 @@ from schemas.topics import Topics
 from sinks.errors import SinkPositionError, SinkRowError, SinkUnavailableError
 from sinks.isolation import write_isolating
 from sinks.rows import LogEvent
-from sinks.waiting import Waiting, WaitLog
+from sinks.waiting import Wait, WaitLog
 from sinks.writer import Position, Writer
 from streams import metrics
 from streams.history.accepted import is_of_owner, ownership_at_start, read_accepted
@@ -166,7 +166,7 @@ class Projector:
             return
         read = read_accepted(fresh, self._ownership, max_bytes=self._parts.limits.event_max_bytes)
         # Before the position moves past them; again if the process ends in between.
-        await self._parts.dead_letters.bury(
+        await self._parts.dead_letters.publish(
             [
                 (
                     record,
@@ -180,14 +180,16 @@ class Projector:
         origins = {record.offset: record for record in fresh}
 
         async def refused(event: LogEvent, error: SinkRowError) -> None:
-            await self._parts.dead_letters.bury([(origins[event.offset], _refused(event, error))])
+            await self._parts.dead_letters.publish(
+                [(origins[event.offset], _refused(event, error))]
+            )
 
         events = [LogEvent(record.partition, record.offset, event) for record, event in read.events]
         await write_isolating(self._store, refused, events, after)
 
     async def _store(self, events: Sequence[LogEvent], after: Position) -> None:
         """Write events and the position after them, waiting for Postgres if it is away."""
-        waiting = Waiting(self._parts.waits)
+        waiting = Wait(self._parts.waits)
         while True:
             try:
                 await self._parts.writer.write(self._partition, self._stored, events, after)
@@ -205,7 +207,7 @@ class Projector:
         self._ownership = owned if position.owner else None
 
     async def _position(self) -> Position | None:
-        waiting = Waiting(self._parts.waits)
+        waiting = Wait(self._parts.waits)
         while True:
             try:
                 positions = await self._parts.writer.positions([self._partition])

@@ -16,7 +16,7 @@ from agents.projection.log_fold import LogFold, holds
 from agents.projection.rowless import remembered_tasks
 from schemas.limits import Limits
 from schemas.topics import Topics
-from sinks.missing import NAMED_MAX, Gap, Missing, gaps
+from sinks.missing import NAMED_MAX, Missing, TrimmedRange, gaps
 from sinks.schema.migrate import migrate_up
 from sinks.settings import PostgresSettings
 from sinks.table_set import Swapped, TableSet, long_session, open_table_set, read_positions
@@ -104,7 +104,7 @@ async def verify(parts: RebuildParts) -> Comparison:
 
 
 async def _missing(
-    parts: RebuildParts, tables: TableSet, lost: tuple[Gap, ...], made: Mapping[int, int]
+    parts: RebuildParts, tables: TableSet, lost: tuple[TrimmedRange, ...], made: Mapping[int, int]
 ) -> Missing:
     """What is not there: what left the log, and tasks without a row.
 

@@ -88,7 +88,7 @@ class FloodGate:
         change = guard.ended(admission, ending, last_attempt=last, now_s=time.monotonic())
         if change is not None:
             say = log.error if change is Change.PAUSED else log.info
-            say(str(change), service=command.service, dead_letters=guard.buried)
+            say(str(change), service=command.service, dead_letters=guard.dead_lettered)
             metrics.FLOOD_PAUSED.labels(command.service).set(change is Change.PAUSED)
         self.look_again()
 

@@ -22,7 +22,7 @@ class Ending(StrEnum):
     """The service did its work."""
     RETRIED = "retried"
     """It failed, and is tried again: no dead letter yet."""
-    BURIED = "buried"
+    DEAD_LETTERED = "dead_lettered"
     """It failed for good through no fault of the record: retries used up, or a fault of ours."""
     OTHER = "other"
     """Poison, refusals, cancels, deadlines: the record's fault or nobody's. Else anyone who
@@ -51,7 +51,7 @@ class FloodGuardSettings:
     """``ORCH_FLOOD_GUARD_<FIELD>``: when a service counts as flooding."""
 
     window: int = 50
-    """Executions that are looked at: those that ended fine or buried, the newest ones. One
+    """Executions that are looked at: those that ended fine or dead-lettered, the newest ones. One
     more than half of them is how many dead letters a service leaves until it is paused."""
 
     probe_every_s: float = 30.0
@@ -65,15 +65,15 @@ class FloodGuardSettings:
             raise ValueError(f"probe_every_s is {self.probe_every_s}; it must be above 0")
 
     @property
-    def buried_max(self) -> int:
-        """More buried ones than this in the window pause the service: half of it."""
+    def dead_lettered_max(self) -> int:
+        """More dead-lettered ones than this in the window pause the service: half of it."""
         return self.window // 2
 
 
 class FloodGuard:
     """The guard of one service in one process. Times are seconds of any one monotonic clock.
 
-    Last attempts that are in flight count as buried until they ended, so that however many
+    Last attempts that are in flight count as dead-lettered until they ended, so that however many
     run at once, at most ``window // 2 + 1`` dead letters are left before the pause. After a
     crash it starts anew: one more such number.
     """
@@ -92,9 +92,9 @@ class FloodGuard:
         return self._paused
 
     @property
-    def buried(self) -> int:
+    def dead_lettered(self) -> int:
         """Dead letters in the window."""
-        return self._endings.count(Ending.BURIED)
+        return self._endings.count(Ending.DEAD_LETTERED)
 
     def admit(self, *, last_attempt: bool, now_s: float) -> Admission:
         """Ask before a command is run; follow ``GO`` and ``PROBE`` by :meth:`ended`."""
@@ -103,7 +103,10 @@ class FloodGuard:
                 return Admission.WAIT
             self._probing = True
             self._next_probe_at = now_s + self._settings.probe_every_s
-        elif last_attempt and self.buried + self._last_attempts > self._settings.buried_max:
+        elif (
+            last_attempt
+            and self.dead_lettered + self._last_attempts > self._settings.dead_lettered_max
+        ):
             # If all of those in flight fail, the guard pauses; if one does not, there is room.
             return Admission.WAIT
         self._last_attempts += last_attempt
@@ -120,9 +123,9 @@ class FloodGuard:
                 self._paused = False
                 self._endings.clear()
                 return Change.RESUMED
-        if ending in (Ending.FINE, Ending.BURIED):
+        if ending in (Ending.FINE, Ending.DEAD_LETTERED):
             self._endings.append(ending)
-        if not self._paused and self.buried > self._settings.buried_max:
+        if not self._paused and self.dead_lettered > self._settings.dead_lettered_max:
             self._paused = True
             self._next_probe_at = now_s + self._settings.probe_every_s
             return Change.PAUSED
@@ -150,5 +153,5 @@ def ending_of(command: StepCommand, result: StepResult) -> Ending:
     if error.code == "DEADLINE_EXCEEDED":
         return Ending.OTHER
     if error.retriable:
-        return Ending.BURIED if is_last_attempt(command) else Ending.RETRIED
-    return Ending.BURIED if error.category is ErrorCategory.INTERNAL else Ending.OTHER
+        return Ending.DEAD_LETTERED if is_last_attempt(command) else Ending.RETRIED
+    return Ending.DEAD_LETTERED if error.category is ErrorCategory.INTERNAL else Ending.OTHER

@@ -68,11 +68,13 @@ class StepRunner:
             try:
                 command = self._read(delivery)
             except (DecodeError, InvalidRecordError) as error:
-                await self._bury(delivery, error)
+                await self._dead_letter(delivery, error)
             # Without a command there is no result to report it in.
             except Exception as error:
                 log.error("command_raised", delivery=repr(delivery), exc_info=True)
-                await self._bury(delivery, OrchestratorError(f"{type(error).__name__}: {error}"))
+                await self._dead_letter(
+                    delivery, OrchestratorError(f"{type(error).__name__}: {error}")
+                )
             else:
                 await self._answer(command, delivery)
 
@@ -236,14 +238,14 @@ class StepRunner:
         if error is not None and self._app is not None:
             self._app.fail("attempt_raised", error)
 
-    async def _bury(self, delivery: Delivery, error: OrchestratorError) -> None:
+    async def _dead_letter(self, delivery: Delivery, error: OrchestratorError) -> None:
         stage, failure_class = Stage.EXECUTE, FailureClass.PERMANENT
         if isinstance(error, DecodeError):
             stage, failure_class = Stage.DECODE, FailureClass.POISON
         elif isinstance(error, InvalidRecordError):
             stage, failure_class = Stage.VALIDATE, FailureClass.REJECTED
         failure = failure_of(error, stage=stage, failure_class=failure_class)
-        await self._parts.dead_letters.bury([(delivery.origin, failure)])
+        await self._parts.dead_letters.publish([(delivery.origin, failure)])
         metrics.RECORDS.labels(delivery.topic, error.code).inc()
 
 

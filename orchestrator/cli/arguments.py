@@ -15,13 +15,13 @@ from schemas.records import Json, Millis, TaskId
 
 _PRIORITIES = {"low": 0, "normal": 5, "high": 10}
 _DOCUMENT_MAX_BYTES = 16 * 1024 * 1024
-"""Of a file or of standard input: the door's own limit is far below, and names its code."""
+"""Of a file or of standard input: admission's own limit is far below, and names its code."""
 
 
 def document(text: str) -> Json:
     """A JSON document: the text itself, ``@file``, or ``-`` for standard input.
 
-    Only that it is text is checked here; the door says whether it is JSON.
+    Only that it is text is checked here; admission says whether it is JSON.
     """
     try:
         if text == "-":

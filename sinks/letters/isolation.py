@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import structlog
 
 from sinks.errors import SinkRowError, ours
-from sinks.letters.rows import EntryRow, LetterRow, stub_row
+from sinks.letters.rows import LetterRow, StateRow, stub_row
 from sinks.pool import Connection
 from sinks.statements import send
 
@@ -32,15 +32,15 @@ async def write_letters_apart(conn: Connection, rows: Sequence[LetterRow]) -> No
             _log.error("letter_not_listed", topic=row.topic, offset=row.dlq_offset)
 
 
-async def write_entries_apart(conn: Connection, rows: Sequence[EntryRow]) -> None:
+async def write_states_apart(conn: Connection, rows: Sequence[StateRow]) -> None:
     """Write what was done with letters; what is refused is left out, and stays in the ledger."""
     for row in rows:
-        refusal = await _refusal(conn, "upsert_entries", row)
+        refusal = await _refusal(conn, "upsert_states", row)
         if refusal is not None:
             _log.warning("entry_row_refused", action_offset=row.action_offset, reason=str(refusal))
 
 
-async def _refusal(conn: Connection, name: str, row: LetterRow | EntryRow) -> SinkRowError | None:
+async def _refusal(conn: Connection, name: str, row: LetterRow | StateRow) -> SinkRowError | None:
     try:
         async with conn.transaction():
             await send(conn, name, [row])

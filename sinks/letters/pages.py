@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sinks.errors import CursorError
-from sinks.letters.rows import stored_entry, stored_letter
+from sinks.letters.rows import stored_letter, stored_state
 from sinks.queries import query
 from sinks.reads.reader import Reader
-from tasks.letters.bench import Case
 from tasks.letters.filter import LetterFilter
 from tasks.letters.histogram import Bar, in_order
+from tasks.letters.known import KnownLetter
 from tasks.letters.ledger import REPLAYS_MAX
 
 _BARS_MAX = 2_000
@@ -33,9 +33,9 @@ class LetterCursor:
     id: str
 
     @classmethod
-    def of(cls, case: Case) -> LetterCursor:
+    def of(cls, known: KnownLetter) -> LetterCursor:
         """The place of a letter; the next page begins behind it."""
-        return cls(case.letter.dead_lettered_at, case.letter.id)
+        return cls(known.letter.dead_lettered_at, known.letter.id)
 
     @classmethod
     def parse(cls, text: str) -> LetterCursor:
@@ -53,7 +53,7 @@ class LetterCursor:
 
 async def newest(
     reader: Reader, which: LetterFilter, *, limit: int, after: LetterCursor | None = None
-) -> list[Case]:
+) -> list[KnownLetter]:
     """A page of at most ``limit`` letters, newest first.
 
     Args:
@@ -67,21 +67,23 @@ async def newest(
 
 async def oldest(
     reader: Reader, which: LetterFilter, *, limit: int, after: LetterCursor | None = None
-) -> list[Case]:
+) -> list[KnownLetter]:
     """As :func:`newest`, in the order in which letters are replayed."""
     return await _page(reader, "oldest_letters", which, limit, after)
 
 
-async def by_id(reader: Reader, which: LetterFilter, ids: Sequence[str]) -> list[Case]:
+async def by_id(reader: Reader, which: LetterFilter, ids: Sequence[str]) -> list[KnownLetter]:
     """Letters by their whole ids, and those from which their counts of replays go on."""
     rows = await _fetch(reader, "letters_by_id", _owner(which), list(ids))
-    return [_case(row) for row in rows]
+    return [_known(row) for row in rows]
 
 
-async def related(reader: Reader, which: LetterFilter, letter_id: str, *, limit: int) -> list[Case]:
+async def related(
+    reader: Reader, which: LetterFilter, letter_id: str, *, limit: int
+) -> list[KnownLetter]:
     """The letters that one was before, or became, and the others of its task; newest first."""
     rows = await _fetch(reader, "related_letters", _owner(which), letter_id, limit)
-    return [_case(row) for row in rows]
+    return [_known(row) for row in rows]
 
 
 async def count(reader: Reader, which: LetterFilter, by: str) -> list[Bar]:
@@ -93,9 +95,9 @@ async def count(reader: Reader, which: LetterFilter, by: str) -> list[Bar]:
 
 async def _page(
     reader: Reader, name: str, which: LetterFilter, limit: int, after: LetterCursor | None
-) -> list[Case]:
+) -> list[KnownLetter]:
     place = (None, None) if after is None else (after.dead_lettered_at, after.id)
-    return [_case(row) for row in await _fetch(reader, name, which, *place, limit)]
+    return [_known(row) for row in await _fetch(reader, name, which, *place, limit)]
 
 
 async def _fetch(
@@ -117,5 +119,5 @@ def _owner(which: LetterFilter) -> LetterFilter:
     return LetterFilter(tenant=which.tenant, ownerless=which.ownerless)
 
 
-def _case(row: dict[str, Any]) -> Case:
-    return Case(stored_letter(row), stored_entry(row))
+def _known(row: dict[str, Any]) -> KnownLetter:
+    return KnownLetter(stored_letter(row), stored_state(row))

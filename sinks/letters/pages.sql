@@ -4,8 +4,8 @@
 
 
 -- name: which_letters
--- The letters of a tenant ($1), with $2 also those whose tenant nobody knows, as the bench on
--- Kafka sees them (tasks/letters/bench.py): how often the record was replayed before it became
+-- The letters of a tenant ($1), with $2 also those whose tenant nobody knows, as the ledger on
+-- Kafka sees them (tasks/letters/known.py): how often the record was replayed before it became
 -- this letter counts, and a letter whose $15 replays are used up is parked. Each filter counts
 -- if it is not null; a letter must have one of its values: $3 topic, $4 task, $5 type, $6 step,
 -- $7 service, $8 stage, $9 class, $10 code, $11 exception, $12 status; $13 <= dead-lettered <

@@ -100,7 +100,7 @@ FROM ai_orchestrator.dead_letters
 WHERE id = ANY ($1::text[]);
 
 
--- name: upsert_entries
+-- name: upsert_states
 -- Write what was done with letters (EntryRow); the last action in the ledger's order counts.
 INSERT INTO ai_orchestrator.dead_letters AS d (
     id, status, status_reason, status_by, status_at, replays, replay_id, sent_topic,

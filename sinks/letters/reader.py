@@ -1,14 +1,14 @@
 """Read the index of dead letters. The topics are the truth; this is quicker."""
 
-from sinks.letters.rows import stored_entry, stored_letter
+from sinks.letters.rows import stored_letter, stored_state
 from sinks.pool import connection, open_pool
 from sinks.queries import query
 from sinks.settings import PostgresSettings
-from tasks.letters.bench import Bench
+from tasks.letters.known import KnownLetters
 from tasks.letters.ledger import Ledger
 
 
-async def read_index(settings: PostgresSettings) -> Bench:
+async def read_index(settings: PostgresSettings) -> KnownLetters:
     """All indexed letters, without their keys, values and headers.
 
     Raises:
@@ -21,5 +21,5 @@ async def read_index(settings: PostgresSettings) -> Bench:
     finally:
         pool.terminate()
     ledger = Ledger()
-    ledger.entries = {row["id"]: stored_entry(row) for row in rows}
-    return Bench([stored_letter(row) for row in rows], ledger)
+    ledger.states = {row["id"]: stored_state(row) for row in rows}
+    return KnownLetters([stored_letter(row) for row in rows], ledger)

@@ -2,10 +2,10 @@
 
 from typing import Any, NamedTuple
 
-from schemas.buried import DeadLetter
+from schemas.dead_letter_record import DeadLetter
 from schemas.short_text import short_key, short_text
 from sinks.errors import SinkRowError
-from tasks.letters.ledger import Entry, LetterStatus, Target
+from tasks.letters.ledger import LetterState, LetterStatus, Target
 
 _REASON_MAX_BYTES = 4096
 
@@ -39,7 +39,7 @@ class LetterRow(NamedTuple):
     replay_of: str | None
 
 
-class EntryRow(NamedTuple):
+class StateRow(NamedTuple):
     """What was done with it."""
 
     id: str
@@ -87,21 +87,21 @@ def letter_row(letter: DeadLetter) -> LetterRow:
     )
 
 
-def entry_row(letter_id: str, entry: Entry, action_offset: int) -> EntryRow:
-    """The row of an entry after the action at this offset of ``dlq-actions``."""
-    return EntryRow(
-        id=entry_key(letter_id),
-        status=entry.status.value,
-        status_reason=short_text(_plain(entry.reason), _REASON_MAX_BYTES),
-        status_by=entry_key(entry.actor),
-        status_at=entry.at,
-        replays=entry.replays,
-        replay_id=_optional(entry.replay_id),
-        sent_topic=None if entry.sent is None else entry_key(entry.sent.topic),
-        sent_partition=None if entry.sent is None else entry.sent.partition,
-        sent_offset=None if entry.sent is None else entry.sent.offset,
-        sha256=_optional(entry.sha256),
-        mended=entry.mended,
+def state_row(letter_id: str, state: LetterState, action_offset: int) -> StateRow:
+    """The row of an state after the action at this offset of ``dlq-actions``."""
+    return StateRow(
+        id=index_key(letter_id),
+        status=state.status.value,
+        status_reason=short_text(_plain(state.reason), _REASON_MAX_BYTES),
+        status_by=index_key(state.actor),
+        status_at=state.at,
+        replays=state.replays,
+        replay_id=_optional(state.replay_id),
+        sent_topic=None if state.sent is None else index_key(state.sent.topic),
+        sent_partition=None if state.sent is None else state.sent.partition,
+        sent_offset=None if state.sent is None else state.sent.offset,
+        sha256=_optional(state.sha256),
+        mended=state.mended,
         action_offset=action_offset,
     )
 
@@ -140,12 +140,12 @@ def stub_row(row: LetterRow) -> LetterRow:
     )
 
 
-def stored_entry(row: Any) -> Entry:
-    """The entry of a row, but for what only the ledger keeps (intent, edited value)."""
+def stored_state(row: Any) -> LetterState:
+    """The state of a row, but for what only the ledger keeps (intent, edited value)."""
     sent = None
     if row["sent_topic"] is not None:
         sent = Target(row["sent_topic"], row["sent_partition"], row["sent_offset"])
-    return Entry(
+    return LetterState(
         status=LetterStatus(row["status"]),
         reason=row["status_reason"],
         actor=row["status_by"],
@@ -183,14 +183,14 @@ _AS_THEY_ARE = (
 )
 
 
-def entry_key(text: str) -> str:
+def index_key(text: str) -> str:
     """An id or a name of an action, as the index has it."""
     # Whoever may write to the ledger may write NUL, which Postgres cannot hold, and any length.
     return short_key(_plain(text))
 
 
 def _optional(text: str | None) -> str | None:
-    return None if text is None else entry_key(text)
+    return None if text is None else index_key(text)
 
 
 def _plain(text: str) -> str:

@@ -7,12 +7,12 @@ where the caller last saw them.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from schemas.buried import DeadLetter
+from schemas.dead_letter_record import DeadLetter
 from schemas.findings import Finding
 from schemas.records import DeadLetterAction
 from sinks.errors import SinkPositionError, SinkRowError
-from sinks.letters.isolation import write_entries_apart, write_letters_apart
-from sinks.letters.rows import EntryRow, entry_key, entry_row, letter_row, stored_entry
+from sinks.letters.isolation import write_letters_apart, write_states_apart
+from sinks.letters.rows import StateRow, index_key, letter_row, state_row, stored_state
 from sinks.pool import Connection, Pool, close_pool, connection, open_pool
 from sinks.probe import check_letters_are_accepted
 from sinks.queries import query
@@ -20,7 +20,7 @@ from sinks.schema.migrate import check_migrated
 from sinks.server.check import check_connection
 from sinks.settings import PostgresSettings
 from sinks.statements import send
-from tasks.letters.ledger import Entry, after
+from tasks.letters.ledger import LetterState, after
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +115,13 @@ class DeadLetterWriter:
             async with connection(self._opened(), self._settings) as conn, conn.transaction():
                 await _move_all(conn, moved)
                 await send(conn, "upsert_letters", rows)
-                await send(conn, "upsert_entries", await _entry_rows(conn, actions))
+                await send(conn, "upsert_states", await _entry_rows(conn, actions))
         except SinkRowError:
             async with connection(self._opened(), self._settings) as conn, conn.transaction():
                 await check_letters_are_accepted(conn)
                 await _move_all(conn, moved)
                 await write_letters_apart(conn, rows)
-                await write_entries_apart(conn, await _entry_rows(conn, actions))
+                await write_states_apart(conn, await _entry_rows(conn, actions))
 
     async def gone_on(self, created_topic: str, at_most: int) -> list[GoneOn]:
         """Unsettled letters whose task went on without them."""
@@ -169,18 +169,18 @@ async def _move(conn: Connection, move: Moved) -> None:
 
 async def _entry_rows(
     conn: Connection, actions: Sequence[tuple[int, DeadLetterAction]]
-) -> list[EntryRow]:
+) -> list[StateRow]:
     """Fold actions onto what is stored, by the rule of the ledger."""
-    ids = sorted({entry_key(item.letter_id) for _, action in actions for item in action.items})
+    ids = sorted({index_key(item.letter_id) for _, action in actions for item in action.items})
     if not ids:
         return []
     stored = await conn.fetch(query("read_entries"), ids)
-    entries = {row["id"]: (stored_entry(row), row["action_offset"]) for row in stored}
-    changed: dict[str, tuple[Entry, int]] = {}
+    states = {row["id"]: (stored_state(row), row["action_offset"]) for row in stored}
+    changed: dict[str, tuple[LetterState, int]] = {}
     for offset, action in actions:
         for item in action.items:
-            letter_id = entry_key(item.letter_id)
-            entry, last = entries.get(letter_id, (Entry(), -1))
+            letter_id = index_key(item.letter_id)
+            state, last = states.get(letter_id, (LetterState(), -1))
             if offset >= last:  # an action may name a letter twice
-                entries[letter_id] = changed[letter_id] = (after(entry, action, item), offset)
-    return [entry_row(letter_id, entry, last) for letter_id, (entry, last) in changed.items()]
+                states[letter_id] = changed[letter_id] = (after(state, action, item), offset)
+    return [state_row(letter_id, state, last) for letter_id, (state, last) in changed.items()]

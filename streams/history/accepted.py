@@ -17,7 +17,7 @@ WINDOW = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptedEvents:
     """What some records of one partition mean."""
 
     events: list[tuple[Origin, TaskEvent]]
@@ -32,7 +32,7 @@ def read_accepted(
     ownership: Ownership | None,
     *,
     max_bytes: int = EVENT_MAX_BYTES,
-) -> Accepted:
+) -> AcceptedEvents:
     """Decode the next records of a partition, and apply the acceptance rule. Pure.
 
     Args:
@@ -54,7 +54,7 @@ def read_accepted(
             ownership = accepted
             if event.kind is not EventKind.OWNERSHIP_TAKEN:
                 events.append((record, event))
-    return Accepted(events, undecodable, ownership)
+    return AcceptedEvents(events, undecodable, ownership)
 
 
 def prevailing(records: Iterable[Origin]) -> Ownership | None:

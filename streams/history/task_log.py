@@ -27,7 +27,7 @@ class Seen:
 
 
 @dataclass(slots=True)
-class History:
+class TaskLife:
     """What was read of a task so far, and where reading goes on."""
 
     partition: int
@@ -85,7 +85,7 @@ class TaskLog:
         """The offset that the next record of a partition gets."""
         return (await self._reader.bounds(topic, partition))[1]
 
-    async def read(self, task_id: TaskId, *, since: Millis | None = None) -> History:
+    async def read(self, task_id: TaskId, *, since: Millis | None = None) -> TaskLife:
         """Read a task's history, up to the end that the log has now.
 
         Args:
@@ -119,7 +119,7 @@ class TaskLog:
                     life = [event] if event.kind is EventKind.CREATED else [*life, event]
         return life
 
-    async def follow(self, history: History) -> Events:
+    async def follow(self, history: TaskLife) -> Events:
         """Yield the events that come after a history, for ever, and add them to it."""
         async with aclosing(self._sieved(history)) as events:
             async for seen in events:
@@ -135,12 +135,12 @@ class TaskLog:
         partition = await self.partition(task_id)
         first, _ = await self._reader.bounds(self._topics.task_events, partition)
         start = await self._start(partition, now, first, offset)
-        history = History(partition, TaskSieve(task_id, whole=start == first), start)
+        history = TaskLife(partition, TaskSieve(task_id, whole=start == first), start)
         async for seen in self._sieved(history):
             if seen.offset >= offset:
                 yield seen
 
-    async def _sieved(self, history: History) -> Events:
+    async def _sieved(self, history: TaskLife) -> Events:
         starts = {history.partition: history.next_offset}
         async with aclosing(self._reader.follow(self._topics.task_events, starts)) as batches:
             async for records in batches:
@@ -156,8 +156,8 @@ class TaskLog:
 
     async def _read(
         self, task_id: TaskId, partition: int, start: int, end: int, *, whole: bool
-    ) -> History:
-        history = History(partition, TaskSieve(task_id, whole=whole), next_offset=end)
+    ) -> TaskLife:
+        history = TaskLife(partition, TaskSieve(task_id, whole=whole), next_offset=end)
         batches = self._reader.read(self._topics.task_events, partition, start, end)
         async with aclosing(batches):
             async for records in batches:

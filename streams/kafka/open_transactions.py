@@ -12,7 +12,7 @@ _SAY_AGAIN_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class OpenTransaction:
     """A partition that is read only up to a transaction that has not ended."""
 
     topic: str
@@ -32,7 +32,7 @@ class OpenTransactions:
         self._since: dict[Place, tuple[int, float]] = {}
         self._said: dict[Place, float] = {}
 
-    def look(self, now_s: float, ends: Mapping[Place, tuple[int, int]]) -> list[Held]:
+    def look(self, now_s: float, ends: Mapping[Place, tuple[int, int]]) -> list[OpenTransaction]:
         """Compare with the last look; return what has to be said now.
 
         Each is returned when it has been open for a minute, and then every ten minutes.
@@ -55,5 +55,5 @@ class OpenTransactions:
             due_s = self._said.get(place, since_s + _HANGS_AFTER_S)
             if now_s >= due_s:
                 self._said[place] = now_s + _SAY_AGAIN_S
-                found.append(Held(*place, stable, end - stable, now_s - since_s))
+                found.append(OpenTransaction(*place, stable, end - stable, now_s - since_s))
         return found

@@ -10,7 +10,7 @@ Place = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class PositionGap:
     """A committed offset that its partition does not hold."""
 
     topic: str
@@ -25,7 +25,9 @@ class Gap:
         return max(0, self.first - self.committed)
 
 
-def gaps(committed: Mapping[Place, int], bounds: Mapping[Place, tuple[int, int]]) -> list[Gap]:
+def gaps(
+    committed: Mapping[Place, int], bounds: Mapping[Place, tuple[int, int]]
+) -> list[PositionGap]:
     """The committed offsets before the first record, or beyond the end, of their partitions.
 
     Args:
@@ -33,7 +35,7 @@ def gaps(committed: Mapping[Place, int], bounds: Mapping[Place, tuple[int, int]]
         bounds: the first offset and the end of each assigned partition.
     """
     return [
-        Gap(*place, committed[place], first, end)
+        PositionGap(*place, committed[place], first, end)
         for place, (first, end) in sorted(bounds.items())
         if place in committed and not first <= committed[place] <= end
     ]

@@ -37,7 +37,7 @@ class Sightings:
 
     read_past: set[str] = field(default_factory=set)
     """Letters whose record its group has acknowledged."""
-    buried_again: set[str] = field(default_factory=set)
+    dead_lettered_again: set[str] = field(default_factory=set)
     tasks: dict[tuple[str, int, int], TaskId] = field(default_factory=dict)
     """By the position of an input: the task that it brought on."""
     ends: dict[TaskId, TaskStatus] = field(default_factory=dict)
@@ -49,7 +49,7 @@ def verdict(watch: Watch, seen: Sightings) -> bool | None:
     A record that its group has read, and that no event and no dead letter followed, changed
     nothing: its task went on by itself. That is a good end.
     """
-    if watch.letter_id in seen.buried_again:
+    if watch.letter_id in seen.dead_lettered_again:
         return False
     if watch.letter_id not in seen.read_past:
         return None
@@ -120,7 +120,7 @@ class Canary:
             if record.topic == self._topics.task_events:
                 events[record.partition].append(record)
             elif (letter_id := header_text(record.headers, "__dlq.replay.of")) is not None:
-                seen.buried_again.add(letter_id)
+                seen.dead_lettered_again.add(letter_id)
         for partition, records in events.items():
             self._note(partition, records, seen)
         seen.read_past.update(passed)

@@ -49,12 +49,12 @@ class DeadLetters:
         self._group = group
         self._max_bytes = max_bytes
 
-    async def bury(self, letters: Sequence[tuple[Origin, Failure]]) -> None:
+    async def publish(self, letters: Sequence[tuple[Origin, Failure]]) -> None:
         """Publish dead letters, and return when they are acknowledged.
 
         A letter that the broker refuses because of its size is cut. For any other refusal this
-        waits, with growing pauses, until an operator has acted. Burying a record again makes a
-        second copy with the same id.
+        waits, with growing pauses, until an operator has acted. A second letter of the same record
+        is a copy with the same id.
 
         Raises:
             PublishError: unknown whether they were written; do not acknowledge the origins.

@@ -15,10 +15,10 @@ from streams.kafka.partitioner import partition_of
 from streams.kafka.publisher import Outgoing, Publisher
 from streams.letters.action_log import ActionLog, new_id, now_ms
 from streams.letters.canary import Canary, Watch
-from streams.letters.doubt import chunks, settle
 from streams.letters.lease import Lease, LeaseSettings
-from tasks.letters.bench import Bench, Case
+from streams.letters.unsettled import chunks, settle
 from tasks.letters.filter import LetterFilter
+from tasks.letters.known import KnownLetter, KnownLetters
 from tasks.letters.plan import Park, ReplayOrder, Send, Skip, Verdict, WriteRows, plan
 
 BATCH_MAX = 500
@@ -79,12 +79,16 @@ class Replay:
         """Letters by outcome: sent, written, refused, parked, and the reasons of the skipped."""
 
     async def run(
-        self, bench: Bench, chosen: LetterFilter, *, among: Container[str] | None = None
+        self,
+        all_letters: KnownLetters,
+        chosen: LetterFilter,
+        *,
+        among: Container[str] | None = None,
     ) -> str:
-        """Replay the letters of ``bench`` that match; return how it ended.
+        """Replay the letters of ``all_letters`` that match; return how it ended.
 
         Args:
-            bench: letters with their values, on the ledger of the log.
+            all_letters: letters with their values, on the ledger of the log.
             chosen: which of them; kept in the ledger.
             among: if given, only letters with these ids. The others are there to be counted
                 from, and need no values.
@@ -99,19 +103,21 @@ class Replay:
         """
         async with self._lease.held(chosen.as_json(), lambda: dict(self.counts)):
             await self._settle_doubts()
-            cases = [
-                case
-                for case in bench.cases()
-                if chosen.matches(case) and (among is None or case.letter.id in among)
+            known_letters = [
+                known
+                for known in all_letters.ordered()
+                if chosen.matches(known) and (among is None or known.letter.id in among)
             ]
-            outcome = await self._run(cases)
+            outcome = await self._run(known_letters)
             await self._lease.end(outcome, dict(self.counts))
         return outcome
 
-    async def _run(self, cases: Sequence[Case]) -> str:
-        todo = self._todo(cases)
+    async def _run(self, known_letters: Sequence[KnownLetter]) -> str:
+        todo = self._todo(known_letters)
         await self._park(todo)
-        work = [(case, verdict) for case, verdict in todo if isinstance(verdict, Send | WriteRows)]
+        work = [
+            (known, verdict) for known, verdict in todo if isinstance(verdict, Send | WriteRows)
+        ]
         if self._limits.at_most is not None:
             self.counts["over_max"] += max(0, len(work) - self._limits.at_most)
             work = work[: self._limits.at_most]
@@ -127,7 +133,7 @@ class Replay:
                 return "canary_failed"
         return await self._send_all(work[len(canaries) :])
 
-    async def _send_all(self, work: Sequence[tuple[Case, Send | WriteRows]]) -> str:
+    async def _send_all(self, work: Sequence[tuple[KnownLetter, Send | WriteRows]]) -> str:
         loop, began, rate = asyncio.get_running_loop(), asyncio.get_running_loop().time(), None
         size = BATCH_MAX
         if self._limits.rate_per_s is not None:
@@ -144,7 +150,7 @@ class Replay:
         """Finish what replays that were killed left in doubt, whatever was chosen now."""
         log = self._parts.log
         await log.catch_up()
-        doubts = {key: entry for key, entry in log.ledger.entries.items() if entry.intended}
+        doubts = {key: state for key, state in log.ledger.states.items() if state.intended}
         sent, lost = await settle(self._parts.reader, doubts)
         # The outcome belongs to the replay that sent: one action for each of them.
         by_run: dict[str, list[DeadLetterItem]] = defaultdict(list)
@@ -165,13 +171,15 @@ class Replay:
             await log.catch_up()
         self.counts["found_sent"] += len(sent)
 
-    def _todo(self, cases: Sequence[Case]) -> list[tuple[Case, Verdict]]:
+    def _todo(self, known_letters: Sequence[KnownLetter]) -> list[tuple[KnownLetter, Verdict]]:
         now = now_ms()
-        todo = [(case, plan(case, self._order, self._parts.topics, now)) for case in cases]
+        todo = [
+            (known, plan(known, self._order, self._parts.topics, now)) for known in known_letters
+        ]
         self.counts.update(verdict.reason for _, verdict in todo if isinstance(verdict, Skip))
         return todo
 
-    async def _park(self, todo: Sequence[tuple[Case, Verdict]]) -> None:
+    async def _park(self, todo: Sequence[tuple[KnownLetter, Verdict]]) -> None:
         items = [DeadLetterItem(letter_id=c.letter.id) for c, v in todo if isinstance(v, Park)]
         for part in chunks(items, BATCH_MAX):
             await self._parts.log.append(
@@ -180,19 +188,21 @@ class Replay:
         self.counts["parked"] += len(items)
         self._parts.progress(self.counts)
 
-    async def _batch(self, work: Sequence[tuple[Case, Send | WriteRows]]) -> list[Watch] | None:
+    async def _batch(
+        self, work: Sequence[tuple[KnownLetter, Send | WriteRows]]
+    ) -> list[Watch] | None:
         """Intent, send, outcome; None if somebody asked us to stop before the intent."""
         if await self._lease.check():
             return None
-        sends = [(case, verdict) for case, verdict in work if isinstance(verdict, Send)]
-        rows = [(case, verdict) for case, verdict in work if isinstance(verdict, WriteRows)]
+        sends = [(known, verdict) for known, verdict in work if isinstance(verdict, Send)]
+        rows = [(known, verdict) for known, verdict in work if isinstance(verdict, WriteRows)]
         watches = await self._send(sends) if sends else []
         if rows:
             await self._write_rows(rows)
         self._parts.progress(self.counts)
         return watches
 
-    async def _send(self, sends: Sequence[tuple[Case, Send]]) -> list[Watch]:
+    async def _send(self, sends: Sequence[tuple[KnownLetter, Send]]) -> list[Watch]:
         parts = self._parts
         counts = {
             topic: await parts.publisher.partitions(topic) for topic in {s.topic for _, s in sends}
@@ -209,19 +219,19 @@ class Replay:
         self.counts["sent"] += len(sends)
         return [
             Watch(
-                letter_id=case.letter.id,
-                group=parts.router_group if case.letter.of_step else case.letter.group,
+                letter_id=known.letter.id,
+                group=parts.router_group if known.letter.of_step else known.letter.group,
                 topic=record.topic,
                 partition=record.partition,
                 offset=offset,
             )
-            for (case, _), record, offset in zip(sends, records, offsets, strict=True)
+            for (known, _), record, offset in zip(sends, records, offsets, strict=True)
         ]
 
-    async def _write_rows(self, rows: Sequence[tuple[Case, WriteRows]]) -> None:
-        by_partition: dict[int, list[tuple[Case, WriteRows]]] = defaultdict(list)
-        for case, verdict in rows:
-            by_partition[case.letter.partition].append((case, verdict))
+    async def _write_rows(self, rows: Sequence[tuple[KnownLetter, WriteRows]]) -> None:
+        by_partition: dict[int, list[tuple[KnownLetter, WriteRows]]] = defaultdict(list)
+        for known, verdict in rows:
+            by_partition[known.letter.partition].append((known, verdict))
         for partition, found in by_partition.items():
             ids = list(dict.fromkeys(verdict.task_id for _, verdict in found))
             outcomes = await self._parts.rows.write(partition, ids)
@@ -231,14 +241,14 @@ class Replay:
             await self._parts.log.append(self._row_actions(found, outcomes))
 
     def _row_actions(
-        self, rows: Sequence[tuple[Case, WriteRows]], outcomes: Mapping[TaskId, str | None]
+        self, rows: Sequence[tuple[KnownLetter, WriteRows]], outcomes: Mapping[TaskId, str | None]
     ) -> list[DeadLetterAction]:
         written: list[DeadLetterItem] = []
         refused: list[DeadLetterItem] = []
-        for case, verdict in rows:
+        for known, verdict in rows:
             code = outcomes[verdict.task_id]
             item = DeadLetterItem(
-                letter_id=case.letter.id, count=verdict.count, reason=code or "rows_written"
+                letter_id=known.letter.id, count=verdict.count, reason=code or "rows_written"
             )
             (written if code is None else refused).append(item)
         self.counts["written"] += len(written)
@@ -251,19 +261,19 @@ class Replay:
 
     def _items(
         self,
-        sends: Sequence[tuple[Case, Send]],
+        sends: Sequence[tuple[KnownLetter, Send]],
         records: Sequence[Outgoing],
         offsets: Sequence[int],
     ) -> list[DeadLetterItem]:
         return [
             DeadLetterItem(
-                letter_id=case.letter.id,
+                letter_id=known.letter.id,
                 count=send.count,
                 topic=record.topic,
                 partition=record.partition,
                 offset=offset,
             )
-            for (case, send), record, offset in zip(sends, records, offsets, strict=True)
+            for (known, send), record, offset in zip(sends, records, offsets, strict=True)
         ]
 
     def _action(
@@ -296,11 +306,13 @@ def _outgoing(send: Send, partitions: int) -> Outgoing:
     )
 
 
-def preview(cases: Sequence[Case], order: ReplayOrder, topics: Topics) -> dict[str, int]:
+def preview(
+    known_letters: Sequence[KnownLetter], order: ReplayOrder, topics: Topics
+) -> dict[str, int]:
     """What a replay would do, by kind and target: a dry run. Sends nothing."""
     counts: Counter[str] = Counter()
-    for case in cases:
-        match plan(case, order, topics, now_ms()):
+    for known in known_letters:
+        match plan(known, order, topics, now_ms()):
             case Send(topic=topic):
                 counts[f"send to {topic}"] += 1
             case WriteRows():

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
-from schemas.buried import DeadLetter, read_dead_letter
 from schemas.dead_letter import Origin
+from schemas.dead_letter_record import DeadLetter, read_dead_letter
 from schemas.topics import Topics
 from streams.kafka.log_reader import LogReader
 

@@ -22,7 +22,7 @@ from streams.envelopes import Trace
 from streams.errors import ClockDiffersError
 from streams.kafka.partitioner import partition_of
 from streams.letters.dead_letters import failure_of
-from streams.ownership.held import Held, HeldCommands
+from streams.ownership.held import HeldCommand, HeldCommands
 from streams.ownership.owned_log import OwnedLog
 from streams.ownership.ports import Arrival, World
 from streams.ownership.progress import InputProgress
@@ -145,7 +145,7 @@ class Owner:
     async def handle(self, arrivals: Sequence[Arrival]) -> None:
         """Decide a batch, and do what follows from it, each part before the next.
 
-        1. Bury what is refused whatever the state is.
+        1. Dead-letter what is refused whatever the state is.
         2. Append the events and prove that they are ours; without any, prove that nobody
            took over.
         3. Do the effects.
@@ -275,7 +275,7 @@ class Owner:
         """True for an input that was decided, and whose task was forgotten since."""
         return given.cause.offset <= self._decided_created
 
-    def _take_released(self, held: Held, work: Work) -> None:
+    def _take_released(self, held: HeldCommand, work: Work) -> None:
         """Decide a command whose task is known now."""
         arrival, task = held.arrival, self._tasks.get(held.given.record.task_id)
         try:
@@ -381,13 +381,13 @@ class Owner:
         work.effects.append(self._world.seal_effect(effect, _NO_TRACE))
 
     async def _do(self, work: Work) -> None:
-        await self._world.bury(work.refused)
+        await self._world.dead_letter(work.refused)
         if work.events:
             await self._log.append(work.events)
         else:
             await self._log.prove()
         await self._world.send(work.effects)
-        await self._world.bury(work.letters)
+        await self._world.dead_letter(work.letters)
         for arrival in work.done:
             for released in self._acks[arrival.topic].finish(arrival):
                 released.ack()

@@ -15,7 +15,7 @@ from streams import metrics
 from streams.errors import FaustVersionError, KafkaUnavailableError, TopicsDifferError
 from streams.kafka.admin import Admin
 from streams.kafka.log_reader import LogReader
-from streams.kafka.positions import Gap, Place, gaps
+from streams.kafka.positions import Place, PositionGap, gaps
 from streams.runtime.consumer import Transport
 from streams.runtime.delivery import Delivery
 from streams.settings import KafkaSettings
@@ -176,7 +176,7 @@ class App(faust.App):  # type: ignore[misc]
             except (KafkaUnavailableError, TimeoutError) as error:
                 log.warning("past_unknown", group=group, reason=repr(error)[:200])
 
-    def _tell(self, gap: Gap) -> None:
+    def _tell(self, gap: PositionGap) -> None:
         metrics.MISSING.labels(gap.topic).inc(gap.missing)
         log.error(
             "records_missing" if gap.missing else "committed_beyond_end",

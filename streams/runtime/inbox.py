@@ -7,7 +7,7 @@ from collections import deque
 from typing import Generic, Protocol, TypeVar
 
 
-class Waiting(Protocol):
+class Queued(Protocol):
     """A delivery, as far as an inbox knows it."""
 
     @property
@@ -19,7 +19,7 @@ class Waiting(Protocol):
         """Of its value, bytes."""
 
 
-T = TypeVar("T", bound=Waiting)
+T = TypeVar("T", bound=Queued)
 
 BATCH_MAX = 500
 """Deliveries in one batch. Bounds how long one batch keeps the event loop to itself."""

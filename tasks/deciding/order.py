@@ -11,7 +11,7 @@ from tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class OwnedCommand:
     """A command that its task's owner has to answer."""
 
     task: Task
@@ -40,7 +40,7 @@ class Order:
         return storable_or_none(self.command.reason, max_chars=MESSAGE_MAX_CHARS)
 
 
-def refused(order: Order, code: str) -> TaskEvent:
+def refused(order: OwnedCommand, code: str) -> TaskEvent:
     """The answer "no": the state stays as it is, the code is the reason."""
     return next_event(
         order.task, order.context, EventKind.COMMAND_REFUSED, actor=order.actor, reason=code

@@ -9,7 +9,7 @@ from orchestrator.api.http.contract import OPERATIONS, Operation
 from schemas.gen.orchestrator.v1 import dead_letters_pb2 as letters_pb
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from tests.api.calling import ACME, Served, a_body, a_create, as_tenant, refusal_of
-from tests.api.letters.burying import a_dead_letter
+from tests.api.letters.dead_lettering import a_dead_letter
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -73,7 +73,7 @@ class Running:
             return [(m.partition, m.offset) for m in await asyncio.gather(*sent)]
 
     async def create(self, tasks: Sequence[TaskCreated]) -> None:
-        """Publish tasks to the door."""
+        """Publish tasks to task-created."""
         records = [(task.task_id.encode(), encode(task)) for task in tasks]
         await self.publish(self.topics.task_created, records)
 

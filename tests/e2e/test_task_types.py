@@ -147,7 +147,7 @@ async def test_a_file_in_the_pipelines_folder_is_a_task_type_also_with_a_service
         ("multimodal", {"image": "AAAA"}, "IMAGE_UNREADABLE"),
     ],
 )
-async def test_pipeline_failure_of_a_step_for_good_fails_the_task_and_buries_its_command(
+async def test_pipeline_failure_of_a_step_for_good_fails_the_task_and_dead_letters_its_command(
     running: Running, kind: str, given: dict[str, Any], detail: str
 ) -> None:
     task = a_task(kind, **given)

@@ -141,8 +141,8 @@ async def test_records_that_left_the_door_unread_are_counted_and_named(router: O
     client = AIOKafkaAdminClient(bootstrap_servers=router.settings.kafka.servers)
     await client.start()
     try:
-        door = TopicPartition(router.topics.task_created, 0)
-        await client.delete_records({door: RecordsToDelete(before_offset=-1)})
+        created = TopicPartition(router.topics.task_created, 0)
+        await client.delete_records({created: RecordsToDelete(before_offset=-1)})
     finally:
         await client.close()
     await router.create(last := some_tasks())

@@ -102,7 +102,7 @@ async def fill(topics: Topics, kafka: KafkaSettings) -> None:
         message="",
     )
     letters = DeadLetters(publisher, group="g")
-    await letters.bury([(origin, failure)])
+    await letters.publish([(origin, failure)])
     await publisher.publish(
         [Outgoing(topic=topics.task_created, partition=0, key=b"\x1b[2J", value=b"\x07\xff")]
     )

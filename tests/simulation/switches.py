@@ -65,7 +65,7 @@ def _do(*order: str) -> Callable[[Owner, Work], Awaitable[None]]:
 
 
 async def _refuse(self: Owner, work: Work) -> None:
-    await self._world.bury(work.refused)
+    await self._world.dead_letter(work.refused)
 
 
 async def _append(self: Owner, work: Work) -> None:
@@ -74,7 +74,7 @@ async def _append(self: Owner, work: Work) -> None:
 
 async def _send(self: Owner, work: Work) -> None:
     await self._world.send(work.effects)
-    await self._world.bury(work.letters)
+    await self._world.dead_letter(work.letters)
 
 
 async def _ack(self: Owner, work: Work) -> None:
@@ -171,7 +171,7 @@ SWITCHES: Mapping[str, Switch] = {
         [(Owner, "_do", _do("refuse", "append", "ack", "send"))],
     ),
     "refused_first": Switch(
-        "What is refused whatever the state is, is buried before any event of its batch.",
+        "What is refused whatever the state is, is dead-lettered before any event of its batch.",
         [(Owner, "_do", _do("append", "refuse", "send", "ack"))],
     ),
     "checkpoint_after_effects": Switch(

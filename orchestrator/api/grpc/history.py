@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.api.grpc.messages import event_message, stamp, step_message, task_message
+from orchestrator.api.tasks.history import PastAttempt, TaskHistory
 from orchestrator.api.tasks.receipt import Answered, Receipt
-from orchestrator.api.tasks.story import Attempt, Story
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 
 
@@ -28,7 +28,7 @@ def execute_response(answer: Answered) -> pb.ExecuteTaskResponse:
     )
 
 
-def history_message(story: Story) -> pb.TaskHistory:
+def history_message(story: TaskHistory) -> pb.TaskHistory:
     """How a task came to be as it is."""
     return pb.TaskHistory(
         request_id=story.request_id,
@@ -51,7 +51,7 @@ def receipt_message(receipt: Receipt | None) -> pb.Receipt | None:
     )
 
 
-def _attempt(attempt: Attempt) -> pb.Attempt:
+def _attempt(attempt: PastAttempt) -> pb.Attempt:
     return pb.Attempt(
         step=step_message(attempt.step),
         lane=attempt.lane,

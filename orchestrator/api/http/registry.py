@@ -27,7 +27,7 @@ _COMPATIBILITY = "FULL_TRANSITIVE"
 _BODY_MAX_BYTES = 1024 * 1024
 
 
-class _Answer(JSONResponse):
+class _RegistryResponse(JSONResponse):
     media_type = _MEDIA_TYPE
 
 
@@ -66,19 +66,19 @@ class SchemaPaths:
         version = self._by_id.get(int(text)) if _is_number(text) else None
         if version is None:
             return _refused(404, 40403, "Schema not found")
-        return _Answer({"schema": version.text})
+        return _RegistryResponse({"schema": version.text})
 
     async def _types(self, request: Request) -> Response:
-        return _Answer(["AVRO"])
+        return _RegistryResponse(["AVRO"])
 
     async def _list(self, request: Request) -> Response:
-        return _Answer(sorted(self._subjects))
+        return _RegistryResponse(sorted(self._subjects))
 
     async def _versions(self, request: Request) -> Response:
         versions = self._subjects.get(request.path_params["subject"])
         if versions is None:
             return _refused(404, 40401, "Subject not found")
-        return _Answer([version.version for version in versions])
+        return _RegistryResponse([version.version for version in versions])
 
     async def _version(self, request: Request) -> Response:
         subject, wanted = request.path_params["subject"], request.path_params["version"]
@@ -86,12 +86,12 @@ class SchemaPaths:
         if versions is None:
             return _refused(404, 40401, "Subject not found")
         if wanted in ("latest", "-1"):
-            return _Answer(_described(subject, versions[-1]))
+            return _RegistryResponse(_described(subject, versions[-1]))
         if not _is_number(wanted) or int(wanted) == 0:
             return _refused(422, 42202, "The version is not a number above 0, nor latest")
         for version in versions:
             if version.version == int(wanted):
-                return _Answer(_described(subject, version))
+                return _RegistryResponse(_described(subject, version))
         return _refused(404, 40402, "Version not found")
 
     async def _look_up(self, request: Request) -> Response:
@@ -102,7 +102,7 @@ class SchemaPaths:
         found = _same(versions, await _schema_in(request))
         if found is None:
             return _refused(404, 40403, "Schema not found")
-        return _Answer(_described(subject, found))
+        return _RegistryResponse(_described(subject, found))
 
     async def _register(self, request: Request) -> Response:
         versions = self._subjects.get(request.path_params["subject"])
@@ -116,13 +116,13 @@ class SchemaPaths:
             return _refused(
                 422, 42205, "Schemas are published with the orchestrator, not registered here"
             )
-        return _Answer({"id": found.id})
+        return _RegistryResponse({"id": found.id})
 
     async def _config(self, request: Request) -> Response:
         subject = request.path_params.get("subject")
         if subject is not None and subject not in self._subjects:
             return _refused(404, 40401, "Subject not found")
-        return _Answer({"compatibilityLevel": _COMPATIBILITY})
+        return _RegistryResponse({"compatibilityLevel": _COMPATIBILITY})
 
 
 def _described(subject: str, version: SchemaVersion) -> dict[str, Any]:
@@ -150,7 +150,7 @@ async def _schema_in(request: Request) -> object:
 
 
 def _refused(status: int, code: int, message: str) -> Response:
-    return _Answer({"error_code": code, "message": message}, status_code=status)
+    return _RegistryResponse({"error_code": code, "message": message}, status_code=status)
 
 
 def _is_number(text: str) -> bool:

@@ -20,22 +20,22 @@ from orchestrator.api.letters.views import (
 )
 from orchestrator.letters.contents import Decoded, Foreign, Undecodable, contents_of, text_of
 from orchestrator.letters.timeline import Happening
-from schemas.buried import DeadLetter
+from schemas.dead_letter_record import DeadLetter
 from schemas.records import DeadLetterAction
 from schemas.topics import Topics
-from tasks.letters.bench import Case
 from tasks.letters.histogram import Bar
+from tasks.letters.known import KnownLetter
 
 
-def letter_view(case: Case) -> LetterView:
+def letter_view(known: KnownLetter) -> LetterView:
     """A letter as lists show it."""
-    letter, entry = case.letter, case.entry
+    letter, state = known.letter, known.state
     return LetterView(
         id=letter.id,
-        status=case.status.value,
-        status_reason=entry.reason,
-        status_by=entry.actor,
-        replays=entry.replays,
+        status=known.status.value,
+        status_reason=state.reason,
+        status_by=state.actor,
+        replays=state.replays,
         dead_lettered_at=_time(letter.dead_lettered_at),
         original_at=_time(letter.original_at),
         topic=letter.topic,
@@ -58,7 +58,7 @@ def letter_view(case: Case) -> LetterView:
         run=letter.run,
         traceparent=letter.traceparent,
         replay_of=letter.replay_of,
-        edited_sha256=entry.sha256,
+        edited_sha256=state.sha256,
     )
 
 

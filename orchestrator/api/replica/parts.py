@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from orchestrator.api.replica.door import Door
-from orchestrator.api.replica.following import Following
-from orchestrator.api.replica.history import History
+from orchestrator.api.replica.follower import ReplicaFollower
 from orchestrator.api.replica.live_tasks import LiveTasks
 from orchestrator.api.replica.log_scan import LogScan
+from orchestrator.api.replica.producer import TaskProducer
+from orchestrator.api.replica.projection import Projection
 from orchestrator.api.settings import ApiSettings
 from orchestrator.settings import Settings
 from schemas.records import Millis
@@ -28,10 +28,10 @@ class Parts:
     topics: Topics
     rules: Rules
     live: LiveTasks
-    following: Following
-    history: History
+    following: ReplicaFollower
+    history: Projection
     log_scan: LogScan
-    door: Door
+    producer: TaskProducer
     clock: Callable[[], Millis]
     entropy: Callable[[int], bytes]
     draining: asyncio.Event = field(default_factory=asyncio.Event)

@@ -27,22 +27,22 @@ from orchestrator.cli.dlq.options import (
     UntilOption,
     a_filter,
 )
-from orchestrator.cli.dlq.show import case_fields, letter_document, print_list, print_stats
+from orchestrator.cli.dlq.show import letter_document, letter_fields, print_list, print_stats
 from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings
-from orchestrator.letters.contents import related_cases
+from orchestrator.letters.connections import LetterConnections, open_connections
+from orchestrator.letters.contents import related_letters
 from orchestrator.letters.timeline import ReadLogs, timeline
-from orchestrator.letters.workplace import Workplace, workplace
 from orchestrator.observability import LogSettings, set_up_logs
-from schemas.buried import read_dead_letter
+from schemas.dead_letter_record import read_dead_letter
 from schemas.errors import SettingsError
 from schemas.records import TaskId
 from sinks.letters.writer import DeadLetterWriter
 from sinks.reads.stored import StoredLog
 from streams.letters.scan import read_letter
-from tasks.letters.bench import Case
 from tasks.letters.filter import LetterFilter
 from tasks.letters.histogram import BY
-from tasks.letters.ledger import Entry
+from tasks.letters.known import KnownLetter
+from tasks.letters.ledger import LetterState
 
 app = typer.Typer(help="Dead letters: see, mend and replay them.", no_args_is_help=True)
 app.command("replay")(replay.replay)
@@ -99,8 +99,8 @@ def list_letters(
         since=since,
         until=until,
     )
-    cases = asyncio.run(_cases(chosen))
-    print_list(cases, limit=limit, as_json=as_json, ids_only=ids_only)
+    known_letters = asyncio.run(_known_letters(chosen))
+    print_list(known_letters, limit=limit, as_json=as_json, ids_only=ids_only)
 
 
 @app.command()
@@ -130,7 +130,7 @@ def stats(
         since=since,
         until=until,
     )
-    print_stats(asyncio.run(_cases(chosen)), fields, as_json=as_json)
+    print_stats(asyncio.run(_known_letters(chosen)), fields, as_json=as_json)
 
 
 @app.command()
@@ -159,55 +159,59 @@ def reindex() -> None:
     asyncio.run(_reindex())
 
 
-async def _cases(chosen: LetterFilter) -> list[Case]:
-    async with workplace(kafka_settings()) as place:
-        bench = await place.quick_bench()
-    return [case for case in bench.cases() if chosen.matches(case)]
+async def _known_letters(chosen: LetterFilter) -> list[KnownLetter]:
+    async with open_connections(kafka_settings()) as connections:
+        all_letters = await connections.indexed_letters()
+    return [known for known in all_letters.ordered() if chosen.matches(known)]
 
 
 async def _show(letter_id: str) -> dict[str, object]:
-    async with workplace(kafka_settings()) as place:
-        bench = await place.quick_bench()
-        case = one(bench, letter_id)
+    async with open_connections(kafka_settings()) as connections:
+        all_letters = await connections.indexed_letters()
+        known = one(all_letters, letter_id)
         return letter_document(
-            await _with_value(place, case),
-            place.topics,
-            history=await place.log.history(case.letter.id),
-            related=related_cases(bench.cases(), case.letter),
-            timeline=await timeline(place, case.letter.task_id, _logs_of(place)),
+            await _with_value(connections, known),
+            connections.topics,
+            history=await connections.log.history(known.letter.id),
+            related=related_letters(all_letters.ordered(), known.letter),
+            timeline=await timeline(connections, known.letter.task_id, _logs_of(connections)),
         )
 
 
-async def _with_value(place: Workplace, case: Case) -> Case:
+async def _with_value(connections: LetterConnections, known: KnownLetter) -> KnownLetter:
     """The letter as its topic has it; as the index has it if it is there no longer."""
-    found = case.letter
+    found = known.letter
     letter = await read_letter(
-        place.reader, found.dlq_topic, found.dlq_partition, found.dlq_offset, place.topics
+        connections.reader,
+        found.dlq_topic,
+        found.dlq_partition,
+        found.dlq_offset,
+        connections.topics,
     )
-    return Case(letter or found, case.entry)
+    return KnownLetter(letter or found, known.state)
 
 
-def _logs_of(place: Workplace) -> ReadLogs | None:
-    if not place.settings.postgres.dsn:
+def _logs_of(connections: LetterConnections) -> ReadLogs | None:
+    if not connections.settings.postgres.dsn:
         return None
 
     async def read(task_id: TaskId) -> list[StoredLog]:
-        async with open_reader(place.settings) as reader:
+        async with open_reader(connections.settings) as reader:
             return await reader.logs(task_id)
 
     return read
 
 
 async def _tail(chosen: LetterFilter, from_start: bool) -> None:
-    async with workplace(kafka_settings()) as place:
-        places = await place.reader.all_partitions(place.dlq_topics)
-        bounds = await place.reader.all_bounds(places)
+    async with open_connections(kafka_settings()) as connections:
+        places = await connections.reader.all_partitions(connections.dlq_topics)
+        bounds = await connections.reader.all_bounds(places)
         starts = {key: first if from_start else end for key, (first, end) in bounds.items()}
-        async for records in place.reader.follow_all(starts):
+        async for records in connections.reader.follow_all(starts):
             for record in records:
-                case = Case(read_dead_letter(record, place.topics), Entry())
-                if chosen.matches(case):
-                    print(json.dumps(case_fields(case), ensure_ascii=False), flush=True)
+                known = KnownLetter(read_dead_letter(record, connections.topics), LetterState())
+                if chosen.matches(known):
+                    print(json.dumps(letter_fields(known), ensure_ascii=False), flush=True)
 
 
 async def _reindex() -> None:

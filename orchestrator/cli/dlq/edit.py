@@ -33,9 +33,9 @@ from orchestrator.cli.dlq.options import (
     check_order,
 )
 from orchestrator.cli.running import kafka_settings
+from orchestrator.letters.connections import open_connections
 from orchestrator.letters.discarding import can_be_discarded, discarded
 from orchestrator.letters.editing import an_edit
-from orchestrator.letters.workplace import workplace
 from schemas.errors import SettingsError
 from tasks.letters.editing import EditRefusedError, an_object, with_changes
 from tasks.letters.filter import LetterFilter
@@ -98,11 +98,11 @@ async def _edit(
     letter_id: str, changes: list[str], file: Path | None, execute: bool, reason: str, actor: str
 ) -> None:
     settings = kafka_settings()
-    async with workplace(settings) as place:
+    async with open_connections(settings) as connections:
         made = an_edit(
-            one(await place.bench(), letter_id),
+            one(await connections.all_letters(), letter_id),
             lambda fields: _wanted(fields, changes, file),
-            place.topics,
+            connections.topics,
             max_bytes=settings.limits.record_max_bytes,
         )
         before, after = _lines(made.fields), _lines(made.wanted)
@@ -113,8 +113,8 @@ async def _edit(
         if not execute:
             print("a dry run: nothing was changed; add --execute --reason TEXT")
             return
-        await place.publisher()
-        await place.log.append([made.action(actor=actor, reason=reason)])
+        await connections.publisher()
+        await connections.log.append([made.action(actor=actor, reason=reason)])
         print(f"edited; orchestrator dlq replay {made.letter_id} sends it")
 
 
@@ -138,15 +138,19 @@ def _in_editor(text: str) -> str:
 
 
 async def _discard(chosen: LetterFilter, execute: bool, reason: str, actor: str) -> None:
-    async with workplace(kafka_settings()) as place:
-        bench = await place.bench(values=False)
-        cases = [c for c in bench.cases() if can_be_discarded(c) and chosen.matches(c)]
+    async with open_connections(kafka_settings()) as connections:
+        all_letters = await connections.all_letters(values=False)
+        chosen_letters = [
+            c for c in all_letters.ordered() if can_be_discarded(c) and chosen.matches(c)
+        ]
         if not execute:
-            print(f"a dry run: {len(cases)} would be discarded; add --execute --reason TEXT")
+            print(
+                f"a dry run: {len(chosen_letters)} would be discarded; add --execute --reason TEXT"
+            )
             return
-        await place.publisher()
-        await place.log.append(discarded(cases, chosen, actor=actor, reason=reason))
-        print(f"{len(cases)} discarded")
+        await connections.publisher()
+        await connections.log.append(discarded(chosen_letters, chosen, actor=actor, reason=reason))
+        print(f"{len(chosen_letters)} discarded")
 
 
 def _lines(fields: dict[str, Any]) -> list[str]:

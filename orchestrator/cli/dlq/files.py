@@ -28,16 +28,16 @@ from orchestrator.cli.dlq.options import (
     check_order,
 )
 from orchestrator.cli.running import kafka_settings
-from orchestrator.letters.workplace import Workplace, workplace
-from schemas.buried import read_dead_letter
+from orchestrator.letters.connections import LetterConnections, open_connections
 from schemas.dead_letter import Origin
+from schemas.dead_letter_record import read_dead_letter
 from schemas.errors import SettingsError
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
 from streams.kafka.publisher import Outgoing
 from streams.letters.action_log import new_id, now_ms
-from streams.letters.doubt import chunks
 from streams.letters.scan import scan_records
-from tasks.letters.bench import Bench
+from streams.letters.unsettled import chunks
+from tasks.letters.known import KnownLetters
 
 _BATCH_MAX = 500
 
@@ -67,15 +67,19 @@ def export(
     )
 
     async def run() -> int:
-        async with workplace(kafka_settings()) as place:
-            records = await scan_records(place.reader, place.dlq_topics)
-            await place.log.catch_up()
-            read = [(read_dead_letter(record, place.topics), record) for record in records]
+        async with open_connections(kafka_settings()) as connections:
+            records = await scan_records(connections.reader, connections.dlq_topics)
+            await connections.log.catch_up()
+            read = [(read_dead_letter(record, connections.topics), record) for record in records]
             # Of copies of one letter the first counts.
             by_id = {letter.id: (letter, record) for letter, record in reversed(read)}
             letters = [letter for letter, _ in by_id.values()]
-            cases = [c for c in Bench(letters, place.log.ledger).cases() if chosen.matches(c)]
-            lines = [json.dumps(as_line(by_id[case.letter.id][1])) for case in cases]
+            known_letters = [
+                c
+                for c in KnownLetters(letters, connections.log.ledger).ordered()
+                if chosen.matches(c)
+            ]
+            lines = [json.dumps(as_line(by_id[known.letter.id][1])) for known in known_letters]
         file.write_text("".join(line + "\n" for line in lines), "utf-8")
         return len(lines)
 
@@ -95,27 +99,29 @@ def import_(
 
 
 async def _import(records: list[Origin], execute: bool, reason: str, actor: str) -> None:
-    async with workplace(kafka_settings()) as place:
-        bench = await place.bench(values=False)
-        known = {case.letter.id for case in bench.cases()}
+    async with open_connections(kafka_settings()) as connections:
+        all_letters = await connections.all_letters(values=False)
+        known = {known.letter.id for known in all_letters.ordered()}
         fresh = {
             letter_id: record
             for record in records
-            if (letter_id := read_dead_letter(record, place.topics).id) not in known
+            if (letter_id := read_dead_letter(record, connections.topics).id) not in known
         }
-        strange = sorted({r.topic for r in fresh.values()} - set(place.dlq_topics))
+        strange = sorted({r.topic for r in fresh.values()} - set(connections.dlq_topics))
         if strange:
             raise SettingsError(f"{strange[0]} is no dead-letter topic of this system")
         print(f"{len(fresh)} of {len(records)} are not here yet")
         if not execute:
             print("a dry run: nothing was written; add --execute --reason TEXT")
             return
-        await _publish(place, fresh, reason, actor)
+        await _publish(connections, fresh, reason, actor)
         print(f"{len(fresh)} imported")
 
 
-async def _publish(place: Workplace, fresh: dict[str, Origin], reason: str, actor: str) -> None:
-    publisher = await place.publisher()
+async def _publish(
+    connections: LetterConnections, fresh: dict[str, Origin], reason: str, actor: str
+) -> None:
+    publisher = await connections.publisher()
     for part in chunks([DeadLetterItem(letter_id=i) for i in fresh], _BATCH_MAX):
         found = [fresh[item.letter_id] for item in part]
         await publisher.publish(
@@ -140,7 +146,7 @@ async def _publish(place: Workplace, fresh: dict[str, Origin], reason: str, acto
             items=list(part),
             at=now_ms(),
         )
-        await place.log.append([imported])
+        await connections.log.append([imported])
 
 
 def as_line(record: Origin) -> dict[str, Any]:

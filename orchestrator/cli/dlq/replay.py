@@ -37,8 +37,8 @@ from orchestrator.cli.dlq.options import (
 )
 from orchestrator.cli.dlq.show import print_stats
 from orchestrator.cli.running import kafka_settings
+from orchestrator.letters.connections import LetterConnections, open_connections
 from orchestrator.letters.replaying import replay_parts
-from orchestrator.letters.workplace import Workplace, workplace
 from schemas.errors import SettingsError
 from schemas.records import DeadLetterAction, DeadLetterActionKind
 from streams.letters.action_log import new_id, now_ms
@@ -128,34 +128,36 @@ async def _replay(
     execute: bool,
     as_json: bool,
 ) -> str:
-    async with workplace(kafka_settings()) as place:
-        bench = await place.bench()
-        cases = [case for case in bench.cases() if chosen.matches(case)]
-        if not cases:
-            await _explain(place, chosen)
+    async with open_connections(kafka_settings()) as connections:
+        all_letters = await connections.all_letters()
+        known_letters = [known for known in all_letters.ordered() if chosen.matches(known)]
+        if not known_letters:
+            await _explain(connections, chosen)
         if not execute:
-            counts = preview(cases, order, place.topics)
+            counts = preview(known_letters, order, connections.topics)
             if not as_json:
-                print_stats(cases, ["code", "topic", "tenant"], as_json=False)
+                print_stats(known_letters, ["code", "topic", "tenant"], as_json=False)
             _report("dry_run", counts, order, as_json=as_json)
             return "dry_run"
-        with _progress(len(cases), quiet=as_json) as progress:
-            replayed = Replay(await replay_parts(place, progress), order, limits)
-            outcome = await replayed.run(bench, chosen)
+        with _progress(len(known_letters), quiet=as_json) as progress:
+            replayed = Replay(await replay_parts(connections, progress), order, limits)
+            outcome = await replayed.run(all_letters, chosen)
         _report(outcome, replayed.counts, order, as_json=as_json)
     return outcome
 
 
-async def _explain(place: Workplace, chosen: LetterFilter) -> None:
+async def _explain(connections: LetterConnections, chosen: LetterFilter) -> None:
     """Return if there is really nothing to replay.
 
     Raises:
         LetterUnknownError: ids were given, and no letter has them.
         LettersGoneError: the index lists letters that are in no topic any more.
     """
-    listed = [case for case in (await place.quick_bench()).cases() if chosen.matches(case)]
+    listed = [
+        known for known in (await connections.indexed_letters()).ordered() if chosen.matches(known)
+    ]
     if listed:
-        topics = ", ".join(sorted({case.letter.dlq_topic for case in listed}))
+        topics = ", ".join(sorted({known.letter.dlq_topic for known in listed}))
         raise LettersGoneError(
             f"{len(listed)} letters are listed, and none of them is in its topic: {topics}"
         )
@@ -164,11 +166,11 @@ async def _explain(place: Workplace, chosen: LetterFilter) -> None:
 
 
 async def _stop(actor: str, reason: str) -> None:
-    async with workplace(kafka_settings()) as place:
-        await place.log.catch_up()
-        running = place.log.ledger.unended()
-        await place.publisher()
-        await place.log.append(
+    async with open_connections(kafka_settings()) as connections:
+        await connections.log.catch_up()
+        running = connections.log.ledger.unended()
+        await connections.publisher()
+        await connections.log.append(
             [
                 DeadLetterAction(
                     action_id=new_id(),

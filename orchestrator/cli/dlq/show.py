@@ -13,22 +13,22 @@ from rich.table import Table
 
 from orchestrator.letters.contents import Decoded, Foreign, Undecodable, contents_of, text_of
 from orchestrator.letters.timeline import Happening
-from schemas.buried import DeadLetter
+from schemas.dead_letter_record import DeadLetter
 from schemas.records import DeadLetterAction
 from schemas.topics import Topics
-from tasks.letters.bench import Case
 from tasks.letters.histogram import histogram
+from tasks.letters.known import KnownLetter
 
 
-def case_fields(case: Case) -> dict[str, Any]:
+def letter_fields(known: KnownLetter) -> dict[str, Any]:
     """A letter without its value, ready for JSON."""
-    letter, entry = case.letter, case.entry
+    letter, state = known.letter, known.state
     return {
         "id": letter.id,
-        "status": case.status.value,
-        "status_reason": entry.reason,
-        "status_by": entry.actor,
-        "replays": entry.replays,
+        "status": known.status.value,
+        "status_reason": state.reason,
+        "status_by": state.actor,
+        "replays": state.replays,
         "dead_lettered_at": _iso(letter.dead_lettered_at),
         "original_at": _iso(letter.original_at),
         "topic": letter.topic,
@@ -55,72 +55,76 @@ def case_fields(case: Case) -> dict[str, Any]:
 
 
 def print_list(
-    cases: Sequence[Case], *, limit: int, as_json: bool = False, ids_only: bool = False
+    known_letters: Sequence[KnownLetter],
+    *,
+    limit: int,
+    as_json: bool = False,
+    ids_only: bool = False,
 ) -> None:
     """Print letters, the newest last, and how many there are."""
-    shown = cases[-limit:] if limit else cases
+    shown = known_letters[-limit:] if limit else known_letters
     if ids_only:
-        for case in shown:
-            print(case.letter.id)
+        for known in shown:
+            print(known.letter.id)
         return
     if as_json:
-        for case in shown:
-            print(json.dumps(case_fields(case), ensure_ascii=False))
+        for known in shown:
+            print(json.dumps(letter_fields(known), ensure_ascii=False))
         return
     table = Table("id", "since", "status", "topic", "code", "tenant", "task", "step", "replays")
-    for case in shown:
-        letter = case.letter
+    for known in shown:
+        letter = known.letter
         table.add_row(
             letter.id[:8],
             _iso(letter.dead_lettered_at),
-            case.status.value,
+            known.status.value,
             letter.topic,
             letter.code,
             letter.tenant_id or "-",
             letter.task_id or "-",
             letter.step or "-",
-            str(case.entry.replays),
+            str(known.state.replays),
         )
     console = Console()
     console.print(table)
-    console.print(f"{len(shown)} of {len(cases)} dead letters", highlight=False)
+    console.print(f"{len(shown)} of {len(known_letters)} dead letters", highlight=False)
 
 
-def print_stats(cases: Sequence[Case], by: Sequence[str], *, as_json: bool) -> None:
+def print_stats(known_letters: Sequence[KnownLetter], by: Sequence[str], *, as_json: bool) -> None:
     """Print histograms: what broke, how often, since when, until when."""
     if as_json:
         for field in by:
-            for bar in histogram(cases, field):
+            for bar in histogram(known_letters, field):
                 print(json.dumps({"by": field, **msgspec.to_builtins(bar)}, ensure_ascii=False))
         return
     console = Console()
     for field in by:
         table = Table(field, "letters", "first", "last")
-        for bar in histogram(cases, field):
+        for bar in histogram(known_letters, field):
             table.add_row(bar.value, str(bar.count), _iso(bar.first_at), _iso(bar.last_at))
         console.print(table)
-    console.print(f"{len(cases)} dead letters", highlight=False)
+    console.print(f"{len(known_letters)} dead letters", highlight=False)
 
 
 def letter_document(
-    case: Case,
+    known: KnownLetter,
     topics: Topics,
     *,
     history: Sequence[DeadLetterAction],
-    related: Sequence[Case],
+    related: Sequence[KnownLetter],
     timeline: Sequence[Happening],
 ) -> dict[str, Any]:
     """All that is known about one letter, ready for JSON."""
-    letter = case.letter
+    letter = known.letter
     return {
-        **case_fields(case),
+        **letter_fields(known),
         "key": text_of(letter.key),
         "headers": [[name, text_of(value)] for name, value in letter.headers],
         **value_document(letter, topics),
         "stacktrace": letter.stacktrace.splitlines(),
-        "edited_sha256": case.entry.sha256,
+        "edited_sha256": known.state.sha256,
         "history": [_action(action) for action in history],
-        "letters_of_this_record": [case_fields(other) for other in related],
+        "letters_of_this_record": [letter_fields(other) for other in related],
         "task_timeline": [happening_fields(happening) for happening in timeline],
     }
 

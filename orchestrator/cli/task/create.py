@@ -9,7 +9,7 @@ from orchestrator.cli import arguments
 from orchestrator.cli.errors import AnswerError
 from orchestrator.cli.output import Output, OutputOption, print_json, print_line
 from orchestrator.cli.running import run
-from orchestrator.cli.task.way import Created, DirectOption, End, ServerOption, Wish, way
+from orchestrator.cli.task.ports import CreatedTask, DirectOption, End, ServerOption, TaskWish, way
 from schemas.records import TaskId, TaskStatus
 
 STILL_RUNNING = 3
@@ -59,7 +59,7 @@ def create(
     cancelled), 2 an argument is wrong, 3 not ended within --wait-s; the task goes on.
     """
     tasks = way(server, direct, {"--tenant": tenant, "--id": id_})
-    wish = Wish(
+    wish = TaskWish(
         type=type_,
         input=arguments.document(input_),
         priority=arguments.priority(priority),
@@ -80,13 +80,13 @@ def create(
 
 
 def _milliseconds(seconds: float) -> int:
-    """Whole milliseconds; the door says which are too few or too many."""
+    """Whole milliseconds; admission says which are too few or too many."""
     if not abs(seconds) < 1e12:
         raise typer.BadParameter(f"{seconds} s is no timeout")
     return int(seconds * 1000)
 
 
-def _show(created: Created, *, wait: bool, output: Output) -> None:
+def _show(created: CreatedTask, *, wait: bool, output: Output) -> None:
     end = created.end
     if output is Output.JSON:
         shown = {"id": created.id, "partition": created.partition, "offset": created.offset}

@@ -10,10 +10,18 @@ from contextlib import aclosing
 
 from orchestrator.cli.arguments import default_actor, millis
 from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings
-from orchestrator.cli.task.door import open_door
 from orchestrator.cli.task.find import open_finder
+from orchestrator.cli.task.ports import (
+    CommandWish,
+    CreatedTask,
+    End,
+    PageQuery,
+    PublishedCommand,
+    TaskWish,
+    View,
+)
+from orchestrator.cli.task.producer import open_producer
 from orchestrator.cli.task.view import event_line
-from orchestrator.cli.task.way import Created, End, Order, Ordered, PageQuery, View, Wish
 from orchestrator.layout import rules_of
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
@@ -33,15 +41,15 @@ _READ_S = 60.0
 class DirectTasks:
     """``Tasks`` by means of Kafka and, for lists and old tasks, Postgres."""
 
-    async def create(self, wish: Wish, *, wait_s: float | None) -> Created:
+    async def create(self, wish: TaskWish, *, wait_s: float | None) -> CreatedTask:
         """Judge the task as its owner will; publish it only if it is accepted."""
         settings, now = kafka_settings(), _now()
         record = _record(wish, now)
         admit(record, rules=rules_of(settings, installed_pipelines(settings.pipelines)), now=now)
-        async with open_door(settings) as door:
-            sent = await door.create(record)
-            end = None if wait_s is None else await door.end(sent, record, wait_s=wait_s)
-        return Created(
+        async with open_producer(settings) as producer:
+            sent = await producer.create(record)
+            end = None if wait_s is None else await producer.end(sent, record, wait_s=wait_s)
+        return CreatedTask(
             id=record.task_id,
             partition=sent.partition,
             offset=sent.offset,
@@ -49,7 +57,7 @@ class DirectTasks:
         )
 
     async def view(self, task_id: TaskId, *, timeout_s: float) -> View:
-        """From the log, from Postgres, or from the door."""
+        """From the log, from Postgres, or from task-created."""
         async with open_finder(kafka_settings(), timeout_s=timeout_s) as finder:
             return await finder.view(task_id)
 
@@ -88,7 +96,7 @@ class DirectTasks:
             assert not isinstance(query.after, QueueCursor)
             return await reader.list_tasks(query.which, limit=query.limit, after=query.after)
 
-    async def order(self, order: Order, *, wait_s: float) -> Ordered:
+    async def order(self, order: CommandWish, *, wait_s: float) -> PublishedCommand:
         """Publish the order in the name of the task's tenant, and look for its answer."""
         settings = kafka_settings()
         command = TaskCommand(
@@ -103,10 +111,10 @@ class DirectTasks:
             actor=order.actor or default_actor(),
             issued_at=_now(),
         )
-        async with open_door(settings) as door:
-            sent = await door.order(command)
-            answer = await door.answer(sent, command, wait_s=wait_s)
-        return Ordered(
+        async with open_producer(settings) as producer:
+            sent = await producer.order(command)
+            answer = await producer.answer(sent, command, wait_s=wait_s)
+        return PublishedCommand(
             command_id=command.command_id,
             topic=sent.topic,
             partition=sent.partition,
@@ -115,7 +123,7 @@ class DirectTasks:
         )
 
 
-def _record(wish: Wish, now: Millis) -> TaskCreated:
+def _record(wish: TaskWish, now: Millis) -> TaskCreated:
     tenant = _TENANT if wish.tenant is None else wish.tenant
     return TaskCreated(
         task_id=_id(wish, tenant, now),
@@ -134,7 +142,7 @@ def _record(wish: Wish, now: Millis) -> TaskCreated:
     )
 
 
-def _id(wish: Wish, tenant: str, now: Millis) -> TaskId:
+def _id(wish: TaskWish, tenant: str, now: Millis) -> TaskId:
     if wish.id is not None:
         return TaskId(wish.id)
     if wish.key is None:
@@ -142,7 +150,7 @@ def _id(wish: Wish, tenant: str, now: Millis) -> TaskId:
     try:
         return task_id_for(tenant, wish.key)
     except UnicodeEncodeError:
-        # The door will say what is wrong with the key; any id will do for that.
+        # Admission will say what is wrong with the key; any id will do for that.
         return TaskId(f"task_{uuid.uuid4()}")
 
 
@@ -151,7 +159,7 @@ def _end(event: TaskEvent) -> End:
     return End(line=event_line(event), output=event.output, error=error)
 
 
-async def _tenant(settings: Settings, order: Order) -> str:
+async def _tenant(settings: Settings, order: CommandWish) -> str:
     """Whose order it is; AnswerError for a task whose creation was refused."""
     async with open_finder(settings, timeout_s=_READ_S) as finder:
         if order.tenant is None:

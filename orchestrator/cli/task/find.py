@@ -1,4 +1,4 @@
-"""Finds a task: in the log, in Postgres, or at the door where nobody has decided it yet."""
+"""Finds a task: in the log, in Postgres, or in task-created when its owner has not decided yet."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 
 from orchestrator.cli.arguments import millis
-from orchestrator.cli.errors import HistoryExpiredError, TaskUnknownError
+from orchestrator.cli.errors import TaskExpiredError, TaskUnknownError
 from orchestrator.cli.task.dead_answer import answer_of_letter, is_letter_of
+from orchestrator.cli.task.ports import View
 from orchestrator.cli.task.view import view_of_door, view_of_log, view_of_rows
-from orchestrator.cli.task.way import View
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.codec import decode
@@ -22,7 +22,7 @@ from sinks.errors import SinkUnavailableError
 from sinks.reads.reader import Reader
 from sinks.reads.stored import StoredTask
 from streams.errors import KafkaUnavailableError
-from streams.history.task_log import SKEW_MS, History, TaskLog
+from streams.history.task_log import SKEW_MS, TaskLife, TaskLog
 from streams.kafka.log_reader import LogReader
 from tasks.identity import born_at
 
@@ -40,13 +40,13 @@ class TaskFinder:
         """All that is known of a task.
 
         The log is asked first, because it is the truth; Postgres when the log no longer holds
-        the whole task; then the door.
+        the whole task; then task-created.
 
         Raises:
             TaskUnknownError: nobody knows it.
-            HistoryExpiredError: only Postgres can know all of it, and it did not answer.
+            TaskExpiredError: only Postgres can know all of it, and it did not answer.
             SinkUnavailableError: perhaps Postgres knows it, but it did not answer.
-            AnswerError: it was refused at the door, with that code.
+            AnswerError: it was refused by admission, with that code.
         """
         history = await self.history(task_id)
         if history.life:
@@ -59,14 +59,14 @@ class TaskFinder:
             away = error
         if history.begins_midway:
             message = f"the log no longer holds all of {task_id}, and Postgres has no answer"
-            raise HistoryExpiredError(message) from away
+            raise TaskExpiredError(message) from away
         if (wish := await self._wish(task_id, history.partition)) is not None:
             return view_of_door(wish)
         if away is not None:
             raise away
         raise TaskUnknownError(f"there is no task {task_id}{self._unasked()}")
 
-    async def history(self, task_id: TaskId) -> History:
+    async def history(self, task_id: TaskId) -> TaskLife:
         """What the log holds of a task, read from when the task may have been created.
 
         That time is in the id (UUIDv7), or in Postgres; without one the whole partition is
@@ -89,7 +89,7 @@ class TaskFinder:
         Returns also if nobody knows the task: it may be created soon.
 
         Raises:
-            AnswerError: its creation was refused at the door, with that code.
+            AnswerError: its creation was refused by admission, with that code.
         """
         partition = await self.log.partition(task_id)
         letters = self._records_of(task_id, dlq(self._topics.task_created), partition)
@@ -124,7 +124,7 @@ class TaskFinder:
             await reader.close()
 
     async def _wish(self, task_id: TaskId, partition: int) -> TaskCreated | None:
-        """The newest record of the task at the door that was not refused.
+        """The newest record of the task in task-created that was not refused.
 
         Raises:
             AnswerError: it is a dead letter, with the code that says why.

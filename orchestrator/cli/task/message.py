@@ -10,7 +10,7 @@ import msgspec
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from orchestrator.cli.task.way import End, Ordered, View
+from orchestrator.cli.task.ports import End, PublishedCommand, View
 from orchestrator.cli.times import iso
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.records import Json, TaskId
@@ -72,9 +72,9 @@ def end_of(event: pb.TaskEvent) -> End:
     return End(line=line_of(event), output=output, error=error)
 
 
-def ordered_of(receipt: pb.Receipt) -> Ordered:
+def ordered_of(receipt: pb.Receipt) -> PublishedCommand:
     """An order that is published."""
-    return Ordered(
+    return PublishedCommand(
         command_id=receipt.command_id,
         topic=receipt.topic,
         partition=receipt.partition,

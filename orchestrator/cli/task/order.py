@@ -9,10 +9,10 @@ from orchestrator.cli.errors import AnswerError
 from orchestrator.cli.output import Output, OutputOption, print_json, print_line
 from orchestrator.cli.running import run
 from orchestrator.cli.task.create import STILL_RUNNING
-from orchestrator.cli.task.way import (
+from orchestrator.cli.task.ports import (
+    CommandWish,
     DirectOption,
-    Order,
-    Ordered,
+    PublishedCommand,
     ServerOption,
     Tasks,
     View,
@@ -53,7 +53,7 @@ def execute(
 
     Exit status: 0 done, 1 refused (TASK_NOT_PENDING), 2 an argument is wrong, 3 no answer yet.
     """
-    order = Order(
+    order = CommandWish(
         kind=CommandKind.EXECUTE, task_id=TaskId(id_), tenant=tenant, actor=actor, reason=reason
     )
     _carry_out(way(server, direct, _of_direct(tenant, actor)), order, wait_s, output)
@@ -74,7 +74,7 @@ def cancel(
     Exit status: 0 cancelled, 1 refused (TASK_NOT_CANCELLABLE), 2 an argument is wrong, 3 no
     answer yet.
     """
-    order = Order(
+    order = CommandWish(
         kind=CommandKind.CANCEL, task_id=TaskId(id_), tenant=tenant, actor=actor, reason=reason
     )
     _carry_out(way(server, direct, _of_direct(tenant, actor)), order, wait_s, output)
@@ -106,7 +106,7 @@ def retry(
     Exit status: 0 a new run began, 1 refused (TASK_NOT_RETRIABLE, STEP_UNKNOWN), 2 an argument
     is wrong, 3 no answer.
     """
-    order = Order(
+    order = CommandWish(
         kind=CommandKind.RETRY,
         task_id=TaskId(id_),
         tenant=tenant,
@@ -134,7 +134,7 @@ def set_priority(
     Exit status: 0 changed, 1 refused (TASK_ALREADY_ENDED), 2 an argument is wrong, 3 no answer
     yet.
     """
-    order = Order(
+    order = CommandWish(
         kind=CommandKind.SET_PRIORITY,
         task_id=TaskId(id_),
         tenant=tenant,
@@ -149,7 +149,7 @@ def _of_direct(tenant: str | None, actor: str | None) -> dict[str, object]:
     return {"--tenant": tenant, "--actor": actor}
 
 
-def _carry_out(tasks: Tasks, order: Order, wait_s: float, output: Output) -> None:
+def _carry_out(tasks: Tasks, order: CommandWish, wait_s: float, output: Output) -> None:
     """Give the order, print its answer, and end as that says."""
     ordered = run(tasks.order(order, wait_s=wait_s))
     answer = ordered.answer
@@ -176,7 +176,7 @@ def _carry_out(tasks: Tasks, order: Order, wait_s: float, output: Output) -> Non
         )
 
 
-def _document(order: Order, ordered: Ordered) -> View:
+def _document(order: CommandWish, ordered: PublishedCommand) -> View:
     return {
         "command_id": ordered.command_id,
         "task_id": order.task_id,

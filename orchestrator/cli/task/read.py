@@ -11,6 +11,7 @@ from orchestrator.cli import arguments
 from orchestrator.cli.output import Output, OutputOption, print_json, print_line, print_table
 from orchestrator.cli.running import run
 from orchestrator.cli.task.order import IdArgument
+from orchestrator.cli.task.ports import DirectOption, PageQuery, ServerOption, Tasks, way
 from orchestrator.cli.task.show import (
     LISTED_COLUMNS,
     listed_row,
@@ -18,7 +19,6 @@ from orchestrator.cli.task.show import (
     show_event,
     show_task,
 )
-from orchestrator.cli.task.way import DirectOption, PageQuery, ServerOption, Tasks, way
 from schemas.records import TaskId
 from sinks.reads.paging import NewestCursor, QueueCursor, TaskFilter
 
@@ -37,7 +37,7 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Order(StrEnum):
+class ListOrder(StrEnum):
     """In which order tasks are listed."""
 
     NEWEST = "newest"
@@ -54,7 +54,7 @@ def get(
     """Show a task: its state, attempts, usage, error and timeline.
 
     The service tells what the log says, or Postgres when it no longer has it in memory; a task
-    that still waits at the door is shown, too (phase accepted). With --direct the log is asked
+    that still waits in task-created is shown, too (phase accepted). With --direct the log is asked
     first, from the time in the id (UUIDv7) on, or else from when Postgres says that the task was
     created, or else from its beginning, which can take a while when it is long.
 
@@ -108,8 +108,8 @@ def list_(
         datetime | None, typer.Option(parser=arguments.time, help="Created before.")
     ] = None,
     order: Annotated[
-        Order, typer.Option(help="Newest first, or pending ones as they will be served.")
-    ] = Order.NEWEST,
+        ListOrder, typer.Option(help="Newest first, or pending ones as they will be served.")
+    ] = ListOrder.NEWEST,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Tasks on a page.")] = 50,
     after: Annotated[
         str | None, typer.Option(metavar="CURSOR", help="The cursor of the last task seen.")
@@ -131,7 +131,7 @@ def list_(
 
     Exit status: 0 listed, 1 Postgres or the cursor is the fault, 2 an argument is wrong.
     """
-    if order is Order.QUEUE and (conversation or status not in (None, Status.PENDING)):
+    if order is ListOrder.QUEUE and (conversation or status not in (None, Status.PENDING)):
         raise typer.BadParameter("--order queue lists pending tasks, by type, tenant and time")
     which = TaskFilter(
         status=status.value if status else None,
@@ -141,7 +141,7 @@ def list_(
         since=since,
         until=until,
     )
-    queue = order is Order.QUEUE
+    queue = order is ListOrder.QUEUE
     tasks = way(server, direct, {"--tenant": tenant})
     query = PageQuery(which=which, queue=queue, limit=limit, after=_cursor(queue, after))
     page = run(tasks.page(query))

@@ -22,10 +22,18 @@ from orchestrator.cli.task.message import (
     status_number,
     view_of,
 )
+from orchestrator.cli.task.ports import (
+    CommandWish,
+    CreatedTask,
+    End,
+    PageQuery,
+    PublishedCommand,
+    TaskWish,
+    View,
+)
 from orchestrator.cli.task.served_order import request_of
 from orchestrator.cli.task.service_client import Service, open_service
 from orchestrator.cli.task.service_refusal import ServiceAwayError, ServiceRefusedError
-from orchestrator.cli.task.way import Created, End, Order, Ordered, PageQuery, View, Wish
 from orchestrator.settings import load_settings
 from schemas.errors import SettingsError
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
@@ -57,7 +65,7 @@ class ServedTasks:
         except ValueError as error:
             raise SettingsError(f"--server: {error}") from None
 
-    async def create(self, wish: Wish, *, wait_s: float | None) -> Created:
+    async def create(self, wish: TaskWish, *, wait_s: float | None) -> CreatedTask:
         """Let the service judge the task and publish it."""
         request = _create_request(wish)
         async with open_service(self._settings) as service:
@@ -65,7 +73,7 @@ class ServedTasks:
             task_id = TaskId(answer.task.id)
             end = None if wait_s is None else await self._end(service, task_id, wait_s)
         receipt = answer.receipt if answer.HasField("receipt") else None
-        return Created(
+        return CreatedTask(
             id=task_id,
             partition=None if receipt is None else receipt.partition,
             offset=None if receipt is None else receipt.offset,
@@ -107,7 +115,7 @@ class ServedTasks:
             answer = await service.ask("ListTasks", request, timeout_s=_CALL_S)
         return [listed_of(task) for task in answer.tasks]
 
-    async def order(self, order: Order, *, wait_s: float) -> Ordered:
+    async def order(self, order: CommandWish, *, wait_s: float) -> PublishedCommand:
         """Let the service publish the order and wait for its answer."""
         method, request = request_of(order, wait_s)
         async with open_service(self._settings) as service:
@@ -172,7 +180,7 @@ async def _is_over(service: Service, task_id: TaskId, after: int) -> bool:
     return has_ended(task) and task.sequence <= after
 
 
-def _create_request(wish: Wish) -> pb.CreateTaskRequest:
+def _create_request(wish: TaskWish) -> pb.CreateTaskRequest:
     for what in ("type", "conversation_id", "user_id", "key", "input", "metadata"):
         # A message cannot even carry what is no text.
         check_text(getattr(wish, what) or "", what)

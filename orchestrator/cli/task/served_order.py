@@ -6,12 +6,12 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from orchestrator.cli.task.way import Order
+from orchestrator.cli.task.ports import CommandWish
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.records import CommandKind
 
 
-def request_of(order: Order, wait_s: float) -> tuple[str, Any]:
+def request_of(order: CommandWish, wait_s: float) -> tuple[str, Any]:
     """The method of the service that an order calls, and its request."""
     within = Duration()
     within.FromMilliseconds(round(wait_s * 1000))

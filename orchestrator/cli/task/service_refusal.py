@@ -22,7 +22,7 @@ _OUT_OF_RANGE: Mapping[str, str] = {
     "deadline_at": "TIMEOUT_OUT_OF_RANGE",
     "priority": "PRIORITY_OUT_OF_RANGE",
 }
-"""Fields whose range the service checks before the door does."""
+"""Fields whose range the service checks before admission does."""
 
 
 class ServiceAwayError(OrchestratorError):

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.cli.output import dollars, print_line, print_table
-from orchestrator.cli.task.way import View
+from orchestrator.cli.task.ports import View
 from orchestrator.cli.times import iso
 from sinks.reads.stored import ListedTask
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.cli.task.way import View
+from orchestrator.cli.task.ports import View
 from orchestrator.cli.times import iso
 from schemas.json_text import read
 from schemas.records import TaskCreated, TaskEvent

@@ -7,7 +7,7 @@ import pytest
 from agents.projection.projector import Projector
 from agents.projection.rebuild import rebuild, verify
 from schemas.records import ResultKind, TaskId
-from sinks.missing import Gap, Missing, gaps
+from sinks.missing import Missing, TrimmedRange, gaps
 from sinks.writer import Position
 from streams.kafka.admin import Admin
 from streams.kafka.publisher import Outgoing
@@ -73,7 +73,7 @@ async def test_what_left_the_log_is_named_with_its_offsets_and_its_tasks(trimmed
     rebuilt = await rebuild(trimmed.rebuilding)
     after = await verify(trimmed.rebuilding)
 
-    lost = Missing((Gap(0, 2, 14),), 12, tuple(LOST[:10]))
+    lost = Missing((TrimmedRange(0, 2, 14),), 12, tuple(LOST[:10]))
     assert before.missing == rebuilt.missing == lost
     assert rebuilt.missing.gaps[0].offsets == 12
     # The sink was put at the log's beginning; the tasks stay lost.
@@ -127,4 +127,4 @@ def test_a_partition_that_was_never_written_has_no_gap() -> None:
     starts = {0: Position(5, 0, ""), 1: Position(5, 0, ""), 2: Position(5, 0, "")}
     sink = {1: Position(5, 1, "a"), 2: Position(3, 1, "a"), 7: Position(1, 1, "a")}
 
-    assert gaps(sink, starts) == (Gap(2, 3, 5),)
+    assert gaps(sink, starts) == (TrimmedRange(2, 3, 5),)

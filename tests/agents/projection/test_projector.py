@@ -138,7 +138,7 @@ async def test_a_running_sink_makes_the_next_months_itself(sink: Sink) -> None:
     assert (projector.wakeup_s() or 0) > 3_600
 
 
-async def test_a_running_sink_buries_the_row_that_postgres_refuses_and_goes_on(
+async def test_a_running_sink_dead_letters_the_row_that_postgres_refuses_and_goes_on(
     sink: Sink,
 ) -> None:
     bad = msgspec.structs.replace(a_history("bad")[0], priority=11)

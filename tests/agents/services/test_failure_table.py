@@ -11,34 +11,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.services import failure
-from agents.services.failure import MESSAGE_MAX_CHARS, FailureClass, ServiceError
+from agents.services.failure import MESSAGE_MAX_CHARS, CallFailure, ServiceError
 from agents.services.http_pool import ConnectTimeoutError
 from schemas.records import Error, ErrorCategory
 
 S = grpc.StatusCode
 
 TABLE = [
-    (S.CANCELLED, FailureClass.TRANSIENT, "SERVICE_ABORTED", ErrorCategory.DOWNSTREAM),
-    (S.UNKNOWN, FailureClass.TRANSIENT, "SERVICE_FAILED", ErrorCategory.DOWNSTREAM),
-    (S.INVALID_ARGUMENT, FailureClass.PERMANENT, "SERVICE_REFUSED", ErrorCategory.USER),
-    (S.DEADLINE_EXCEEDED, FailureClass.TIMEOUT, "SERVICE_TIMEOUT", ErrorCategory.TIMEOUT),
-    (S.NOT_FOUND, FailureClass.PERMANENT, "SERVICE_REFUSED", ErrorCategory.USER),
-    (S.ALREADY_EXISTS, FailureClass.PERMANENT, "SERVICE_REFUSED", ErrorCategory.USER),
+    (S.CANCELLED, CallFailure.TRANSIENT, "SERVICE_ABORTED", ErrorCategory.DOWNSTREAM),
+    (S.UNKNOWN, CallFailure.TRANSIENT, "SERVICE_FAILED", ErrorCategory.DOWNSTREAM),
+    (S.INVALID_ARGUMENT, CallFailure.PERMANENT, "SERVICE_REFUSED", ErrorCategory.USER),
+    (S.DEADLINE_EXCEEDED, CallFailure.TIMEOUT, "SERVICE_TIMEOUT", ErrorCategory.TIMEOUT),
+    (S.NOT_FOUND, CallFailure.PERMANENT, "SERVICE_REFUSED", ErrorCategory.USER),
+    (S.ALREADY_EXISTS, CallFailure.PERMANENT, "SERVICE_REFUSED", ErrorCategory.USER),
     (
         S.PERMISSION_DENIED,
-        FailureClass.PERMANENT,
+        CallFailure.PERMANENT,
         "SERVICE_ACCESS_DENIED",
         ErrorCategory.DOWNSTREAM,
     ),
-    (S.RESOURCE_EXHAUSTED, FailureClass.TRANSIENT, "SERVICE_OVERLOADED", ErrorCategory.DOWNSTREAM),
-    (S.FAILED_PRECONDITION, FailureClass.PERMANENT, "SERVICE_REFUSED", ErrorCategory.USER),
-    (S.ABORTED, FailureClass.TRANSIENT, "SERVICE_ABORTED", ErrorCategory.DOWNSTREAM),
-    (S.OUT_OF_RANGE, FailureClass.PERMANENT, "SERVICE_REFUSED", ErrorCategory.USER),
-    (S.UNIMPLEMENTED, FailureClass.PERMANENT, "SERVICE_METHOD_UNKNOWN", ErrorCategory.DOWNSTREAM),
-    (S.INTERNAL, FailureClass.TRANSIENT, "SERVICE_FAILED", ErrorCategory.DOWNSTREAM),
-    (S.UNAVAILABLE, FailureClass.TRANSIENT, "SERVICE_UNAVAILABLE", ErrorCategory.DOWNSTREAM),
-    (S.DATA_LOSS, FailureClass.TRANSIENT, "SERVICE_FAILED", ErrorCategory.DOWNSTREAM),
-    (S.UNAUTHENTICATED, FailureClass.PERMANENT, "SERVICE_ACCESS_DENIED", ErrorCategory.DOWNSTREAM),
+    (S.RESOURCE_EXHAUSTED, CallFailure.TRANSIENT, "SERVICE_OVERLOADED", ErrorCategory.DOWNSTREAM),
+    (S.FAILED_PRECONDITION, CallFailure.PERMANENT, "SERVICE_REFUSED", ErrorCategory.USER),
+    (S.ABORTED, CallFailure.TRANSIENT, "SERVICE_ABORTED", ErrorCategory.DOWNSTREAM),
+    (S.OUT_OF_RANGE, CallFailure.PERMANENT, "SERVICE_REFUSED", ErrorCategory.USER),
+    (S.UNIMPLEMENTED, CallFailure.PERMANENT, "SERVICE_METHOD_UNKNOWN", ErrorCategory.DOWNSTREAM),
+    (S.INTERNAL, CallFailure.TRANSIENT, "SERVICE_FAILED", ErrorCategory.DOWNSTREAM),
+    (S.UNAVAILABLE, CallFailure.TRANSIENT, "SERVICE_UNAVAILABLE", ErrorCategory.DOWNSTREAM),
+    (S.DATA_LOSS, CallFailure.TRANSIENT, "SERVICE_FAILED", ErrorCategory.DOWNSTREAM),
+    (S.UNAUTHENTICATED, CallFailure.PERMANENT, "SERVICE_ACCESS_DENIED", ErrorCategory.DOWNSTREAM),
 ]
 
 
@@ -47,7 +47,7 @@ TABLE = [
     [pytest.param(*row, id=row[0].name) for row in TABLE],
 )
 def test_every_status_has_its_verdict(
-    status: grpc.StatusCode, failure_class: FailureClass, code: str, category: ErrorCategory
+    status: grpc.StatusCode, failure_class: CallFailure, code: str, category: ErrorCategory
 ) -> None:
     verdict = failure.verdict_of_status(status)
 
@@ -80,9 +80,9 @@ def test_exceptions_of_the_libraries_have_their_verdict(error: Exception, code: 
 
 
 def test_transient_failures_and_timeouts_are_retriable_and_nothing_else_is() -> None:
-    retriable = {failure_class for failure_class in FailureClass if failure_class.retriable}
+    retriable = {failure_class for failure_class in CallFailure if failure_class.retriable}
 
-    assert retriable == {FailureClass.TRANSIENT, FailureClass.TIMEOUT}
+    assert retriable == {CallFailure.TRANSIENT, CallFailure.TIMEOUT}
 
 
 def test_an_error_becomes_the_record_of_a_result() -> None:

@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from agents.services.client import StepRequest, StepResponse
-from agents.services.failure import FailureClass, ServiceError
+from agents.services.failure import CallFailure, ServiceError
 from agents.services.grpc_client import DEADLINE_SLACK_S, GrpcStepClient
 from schemas.gen.services.v1 import step_service_pb2 as pb
 from schemas.gen.services.v1 import step_service_pb2_grpc as pb_grpc
@@ -244,7 +244,7 @@ async def test_a_refusal_is_permanent_and_carries_the_code_of_the_service() -> N
     async with a_server(ScriptedService(run)) as port, a_client(port) as client:
         error = await the_error_of(client, a_request())
 
-    assert (error.failure_class, error.retriable) == (FailureClass.PERMANENT, False)
+    assert (error.failure_class, error.retriable) == (CallFailure.PERMANENT, False)
     assert (error.code, error.detail_code) == ("SERVICE_REFUSED", "QUERY_EMPTY")
     assert error.message == "rag-engine: INVALID_ARGUMENT QUERY_EMPTY: query is empty"
 
@@ -287,7 +287,7 @@ async def test_a_call_that_the_server_cancels_is_a_failure_and_no_cancellation()
     async with a_server(ScriptedService(run)) as port, a_client(port) as client:
         error = await the_error_of(client, a_request())
 
-    assert (error.code, error.failure_class) == ("SERVICE_ABORTED", FailureClass.TRANSIENT)
+    assert (error.code, error.failure_class) == ("SERVICE_ABORTED", CallFailure.TRANSIENT)
 
 
 async def test_an_exception_in_the_service_is_transient() -> None:
@@ -297,7 +297,7 @@ async def test_an_exception_in_the_service_is_transient() -> None:
     async with a_server(ScriptedService(run)) as port, a_client(port) as client:
         error = await the_error_of(client, a_request())
 
-    assert (error.code, error.failure_class) == ("SERVICE_FAILED", FailureClass.TRANSIENT)
+    assert (error.code, error.failure_class) == ("SERVICE_FAILED", CallFailure.TRANSIENT)
 
 
 async def test_another_service_behind_the_address_is_permanent() -> None:
@@ -401,7 +401,7 @@ async def test_a_request_that_cannot_be_sent_is_poison_and_calls_nobody(
     async with a_server(service) as port, a_client(port) as client:
         error = await the_error_of(client, request_)
 
-    assert (error.code, error.failure_class) == ("SERVICE_REQUEST_INVALID", FailureClass.POISON)
+    assert (error.code, error.failure_class) == ("SERVICE_REQUEST_INVALID", CallFailure.POISON)
     assert "secret" not in error.message
     assert service.calls == []
 
@@ -418,7 +418,7 @@ async def test_a_hanging_service_is_left_at_the_deadline_and_told_so() -> None:
             waited_s = time.monotonic() - began
             await service.aborted.wait()
 
-    assert (error.code, error.failure_class) == ("SERVICE_TIMEOUT", FailureClass.TIMEOUT)
+    assert (error.code, error.failure_class) == ("SERVICE_TIMEOUT", CallFailure.TIMEOUT)
     assert error.retriable
     assert 0.25 <= waited_s < 2.0
 

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from agents.services.client import StepRequest, StepResponse
-from agents.services.failure import FailureClass, ServiceError, verdict_of_http
+from agents.services.failure import CallFailure, ServiceError, verdict_of_http
 from agents.services.http_client import HttpStepClient, retry_after_ms
 from schemas.records import Error, ErrorCategory, Json, Millis, SubStep, Usage
 from tests.agents.services.test_grpc_client import MAX_BYTES, SOON_S, a_request
@@ -203,31 +203,31 @@ async def test_a_proxy_variable_does_not_divert_the_calls(monkeypatch: pytest.Mo
 # --- Failures that the service reports ---
 
 TABLE = [
-    (302, FailureClass.PERMANENT, "SERVICE_RESPONSE_INVALID"),
-    (400, FailureClass.PERMANENT, "SERVICE_REFUSED"),
-    (401, FailureClass.PERMANENT, "SERVICE_ACCESS_DENIED"),
-    (403, FailureClass.PERMANENT, "SERVICE_ACCESS_DENIED"),
-    (404, FailureClass.PERMANENT, "SERVICE_REFUSED"),
-    (405, FailureClass.PERMANENT, "SERVICE_METHOD_UNKNOWN"),
-    (407, FailureClass.PERMANENT, "SERVICE_ACCESS_DENIED"),
-    (408, FailureClass.TIMEOUT, "SERVICE_TIMEOUT"),
-    (409, FailureClass.TRANSIENT, "SERVICE_ABORTED"),
-    (413, FailureClass.PERMANENT, "SERVICE_MESSAGE_TOO_LARGE"),
-    (422, FailureClass.PERMANENT, "SERVICE_REFUSED"),
-    (425, FailureClass.TRANSIENT, "SERVICE_UNAVAILABLE"),
-    (429, FailureClass.TRANSIENT, "SERVICE_OVERLOADED"),
-    (500, FailureClass.TRANSIENT, "SERVICE_FAILED"),
-    (501, FailureClass.TRANSIENT, "SERVICE_FAILED"),
-    (502, FailureClass.TRANSIENT, "SERVICE_UNAVAILABLE"),
-    (503, FailureClass.TRANSIENT, "SERVICE_UNAVAILABLE"),
-    (504, FailureClass.TIMEOUT, "SERVICE_TIMEOUT"),
-    (599, FailureClass.TRANSIENT, "SERVICE_FAILED"),
+    (302, CallFailure.PERMANENT, "SERVICE_RESPONSE_INVALID"),
+    (400, CallFailure.PERMANENT, "SERVICE_REFUSED"),
+    (401, CallFailure.PERMANENT, "SERVICE_ACCESS_DENIED"),
+    (403, CallFailure.PERMANENT, "SERVICE_ACCESS_DENIED"),
+    (404, CallFailure.PERMANENT, "SERVICE_REFUSED"),
+    (405, CallFailure.PERMANENT, "SERVICE_METHOD_UNKNOWN"),
+    (407, CallFailure.PERMANENT, "SERVICE_ACCESS_DENIED"),
+    (408, CallFailure.TIMEOUT, "SERVICE_TIMEOUT"),
+    (409, CallFailure.TRANSIENT, "SERVICE_ABORTED"),
+    (413, CallFailure.PERMANENT, "SERVICE_MESSAGE_TOO_LARGE"),
+    (422, CallFailure.PERMANENT, "SERVICE_REFUSED"),
+    (425, CallFailure.TRANSIENT, "SERVICE_UNAVAILABLE"),
+    (429, CallFailure.TRANSIENT, "SERVICE_OVERLOADED"),
+    (500, CallFailure.TRANSIENT, "SERVICE_FAILED"),
+    (501, CallFailure.TRANSIENT, "SERVICE_FAILED"),
+    (502, CallFailure.TRANSIENT, "SERVICE_UNAVAILABLE"),
+    (503, CallFailure.TRANSIENT, "SERVICE_UNAVAILABLE"),
+    (504, CallFailure.TIMEOUT, "SERVICE_TIMEOUT"),
+    (599, CallFailure.TRANSIENT, "SERVICE_FAILED"),
 ]
 
 
 @pytest.mark.parametrize(("status", "failure_class", "code"), TABLE)
 async def test_every_status_has_its_verdict(
-    status: int, failure_class: FailureClass, code: str
+    status: int, failure_class: CallFailure, code: str
 ) -> None:
     error = await the_error_of(answers({"error": {"code": "X"}}, status=status))
 
@@ -377,7 +377,7 @@ async def test_a_request_that_cannot_be_sent_is_poison_and_calls_nobody(
             await client.call(request_)
 
     assert caught.value.code == "SERVICE_REQUEST_INVALID"
-    assert caught.value.failure_class is FailureClass.POISON
+    assert caught.value.failure_class is CallFailure.POISON
     assert "secret" not in caught.value.message
     assert service.calls == []
 
@@ -395,7 +395,7 @@ async def test_a_hanging_service_is_left_at_the_deadline_and_its_connection_is_c
 
     assert (caught.value.code, caught.value.failure_class) == (
         "SERVICE_TIMEOUT",
-        FailureClass.TIMEOUT,
+        CallFailure.TIMEOUT,
     )
 
 

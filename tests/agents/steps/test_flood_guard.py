@@ -37,23 +37,23 @@ def run_one(guard: FloodGuard, ending: Ending, *, now_s: float = 0.0) -> Admissi
 def a_paused_guard() -> FloodGuard:
     guard = FloodGuard(SETTINGS)
     while not guard.paused:
-        run_one(guard, Ending.BURIED)
+        run_one(guard, Ending.DEAD_LETTERED)
     return guard
 
 
 def test_a_service_whose_every_call_fails_leaves_26_dead_letters_then_waits() -> None:
     guard = FloodGuard(SETTINGS)
-    admitted = [run_one(guard, Ending.BURIED) for _ in range(200)]
+    admitted = [run_one(guard, Ending.DEAD_LETTERED) for _ in range(200)]
 
     assert admitted.count(Admission.GO) == 26
     assert guard.paused
 
 
 @given(slots=st.integers(1, 100), fails=st.lists(st.booleans(), min_size=300, max_size=300))
-def test_however_many_run_at_once_no_more_than_half_a_window_and_one_are_buried_before_a_success(
+def test_however_many_run_at_once_at_most_half_a_window_and_one_are_dead_letters_before_a_success(
     slots: int, fails: list[bool]
 ) -> None:
-    guard, buried_in_a_row = FloodGuard(SETTINGS), 0
+    guard, dead_lettered_in_a_row = FloodGuard(SETTINGS), 0
     flying: list[Admission] = []
     for fail in fails:
         while len(flying) < slots:
@@ -63,11 +63,11 @@ def test_however_many_run_at_once_no_more_than_half_a_window_and_one_are_buried_
             flying.append(admission)
         if not flying:
             break
-        ending = Ending.BURIED if fail else Ending.FINE
-        buried_in_a_row = buried_in_a_row + 1 if fail else 0
+        ending = Ending.DEAD_LETTERED if fail else Ending.FINE
+        dead_lettered_in_a_row = dead_lettered_in_a_row + 1 if fail else 0
         guard.ended(flying.pop(0), ending, last_attempt=True, now_s=0.0)
 
-        assert buried_in_a_row <= 26
+        assert dead_lettered_in_a_row <= 26
 
 
 def test_a_paused_guard_lets_one_probe_through_every_thirty_seconds() -> None:
@@ -95,7 +95,7 @@ def test_what_was_under_way_before_the_pause_does_not_end_it() -> None:
     guard = FloodGuard(SETTINGS)
     early = guard.admit(last_attempt=False, now_s=0.0)
     while not guard.paused:
-        run_one(guard, Ending.BURIED)
+        run_one(guard, Ending.DEAD_LETTERED)
     guard.ended(early, Ending.FINE, last_attempt=False, now_s=1.0)
 
     assert guard.paused
@@ -110,7 +110,7 @@ def test_no_number_of_poisonous_records_pauses_a_service() -> None:
 
 def test_a_service_that_fails_every_third_execution_goes_on() -> None:
     guard = FloodGuard(SETTINGS)
-    endings = [Ending.BURIED, Ending.FINE, Ending.FINE] * 200
+    endings = [Ending.DEAD_LETTERED, Ending.FINE, Ending.FINE] * 200
 
     assert {run_one(guard, ending) for ending in endings} == {Admission.GO}
 
@@ -144,7 +144,7 @@ def test_only_used_up_retries_and_our_own_faults_count_as_dead_letters() -> None
     refused = a_result(code="SERVICE_REFUSED", category=ErrorCategory.USER)
 
     assert ending_of(a_command(1), away) is Ending.RETRIED
-    assert ending_of(a_command(4), away) is Ending.BURIED
-    assert ending_of(a_command(1), ours) is Ending.BURIED
+    assert ending_of(a_command(4), away) is Ending.DEAD_LETTERED
+    assert ending_of(a_command(1), ours) is Ending.DEAD_LETTERED
     assert ending_of(a_command(4), refused) is Ending.OTHER
     assert ending_of(a_command(4), a_result()) is Ending.FINE

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 from orchestrator.api.http.contract import OPERATIONS
 from orchestrator.api.http.openapi import openapi_document
 from tests.api.calling import KEYS, Served, a_body
-from tests.api.letters.burying import a_dead_letter
+from tests.api.letters.dead_lettering import a_dead_letter
 
 EXAMPLES = 15
 # Other checks judge what is right to accept; these say that no answer is a fault or unknown.

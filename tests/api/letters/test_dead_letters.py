@@ -11,7 +11,12 @@ from schemas.codec import encode
 from schemas.gen.orchestrator.v1 import dead_letters_pb2 as pb
 from schemas.records import CommandKind, Millis, TaskCommand, TaskId
 from tests.api.calling import ACME, WAIT_S, Served, a_create, as_tenant, refusal_of
-from tests.api.letters.burying import a_dead_letter, buried, some_dead_letters, until_status
+from tests.api.letters.dead_lettering import (
+    a_dead_letter,
+    dead_lettered,
+    some_dead_letters,
+    until_status,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -77,7 +82,7 @@ async def test_a_letter_is_shown_with_its_record(served: Served) -> None:
 
 async def test_a_record_that_cannot_be_decoded_is_shown_where_it_breaks(served: Served) -> None:
     value, header = b"\x00\x00\x00\x00\x65\x02", ("ce_tenantid", b"letters")
-    [letter_id] = await buried(served, "letters", [(b"task_odd", value)], [header])
+    [letter_id] = await dead_lettered(served, "letters", [(b"task_odd", value)], [header])
     shown = await served.one.letters.GetDeadLetter(
         pb.GetDeadLetterRequest(letter_id=letter_id), metadata=MINE
     )
@@ -278,7 +283,7 @@ async def test_a_letter_tells_nothing_of_another_tenant_s_task(served: Served) -
     )
     record = (created.task.id.encode(), encode(command))
     commands = served.running.topics.task_commands
-    [letter_id] = await buried(served, "letters", [record], topic=commands)
+    [letter_id] = await dead_lettered(served, "letters", [record], topic=commands)
     shown = (await served.one.http("letters").get(f"{LETTERS}/{letter_id}")).json()
 
     assert shown["dead_letter"]["task_id"] == created.task.id

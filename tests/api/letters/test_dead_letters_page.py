@@ -6,7 +6,7 @@ import pytest
 
 from schemas.gen.orchestrator.v1 import dead_letters_pb2 as pb
 from tests.api.calling import Served
-from tests.api.letters.burying import a_dead_letter, some_dead_letters
+from tests.api.letters.dead_lettering import a_dead_letter, some_dead_letters
 from tests.api.snippets import Page, name_of, run_grpcurl, run_python, run_shell
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

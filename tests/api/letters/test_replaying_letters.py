@@ -11,15 +11,15 @@ from orchestrator.api.errors import ApiError
 from orchestrator.api.letters.requests import EditLetter, ListLetters, ReplayLetters
 from orchestrator.api.server import Serving
 from orchestrator.api.use_cases import UseCases
-from orchestrator.letters.workplace import workplace
+from orchestrator.letters.connections import open_connections
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from schemas.gen.orchestrator.v1 import dead_letters_pb2 as pb
 from schemas.headers import header_text
 from tests.api.calling import WAIT_S, Served, a_create, as_tenant, refusal_of
-from tests.api.letters.burying import (
+from tests.api.letters.dead_lettering import (
     a_dead_letter,
     another_replay,
-    buried,
+    dead_lettered,
     some_dead_letters,
     until_status,
 )
@@ -31,11 +31,13 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300
 async def sent(served: Served, letter_id: str) -> int:
     """How many records in ``task-created`` are replays of a letter."""
     topic = served.running.topics.task_created
-    async with workplace(served.running.system.settings) as place:
-        bounds = await place.reader.all_bounds(await place.reader.all_partitions([topic]))
+    async with open_connections(served.running.system.settings) as connections:
+        bounds = await connections.reader.all_bounds(
+            await connections.reader.all_partitions([topic])
+        )
         found = [
             header_text(record.headers, "__dlq.replay.of")
-            async for records in place.reader.read_all(bounds)
+            async for records in connections.reader.read_all(bounds)
             for record in records
         ]
     return found.count(letter_id)
@@ -139,7 +141,7 @@ async def test_a_caller_that_leaves_does_not_stop_a_replay(served: Served, third
 
 
 async def test_only_an_operator_sees_letters_of_nobody(served: Served, third: Serving) -> None:
-    [letter_id] = await buried(served, None, [(b"whose", b"no record at all")])
+    [letter_id] = await dead_lettered(served, None, [(b"whose", b"no record at all")])
     operator = UseCases.of(Access(Keys({}), "letters"), third.parts)
     me = operator.access.caller(None, transport="http")
     async with asyncio.timeout(WAIT_S):

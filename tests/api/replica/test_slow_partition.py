@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from orchestrator.api.errors import ApiError
-from orchestrator.api.replica.door import Door
+from orchestrator.api.replica.producer import TaskProducer
 from schemas.records import Json, Millis, TaskCreated, TaskId
 from schemas.topics import Topics, TopicsSettings
 from streams.kafka.admin import Admin
@@ -34,7 +34,7 @@ class SlowPublisher(Publisher):
         return await super().publish(records)
 
 
-class SlowDoor(Door):
+class SlowProducer(TaskProducer):
     """One whose publisher is slow for a partition."""
 
     def __init__(self, kafka: KafkaSettings, topics: Topics) -> None:
@@ -46,7 +46,7 @@ class SlowDoor(Door):
         return SlowPublisher(self._settings, self.there)
 
 
-async def a_door(kafka_bootstrap: str) -> SlowDoor:
+async def a_producer(kafka_bootstrap: str) -> SlowProducer:
     kafka = KafkaSettings(bootstrap=kafka_bootstrap)
     settings = TopicsSettings(
         prefix=f"s{uuid.uuid4().hex[:8]}.", partitions=3, replication_factor=1
@@ -54,38 +54,38 @@ async def a_door(kafka_bootstrap: str) -> SlowDoor:
     topics = Topics(settings)
     async with Admin(kafka) as admin:
         await admin.apply(topics.table([]))
-    door = SlowDoor(kafka, topics)
-    await door.open()
-    return door
+    producer = SlowProducer(kafka, topics)
+    await producer.open()
+    return producer
 
 
-def tasks_of(door: Door, *partitions: int) -> list[TaskCreated]:
+def tasks_of(producer: TaskProducer, *partitions: int) -> list[TaskCreated]:
     """A new task for each of these partitions."""
     found = []
     for partition in partitions:
-        while door.partition(task_id := TaskId(uuid.uuid4().hex)) != partition:
+        while producer.partition(task_id := TaskId(uuid.uuid4().hex)) != partition:
             pass
         found.append(replace(TASK, task_id=task_id))
     return found
 
 
 async def test_one_slow_partition_closes_no_other_one(kafka_bootstrap: str) -> None:
-    door = await a_door(kafka_bootstrap)
+    producer = await a_producer(kafka_bootstrap)
     with pytest.raises(ApiError, match="in time"):
-        await door.create(tasks_of(door, 1, SLOW, 2))
+        await producer.create(tasks_of(producer, 1, SLOW, 2))
 
-    landed = await door.create(tasks_of(door, 1, 2))
+    landed = await producer.create(tasks_of(producer, 1, 2))
     with pytest.raises(ApiError, match="does not answer"):
-        await door.create(tasks_of(door, 1, SLOW))
-    door.there.set()
+        await producer.create(tasks_of(producer, 1, SLOW))
+    producer.there.set()
     async with asyncio.timeout(20):
         while True:
             try:
-                back = await door.create(tasks_of(door, SLOW))
+                back = await producer.create(tasks_of(producer, SLOW))
                 break
             except ApiError:
                 await asyncio.sleep(0.02)
-    await door.close()
+    await producer.close()
 
     # What went beside the slow one landed at once, before these.
     assert landed == [(1, 1), (2, 1)]
@@ -95,12 +95,12 @@ async def test_one_slow_partition_closes_no_other_one(kafka_bootstrap: str) -> N
 async def test_offsets_are_in_the_order_of_the_records_whatever_their_partitions(
     kafka_bootstrap: str,
 ) -> None:
-    door = await a_door(kafka_bootstrap)
-    door.there.set()
+    producer = await a_producer(kafka_bootstrap)
+    producer.there.set()
 
-    landed = await door.create(tasks_of(door, 2, SLOW, 2, 1, SLOW))
-    nothing = await door.create([])
-    await door.close()
+    landed = await producer.create(tasks_of(producer, 2, SLOW, 2, 1, SLOW))
+    nothing = await producer.create([])
+    await producer.close()
 
     assert landed == [(2, 0), (SLOW, 0), (2, 1), (1, 0), (SLOW, 1)]
     assert nothing == []

@@ -10,12 +10,12 @@ import asyncpg
 import msgspec
 import pytest
 
-from schemas.buried import DeadLetter, read_dead_letter
 from schemas.dead_letter import Origin
+from schemas.dead_letter_record import DeadLetter, read_dead_letter
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem, Millis
 from schemas.topics import Topics
 from sinks.errors import SinkBlockedError, SinkPositionError
-from sinks.letters.rows import EntryRow, LetterRow
+from sinks.letters.rows import LetterRow, StateRow
 from sinks.letters.writer import DeadLetterWriter, Moved
 from sinks.queries import query
 from sinks.settings import PostgresSettings
@@ -102,7 +102,7 @@ async def test_a_replayed_record_is_looked_for_until_its_letter_is_closed(
 
 
 @pytest.mark.parametrize(
-    ("name", "row"), [("upsert_letters", LetterRow), ("upsert_entries", EntryRow)]
+    ("name", "row"), [("upsert_letters", LetterRow), ("upsert_states", StateRow)]
 )
 def test_an_index_query_takes_its_rows_columns_in_their_order(name: str, row: type) -> None:
     columns = re.search(r"\) AS p \(([^)]*)\)", query(name))

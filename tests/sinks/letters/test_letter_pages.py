@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from schemas.buried import DeadLetter
+from schemas.dead_letter_record import DeadLetter
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem, Millis
 from sinks.errors import CursorError
 from sinks.letters import pages as letter_pages
@@ -14,9 +14,9 @@ from sinks.letters.reader import read_index
 from sinks.letters.writer import DeadLetterWriter, Moved
 from sinks.reads.reader import Reader
 from sinks.settings import PostgresSettings
-from tasks.letters.bench import Bench, Case
 from tasks.letters.filter import LetterFilter
 from tasks.letters.histogram import histogram
+from tasks.letters.known import KnownLetter, KnownLetters
 from tests.letters.building import a_letter
 
 ACME = LetterFilter(tenant=("acme",))
@@ -31,7 +31,7 @@ KINDS = [
 
 
 @pytest.fixture
-async def bench(database: str) -> AsyncIterator[Bench]:
+async def all_letters(database: str) -> AsyncIterator[KnownLetters]:
     """Random letters of three owners, with random actions, in the index."""
     draw = random.Random(17)
     letters = [random_letter(draw, number) for number in range(400)]
@@ -80,13 +80,13 @@ def random_action(draw: random.Random, letters: list[DeadLetter]) -> DeadLetterA
     )
 
 
-def shown(cases: list[Case]) -> list[tuple[str, str, int]]:
-    return [(case.letter.id, case.status.value, case.entry.replays) for case in cases]
+def shown(known_letters: list[KnownLetter]) -> list[tuple[str, str, int]]:
+    return [(known.letter.id, known.status.value, known.state.replays) for known in known_letters]
 
 
-def expected(bench: Bench, which: LetterFilter) -> list[Case]:
-    found = [case for case in bench.cases() if which.matches(case)]
-    return sorted(found, key=lambda case: (case.letter.dead_lettered_at, case.letter.id))
+def expected(all_letters: KnownLetters, which: LetterFilter) -> list[KnownLetter]:
+    found = [known for known in all_letters.ordered() if which.matches(known)]
+    return sorted(found, key=lambda known: (known.letter.dead_lettered_at, known.letter.id))
 
 
 FILTERS = [
@@ -103,12 +103,12 @@ FILTERS = [
 
 @pytest.mark.parametrize("which", FILTERS, ids=lambda which: which.as_json())
 async def test_pages_hold_what_the_rules_say_each_letter_once(
-    bench: Bench, reader: Reader, which: LetterFilter
+    all_letters: KnownLetters, reader: Reader, which: LetterFilter
 ) -> None:
-    wanted = expected(bench, which)
+    wanted = expected(all_letters, which)
 
     for ask, order in ((letter_pages.newest, wanted[::-1]), (letter_pages.oldest, wanted)):
-        found: list[Case] = []
+        found: list[KnownLetter] = []
         after = None
         while page := await ask(reader, which, limit=7, after=after):
             found += page
@@ -119,42 +119,48 @@ async def test_pages_hold_what_the_rules_say_each_letter_once(
 @pytest.mark.parametrize("by", ["topic", "code", "step", "service", "status", "hour"])
 @pytest.mark.parametrize("which", FILTERS, ids=lambda which: which.as_json())
 async def test_counts_are_those_of_the_rules(
-    bench: Bench, reader: Reader, which: LetterFilter, by: str
+    all_letters: KnownLetters, reader: Reader, which: LetterFilter, by: str
 ) -> None:
-    assert await letter_pages.count(reader, which, by) == histogram(expected(bench, which), by)
+    assert await letter_pages.count(reader, which, by) == histogram(
+        expected(all_letters, which), by
+    )
 
 
 async def test_a_letter_is_found_by_its_id_with_the_one_its_count_goes_on_from(
-    bench: Bench, reader: Reader
+    all_letters: KnownLetters, reader: Reader
 ) -> None:
-    of_steps = [case for case in expected(bench, ACME) if (case.letter.run or 0) > 1]
-    before = {(c.letter.task_id, c.letter.run): c for c in bench.cases() if c.letter.of_step}
+    of_steps = [known for known in expected(all_letters, ACME) if (known.letter.run or 0) > 1]
+    before = {
+        (c.letter.task_id, c.letter.run): c for c in all_letters.ordered() if c.letter.of_step
+    }
 
-    for case in of_steps:
-        found = await letter_pages.by_id(reader, ACME, [case.letter.id])
-        earlier = before.get((case.letter.task_id, (case.letter.run or 0) - 1))
-        wanted = [case, *([earlier] if earlier else [])]
+    for known in of_steps:
+        found = await letter_pages.by_id(reader, ACME, [known.letter.id])
+        earlier = before.get((known.letter.task_id, (known.letter.run or 0) - 1))
+        wanted = [known, *([earlier] if earlier else [])]
         assert sorted(shown(found)) == sorted(shown(wanted))
 
 
 async def test_letters_of_others_are_neither_found_nor_related(
-    bench: Bench, reader: Reader
+    all_letters: KnownLetters, reader: Reader
 ) -> None:
-    others = [case.letter.id for case in bench.cases() if case.letter.tenant_id != "acme"]
+    others = [
+        known.letter.id for known in all_letters.ordered() if known.letter.tenant_id != "acme"
+    ]
 
     assert await letter_pages.by_id(reader, ACME, others) == []
     for letter_id in others[:20]:
         assert await letter_pages.related(reader, ACME, letter_id, limit=9) == []
 
 
-async def test_the_others_of_a_task_are_related(bench: Bench, reader: Reader) -> None:
-    case = expected(bench, ACME)[0]
-    found = await letter_pages.related(reader, ACME, case.letter.id, limit=100)
+async def test_the_others_of_a_task_are_related(all_letters: KnownLetters, reader: Reader) -> None:
+    known = expected(all_letters, ACME)[0]
+    found = await letter_pages.related(reader, ACME, known.letter.id, limit=100)
 
     assert {c.letter.id for c in found} == {
         c.letter.id
-        for c in bench.cases()
-        if c.letter.task_id == case.letter.task_id and c.letter.id != case.letter.id
+        for c in all_letters.ordered()
+        if c.letter.task_id == known.letter.task_id and c.letter.id != known.letter.id
     }
 
 

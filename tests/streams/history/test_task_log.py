@@ -13,7 +13,7 @@ import pytest
 from schemas.records import CommandKind, EventKind, Millis, ResultKind, TaskEvent, TaskId
 from schemas.topics import Topics, TopicsSettings
 from streams.envelopes import event_record
-from streams.history.task_log import SKEW_MS, History, TaskLog, ended
+from streams.history.task_log import SKEW_MS, TaskLife, TaskLog, ended
 from streams.kafka.admin import Admin
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Outgoing, Publisher
@@ -78,7 +78,7 @@ def a_cancel(after: int) -> TaskEvent:
     )
 
 
-def kinds(history: History) -> list[str]:
+def kinds(history: TaskLife) -> list[str]:
     return [seen.event.kind.value for seen in history.life]
 
 

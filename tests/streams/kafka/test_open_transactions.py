@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.kafka.open_transactions import Held, OpenTransactions
+from streams.kafka.open_transactions import OpenTransaction, OpenTransactions
 
 PLACE = ("t", 0)
 
@@ -13,9 +13,9 @@ def test_a_transaction_is_said_when_it_has_been_open_for_a_minute() -> None:
 
     assert seen.look(0.0, {PLACE: (5, 9)}) == []
     assert seen.look(59.0, {PLACE: (5, 12)}) == []
-    assert seen.look(60.0, {PLACE: (5, 20)}) == [Held("t", 0, 5, 15, 60.0)]
+    assert seen.look(60.0, {PLACE: (5, 20)}) == [OpenTransaction("t", 0, 5, 15, 60.0)]
     assert seen.look(75.0, {PLACE: (5, 20)}) == []
-    assert seen.look(660.0, {PLACE: (5, 21)}) == [Held("t", 0, 5, 16, 660.0)]
+    assert seen.look(660.0, {PLACE: (5, 21)}) == [OpenTransaction("t", 0, 5, 16, 660.0)]
 
 
 def test_transactions_that_end_and_begin_again_hold_up_nobody() -> None:
@@ -33,7 +33,7 @@ def test_what_ended_is_new_when_it_hangs_again() -> None:
     seen.look(61.0, {PLACE: (9, 9)})
 
     assert seen.look(62.0, {PLACE: (9, 10)}) == []
-    assert seen.look(122.0, {PLACE: (9, 10)}) == [Held("t", 0, 9, 1, 60.0)]
+    assert seen.look(122.0, {PLACE: (9, 10)}) == [OpenTransaction("t", 0, 9, 1, 60.0)]
 
 
 @given(ends=st.lists(st.integers(0, 5), max_size=50))

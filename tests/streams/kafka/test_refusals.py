@@ -8,8 +8,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from structlog.testing import capture_logs
 
-from schemas.buried import read_dead_letter
 from schemas.dead_letter import FailureClass, Origin, Stage
+from schemas.dead_letter_record import read_dead_letter
 from schemas.errors import RecordTooLargeError
 from schemas.topics import Topics, dlq
 from streams import metrics
@@ -169,7 +169,7 @@ async def test_a_letter_that_no_topic_takes_is_cut_to_its_position_size_and_hash
 ) -> None:
     origin = an_origin(letters_of, **TOO_LARGE[what])
 
-    await DeadLetters(publisher, group="g").bury([(origin, FAILURE)])
+    await DeadLetters(publisher, group="g").publish([(origin, FAILURE)])
 
     [found] = await all_records(kafka, dlq(letters_of), 0)
     letter = read_dead_letter(found, Topics())
@@ -194,7 +194,7 @@ async def test_a_letter_that_the_broker_finds_too_large_is_cut_and_its_neighbour
     counted = metrics.DEAD_LETTERS.labels(letters_of, "RECORD_TOO_LARGE")
     before = counted._value.get()
 
-    await DeadLetters(publisher, group="g").bury([(origin, FAILURE) for origin in origins])
+    await DeadLetters(publisher, group="g").publish([(origin, FAILURE) for origin in origins])
 
     letters = [read_dead_letter(r, Topics()) for r in await all_records(kafka, dlq(letters_of), 0)]
     assert {(letter.offset, letter.whole) for letter in letters} == {

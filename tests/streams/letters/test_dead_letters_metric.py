@@ -45,6 +45,6 @@ async def test_each_dead_letter_that_is_written_is_counted_once(
     origin = topics[0]
     async with Admin(kafka) as admin:
         await admin.apply([a_topic(dlq(origin))])
-    await DeadLetters(publisher, group="g").bury(letters_of(origin, 3))
+    await DeadLetters(publisher, group="g").publish(letters_of(origin, 3))
 
     assert counted(origin) == 3

@@ -11,7 +11,7 @@ from streams.ownership.acceptance import Ownership
 from streams.ownership.ports import Checkpoint, Logged, Snapshot, StateRecord
 from streams.ownership.recovery import Recovery
 from streams.ownership.timers import Timers
-from tasks.effects import Broadcast, BuryStep, SendStep
+from tasks.effects import Broadcast, DeadLetterStep, SendStep
 from tasks.task import Task
 from tests.tasks.builders import (
     ANSWER,
@@ -157,7 +157,7 @@ def test_the_effects_of_a_timer_are_done_again_since_the_checkpoint() -> None:
     log = a_log(a_marker(1, "a"), *by("a", 1, life.events))
     recovery = recovered(log, committed={CREATED: 1, RESULTS: 1})
 
-    assert [type(effect) for _, effect in recovery.redo()] == [Broadcast, BuryStep]
+    assert [type(effect) for _, effect in recovery.redo()] == [Broadcast, DeadLetterStep]
 
 
 def test_events_below_the_checkpoint_are_not_read() -> None:

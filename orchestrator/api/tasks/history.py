@@ -25,7 +25,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class PastAttempt:
     """One attempt of a step, and how it was sent out."""
 
     step: StepView
@@ -36,24 +36,24 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
+class TaskHistory:
     """All that is known of a task."""
 
     task: TaskView
     request_id: str | None
-    attempts: Sequence[Attempt] = ()
+    attempts: Sequence[PastAttempt] = ()
     events: Sequence[EventView] = ()
     source: Literal["log", "postgres", "door"]
 
 
-def story_of_door(record: TaskCreated) -> Story:
+def story_of_door(record: TaskCreated) -> TaskHistory:
     """Of a task that nobody has decided yet."""
-    return Story(task=accepted_view(record), request_id=record.idempotency_key, source="door")
+    return TaskHistory(task=accepted_view(record), request_id=record.idempotency_key, source="door")
 
 
-def story_of_log(folded: Folded, events: Sequence[TaskEvent]) -> Story:
+def story_of_log(folded: Folded, events: Sequence[TaskEvent]) -> TaskHistory:
     """From all events of a life, and what they fold to."""
-    return Story(
+    return TaskHistory(
         task=live_view(folded),
         request_id=folded.task.spec.idempotency_key,
         attempts=_attempts(folded.attempts),
@@ -64,9 +64,9 @@ def story_of_log(folded: Folded, events: Sequence[TaskEvent]) -> Story:
 
 def story_of_rows(
     task: StoredTask, steps: Sequence[StoredStep], logs: Sequence[StoredLog]
-) -> Story:
+) -> TaskHistory:
     """From what the sink wrote; ``logs`` are those of the present life."""
-    return Story(
+    return TaskHistory(
         task=stored_view(task),
         request_id=task.idempotency_key,
         attempts=_attempts(steps),
@@ -75,12 +75,12 @@ def story_of_rows(
     )
 
 
-def _attempts(rows: Iterable[StepRow | StoredStep]) -> list[Attempt]:
+def _attempts(rows: Iterable[StepRow | StoredStep]) -> list[PastAttempt]:
     found = list(rows)
     inputs = {(row.run, row.step): row.input for row in found if row.input is not None}
     in_order = sorted(found, key=lambda row: (row.run, row.step_index, row.step, row.attempt))
     return [
-        Attempt(
+        PastAttempt(
             step=step_view(row, inputs.get((row.run, row.step))),
             lane=row.lane,
             worker=row.worker,

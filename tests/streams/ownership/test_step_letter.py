@@ -4,8 +4,8 @@ from schemas.codec import decode
 from schemas.dead_letter import Failure, FailureClass, Origin, Stage, dead_letter_id
 from schemas.records import Error, ErrorCategory, StepCommand, TaskId
 from schemas.topics import Topics
-from streams.ownership.buried_step import buried_step
-from tasks.effects import BuryStep
+from streams.ownership.step_letter import step_letter
+from tasks.effects import DeadLetterStep
 from tests.tasks.builders import Life, a_life, a_task_created
 
 GROUP = "orchestrator.router"
@@ -15,9 +15,9 @@ SLOW = Error(code="SERVICE_TIMEOUT", category=ErrorCategory.TIMEOUT)
 
 def letters_of(life: Life) -> list[tuple[Origin, Failure]]:
     return [
-        buried_step(Topics(), 0, effect, {})
+        step_letter(Topics(), 0, effect, {})
         for effect in life.effects[-1]
-        if isinstance(effect, BuryStep)
+        if isinstance(effect, DeadLetterStep)
     ]
 
 

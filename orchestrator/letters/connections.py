@@ -20,13 +20,13 @@ from streams.kafka.publisher import Publisher
 from streams.letters.action_log import ActionLog
 from streams.letters.scan import scan
 from streams.letters.topics import dead_letter_topics
-from tasks.letters.bench import Bench
+from tasks.letters.known import KnownLetters
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
+class LetterConnections:
     """Open connections of one command, or of one call."""
 
     settings: Settings
@@ -36,20 +36,20 @@ class Workplace:
     log: ActionLog
     resources: AsyncExitStack = field(repr=False)
 
-    async def bench(self, *, values: bool = True) -> Bench:
+    async def all_letters(self, *, values: bool = True) -> KnownLetters:
         """Everything, from the topics alone, up to their present ends."""
         letters = await scan(self.reader, self.dlq_topics, self.topics, values=values)
         await self.log.catch_up()
-        return Bench(letters, self.log.ledger)
+        return KnownLetters(letters, self.log.ledger)
 
-    async def quick_bench(self) -> Bench:
+    async def indexed_letters(self) -> KnownLetters:
         """From the index if Postgres answers, else from the topics; without values."""
         if self.settings.postgres.dsn:
             try:
                 return await read_index(self.settings.postgres)
             except SinkUnavailableError as error:
                 log.warning("postgres_away", code=error.code, read_instead="topics")
-        return await self.bench(values=False)
+        return await self.all_letters(values=False)
 
     async def publisher(self) -> Publisher:
         """An open publisher, closed with the work; the ledger can be appended to then."""
@@ -73,7 +73,7 @@ async def dlq_topics_of(settings: Settings) -> list[str]:
 
 
 @asynccontextmanager
-async def workplace(settings: Settings) -> AsyncIterator[Workplace]:
+async def open_connections(settings: Settings) -> AsyncIterator[LetterConnections]:
     """Connect to Kafka.
 
     Raises:
@@ -85,7 +85,7 @@ async def workplace(settings: Settings) -> AsyncIterator[Workplace]:
     async with AsyncExitStack() as resources:
         client_id = f"{settings.kafka.client_id}-dlq"
         reader = await resources.enter_async_context(LogReader(settings.kafka, client_id=client_id))
-        yield Workplace(
+        yield LetterConnections(
             settings=settings,
             topics=topics,
             dlq_topics=await dlq_topics_of(settings),

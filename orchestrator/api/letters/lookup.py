@@ -15,17 +15,17 @@ from orchestrator.api.errors import ApiError, Kind, invalid, unavailable
 from orchestrator.api.letters.requests import LISTS, LetterChoice
 from orchestrator.api.replica.parts import Parts
 from orchestrator.letters.choosing import topic_names
-from orchestrator.letters.workplace import Workplace, workplace
-from schemas.buried import DeadLetter
+from orchestrator.letters.connections import LetterConnections, open_connections
+from schemas.dead_letter_record import DeadLetter
 from schemas.limits import ID_PATTERN
 from schemas.records import DeadLetterAction
 from sinks.errors import SinkUnavailableError
 from sinks.letters import pages as letter_pages
 from streams.errors import KafkaUnavailableError, PublishError, PublishRefusedError
 from streams.letters.scan import with_values
-from tasks.letters.bench import Case
 from tasks.letters.filter import LetterFilter
-from tasks.letters.ledger import entry_of
+from tasks.letters.known import KnownLetter
+from tasks.letters.ledger import state_from
 
 log = structlog.get_logger()
 
@@ -38,14 +38,14 @@ LOOK_S = 10.0
 class Found:
     """A letter, and what was done with it."""
 
-    case: Case
+    known: KnownLetter
     whole: DeadLetter | None
     """As its topic has it; None when it expired."""
     history: Sequence[DeadLetterAction]
 
 
-class LetterDesk:
-    """Opens workplaces, a few at a time, and finds letters of the caller.
+class LetterLookup:
+    """Opens connections, a few at a time, and finds letters of the caller.
 
     A letter is looked for in the index, and while Postgres is away in the topics. What was
     done with it is read from the ledger, so that a caller sees what he just did.
@@ -56,8 +56,8 @@ class LetterDesk:
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     @asynccontextmanager
-    async def place(self, bound_s: float = LOOK_S) -> AsyncIterator[Workplace]:
-        """A workplace for one call.
+    async def open(self, bound_s: float = LOOK_S) -> AsyncIterator[LetterConnections]:
+        """A open_connections for one call.
 
         Raises:
             ApiError: UNAVAILABLE; Kafka does not answer, or the work took too long.
@@ -66,7 +66,7 @@ class LetterDesk:
             async with (
                 asyncio.timeout(bound_s),
                 self._slots,
-                workplace(self._parts.system) as opened,
+                open_connections(self._parts.system) as opened,
             ):
                 yield opened
         except (TimeoutError, KafkaUnavailableError, PublishError, PublishRefusedError) as error:
@@ -76,46 +76,50 @@ class LetterDesk:
     @asynccontextmanager
     async def letter(
         self, caller: Caller, letter_id: str
-    ) -> AsyncIterator[tuple[Workplace, Found]]:
-        """A workplace, and one letter of the caller on it.
+    ) -> AsyncIterator[tuple[LetterConnections, Found]]:
+        """A open_connections, and one letter of the caller on it.
 
         Raises:
             ApiError: NOT_FOUND, also for a letter of another tenant; ID_INVALID; as
-                :meth:`place`.
+                :meth:`open`.
         """
         if not ID_PATTERN.fullmatch(letter_id):
             raise ApiError("ID_INVALID", f"letter_id: not {ID_PATTERN.pattern}", field="letter_id")
         # An id that nobody knows costs no connection to Kafka.
-        cases = await self._indexed(caller, [letter_id])
-        if cases is not None:
-            known = _one(cases, letter_id)
-        async with self.place() as opened:
-            if cases is None:
+        known_letters = await self._indexed(caller, [letter_id])
+        if known_letters is not None:
+            known = _one(known_letters, letter_id)
+        async with self.open() as opened:
+            if known_letters is None:
                 known = _one(await self.scanned(opened, owned(caller)), letter_id)
             yield opened, await self._whole(opened, known)
 
-    async def cases(self, place: Workplace, caller: Caller, ids: Sequence[str]) -> list[Case]:
+    async def by_ids(
+        self, connections: LetterConnections, caller: Caller, ids: Sequence[str]
+    ) -> list[KnownLetter]:
         """Letters of the caller, without values, and those their counts of replays go on from."""
-        cases = await self._indexed(caller, ids)
-        if cases is not None:
-            return cases
+        known_letters = await self._indexed(caller, ids)
+        if known_letters is not None:
+            return known_letters
         wanted = frozenset(ids)
-        scanned = await self.scanned(place, owned(caller))
+        scanned = await self.scanned(connections, owned(caller))
         steps = {
             (c.letter.task_id, (c.letter.run or 0) - 1) for c in scanned if c.letter.id in wanted
         }
         return [
-            case
-            for case in scanned
-            if case.letter.id in wanted
-            or (case.letter.of_step and (case.letter.task_id, case.letter.run) in steps)
+            known
+            for known in scanned
+            if known.letter.id in wanted
+            or (known.letter.of_step and (known.letter.task_id, known.letter.run) in steps)
         ]
 
-    async def scanned(self, place: Workplace, which: LetterFilter) -> list[Case]:
+    async def scanned(
+        self, connections: LetterConnections, which: LetterFilter
+    ) -> list[KnownLetter]:
         """Letters that match, from the topics alone; oldest first."""
-        bench = await place.bench(values=False)
-        found = [case for case in bench.cases() if which.matches(case)]
-        return sorted(found, key=lambda case: (case.letter.dead_lettered_at, case.letter.id))
+        all_letters = await connections.all_letters(values=False)
+        found = [known for known in all_letters.ordered() if which.matches(known)]
+        return sorted(found, key=lambda known: (known.letter.dead_lettered_at, known.letter.id))
 
     def filter_of(
         self, caller: Caller, choice: LetterChoice, *, status: Sequence[str] = ()
@@ -137,7 +141,7 @@ class LetterDesk:
             **lists,
         )
 
-    async def _indexed(self, caller: Caller, ids: Sequence[str]) -> list[Case] | None:
+    async def _indexed(self, caller: Caller, ids: Sequence[str]) -> list[KnownLetter] | None:
         which = owned(caller)
         try:
             return await self._parts.history.ask(
@@ -146,14 +150,14 @@ class LetterDesk:
         except SinkUnavailableError:
             return None
 
-    async def _whole(self, place: Workplace, known: Case) -> Found:
+    async def _whole(self, connections: LetterConnections, known: KnownLetter) -> Found:
         letter = known.letter
-        whole = await with_values(place.reader, [letter], place.topics)
-        history = await place.log.history(letter.id, since_ms=letter.dead_lettered_at)
-        entry = entry_of(history)
-        counted = replace(entry, replays=max(entry.replays, known.entry.replays))
+        whole = await with_values(connections.reader, [letter], connections.topics)
+        history = await connections.log.history(letter.id, since_ms=letter.dead_lettered_at)
+        state = state_from(history)
+        counted = replace(state, replays=max(state.replays, known.state.replays))
         read = whole[0] if whole else None
-        return Found(Case(read or letter, counted), read, history)
+        return Found(KnownLetter(read or letter, counted), read, history)
 
 
 def owned(caller: Caller) -> LetterFilter:
@@ -167,10 +171,10 @@ def letter_unknown(letter_id: str, *, field: str | None = None) -> ApiError:
     return ApiError("LETTER_UNKNOWN", message, kind=Kind.NOT_FOUND, field=field)
 
 
-def _one(cases: Sequence[Case], letter_id: str) -> Case:
-    for case in cases:
-        if case.letter.id == letter_id:
-            return case
+def _one(known_letters: Sequence[KnownLetter], letter_id: str) -> KnownLetter:
+    for known in known_letters:
+        if known.letter.id == letter_id:
+            return known
     raise letter_unknown(letter_id)
 
 

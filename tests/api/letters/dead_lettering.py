@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from orchestrator.letters.workplace import workplace
-from schemas.buried import read_dead_letter
+from orchestrator.letters.connections import open_connections
 from schemas.codec import encode
+from schemas.dead_letter_record import read_dead_letter
 from schemas.records import Json
 from streams.letters.action_log import new_id
 from streams.letters.lease import Lease, LeaseSettings
@@ -21,7 +21,7 @@ async def some_dead_letters(
 ) -> list[str]:
     """The ids of dead letters of tasks with a type that nobody knows, once they are shown."""
     tasks = [a_rag_task(tenant, **({"type": "poetry"} | changes)) for _ in range(count)]
-    return await buried(served, tenant, [(t.task_id.encode(), encode(t)) for t in tasks])
+    return await dead_lettered(served, tenant, [(t.task_id.encode(), encode(t)) for t in tasks])
 
 
 async def a_dead_letter(served: Served, tenant: str, **changes: Any) -> str:
@@ -30,7 +30,7 @@ async def a_dead_letter(served: Served, tenant: str, **changes: Any) -> str:
     return letter_id
 
 
-async def buried(
+async def dead_lettered(
     served: Served,
     tenant: str | None,
     records: Sequence[tuple[bytes | None, bytes | None]],
@@ -83,10 +83,10 @@ async def until_status(served: Served, tenant: str, letter_id: str, status: str)
 @asynccontextmanager
 async def another_replay(served: Served) -> AsyncIterator[None]:
     """Somebody who holds the right to replay."""
-    async with workplace(served.running.system.settings) as place:
-        await place.publisher()
+    async with open_connections(served.running.system.settings) as connections:
+        await connections.publisher()
         order = ReplayOrder(replay_id=new_id(), actor="an operator", reason="slowly")
-        lease = Lease(place.log, order, LeaseSettings(heartbeat_s=0.2))
+        lease = Lease(connections.log, order, LeaseSettings(heartbeat_s=0.2))
         async with lease.held(Json("{}"), dict):
             yield
             await lease.end("finished", {})

@@ -1,4 +1,4 @@
-"""Drives the dead-letter bench from outside: its commands as processes, its records in Kafka."""
+"""Drives dead letters from outside: its commands as processes, its records in Kafka."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from orchestrator.letters.workplace import Workplace, workplace
+from orchestrator.letters.connections import LetterConnections, open_connections
 from schemas.headers import header_text
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
 from sinks.letters.reader import read_index
 from streams.letters.action_log import new_id, now_ms
-from tasks.letters.bench import Case
+from tasks.letters.known import KnownLetter
 from tasks.letters.ledger import LetterStatus
 from tests.commands import Ended, run_command
 from tests.e2e.driving import WAIT_S, Running
@@ -55,61 +55,63 @@ async def replay(running: Running, *arguments: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def at_work(running: Running) -> AsyncIterator[Workplace]:
-    async with workplace(running.system.settings) as place:
-        yield place
+async def at_work(running: Running) -> AsyncIterator[LetterConnections]:
+    async with open_connections(running.system.settings) as connections:
+        yield connections
 
 
-async def cases_of(running: Running, tenants: Sequence[str]) -> list[Case]:
+async def known_letters_of(running: Running, tenants: Sequence[str]) -> list[KnownLetter]:
     """The letters of these tenants, from the topics alone."""
-    async with at_work(running) as place:
-        return [c for c in (await place.bench()).cases() if c.letter.tenant_id in tenants]
+    async with at_work(running) as connections:
+        return [
+            c for c in (await connections.all_letters()).ordered() if c.letter.tenant_id in tenants
+        ]
 
 
-async def letters(running: Running, tenant: str, count: int) -> list[Case]:
+async def letters(running: Running, tenant: str, count: int) -> list[KnownLetter]:
     """Wait until a tenant has so many letters."""
-    found: list[Case] = []
+    found: list[KnownLetter] = []
     async with asyncio.timeout(WAIT_S):
         while len(found) < count:
             await asyncio.sleep(0.2)
-            found = await cases_of(running, [tenant])
+            found = await known_letters_of(running, [tenant])
     assert len(found) == count
     return found
 
 
 async def indexed(running: Running, tenants: Sequence[str]) -> dict[str, LetterStatus]:
     """The letters of these tenants and their status, from the index."""
-    bench = await read_index(running.system.settings.postgres)
-    return {c.letter.id: c.status for c in bench.cases() if c.letter.tenant_id in tenants}
+    all_letters = await read_index(running.system.settings.postgres)
+    return {c.letter.id: c.status for c in all_letters.ordered() if c.letter.tenant_id in tenants}
 
 
 async def closed(running: Running, letter_id: str) -> str:
     """Wait until the index closed a letter; return why."""
     async with asyncio.timeout(WAIT_S):
         while True:
-            bench = await read_index(running.system.settings.postgres)
-            [case] = bench.find(letter_id)
-            if case.status is LetterStatus.RESOLVED:
-                return case.entry.reason
+            all_letters = await read_index(running.system.settings.postgres)
+            [known] = all_letters.find(letter_id)
+            if known.status is LetterStatus.RESOLVED:
+                return known.state.reason
             await asyncio.sleep(0.2)
 
 
 async def replayed_letters(running: Running) -> list[str]:
     """The letter of every replayed record in every topic, in no order."""
     found = []
-    async with at_work(running) as place:
+    async with at_work(running) as connections:
         doors = [running.topics.task_created, running.topics.task_commands]
-        bounds = await place.reader.all_bounds(await place.reader.all_partitions(doors))
-        async for records in place.reader.read_all(bounds):
+        bounds = await connections.reader.all_bounds(await connections.reader.all_partitions(doors))
+        async for records in connections.reader.read_all(bounds):
             found += [header_text(r.headers, "__dlq.replay.of") for r in records]
     return [letter_id for letter_id in found if letter_id is not None]
 
 
 async def append_edits(running: Running, edits: dict[str, str]) -> None:
     """Edit many letters at once: id to the new value, base64."""
-    async with at_work(running) as place:
-        await place.publisher()
-        await place.log.append(
+    async with at_work(running) as connections:
+        await connections.publisher()
+        await connections.log.append(
             [
                 DeadLetterAction(
                     action_id=new_id(),

@@ -13,7 +13,7 @@ from orchestrator.api.access import Caller
 from orchestrator.api.errors import ApiError, Kind, invalid, refused_at_the_door, unavailable
 from orchestrator.api.replica.live_task import AcceptedTask, LiveTask
 from orchestrator.api.replica.parts import Parts
-from orchestrator.api.tasks.reading import Found, Reading
+from orchestrator.api.tasks.queries import Found, TaskQueries
 from orchestrator.api.tasks.receipt import Answered, Receipt
 from orchestrator.api.tasks.requests import BATCH_MAX, CreateTask
 from orchestrator.api.tasks.viewing import accepted_view
@@ -33,10 +33,10 @@ log = structlog.get_logger()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Creating:
+class TaskCreation:
     """Creates tasks of a caller's tenant. Answered when the broker has them."""
 
-    def __init__(self, parts: Parts, reading: Reading) -> None:
+    def __init__(self, parts: Parts, reading: TaskQueries) -> None:
         self._parts = parts
         self._reading = reading
 
@@ -44,7 +44,7 @@ class Creating:
         """Create a task, or find the one that the same key created.
 
         Raises:
-            ApiError: INVALID with the code of the door and the field; IDEMPOTENCY_MISMATCH;
+            ApiError: INVALID with the code of admission and the field; IDEMPOTENCY_MISMATCH;
                 UNAVAILABLE: it may be created all the same, with the key it is safe to repeat.
         """
         return (await self._create([self._record(caller, request)]))[0]
@@ -100,7 +100,7 @@ class Creating:
             if (found := known.get(record.task_id)) is not None:
                 answers[index] = await self._replayed(record, found)
         new = [(index, r) for index, r in enumerate(records) if index not in answers]
-        positions = await self._parts.door.create([r for _, r in new]) if new else []
+        positions = await self._parts.producer.create([r for _, r in new]) if new else []
         for (index, record), (partition, offset) in zip(new, positions, strict=True):
             answers[index] = await self._answer(record, partition, offset)
         return [answers[index] for index in range(len(records))]

@@ -36,7 +36,7 @@ class Sent:
     letters_end: int
 
 
-class Door:
+class DirectProducer:
     """Sends a wish or an order to its task's partition, and finds its answer.
 
     The answer is an event whose cause is the record's position, or the record's dead letter.
@@ -150,7 +150,7 @@ class Door:
 
 
 @asynccontextmanager
-async def open_door(settings: Settings) -> AsyncIterator[Door]:
+async def open_producer(settings: Settings) -> AsyncIterator[DirectProducer]:
     """Connect.
 
     Raises:
@@ -165,4 +165,4 @@ async def open_door(settings: Settings) -> AsyncIterator[Door]:
         letters = await opened.enter_async_context(LogReader(settings.kafka, client_id=client_id))
         opened.push_async_callback(publisher.close)
         await publisher.open()
-        yield Door(Topics(settings.topics), publisher, events, letters)
+        yield DirectProducer(Topics(settings.topics), publisher, events, letters)

@@ -10,10 +10,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
-from orchestrator.api.replica import following as following_module
-from orchestrator.api.replica.following import Following, FollowingParts
-from orchestrator.api.replica.history import History
+from orchestrator.api.replica import follower as following_module
+from orchestrator.api.replica.follower import ReplicaFollower, ReplicaFollowerParts
 from orchestrator.api.replica.live_tasks import LiveTasks
+from orchestrator.api.replica.projection import Projection
 from schemas.records import EventKind, Millis, TaskEvent, TaskId
 from schemas.topics import Topics, TopicsSettings
 from sinks.settings import PostgresSettings
@@ -35,7 +35,7 @@ from tests.streams.kafka.test_topic_ids import make_again
 class Logs:
     """Topics of their own, and the parts of a replica on them."""
 
-    parts: FollowingParts
+    parts: ReplicaFollowerParts
     place: Place = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,13 +51,13 @@ async def logs(kafka_bootstrap: str) -> Logs:
     async with Admin(kafka) as admin:
         await admin.apply(topics.table([]))
     return Logs(
-        parts=FollowingParts(
+        parts=ReplicaFollowerParts(
             kafka=kafka,
             topics=topics,
             pipelines=Pipelines([]),
             router_group=f"{settings.prefix}router",
             live=LiveTasks(topics, ended_max=10),
-            history=History(PostgresSettings()),
+            history=Projection(PostgresSettings()),
         )
     )
 
@@ -67,7 +67,7 @@ async def test_a_followed_topic_that_is_made_again_is_followed_too_late(
 ) -> None:
     monkeypatch.setattr(following_module, "_LOOK_AT_TOPICS_S", 0.05)
     topic = logs.parts.topics.task_commands
-    watching = asyncio.create_task(Following(logs.parts)._watch_topics({topic}))
+    watching = asyncio.create_task(ReplicaFollower(logs.parts)._watch_topics({topic}))
 
     async with asyncio.timeout(30):
         # The first time may be before the first look.
@@ -85,10 +85,10 @@ class Former(Follower):
         self._positions = positions
 
 
-class Scripted(Following):
+class Scripted(ReplicaFollower):
     """Fails as a test wants; keeps from where it was to follow."""
 
-    def __init__(self, parts: FollowingParts, place: Place, error: Exception) -> None:
+    def __init__(self, parts: ReplicaFollowerParts, place: Place, error: Exception) -> None:
         super().__init__(parts)
         self.place, self.error = place, error
         self.loads = 0
@@ -175,7 +175,7 @@ async def test_the_owner_of_a_log_whose_markers_were_given_up_is_found_as_owners
     await client.delete_records({TopicPartition(*logs.place): RecordsToDelete(before_offset=1)})
     await client.close()
 
-    starts = await Following(logs.parts)._load()
+    starts = await ReplicaFollower(logs.parts)._load()
 
     assert starts[logs.place] == 1
     assert logs.parts.live._ownership[0] == successor

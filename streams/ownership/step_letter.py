@@ -4,12 +4,12 @@ from schemas.dead_letter import Failure, FailureClass, Origin, Stage
 from schemas.records import ErrorCategory, Millis
 from schemas.topics import Topics
 from streams.envelopes import Trace, command_record
-from tasks.effects import BuryStep, is_deadline
+from tasks.effects import DeadLetterStep, is_deadline
 from tasks.lane import lane_of
 
 
-def buried_step(
-    topics: Topics, partition: int, effect: BuryStep, trace: Trace
+def step_letter(
+    topics: Topics, partition: int, effect: DeadLetterStep, trace: Trace
 ) -> tuple[Origin, Failure]:
     """A step that failed for good, as a dead letter of its command's topic.
 
@@ -46,7 +46,7 @@ def buried_step(
     return origin, failure
 
 
-def _class_of(effect: BuryStep) -> FailureClass:
+def _class_of(effect: DeadLetterStep) -> FailureClass:
     if is_deadline(effect.error):
         return FailureClass.DEADLINE
     match effect.error.category:

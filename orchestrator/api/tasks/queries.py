@@ -52,7 +52,7 @@ _LOOK_AGAIN_S = 1.0
 _STATUSES = frozenset(get_args(Status))
 
 
-class Reading:
+class TaskQueries:
     """Reads tasks of a caller's tenant. Memory first, then Postgres, then the ends of the logs."""
 
     def __init__(self, parts: Parts) -> None:

@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from schemas.buried import DeadLetter
-from tasks.letters.ledger import REPLAYS_MAX, Entry, Ledger, LetterStatus
+from schemas.dead_letter_record import DeadLetter
+from tasks.letters.ledger import REPLAYS_MAX, Ledger, LetterState, LetterStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class KnownLetter:
     """A dead letter, what was done with it, and what follows from both."""
 
     letter: DeadLetter
-    entry: Entry
+    state: LetterState
 
     @property
     def status(self) -> LetterStatus:
-        """The entry's; an open letter whose replays are used up is parked."""
-        used_up = self.entry.replays >= REPLAYS_MAX and not self.entry.mended
-        if self.entry.status is LetterStatus.OPEN and used_up:
+        """The state's; an open letter whose replays are used up is parked."""
+        used_up = self.state.replays >= REPLAYS_MAX and not self.state.mended
+        if self.state.status is LetterStatus.OPEN and used_up:
             return LetterStatus.PARKED
-        return self.entry.status
+        return self.state.status
 
 
-class Bench:
-    """All dead letters up to some point, each once: a record that is buried again is a copy."""
+class KnownLetters:
+    """All dead letters up to some point, each once: a second letter of a record is a copy."""
 
     def __init__(self, letters: Iterable[DeadLetter], ledger: Ledger) -> None:
         self.ledger = ledger
@@ -37,26 +37,28 @@ class Bench:
             if letter.of_step and letter.task_id is not None and letter.run is not None:
                 self._steps[letter.task_id, letter.run] = letter
 
-    def cases(self) -> list[Case]:
+    def ordered(self) -> list[KnownLetter]:
         """Every letter, oldest first."""
         ordered = sorted(
             self._letters.values(),
             key=lambda found: (found.dead_lettered_at, found.topic, found.partition, found.offset),
         )
-        return [self._case(letter) for letter in ordered]
+        return [self._known(letter) for letter in ordered]
 
-    def find(self, prefix: str) -> list[Case]:
+    def find(self, prefix: str) -> list[KnownLetter]:
         """The letters whose id begins so."""
         return [
-            self._case(letter)
+            self._known(letter)
             for letter_id, letter in self._letters.items()
             if letter_id.startswith(prefix)
         ]
 
-    def _case(self, letter: DeadLetter) -> Case:
-        entry = self.ledger.entry(letter.id)
+    def _known(self, letter: DeadLetter) -> KnownLetter:
+        state = self.ledger.state_of(letter.id)
         carried = self._carried(letter)
-        return Case(letter, entry if carried <= entry.replays else replace(entry, replays=carried))
+        return KnownLetter(
+            letter, state if carried <= state.replays else replace(state, replays=carried)
+        )
 
     def _carried(self, letter: DeadLetter) -> int:
         """How often the record was replayed before it became this letter.
@@ -67,4 +69,4 @@ class Bench:
         if not letter.of_step or letter.task_id is None or letter.run is None:
             return letter.replays
         before = self._steps.get((letter.task_id, letter.run - 1))
-        return 0 if before is None else self.ledger.entry(before.id).replays
+        return 0 if before is None else self.ledger.state_of(before.id).replays

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from schemas.headers import header_text
 from schemas.records import DeadLetterItem
 from streams.kafka.log_reader import LogReader
-from tasks.letters.ledger import Entry, Target
+from tasks.letters.ledger import LetterState, Target
 
 
 async def settle(
-    reader: LogReader, doubts: Mapping[str, Entry]
+    reader: LogReader, doubts: Mapping[str, LetterState]
 ) -> tuple[list[DeadLetterItem], list[DeadLetterItem]]:
     """Look for the records of replays that noted an intent and no outcome.
 
@@ -21,27 +21,27 @@ async def settle(
 
     Args:
         reader: open.
-        doubts: entries with an intent, by letter id.
+        doubts: states with an intent, by letter id.
 
     Returns:
         The letters whose record was sent, with where it is, and those whose was not.
     """
-    by_place: dict[tuple[str, int], list[tuple[str, Entry, Target]]] = defaultdict(list)
+    by_place: dict[tuple[str, int], list[tuple[str, LetterState, Target]]] = defaultdict(list)
     lost: list[DeadLetterItem] = []
-    for letter_id, entry in doubts.items():
-        if entry.intended is None:
+    for letter_id, state in doubts.items():
+        if state.intended is None:
             continue
-        if entry.intended.offset < 0:  # rows, not a record: writing them again is harmless
+        if state.intended.offset < 0:  # rows, not a record: writing them again is harmless
             lost.append(DeadLetterItem(letter_id=letter_id))
         else:
-            place = (entry.intended.topic, entry.intended.partition)
-            by_place[place].append((letter_id, entry, entry.intended))
+            place = (state.intended.topic, state.intended.partition)
+            by_place[place].append((letter_id, state, state.intended))
     sent: list[DeadLetterItem] = []
     for (topic, partition), waiting in by_place.items():
         start = min(intended.offset for _, _, intended in waiting)
         found = await _marks(reader, topic, partition, start)
-        for letter_id, entry, _ in waiting:
-            mark = found.get((letter_id, entry.replay_id or ""))
+        for letter_id, state, _ in waiting:
+            mark = found.get((letter_id, state.replay_id or ""))
             if mark is None:
                 lost.append(DeadLetterItem(letter_id=letter_id))
             else:

@@ -6,22 +6,22 @@ from orchestrator.api.access import Caller
 from orchestrator.api.errors import unavailable
 from orchestrator.api.replica.live_task import AcceptedTask, LiveTask, folded
 from orchestrator.api.replica.parts import Parts
-from orchestrator.api.tasks.reading import Reading
-from orchestrator.api.tasks.story import Story, story_of_door, story_of_log, story_of_rows
+from orchestrator.api.tasks.history import TaskHistory, story_of_door, story_of_log, story_of_rows
+from orchestrator.api.tasks.queries import TaskQueries
 from orchestrator.api.tasks.viewing import last_life
 from sinks.errors import SinkUnavailableError
 from sinks.reads.stored import StoredTask
 from streams.errors import KafkaUnavailableError
 
 
-class Telling:
+class TaskHistories:
     """Tells stories of a caller's tenant: from memory, from Postgres, or from the log itself."""
 
-    def __init__(self, parts: Parts, reading: Reading) -> None:
+    def __init__(self, parts: Parts, reading: TaskQueries) -> None:
         self._parts = parts
         self._reading = reading
 
-    async def story(self, caller: Caller, task_id: str, min_sequence: int = 0) -> Story:
+    async def story(self, caller: Caller, task_id: str, min_sequence: int = 0) -> TaskHistory:
         """A task and how it came to be so.
 
         Raises:
@@ -40,7 +40,7 @@ class Telling:
             case LiveTask() as live:
                 return await self._from_elsewhere(live)
 
-    async def _stored(self, row: StoredTask) -> Story:
+    async def _stored(self, row: StoredTask) -> TaskHistory:
         history = self._parts.history
         try:
             steps, logs = await history.steps(row.id), await history.logs(row.id)
@@ -48,7 +48,7 @@ class Telling:
             raise unavailable("Postgres does not answer") from error
         return story_of_rows(row, steps, last_life(logs))
 
-    async def _from_elsewhere(self, live: LiveTask) -> Story:
+    async def _from_elsewhere(self, live: LiveTask) -> TaskHistory:
         """Of a task whose first events memory does not hold."""
         sequence = live.sequence
         try:

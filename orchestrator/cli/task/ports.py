@@ -31,7 +31,7 @@ DirectOption = Annotated[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class TaskWish:
     """A task that somebody wants."""
 
     type: str
@@ -66,7 +66,7 @@ class End:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Created:
+class CreatedTask:
     """A task that is created; where its record is, if one was published."""
 
     id: TaskId
@@ -77,7 +77,7 @@ class Created:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class CommandWish:
     """What somebody orders about a task."""
 
     kind: CommandKind
@@ -92,7 +92,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ordered:
+class PublishedCommand:
     """An order that is published: it will be decided, whether its answer is known or not."""
 
     command_id: str
@@ -116,7 +116,7 @@ class PageQuery:
 class Tasks(Protocol):
     """What can be done with tasks. Every method connects, asks, and disconnects."""
 
-    async def create(self, wish: Wish, *, wait_s: float | None) -> Created:
+    async def create(self, wish: TaskWish, *, wait_s: float | None) -> CreatedTask:
         """Create a task, and with ``wait_s`` wait so long for its end.
 
         Raises:
@@ -139,7 +139,7 @@ class Tasks(Protocol):
         """A page of tasks, from Postgres."""
         ...
 
-    async def order(self, order: Order, *, wait_s: float) -> Ordered:
+    async def order(self, order: CommandWish, *, wait_s: float) -> PublishedCommand:
         """Give an order, and wait so long for its answer. A refusal is an answer."""
         ...
 

@@ -1,4 +1,4 @@
-"""The use case that sends dead letters back, a bounded number in a call."""
+"""The use known that sends dead letters back, a bounded number in a call."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 from orchestrator.api.access import Caller
 from orchestrator.api.errors import ApiError, Kind, invalid
-from orchestrator.api.letters.acting import check_reason
-from orchestrator.api.letters.desk import LetterDesk, letter_unknown
-from orchestrator.api.letters.reading import cursor_invalid, cursor_of
+from orchestrator.api.letters.actions import check_reason
+from orchestrator.api.letters.lookup import LetterLookup, letter_unknown
+from orchestrator.api.letters.queries import cursor_invalid, cursor_of
 from orchestrator.api.letters.requests import LISTS, ReplayLetters
 from orchestrator.api.letters.views import ReplayAnswer
 from orchestrator.api.replica.parts import Parts
+from orchestrator.letters.connections import LetterConnections
 from orchestrator.letters.replaying import replay_parts
-from orchestrator.letters.workplace import Workplace
 from sinks.errors import SinkUnavailableError
 from sinks.letters import pages as letter_pages
 from sinks.letters.pages import LetterCursor
@@ -23,8 +23,8 @@ from streams.letters.action_log import new_id
 from streams.letters.errors import ReplayRunningError, ReplaySupersededError
 from streams.letters.replay import Replay, ReplayLimits, preview
 from streams.letters.scan import with_values
-from tasks.letters.bench import Bench, Case
 from tasks.letters.filter import LetterFilter
+from tasks.letters.known import KnownLetter, KnownLetters
 from tasks.letters.ledger import LetterStatus
 from tasks.letters.plan import ReplayOrder
 
@@ -33,19 +33,19 @@ from tasks.letters.plan import ReplayOrder
 class Meant:
     """The letters of one call."""
 
-    cases: Sequence[Case]
+    known_letters: Sequence[KnownLetter]
     """Without values."""
-    others: Sequence[Case]
+    others: Sequence[KnownLetter]
     """Letters from which the counts of replays go on."""
     next_page_token: str | None = None
 
 
-class LetterReplaying:
+class LetterReplay:
     """Replays letters of a caller's tenant, as ``orchestrator dlq replay`` does."""
 
-    def __init__(self, parts: Parts, desk: LetterDesk) -> None:
+    def __init__(self, parts: Parts, lookup: LetterLookup) -> None:
         self._parts = parts
-        self._desk = desk
+        self._lookup = lookup
         self._running: set[asyncio.Task[ReplayAnswer]] = set()
 
     async def replay(self, caller: Caller, request: ReplayLetters) -> ReplayAnswer:
@@ -59,7 +59,7 @@ class LetterReplaying:
                 same words: what was sent is not sent twice.
         """
         _check(request)
-        chosen = self._desk.filter_of(caller, request)
+        chosen = self._lookup.filter_of(caller, request)
         running = asyncio.create_task(self._replay(caller, request, chosen))
         self._running.add(running)
         running.add_done_callback(self._ended)
@@ -85,25 +85,27 @@ class LetterReplaying:
     async def _replay(
         self, caller: Caller, request: ReplayLetters, chosen: LetterFilter
     ) -> ReplayAnswer:
-        async with self._desk.place(self._parts.settings.replay_timeout_s) as place:
-            meant = await self._meant(place, caller, request, chosen)
+        async with self._lookup.open(self._parts.settings.replay_timeout_s) as connections:
+            meant = await self._meant(connections, caller, request, chosen)
             whole = await with_values(
-                place.reader, [case.letter for case in meant.cases], place.topics
+                connections.reader,
+                [known.letter for known in meant.known_letters],
+                connections.topics,
             )
-            counts = {"expired": len(meant.cases) - len(whole)}
+            counts = {"expired": len(meant.known_letters) - len(whole)}
             order = ReplayOrder(
                 replay_id=new_id(),
                 actor=caller.actor,
                 reason=request.reason,
                 force=request.force,
             )
-            others = [case.letter for case in meant.others]
-            bench = Bench([*whole, *others], place.log.ledger)
+            others = [known.letter for known in meant.others]
+            all_letters = KnownLetters([*whole, *others], connections.log.ledger)
             chosen, among = replace(chosen, ids=request.ids), {letter.id for letter in whole}
             if request.dry_run:
-                outcome, done = await _tried(place, bench, order, chosen, among)
+                outcome, done = await _tried(connections, all_letters, order, chosen, among)
             else:
-                outcome, done = await _done(place, bench, order, chosen, among)
+                outcome, done = await _done(connections, all_letters, order, chosen, among)
         counts.update(done)
         return ReplayAnswer(
             replay_id=order.replay_id,
@@ -113,10 +115,14 @@ class LetterReplaying:
         )
 
     async def _meant(
-        self, place: Workplace, caller: Caller, request: ReplayLetters, chosen: LetterFilter
+        self,
+        connections: LetterConnections,
+        caller: Caller,
+        request: ReplayLetters,
+        chosen: LetterFilter,
     ) -> Meant:
         if request.ids:
-            return await self._named(place, caller, request.ids, chosen)
+            return await self._named(connections, caller, request.ids, chosen)
         until_ms, after = _place(request.page_token, self._parts.clock())
         limit = request.page_size
         which = replace(
@@ -129,39 +135,55 @@ class LetterReplaying:
                 lambda reader: letter_pages.oldest(reader, which, limit=limit + 1, after=after)
             )
         except SinkUnavailableError:
-            found = _behind(await self._desk.scanned(place, which), after)[: limit + 1]
-        cases = found[:limit]
-        others = await self._desk.cases(place, caller, [case.letter.id for case in cases])
-        more = f"{until_ms}.{LetterCursor.of(cases[-1])}" if len(found) > limit else None
-        return Meant(cases, _besides(others, cases), more)
+            found = _behind(await self._lookup.scanned(connections, which), after)[: limit + 1]
+        known_letters = found[:limit]
+        others = await self._lookup.by_ids(
+            connections, caller, [known.letter.id for known in known_letters]
+        )
+        more = f"{until_ms}.{LetterCursor.of(known_letters[-1])}" if len(found) > limit else None
+        return Meant(known_letters, _besides(others, known_letters), more)
 
     async def _named(
-        self, place: Workplace, caller: Caller, ids: Sequence[str], chosen: LetterFilter
+        self,
+        connections: LetterConnections,
+        caller: Caller,
+        ids: Sequence[str],
+        chosen: LetterFilter,
     ) -> Meant:
-        found = await self._desk.cases(place, caller, ids)
-        known = {case.letter.id for case in found}
+        found = await self._lookup.by_ids(connections, caller, ids)
+        known = {known.letter.id for known in found}
         for letter_id in ids:
             if letter_id not in known:
                 raise letter_unknown(letter_id, field="ids")
         wanted = frozenset(ids)
-        cases = [case for case in found if case.letter.id in wanted and chosen.matches(case)]
-        return Meant(cases, _besides(found, cases))
+        known_letters = [
+            known for known in found if known.letter.id in wanted and chosen.matches(known)
+        ]
+        return Meant(known_letters, _besides(found, known_letters))
 
 
 async def _tried(
-    place: Workplace, bench: Bench, order: ReplayOrder, chosen: LetterFilter, among: set[str]
+    connections: LetterConnections,
+    all_letters: KnownLetters,
+    order: ReplayOrder,
+    chosen: LetterFilter,
+    among: set[str],
 ) -> tuple[str, dict[str, int]]:
-    await place.log.catch_up()
-    cases = [c for c in bench.cases() if c.letter.id in among and chosen.matches(c)]
-    return "dry_run", preview(cases, order, place.topics)
+    await connections.log.catch_up()
+    known_letters = [c for c in all_letters.ordered() if c.letter.id in among and chosen.matches(c)]
+    return "dry_run", preview(known_letters, order, connections.topics)
 
 
 async def _done(
-    place: Workplace, bench: Bench, order: ReplayOrder, chosen: LetterFilter, among: set[str]
+    connections: LetterConnections,
+    all_letters: KnownLetters,
+    order: ReplayOrder,
+    chosen: LetterFilter,
+    among: set[str],
 ) -> tuple[str, dict[str, int]]:
-    replayed = Replay(await replay_parts(place), order, ReplayLimits())
+    replayed = Replay(await replay_parts(connections), order, ReplayLimits())
     try:
-        outcome = await replayed.run(bench, chosen, among=among)
+        outcome = await replayed.run(all_letters, chosen, among=among)
     except (ReplayRunningError, ReplaySupersededError) as error:
         raise refused_replay(error) from None
     return outcome, dict(replayed.counts)
@@ -201,13 +223,17 @@ def _place(token: str, now: int) -> tuple[int, LetterCursor | None]:
     return int(until), cursor_of(place or "none")
 
 
-def _behind(cases: Sequence[Case], after: LetterCursor | None) -> list[Case]:
+def _behind(known_letters: Sequence[KnownLetter], after: LetterCursor | None) -> list[KnownLetter]:
     if after is None:
-        return list(cases)
+        return list(known_letters)
     place = (after.dead_lettered_at, after.id)
-    return [case for case in cases if (case.letter.dead_lettered_at, case.letter.id) > place]
+    return [
+        known for known in known_letters if (known.letter.dead_lettered_at, known.letter.id) > place
+    ]
 
 
-def _besides(found: Sequence[Case], cases: Sequence[Case]) -> list[Case]:
-    known = {case.letter.id for case in cases}
-    return [case for case in found if case.letter.id not in known]
+def _besides(
+    found: Sequence[KnownLetter], known_letters: Sequence[KnownLetter]
+) -> list[KnownLetter]:
+    ids = {known.letter.id for known in known_letters}
+    return [known for known in found if known.letter.id not in ids]

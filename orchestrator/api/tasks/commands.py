@@ -10,7 +10,7 @@ from orchestrator.api.access import Caller
 from orchestrator.api.errors import refused_at_the_door, refused_command, unavailable
 from orchestrator.api.replica.live_task import LiveTask
 from orchestrator.api.replica.parts import Parts
-from orchestrator.api.tasks.reading import Reading
+from orchestrator.api.tasks.queries import TaskQueries
 from orchestrator.api.tasks.receipt import Answered, Receipt
 from orchestrator.api.tasks.requests import Cancel, Execute, ExecutePending, Retry, SetPriority
 from orchestrator.api.tasks.viewing import event_view
@@ -23,7 +23,7 @@ _AS_WANTED = frozenset({"TASK_ALREADY_CANCELLED"})
 """Refusals that leave the task as the caller wants it."""
 
 
-class Commanding:
+class TaskCommands:
     """Publishes commands and waits for their owner's answer in the log.
 
     At most two seconds (``answer_timeout_s``), or ``within_s``. Every method raises
@@ -31,7 +31,7 @@ class Commanding:
     the command may still be carried out. With a receipt it is published, and will be decided.
     """
 
-    def __init__(self, parts: Parts, reading: Reading) -> None:
+    def __init__(self, parts: Parts, reading: TaskQueries) -> None:
         self._parts = parts
         self._reading = reading
 
@@ -88,7 +88,7 @@ class Commanding:
             return []
         execute = _Order(kind=CommandKind.EXECUTE)
         commands = [self._command(caller, task.task_id, execute) for task in held]
-        positions = await self._parts.door.command(commands)
+        positions = await self._parts.producer.command(commands)
         waiting = (self._answer(position, execute) for position in positions)
         events = await asyncio.gather(*waiting)
         return [e.task_id for e in events if e.kind is EventKind.EXECUTE_REQUESTED]
@@ -100,7 +100,7 @@ class Commanding:
             run = _run(known) if isinstance(known, LiveTask | StoredTask) else 1
             order = replace(order, run=run)
         command = self._command(caller, TaskId(task_id), order)
-        [(partition, offset)] = await self._parts.door.command([command])
+        [(partition, offset)] = await self._parts.producer.command([command])
         receipt = Receipt(
             topic=self._parts.topics.task_commands,
             partition=partition,

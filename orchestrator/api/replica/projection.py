@@ -23,7 +23,7 @@ _ANSWER_S = 1.5
 """With the rest of a call this stays under the two seconds in which an outage is told."""
 
 
-class History:
+class Projection:
     """A reader that connects when it is first needed, and tells within 1.5 s if it cannot.
 
     Every method raises ``SinkUnavailableError`` then: what is in memory can still be answered.

@@ -28,7 +28,7 @@ _Sending = asyncio.Future[list[int]]
 SOURCE = "/ai-orchestrator/api"
 
 
-class Door:
+class TaskProducer:
     """A publisher that is replaced when it failed, with a bound for each wait.
 
     A publish that is not acknowledged in time may still be written: callers are told

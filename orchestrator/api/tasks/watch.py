@@ -8,7 +8,7 @@ from orchestrator.api.access import Caller
 from orchestrator.api.errors import replica_stopping, unavailable
 from orchestrator.api.replica.live_task import AcceptedTask, LiveTask
 from orchestrator.api.replica.parts import Parts
-from orchestrator.api.tasks.reading import Reading, ended
+from orchestrator.api.tasks.queries import TaskQueries, ended
 from orchestrator.api.tasks.viewing import chunk_view, event_view, last_life, stored_event
 from orchestrator.api.tasks.views import EventView, HeartbeatView, LaggedView, StreamItem
 from schemas.records import TaskId
@@ -16,10 +16,10 @@ from sinks.errors import SinkUnavailableError
 from streams.errors import KafkaUnavailableError
 
 
-class Watching:
+class TaskWatch:
     """Streams tasks of a caller's tenant."""
 
-    def __init__(self, parts: Parts, reading: Reading) -> None:
+    def __init__(self, parts: Parts, reading: TaskQueries) -> None:
         self._parts = parts
         self._reading = reading
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from orchestrator.api.replica.history import History
 from orchestrator.api.replica.live_tasks import LiveTasks
+from orchestrator.api.replica.projection import Projection
 from schemas.codec import decode
 from schemas.dead_letter import Origin
 from schemas.errors import DecodeError
@@ -51,7 +51,7 @@ _OWNER_WINDOW = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FollowingParts:
+class ReplicaFollowerParts:
     """What a follower needs."""
 
     kafka: KafkaSettings
@@ -59,13 +59,13 @@ class FollowingParts:
     pipelines: Pipelines
     router_group: str
     live: LiveTasks
-    history: History
+    history: Projection
 
 
-class Following:
+class ReplicaFollower:
     """Feeds :class:`LiveTasks`. Runs for ever; while the broker is away, memory stays as it is."""
 
-    def __init__(self, parts: FollowingParts) -> None:
+    def __init__(self, parts: ReplicaFollowerParts) -> None:
         self._parts = parts
         self._follower: Follower | None = None
         self._ready = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Use cases that do something with dead letters: edit and discard."""
+"""Use known_letters that do something with dead letters: edit and discard."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from msgspec import Raw
 
 from orchestrator.api.access import Caller
 from orchestrator.api.errors import ApiError, invalid
-from orchestrator.api.letters.desk import LetterDesk, owned
+from orchestrator.api.letters.lookup import LetterLookup, owned
 from orchestrator.api.letters.requests import DiscardLetter, EditLetter
 from orchestrator.api.letters.viewing import letter_view
 from orchestrator.api.letters.views import EditAnswer, LetterView
 from orchestrator.api.replica.parts import Parts
+from orchestrator.letters.connections import LetterConnections
 from orchestrator.letters.discarding import can_be_discarded, discarded
 from orchestrator.letters.editing import Edit, an_edit
-from orchestrator.letters.workplace import Workplace
 from schemas.records import DeadLetterAction
-from tasks.letters.bench import Case
 from tasks.letters.editing import EditRefusedError, an_object, with_changes
+from tasks.letters.known import KnownLetter
 from tasks.letters.ledger import after
 
 
-class LetterActing:
+class LetterActions:
     """Appends to the ledger what a caller does with letters of his tenant.
 
     Every method raises ``ApiError``: NOT_FOUND; UNAVAILABLE: it may be done all the same, and
     doing it again is harmless.
     """
 
-    def __init__(self, parts: Parts, desk: LetterDesk) -> None:
+    def __init__(self, parts: Parts, lookup: LetterLookup) -> None:
         self._parts = parts
-        self._desk = desk
+        self._lookup = lookup
 
     async def edit(self, caller: Caller, letter_id: str, request: EditLetter) -> EditAnswer:
         """Change the value that a replay will send; EDIT_REFUSED if it fits no schema."""
         check_reason(request.reason)
         if _whole(request) is None and not request.changes:
             raise invalid("changes", "neither changes nor a value are given")
-        async with self._desk.letter(caller, letter_id) as (place, found):
+        async with self._lookup.letter(caller, letter_id) as (connections, found):
             if found.whole is None:
                 raise _refused("its topic holds the record no longer")
-            made = self._edit(caller, found.case, request)
+            made = self._edit(caller, found.known, request)
             action = made.action(actor=caller.actor, reason=request.reason)
-            case = await self._append(place, found.case, action)
+            known = await self._append(connections, found.known, action)
         return EditAnswer(
-            dead_letter=letter_view(case),
+            dead_letter=letter_view(known),
             value=Raw(msgspec.json.encode(made.wanted)),
             sha256_before=made.sha256_before,
             sha256_after=made.sha256_after,
@@ -56,16 +56,16 @@ class LetterActing:
     async def discard(self, caller: Caller, letter_id: str, request: DiscardLetter) -> LetterView:
         """Give a letter up; one that needs nobody any more stays as it is."""
         check_reason(request.reason)
-        async with self._desk.letter(caller, letter_id) as (place, found):
-            if not can_be_discarded(found.case):
-                return letter_view(found.case)
+        async with self._lookup.letter(caller, letter_id) as (connections, found):
+            if not can_be_discarded(found.known):
+                return letter_view(found.known)
             chosen = replace(owned(caller), ids=(letter_id,))
-            [action] = discarded([found.case], chosen, actor=caller.actor, reason=request.reason)
-            return letter_view(await self._append(place, found.case, action))
+            [action] = discarded([found.known], chosen, actor=caller.actor, reason=request.reason)
+            return letter_view(await self._append(connections, found.known, action))
 
-    def _edit(self, caller: Caller, case: Case, request: EditLetter) -> Edit:
+    def _edit(self, caller: Caller, known: KnownLetter, request: EditLetter) -> Edit:
         topics = self._parts.topics
-        if not caller.operator and case.letter.topic not in (
+        if not caller.operator and known.letter.topic not in (
             topics.task_created,
             topics.task_commands,
         ):
@@ -81,14 +81,16 @@ class LetterActing:
 
         max_bytes = self._parts.system.limits.record_max_bytes
         try:
-            return an_edit(case, change, topics, max_bytes=max_bytes)
+            return an_edit(known, change, topics, max_bytes=max_bytes)
         except EditRefusedError as error:
             raise _refused(str(error)) from None
 
-    async def _append(self, place: Workplace, case: Case, action: DeadLetterAction) -> Case:
-        await place.publisher()
-        await place.log.append([action])
-        return Case(case.letter, after(case.entry, action, action.items[0]))
+    async def _append(
+        self, connections: LetterConnections, known: KnownLetter, action: DeadLetterAction
+    ) -> KnownLetter:
+        await connections.publisher()
+        await connections.log.append([action])
+        return KnownLetter(known.letter, after(known.state, action, action.items[0]))
 
 
 def _whole(request: EditLetter) -> str | None:
@@ -105,7 +107,7 @@ def check_reason(reason: str) -> None:
 def _check_owner(caller: Caller, fields: dict[str, Any], wanted: dict[str, Any]) -> None:
     """A record that is sent again stays its tenant's, about its task, by its author, of its time.
 
-    It goes past the door, where these follow from the key and the clock. An operator may
+    It goes past admission, where these follow from the key and the clock. An operator may
     change them, as on the command line.
     """
     if wanted.get("tenant_id") != caller.tenant_id:
