@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 from faust.types import TP
 
 from streams.ownership.kafka_world import WorldParts
-from streams.ownership.owner import OwnerParts
 from streams.ownership.partition import OwnedPartition
+from streams.ownership.parts import OwnerParts
 from streams.runtime.app import App, create_app
 from streams.runtime.batches import batches
 from streams.runtime.partitions import Partitions

@@ -39,7 +39,8 @@ from streams.kafka.publisher import Publisher
 from streams.letters.dead_letters import DeadLetters
 from streams.ownership.kafka_world import KafkaWorld, WorldParts
 from streams.ownership.owned_log import OwnedLog
-from streams.ownership.owner import Owner, OwnerParts
+from streams.ownership.owner import Owner
+from streams.ownership.parts import OwnerParts
 from streams.ownership.recovery import Recovery
 from streams.ownership.settings import RouterSettings
 from streams.settings import KafkaSettings

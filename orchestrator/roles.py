@@ -45,7 +45,7 @@ from streams.kafka.patience import when_there
 from streams.kafka.publisher import Publisher
 from streams.letters.dead_letters import DeadLetters
 from streams.ownership.kafka_world import WorldParts
-from streams.ownership.owner import OwnerParts
+from streams.ownership.parts import OwnerParts
 from streams.runtime.app import App
 from streams.runtime.run import run_app
 from tasks.pipeline import Pipelines

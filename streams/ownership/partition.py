@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from streams.inbound import Inbound
 from streams.ownership.kafka_world import KafkaArrival, KafkaWorld, WorldParts
-from streams.ownership.owner import Owner, OwnerParts
+from streams.ownership.owner import Owner
+from streams.ownership.parts import OwnerParts
 from streams.runtime.delivery import Delivery
 
 Pause = Callable[[str, int, bool], None]

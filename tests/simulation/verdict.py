@@ -37,7 +37,7 @@ class Verdict:
         self._broker.trace.add(
             self._broker.now, process, "OWNS epoch", owner._log.ownership.epoch, "at", next_offset
         )
-        self._same_tasks("memory", process, owner._tasks, self._history.tasks(next_offset))
+        self._same_tasks("memory", process, owner._decider.tasks, self._history.tasks(next_offset))
 
     def at_end(self, owners: Mapping[str, Owner]) -> None:
         """Everything came to its end: compare everything."""
@@ -48,7 +48,7 @@ class Verdict:
             if not task.status.terminal:
                 raise ViolationError(f"never_ends: {task_id} {brief(task)}")
         for process, owner in owners.items():
-            self._same_tasks("memory", process, owner._tasks, self._history.tasks())
+            self._same_tasks("memory", process, owner._decider.tasks, self._history.tasks())
 
     def reader(self, name: str, tasks: Mapping[TaskId, Task], *, forgets: bool) -> None:
         """A reader holds what the log says; a replica may lack what was forgotten."""
