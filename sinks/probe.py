@@ -76,7 +76,7 @@ async def check_letters_are_accepted(conn: Connection) -> None:
 
     async def write() -> None:
         await send(conn, "upsert_letters", letters)
-        await send(conn, "upsert_entries", known_good_states(letters))
+        await send(conn, "upsert_states", known_good_states(letters))
         where = ("known-good", PARTITION, 0)
         await conn.fetch(query("begin_index_position"), *where)
         await conn.fetch(query("move_index_position"), *where, 0)

@@ -4,7 +4,7 @@ Everything is a function of the event and the states around it, so a new owner t
 effect again makes the same bytes with the same key.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from schemas.records import (
     Control,
@@ -24,23 +24,20 @@ _CHECKED_AT_THE_DOOR = 2**63
 """No bound: the input of a first step was measured when the task was admitted."""
 
 
-@dataclass(frozen=True, slots=True)
-class SendStep:
+class SendStep(Struct, frozen=True):
     """Send a command into its step's topic of this lane. Key: the task id."""
 
     command: StepCommand
     lane: Lane
 
 
-@dataclass(frozen=True, slots=True)
-class Broadcast:
+class Broadcast(Struct, frozen=True):
     """Tell all step workers to stop calls of this task's run. Key: the task id."""
 
     control: Control
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetterStep:
+class DeadLetterStep(Struct, frozen=True):
     """Dead-letter the command of a step that failed for good, or that a deadline overtook.
 
     Its position is in ``event.step`` (``command_topic``, ``command_partition``,

@@ -115,13 +115,13 @@ class DeadLetterWriter:
             async with connection(self._opened(), self._settings) as conn, conn.transaction():
                 await _move_all(conn, moved)
                 await send(conn, "upsert_letters", rows)
-                await send(conn, "upsert_states", await _entry_rows(conn, actions))
+                await send(conn, "upsert_states", await _state_rows(conn, actions))
         except SinkRowError:
             async with connection(self._opened(), self._settings) as conn, conn.transaction():
                 await check_letters_are_accepted(conn)
                 await _move_all(conn, moved)
                 await write_letters_apart(conn, rows)
-                await write_states_apart(conn, await _entry_rows(conn, actions))
+                await write_states_apart(conn, await _state_rows(conn, actions))
 
     async def gone_on(self, created_topic: str, at_most: int) -> list[GoneOn]:
         """Unsettled letters whose task went on without them."""
@@ -167,7 +167,7 @@ async def _move(conn: Connection, move: Moved) -> None:
         raise SinkPositionError(f"{move.topic}[{move.partition}] is not at {move.expected}")
 
 
-async def _entry_rows(
+async def _state_rows(
     conn: Connection, actions: Sequence[tuple[int, DeadLetterAction]]
 ) -> list[StateRow]:
     """Fold actions onto what is stored, by the rule of the ledger."""

@@ -6,7 +6,6 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -25,6 +24,7 @@ from aiokafka.errors import (
     kafka_errors,
 )
 from aiokafka.structs import TopicPartition
+from msgspec import Struct, field
 
 from schemas.headers import Headers
 from streams.errors import KafkaUnavailableError, PublishError, PublishRefusedError
@@ -73,17 +73,20 @@ _Waiting = tuple["Outgoing", "_Publication", int]
 """A record, and whose it is at which place."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True, kw_only=True):
     """A record to be published."""
 
     topic: str
     partition: int
     key: bytes | None
-    value: bytes | None = field(repr=False)
+    value: bytes | None
     headers: Headers = field(default_factory=list)
     timestamp_ms: int | None = None
     """None: now."""
+
+    def __repr__(self) -> str:
+        """Without its contents, which belong into no log."""
+        return f"Outgoing({self.topic}/{self.partition}, {self.size} bytes)"
 
     @property
     def size(self) -> int:

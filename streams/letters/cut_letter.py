@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from schemas.dead_letter import CUT_HEADERS, ID_HEADER
 from schemas.headers import Headers

@@ -1,6 +1,6 @@
 """A command about a known task, and its refusal."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from schemas.records import EventKind, Millis, TaskCommand, TaskEvent
 from tasks.clean import MESSAGE_MAX_CHARS, NAME_MAX_CHARS, storable_or_none
@@ -10,8 +10,7 @@ from tasks.pipeline import Pipeline
 from tasks.task import Task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnedCommand:
+class OwnedCommand(Struct, frozen=True, kw_only=True):
     """A command that its task's owner has to answer."""
 
     task: Task

@@ -1,11 +1,11 @@
 """The rules of dead letters, without any server."""
 
 import base64
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas.codec import decode, encode
 from schemas.dead_letter import (

@@ -1,9 +1,8 @@
 """The fold needs nothing but events; effects are the same whenever they are made."""
 
-from dataclasses import replace
-
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from schemas.codec import encode
 from schemas.records import CommandKind, ControlKind, EventKind, Lane, TaskEvent

@@ -4,11 +4,12 @@ Random lives are decided and applied as an owner would. Inputs come late, twice,
 offset and at new ones; clocks jump back.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas.codec import decode, encode
 from schemas.records import (

@@ -122,7 +122,7 @@ def test_the_table_of_http_statuses_is_the_one_that_is_used() -> None:
 
 def test_every_code_of_a_reference_service_is_on_the_page() -> None:
     sources = "\n".join(
-        path.read_text() for path in sorted((ROOT / "orchestrator" / "demo").glob("*.py"))
+        path.read_text() for path in sorted((ROOT / "orchestrator" / "local" / "demo").glob("*.py"))
     )
     codes = set(re.findall(r'BadInputError\(\s*"([A-Z_]+)"', sources))
 

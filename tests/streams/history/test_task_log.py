@@ -5,10 +5,11 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from schemas.records import CommandKind, EventKind, Millis, ResultKind, TaskEvent, TaskId
 from schemas.topics import Topics, TopicsSettings

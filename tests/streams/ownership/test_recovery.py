@@ -1,9 +1,8 @@
 """An owner's memory and its undone effects, rebuilt from the log."""
 
-from dataclasses import replace
-
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from schemas.records import EventKind, Millis, TaskEvent, TaskId
 from streams.errors import TopicsDifferError

@@ -1,11 +1,11 @@
 """The records of ``task-state`` survive their way through Kafka."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from schemas.codec import decode, encode
 from schemas.dead_letter import FetchFault, Origin

@@ -1,10 +1,9 @@
 """What an owner remembers is the same whether it is at hand or put away."""
 
-from dataclasses import replace
-
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas.records import Millis, TaskId
 from streams.ownership.ended_tasks import EndedTasks
