@@ -40,10 +40,10 @@ from sinks.waiting import Wait, WaitLog
 from sinks.writer import Writer
 from streams.errors import KafkaUnavailableError, TopicsDifferError
 from streams.kafka.broker_clock import BrokerClock
+from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.log_reader import LogReader
 from streams.kafka.patience import when_there
 from streams.kafka.publisher import Publisher
-from streams.letters.dead_letters import DeadLetters
 from streams.ownership.kafka_world import WorldParts
 from streams.ownership.parts import OwnerParts
 from streams.runtime.app import App

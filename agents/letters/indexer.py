@@ -20,10 +20,10 @@ from sinks.errors import SinkPositionError, SinkUnavailableError
 from sinks.letters.writer import DeadLetterWriter, Moved
 from sinks.waiting import Wait, WaitLog
 from streams import metrics
+from streams.kafka.dead_letters import DeadLetters, poison
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Publisher
 from streams.letters.action_log import PARTITION
-from streams.letters.dead_letters import DeadLetters, poison
 from streams.runtime.delivery import Delivery
 from streams.settings import KafkaSettings
 

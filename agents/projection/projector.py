@@ -18,11 +18,11 @@ from sinks.rows import LogEvent
 from sinks.waiting import Wait, WaitLog
 from sinks.writer import Position, Writer
 from streams import metrics
+from streams.history.acceptance import Ownership
 from streams.history.accepted import is_of_owner, ownership_at_start, read_accepted
 from streams.kafka.admin import Admin
+from streams.kafka.dead_letters import DeadLetters, failure_of
 from streams.kafka.log_reader import LogReader
-from streams.letters.dead_letters import DeadLetters, failure_of
-from streams.ownership.acceptance import Ownership
 from streams.runtime.delivery import Delivery
 from streams.settings import KafkaSettings
 

@@ -26,7 +26,7 @@ _COMMANDS = {
     "keys": "orchestrator.cli.keys:app",
     "dlq": "orchestrator.cli.dlq.app:app",
 }
-_HIDDEN = {"demo-services": "orchestrator.cli.worker:demo_services"}
+_HIDDEN = {"demo-services": "orchestrator.local.demo.command:demo_services"}
 
 
 class _OnDemand(TyperGroup):

@@ -22,9 +22,9 @@ from schemas.dead_letter import Origin
 from schemas.errors import DecodeError, SettingsError
 from schemas.records import TaskEvent
 from schemas.topics import DLQ_PREFIX, Topic
+from streams.history.acceptance import Ownership, accept
 from streams.history.accepted import ownership_at_start, ownership_before
 from streams.kafka.log_reader import LogReader
-from streams.ownership.acceptance import Ownership, accept
 
 _AGO = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

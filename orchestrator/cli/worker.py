@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 from typing import Annotated
 
 import typer
@@ -23,22 +22,3 @@ def worker(
     with exported_traces(settings.traces, role=role):
         code = asyncio.run(run_role(role, settings))
     raise typer.Exit(code)
-
-
-def demo_services() -> None:
-    """Run the reference services, for `dev` and for tests."""
-    # Only here: a deployment does without what they need (speech models, image readers).
-    from orchestrator.local.demo.server import ReferenceServices
-
-    settings = load_settings(os.environ)
-    set_up_logs(settings.log, role="demo-services")
-
-    async def serve() -> None:
-        stopping = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
-        async with ReferenceServices(settings.demo):
-            await stopping.wait()
-
-    asyncio.run(serve())

@@ -13,11 +13,11 @@ from enum import StrEnum
 
 from schemas.topics import Topics
 from streams.errors import AdoptionRefusedError
+from streams.history.acceptance import Ownership
 from streams.history.accepted import ownership_before
 from streams.kafka.admin import Admin
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Publisher
-from streams.ownership.acceptance import Ownership
 from streams.ownership.ports import Adoption, Checkpoint, StateRecord
 from streams.ownership.state_record import read_state, write_state
 from streams.settings import KafkaSettings

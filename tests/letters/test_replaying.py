@@ -21,12 +21,12 @@ from schemas.headers import header_text
 from schemas.records import StepName, TaskId
 from schemas.topics import DLQ_PREFIX, Topics, TopicsSettings
 from streams.kafka.admin import Admin
+from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.log_reader import LogReader
 from streams.kafka.partitioner import partition_of
 from streams.kafka.publisher import Outgoing, Publisher
 from streams.letters.action_log import ActionLog, new_id
 from streams.letters.canary import Canary
-from streams.letters.dead_letters import DeadLetters
 from streams.letters.errors import ReplayRunningError, ReplaySupersededError
 from streams.letters.lease import LeaseSettings
 from streams.letters.replay import Replay, ReplayLimits, ReplayParts

@@ -30,7 +30,7 @@ from schemas.uuid7 import new_task_id
 from sinks.reads.paging import NewestCursor, QueueCursor
 from sinks.reads.stored import ListedTask
 from streams.history.task_log import ended
-from tasks.admission import admit
+from tasks.deciding.admission import admit
 from tasks.identity import task_id_for
 
 _TENANT = "default"

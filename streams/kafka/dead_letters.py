@@ -23,9 +23,9 @@ from schemas.limits import EVENT_MAX_BYTES
 from schemas.topics import dlq
 from streams import metrics
 from streams.errors import PublishRefusedError
+from streams.kafka.cut_letter import cut
 from streams.kafka.patience import publish_patiently
 from streams.kafka.publisher import Outgoing, Publisher
-from streams.letters.cut_letter import cut
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ class DeadLetters:
     Args:
         publisher: open.
         group: the consumer group that gives records up.
-        max_bytes: of a whole letter. A larger one is cut (:func:`~streams.letters.cut_letter.cut`).
+        max_bytes: of a whole letter. A larger one is cut (:func:`~streams.kafka.cut_letter.cut`).
     """
 
     def __init__(
