@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from schemas.errors import DecodeError, OrchestratorError
 from schemas.limits import EVENT_MAX_BYTES
 from schemas.topics import dlq
 from streams import metrics
+from streams.clock import now_ms
 from streams.errors import PublishRefusedError
 from streams.kafka.cut_letter import cut
 from streams.kafka.patience import publish_patiently
@@ -62,8 +62,8 @@ class DeadLetters:
         if not letters:
             return
         described = [(origin, _with_fault(origin, failure)) for origin, failure in letters]
-        now_ms = time.time_ns() // 1_000_000
-        records = [self._outgoing(origin, failure, now_ms) for origin, failure in described]
+        at = now_ms()
+        records = [self._outgoing(origin, failure, at) for origin, failure in described]
         try:
             await self._publisher.publish(records)
         except PublishRefusedError:

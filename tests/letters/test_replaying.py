@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
+import msgspec
 import pytest
 
 from schemas.dead_letter import (
@@ -317,7 +318,7 @@ async def test_a_letter_that_came_after_the_start_is_left_for_the_next_replay(
 ) -> None:
     await place.dead_letter(some_origins(place.topics, 3))
     all_letters = await place.all_letters()
-    await place.dead_letter([replace(some_origins(place.topics, 1)[0], offset=99)])
+    await place.dead_letter([msgspec.structs.replace(some_origins(place.topics, 1)[0], offset=99)])
     log = ActionLog(place.reader, place.topics, place.publisher)
     order = ReplayOrder(replay_id=new_id(), actor="ada", reason="mended")
     replayed = Replay(place.parts(log, place.publisher), order, QUICK)
