@@ -158,7 +158,7 @@ async def _state_rows(
     ids = sorted({index_key(item.letter_id) for _, action in actions for item in action.items})
     if not ids:
         return []
-    stored = await conn.fetch(query("read_entries"), ids)
+    stored = await conn.fetch(query("read_states"), ids)
     states = {row["id"]: (stored_state(row), row["action_offset"]) for row in stored}
     changed: dict[str, tuple[LetterState, int]] = {}
     for offset, action in actions:
