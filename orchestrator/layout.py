@@ -1,7 +1,7 @@
 """What a whole system is made of: its roles, its topics, and the rules that all obey."""
 
 from orchestrator.settings import Settings
-from schemas.topics import Topic, Topics
+from schemas.topics import DLQ_PREFIX, Topic, Topics
 from tasks.decision import Rules
 from tasks.pipeline import Pipelines
 
@@ -19,6 +19,19 @@ def roles(pipelines: Pipelines) -> list[str]:
 def topic_table(settings: Settings, pipelines: Pipelines) -> list[Topic]:
     """The topics of this system."""
     return Topics(settings.topics).table(pipelines.step_names, settings.limits)
+
+
+def consumer_groups(settings: Settings, pipelines: Pipelines) -> dict[str, list[str]]:
+    """Every consumer group of this system, with the topics that it reads."""
+    topics, prefix = Topics(settings.topics), settings.topics.prefix
+    letters = [t.name for t in topic_table(settings, pipelines) if t.name.startswith(DLQ_PREFIX)]
+    steps = {prefix + STEP_PREFIX + step: topics.lanes(step) for step in pipelines.step_names}
+    return {
+        prefix + ROUTER: topics.router_inputs,
+        **steps,
+        prefix + SINK: [topics.task_events],
+        prefix + DLQ_INDEX: [*letters, topics.dlq_actions],
+    }
 
 
 def rules_of(settings: Settings, pipelines: Pipelines) -> Rules:

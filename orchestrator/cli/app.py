@@ -13,6 +13,8 @@ from schemas.errors import OrchestratorError
 # Each is a module of this package, with a command or a group of commands of that name in it.
 _COMMANDS = (
     "dev",
+    "status",
+    "env",
     "serve",
     "worker",
     "task",

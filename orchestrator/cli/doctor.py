@@ -1,16 +1,15 @@
 """``orchestrator doctor``: whether the servers are what this system needs."""
 
-import os
 import sys
 
 import typer
 
 from orchestrator.checks import examine
+from orchestrator.cli.environment import command_settings
 from orchestrator.cli.findings import finding_json, print_findings
 from orchestrator.cli.output import Output, OutputOption
 from orchestrator.cli.running import run
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.settings import load_settings
 from schemas.findings import fatal
 
 
@@ -19,7 +18,7 @@ def doctor(output: OutputOption = Output.TABLE) -> None:
 
     Changes nothing. The same differences are logged, and fatal ones refused, when a role starts.
     """
-    settings = load_settings(os.environ)
+    settings = command_settings()
     findings = run(examine(settings, installed_pipelines(settings.pipelines)))
     if output is Output.JSON:
         for finding in findings:

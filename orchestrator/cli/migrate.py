@@ -1,11 +1,10 @@
 """``orchestrator migrate``: the schema of the projection."""
 
 import asyncio
-import os
 
 import typer
 
-from orchestrator.settings import load_settings
+from orchestrator.cli.environment import command_settings
 from schemas.errors import SettingsError
 from sinks.migrate import migrate_status, migrate_up
 
@@ -29,7 +28,7 @@ def status() -> None:
 
 
 def _dsn() -> str:
-    dsn = load_settings(os.environ).postgres.dsn
+    dsn = command_settings().postgres.dsn
     if not dsn:
         raise SettingsError("ORCH_POSTGRES_DSN is not set")
     return dsn

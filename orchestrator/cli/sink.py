@@ -1,7 +1,6 @@
 """``orchestrator sink``: the projection in Postgres, made again, checked, and cut."""
 
 import asyncio
-import os
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -12,9 +11,10 @@ import typer
 from agents.rebuild import RebuildParts
 from agents.rebuild import rebuild as rebuild_projection
 from agents.rebuild import verify as verify_projection
+from orchestrator.cli.environment import command_settings
 from orchestrator.observability import set_up_logs
 from orchestrator.schema_ids import use_schema_ids
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 from schemas.topics import Topics
 from sinks.missing import Missing
@@ -113,7 +113,7 @@ async def _with_schemas(work: Callable[[RebuildParts], Awaitable[T]]) -> T:
 
 
 def _settings() -> Settings:
-    settings = load_settings(os.environ)
+    settings = command_settings()
     set_up_logs(settings.log, role="sink-tool")
     if not settings.postgres.dsn:
         raise SettingsError("ORCH_POSTGRES_DSN is not set")

@@ -1,7 +1,6 @@
 """``orchestrator tail TOPIC``: the records of a topic, as they come or as they were."""
 
 import asyncio
-import os
 import re
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -11,12 +10,13 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli.environment import command_settings
 from orchestrator.cli.running import log_to_standard_error
 from orchestrator.cli.tail_record import TABLE_HEAD, Filter, Shown, as_text, show
 from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.schema_ids import use_schema_ids
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import Settings
 from schemas.codec import decode
 from schemas.dead_letter import Origin
 from schemas.errors import DecodeError, SettingsError
@@ -60,7 +60,7 @@ def tail(
     Of task-events only what counts is shown: events of the partition's owner. A value that
     does not decode is printed as hex, with the reason.
     """
-    settings = load_settings(os.environ)
+    settings = command_settings()
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
     if output not in ("json", "table"):

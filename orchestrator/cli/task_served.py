@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
@@ -13,6 +12,7 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from orchestrator.api.settings import ApiSettings, check_address
+from orchestrator.cli.environment import command_settings
 from orchestrator.cli.service_client import Service, open_service
 from orchestrator.cli.service_refusal import ServiceAwayError, ServiceRefusedError
 from orchestrator.cli.task_message import (
@@ -26,7 +26,6 @@ from orchestrator.cli.task_message import (
 )
 from orchestrator.cli.task_served_order import request_of
 from orchestrator.cli.task_way import Created, End, Order, Ordered, PageQuery, View, Wish
-from orchestrator.settings import load_settings
 from schemas.errors import SettingsError
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.json_text import check_text
@@ -49,7 +48,7 @@ class ServedTasks:
     @classmethod
     def of_environment(cls, server: str | None) -> ServedTasks:
         """With the settings, and the address if one is given; SettingsError: one is wrong."""
-        settings = load_settings(os.environ).api
+        settings = command_settings().api
         if server is None:
             return cls(settings)
         try:

@@ -1,6 +1,5 @@
 """``orchestrator topics``: the topic table, and the topics of a cluster."""
 
-import os
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -8,12 +7,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.cli.environment import command_settings
 from orchestrator.cli.findings import print_findings
 from orchestrator.cli.running import run
 from orchestrator.cli.topics_adopt import adopt_topic
 from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 from schemas.findings import fatal
 from schemas.topic_rules import (
@@ -37,7 +37,7 @@ def list_topics() -> None:
 
     Where ORCH_KAFKA_BOOTSTRAP is set, the partitions that exist are shown beside the table's.
     """
-    settings = load_settings(os.environ)
+    settings = command_settings()
     table = topic_table(settings, installed_pipelines(settings.pipelines))
     facts = run(_facts(settings, table)) if settings.kafka.bootstrap else None
     exist = [] if facts is None else ["exist"]
@@ -66,7 +66,7 @@ def apply_topics(
     Prints how the others differ from the table; changes nothing that exists without --fix. Exit 1
     if a difference is fatal: no process starts with it.
     """
-    settings = load_settings(os.environ)
+    settings = command_settings()
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
     if run(_apply(settings, fix=fix)):

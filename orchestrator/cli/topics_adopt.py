@@ -1,6 +1,5 @@
 """``orchestrator topics adopt``: go on with a topic that was made again, mirrored or cut."""
 
-import os
 from typing import Annotated
 
 import typer
@@ -8,8 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.cli.arguments import default_actor
+from orchestrator.cli.environment import command_settings
 from orchestrator.cli.running import run
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 from schemas.topics import Topics
 from streams.adoption import AdoptedAs, Candidate, adopt, candidate, check
@@ -38,7 +38,7 @@ def adopt_topic(
     Shows what is remembered beside what the topic has, and changes nothing without --execute.
     Routers that wait for it go on within seconds; restart the others.
     """
-    settings = load_settings(os.environ)
+    settings = command_settings()
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
     if execute and not reason:

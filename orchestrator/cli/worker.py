@@ -1,15 +1,14 @@
 """``orchestrator worker ROLE``: one role in this process."""
 
 import asyncio
-import os
 import signal
 from typing import Annotated
 
 import typer
 
+from orchestrator.cli.environment import command_settings
 from orchestrator.observability import serve_metrics, set_up_logs
 from orchestrator.roles import run_role
-from orchestrator.settings import load_settings
 from orchestrator.traces import exported_traces
 
 
@@ -17,7 +16,7 @@ def worker(
     role: Annotated[str, typer.Argument(help="router, sink, or step.NAME (e.g. step.retrieve)")],
 ) -> None:
     """Run one role until SIGTERM or Ctrl-C. Run several of a step side by side to scale it."""
-    settings = load_settings(os.environ)
+    settings = command_settings()
     set_up_logs(settings.log, role=role)
     serve_metrics(settings.metrics)
     with exported_traces(settings.traces, role=role):
@@ -30,7 +29,7 @@ def demo_services() -> None:
     # Only here: a deployment does without what they need (speech models, image readers).
     from orchestrator.demo.server import ReferenceServices
 
-    settings = load_settings(os.environ)
+    settings = command_settings()
     set_up_logs(settings.log, role="demo-services")
 
     async def serve() -> None:

@@ -21,6 +21,9 @@ from orchestrator.embedded.postgres_home import (
 )
 from orchestrator.embedded.process import Child
 
+USUAL_PORT = 5432
+"""Where Postgres' clients look by default."""
+
 USER = "orchestrator"
 DATABASE = "orchestrator"
 
@@ -72,6 +75,7 @@ class EmbeddedPostgres:
         data_dir: Path,
         *,
         port: int = 0,
+        usual_port: int = 0,
         start_timeout_s: float = 90.0,
         durable: bool = True,
     ) -> None:
@@ -80,12 +84,14 @@ class EmbeddedPostgres:
         Args:
             data_dir: of this server alone; made when missing.
             port: 0 keeps the port of the last start if it is free.
+            usual_port: with ``port`` 0, tried before the port of the last start; 0: not.
             start_timeout_s: for each of initialization and start.
             durable: False (tests) does not wait for the disk: a crash of the machine may
                 then corrupt the data, a crash of the server does not.
         """
         self.data_dir = data_dir.absolute()
         self._port = port
+        self._usual_port = usual_port
         self._start_timeout_s = start_timeout_s
         self._durable = durable
         self._child: Child | None = None
@@ -133,7 +139,12 @@ class EmbeddedPostgres:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         programs = await asyncio.to_thread(find_programs, account)
         home = choose_home(self.data_dir, account)
-        port = choose_ports(self.data_dir / "ports.json", {"postgres": self._port})["postgres"]
+        ports = choose_ports(
+            self.data_dir / "ports.json",
+            {"postgres": self._port},
+            {"postgres": self._usual_port},
+        )
+        port = ports["postgres"]
         marker = home / "initialized"
         if not marker.exists():
             await self._initialize(programs, home, account)
