@@ -15,8 +15,8 @@ from orchestrator.cli.dlq_options import (
     CodeOption,
     ExceptionOption,
     JsonOption,
+    LetterId,
     ServiceOption,
-    SinceOption,
     StageOption,
     StatusOption,
     StepOption,
@@ -24,17 +24,23 @@ from orchestrator.cli.dlq_options import (
     TenantOption,
     TopicOption,
     TypeOption,
-    UntilOption,
     a_filter,
+    form,
 )
-from orchestrator.cli.dlq_show import case_fields, letter_document, print_list, print_stats
+from orchestrator.cli.dlq_show import (
+    letter_document,
+    print_case,
+    print_list,
+    print_stats,
+)
+from orchestrator.cli.options import SinceOption, UntilOption
+from orchestrator.cli.output import Output, OutputOption
 from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings
 from orchestrator.letters.contents import related_cases
 from orchestrator.letters.timeline import ReadLogs, timeline
 from orchestrator.letters.workplace import Workplace, workplace
 from orchestrator.observability import LogSettings, set_up_logs
 from schemas.buried import read_dead_letter
-from schemas.errors import SettingsError
 from schemas.records import TaskId
 from sinks.dead_letter_writer import DeadLetterWriter
 from sinks.stored import StoredLog
@@ -76,13 +82,16 @@ def list_letters(
     since: SinceOption = None,
     until: UntilOption = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Also what is resolved or discarded.")
+        bool, typer.Option("--all", help="Also letters that are resolved or discarded.")
     ] = False,
-    limit: Annotated[int, typer.Option(help="The newest so many; 0: all.")] = 50,
-    ids_only: Annotated[bool, typer.Option("--ids", help="Only ids, one a line.")] = False,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Show at most this many letters, the newest; 0 shows all.")
+    ] = 50,
+    ids_only: Annotated[bool, typer.Option("--ids", help="Print only ids, one a line.")] = False,
+    output: OutputOption = Output.TABLE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show dead letters: those that wait for somebody, or all, or those that match."""
+    """Show the dead letters that are open, replaying or parked, or those that the filters match."""
     chosen = a_filter(
         kafka_settings().topics.prefix,
         topic=topic,
@@ -100,12 +109,15 @@ def list_letters(
         until=until,
     )
     cases = asyncio.run(_cases(chosen))
-    print_list(cases, limit=limit, as_json=as_json, ids_only=ids_only)
+    print_list(cases, limit=limit, output=form(output, as_json), ids_only=ids_only)
 
 
 @app.command()
 def stats(
-    by: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(BY)}; several.")] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Count by {', '.join(BY)}; may be given several times."),
+    ] = None,
     topic: TopicOption = None,
     tenant: TenantOption = None,
     step: StepOption = None,
@@ -113,13 +125,14 @@ def stats(
     status: StatusOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    output: OutputOption = Output.TABLE,
     as_json: JsonOption = False,
 ) -> None:
     """Count dead letters: what broke, since when."""
     fields = by or ["code", "step", "service", "tenant", "hour"]
     wrong = [name for name in fields if name not in BY]
     if wrong:
-        raise SettingsError(f"--by {wrong[0]}: it must be one of {', '.join(BY)}")
+        raise typer.BadParameter(f"--by {wrong[0]}: it must be one of {', '.join(BY)}")
     chosen = a_filter(
         kafka_settings().topics.prefix,
         topic=topic,
@@ -130,25 +143,32 @@ def stats(
         since=since,
         until=until,
     )
-    print_stats(asyncio.run(_cases(chosen)), fields, as_json=as_json)
+    print_stats(asyncio.run(_cases(chosen)), fields, output=form(output, as_json))
 
 
 @app.command()
-def show(letter_id: Annotated[str, typer.Argument(help="An id, or its beginning.")]) -> None:
-    """Show one dead letter: why, its record, earlier replays, and its task's history, as JSON."""
-    print(json.dumps(asyncio.run(_show(letter_id)), ensure_ascii=False, indent=2))
+def show(letter_id: LetterId, output: OutputOption = Output.TABLE) -> None:
+    """Show one dead letter: why, its record, earlier replays, and its task's history.
+
+    It is a JSON document: indented, or on one line with `-o json`.
+    """
+    indent = None if output is Output.JSON else 2
+    print(json.dumps(asyncio.run(_show(letter_id)), ensure_ascii=False, indent=indent))
 
 
 @app.command()
 def tail(
-    from_start: Annotated[bool, typer.Option("--from-start", help="Also what is there.")] = False,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Also the letters that are there already.")
+    ] = False,
     tenant: TenantOption = None,
     code: CodeOption = None,
+    output: OutputOption = Output.JSON,
 ) -> None:
-    """Print dead letters as they come, one JSON object a line; Ctrl-C ends it."""
+    """Print dead letters as they come; Ctrl-C ends it."""
     chosen = a_filter(kafka_settings().topics.prefix, tenant=tenant, code=code)
     try:
-        asyncio.run(_tail(chosen, from_start))
+        asyncio.run(_tail(chosen, from_start, output))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
@@ -198,7 +218,7 @@ def _logs_of(place: Workplace) -> ReadLogs | None:
     return read
 
 
-async def _tail(chosen: LetterFilter, from_start: bool) -> None:
+async def _tail(chosen: LetterFilter, from_start: bool, output: Output) -> None:
     async with workplace(kafka_settings()) as place:
         places = await place.reader.all_partitions(place.dlq_topics)
         bounds = await place.reader.all_bounds(places)
@@ -207,7 +227,7 @@ async def _tail(chosen: LetterFilter, from_start: bool) -> None:
             for record in records:
                 case = Case(read_dead_letter(record, place.topics), Entry())
                 if chosen.matches(case):
-                    print(json.dumps(case_fields(case), ensure_ascii=False), flush=True)
+                    print_case(case, output)
 
 
 async def _reindex() -> None:

@@ -1,16 +1,14 @@
-"""How dead letters are shown: as tables for eyes, as JSON lines for programs."""
+"""How dead letters are shown: as tables for people, as JSON lines for programs."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
+from orchestrator.cli.output import Output, print_json, print_line, print_table
 from orchestrator.letters.contents import Decoded, Foreign, Undecodable, contents_of, text_of
 from orchestrator.letters.timeline import Happening
 from schemas.buried import DeadLetter
@@ -54,8 +52,12 @@ def case_fields(case: Case) -> dict[str, Any]:
     }
 
 
+_COLUMNS = ("id", "since", "status", "code", "topic", "task", "step", "tenant", "replays")
+_LEAST_IMPORTANT = ("replays", "tenant", "step", "task", "topic", "since", "status")
+
+
 def print_list(
-    cases: Sequence[Case], *, limit: int, as_json: bool = False, ids_only: bool = False
+    cases: Sequence[Case], *, limit: int, output: Output, ids_only: bool = False
 ) -> None:
     """Print letters, the newest last, and how many there are."""
     shown = cases[-limit:] if limit else cases
@@ -63,43 +65,53 @@ def print_list(
         for case in shown:
             print(case.letter.id)
         return
-    if as_json:
+    if output is Output.JSON:
         for case in shown:
-            print(json.dumps(case_fields(case), ensure_ascii=False))
+            print_json(case_fields(case))
         return
-    table = Table("id", "since", "status", "topic", "code", "tenant", "task", "step", "replays")
-    for case in shown:
-        letter = case.letter
-        table.add_row(
-            letter.id[:8],
-            _iso(letter.dead_lettered_at),
-            case.status.value,
-            letter.topic,
-            letter.code,
-            letter.tenant_id or "-",
-            letter.task_id or "-",
-            letter.step or "-",
-            str(case.entry.replays),
-        )
-    console = Console()
-    console.print(table)
-    console.print(f"{len(shown)} of {len(cases)} dead letters", highlight=False)
+    rows = [_row(case) for case in shown]
+    print_table(_COLUMNS, rows, output=output, drop=_LEAST_IMPORTANT)
+    print_line(f"{len(shown)} of {len(cases)} dead letters")
 
 
-def print_stats(cases: Sequence[Case], by: Sequence[str], *, as_json: bool) -> None:
+def print_case(case: Case, output: Output) -> None:
+    """Print a letter that has just come, on one line."""
+    if output is Output.JSON:
+        print_json(case_fields(case))
+    else:
+        print_line("  ".join(str(cell) for cell in _row(case)))
+
+
+def print_stats(cases: Sequence[Case], by: Sequence[str], *, output: Output) -> None:
     """Print histograms: what broke, how often, since when, until when."""
-    if as_json:
+    if output is Output.JSON:
         for field in by:
             for bar in histogram(cases, field):
-                print(json.dumps({"by": field, **msgspec.to_builtins(bar)}, ensure_ascii=False))
+                print_json({"by": field, **msgspec.to_builtins(bar)})
         return
-    console = Console()
     for field in by:
-        table = Table(field, "letters", "first", "last")
-        for bar in histogram(cases, field):
-            table.add_row(bar.value, str(bar.count), _iso(bar.first_at), _iso(bar.last_at))
-        console.print(table)
-    console.print(f"{len(cases)} dead letters", highlight=False)
+        rows = [
+            (bar.value, bar.count, _iso(bar.first_at), _iso(bar.last_at))
+            for bar in histogram(cases, field)
+        ]
+        print_table((field, "letters", "first", "last"), rows, output=output)
+        print_line("")
+    print_line(f"{len(cases)} dead letters")
+
+
+def _row(case: Case) -> tuple[object, ...]:
+    letter = case.letter
+    return (
+        letter.id,
+        _iso(letter.dead_lettered_at),
+        case.status.value,
+        letter.code,
+        letter.topic,
+        letter.task_id or "-",
+        letter.step or "-",
+        letter.tenant_id or "-",
+        case.entry.replays,
+    )
 
 
 def letter_document(

@@ -9,6 +9,7 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime
 
+import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from orchestrator.api.settings import ApiSettings, check_address
@@ -26,7 +27,6 @@ from orchestrator.cli.task_message import (
 )
 from orchestrator.cli.task_served_order import request_of
 from orchestrator.cli.task_way import Created, End, Order, Ordered, PageQuery, View, Wish
-from schemas.errors import SettingsError
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.json_text import check_text
 from schemas.records import TaskId
@@ -47,14 +47,14 @@ class ServedTasks:
 
     @classmethod
     def of_environment(cls, server: str | None) -> ServedTasks:
-        """With the settings, and the address if one is given; SettingsError: one is wrong."""
+        """With the settings, and the address if one is given; BadParameter: it is not one."""
         settings = command_settings().api
         if server is None:
             return cls(settings)
         try:
             return cls(replace(settings, server=check_address(server)))
         except ValueError as error:
-            raise SettingsError(f"--server: {error}") from None
+            raise typer.BadParameter(f"--server: {error}") from None
 
     async def create(self, wish: Wish, *, wait_s: float | None) -> Created:
         """Let the service judge the task and publish it."""

@@ -89,7 +89,7 @@ def test_a_role_does_not_start_without_its_topics(kafka_bootstrap: str) -> None:
 def test_an_unknown_role_is_refused_with_the_known_ones() -> None:
     ended = run("worker", "painter", ORCH_KAFKA_BOOTSTRAP="127.0.0.1:1")
 
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert "step.retrieve" in ended.stderr
 
 
