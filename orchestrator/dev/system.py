@@ -93,9 +93,10 @@ async def open_system(
     """
     started = time.monotonic()
     pipelines = installed_pipelines(settings.pipelines)
-    table = topic_table(settings, pipelines)
     async with Admin(settings.kafka) as admin:
-        await admin.apply(table)
+        topics = await admin.on_cluster(settings.topics)
+        table = topic_table(settings, pipelines, topics)
+        await admin.apply(table, topics)
     await register_schemas(settings.schemas, table)
     await migrate_up(settings.postgres.dsn)
     progress(f"Topics and tables are ready after {time.monotonic() - started:.1f} s")
