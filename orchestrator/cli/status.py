@@ -1,7 +1,6 @@
 """``orchestrator status``: what runs where, whether it answers, and its lag."""
 
 import os
-from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -9,13 +8,16 @@ import msgspec
 import typer
 
 from orchestrator.cli.environment import command_settings, running_system
-from orchestrator.cli.output import Output, OutputOption, print_json, print_line
+from orchestrator.cli.output import Output, OutputOption, print_json, print_line, print_table
 from orchestrator.cli.running import run
 from orchestrator.settings import Settings
 from orchestrator.status import GroupLag, PartStatus, Status, ask_status
 from schemas.errors import SettingsError
 
 _PORTS_SHOWN = 2
+_PARTS = ("name", "pid", "port", "answers", "log", "restarts")
+_DROP = ("restarts", "log")
+_LAG = ("group", "lag", "by topic")
 
 
 def status(
@@ -46,8 +48,7 @@ def status(
     if output is Output.JSON:
         print_json(msgspec.to_builtins(shown))
     else:
-        for line in status_lines(shown, settings.topics.prefix):
-            print_line(line)
+        _show(shown, settings.topics.prefix, output)
     if not shown.good:
         raise typer.Exit(1)
 
@@ -57,56 +58,51 @@ def _is_of(settings: Settings, variables: dict[str, str]) -> bool:
     return settings.kafka.bootstrap == variables.get("ORCH_KAFKA_BOOTSTRAP")
 
 
-def status_lines(shown: Status, prefix: str) -> Iterator[str]:
-    """The status for people, in lines of at most 80 columns."""
+def _show(shown: Status, prefix: str, output: Output) -> None:
     if shown.pid is not None and shown.started_at is not None:
         at = datetime.fromisoformat(shown.started_at).strftime("%Y-%m-%d %H:%M")
-        yield f"orchestrator dev: pid {shown.pid}, started {at}"
-        yield f"data and logs in {_short(shown.folder or '')}"
-        yield ""
+        print_line(f"orchestrator dev: pid {shown.pid}, started {at}")
+        print_line(f"data and logs in {_short(shown.folder or '')}")
+        print_line("")
     parts = (*shown.servers, *shown.processes)
-    rows = [("name", "pid", "port", "answers", "restarts", "log")]
-    yield from _aligned(rows + [_row(part, shown.folder) for part in parts])
-    problems = [part for part in parts if part.problem]
-    if problems:
-        yield ""
-        yield from (f"{part.name}: {part.problem}" for part in problems)
-    yield ""
+    rows = [_row(part, shown.folder) for part in parts]
+    print_table(_PARTS, rows, output=output, drop=_DROP)
+    for part in parts:
+        if part.problem:
+            print_line(f"{part.name}: {part.problem}")
+    print_line("")
     if shown.lag is None:
-        yield "consumer lag: not known, because Kafka did not answer"
+        print_line("consumer lag: not known, because Kafka did not answer")
         return
-    yield from _aligned([("group", "lag", "by topic"), *(_lag_row(g, prefix) for g in shown.lag)])
+    lag = [_lag_row(group, prefix) for group in shown.lag]
+    print_table(_LAG, lag, output=output, drop=(), wrap=True)
 
 
-def _row(part: PartStatus, folder: str | None) -> tuple[str, ...]:
-    name = f"{part.name} {part.version}" if part.version else part.name
+def _row(part: PartStatus, folder: str | None) -> tuple[object, ...]:
     ports = " ".join(map(str, part.ports))
     if len(part.ports) > _PORTS_SHOWN:
         ports = f"{len(part.ports)} ports"
-    took = "" if part.took_ms is None else f" {part.took_ms} ms"
-    answers = (f"yes{took}" if took else "runs") if part.answers else "NO"
+    answers = "runs" if part.took_ms is None else f"{part.took_ms} ms"
     log = part.log or ""
     if folder and log.startswith(folder):
         log = os.path.relpath(log, folder)
-    restarts = "" if part.restarts is None else str(part.restarts)
-    return name, str(part.pid or ""), ports, answers, restarts, log
+    return (
+        f"{part.name} {part.version}" if part.version else part.name,
+        part.pid,
+        ports,
+        answers if part.answers else "NO",
+        log,
+        part.restarts,
+    )
 
 
-def _lag_row(group: GroupLag, prefix: str) -> tuple[str, ...]:
+def _lag_row(group: GroupLag, prefix: str) -> tuple[object, ...]:
     behind = (f"{_bare(name, prefix)} {lag}" for name, lag in group.topics.items() if lag)
-    return group.group.removeprefix(prefix), str(group.lag), ", ".join(behind)
+    return group.group.removeprefix(prefix), group.lag, ", ".join(behind)
 
 
 def _bare(topic: str, prefix: str) -> str:
     return topic.replace(prefix, "", 1).removesuffix(".v1")
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Columns as wide as their longest cell, with two spaces between them."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(cells).rstrip()
 
 
 def _short(path: str) -> str:
