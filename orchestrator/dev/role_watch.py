@@ -51,7 +51,7 @@ class LogWatch:
         """Report what a process has logged since the last look."""
         for line in self._new_lines(child.log_path):
             event = logged_event(line)
-            if event is None or not _matters(event.get("level"), event.get("event")):
+            if event is None or not _matters(event):
                 continue
             cause = f"{event['event']} {event.get('code', '')}"
             now_s = time.monotonic()
@@ -74,8 +74,10 @@ class LogWatch:
         return read[:end].decode(errors="replace").splitlines()
 
 
-def _matters(level: object, event: object) -> bool:
-    return level in _LEVELS or event == "waiting"
+def _matters(event: Mapping[str, object]) -> bool:
+    if "logger" in event:  # of a library, which complains of what it then tries again
+        return False
+    return event.get("level") in _LEVELS or event["event"] == "waiting"
 
 
 def _size(path: Path) -> int:

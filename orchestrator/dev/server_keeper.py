@@ -91,8 +91,8 @@ async def keep(name: str, server: KeptServer, *, pause_s: float = _PAUSE_S) -> N
             "server_ended",
             name=name,
             status=status,
-            log=str(server.log_path),
             last_line=last_severe_line(server.log_tail(_TAIL_LINES)),
+            log=str(server.log_path),
         )
         if tries >= _TRIES_MAX:
             raise ServerEndsError(

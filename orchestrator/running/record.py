@@ -16,7 +16,9 @@ _OWN_PREFIXES = (
     "ORCH_LOG_",
     "ORCH_METRICS_",
 )
-_OWN = frozenset({"ORCH_API_GRPC_PORT", "ORCH_API_HTTP_PORT", "ORCH_KAFKA_INSTANCE_ID"})
+_OWN = frozenset(
+    {"ORCH_API_DRAIN_S", "ORCH_API_GRPC_PORT", "ORCH_API_HTTP_PORT", "ORCH_KAFKA_INSTANCE_ID"}
+)
 
 
 class ServerRecord(Struct, frozen=True, kw_only=True):

@@ -43,6 +43,7 @@ def test_a_wait_for_an_operator_is_reported_once_for_all_roles(watched: Watched)
 def test_an_error_is_reported_and_what_is_well_is_not(watched: Watched) -> None:
     watched.writes("sink", {"event": "started", "level": "info"}, "plain text", "{not json")
     watched.writes("sink", {"event": "late", "level": "warning"})
+    watched.writes("sink", {"event": "retries", "level": "error", "logger": "aiokafka"})
     watched.writes("sink", {"event": "failed", "level": "error", "reason": "why"})
 
     assert watched.said == ["sink: failed: why"]
