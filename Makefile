@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test simulate chaos defects fuzz dead-letters test-docker test-analytics check format bench bench-small bench-peers bench-long bench-page lock proto asyncapi clean
+.PHONY: help run test simulate chaos defects fuzz dead-letters test-docker test-analytics check format bench bench-small bench-peers bench-long bench-page lock proto asyncapi configuration clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -111,6 +111,9 @@ proto: $(VENV)/.dev ## generate schemas/gen from schemas/proto
 
 asyncapi: $(VENV)/.dev ## generate schemas/asyncapi.yaml from the topic table and the schemas
 	@$(BIN)/python -m schemas.asyncapi > schemas/asyncapi.yaml
+
+configuration: $(VENV)/.dev ## generate docs/configuration.md from the settings classes
+	@$(BIN)/python -m orchestrator.configuration_page > docs/configuration.md
 
 clean: ## remove the environments and the data of `make run`
 	rm -rf $(VENV) .orchestrator .peers

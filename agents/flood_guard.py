@@ -51,8 +51,9 @@ class FloodGuardSettings:
     """``ORCH_FLOOD_GUARD_<FIELD>``: when a service counts as flooding."""
 
     window: int = 50
-    """Executions that are looked at: those that ended fine or buried, the newest ones. One
-    more than half of them is how many dead letters a service leaves until it is paused."""
+    """How many of the newest executions are looked at, whether they ended well or as a dead
+    letter. A service leaves at most one dead letter more than half of them until it is
+    paused."""
 
     probe_every_s: float = 30.0
     """While a service is paused, one command is run this often. A probe may cost a dead

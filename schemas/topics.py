@@ -40,11 +40,11 @@ class TopicsSettings:
     """``ORCH_TOPICS_<FIELD>``. The same in every process of one system."""
 
     prefix: str = "orchestrator."
-    """Before each topic name; several systems can share a cluster."""
+    """Begins each topic's name, so that several systems can share a cluster."""
 
     partitions: int = 12
-    """Partitions of every co-partitioned topic. Never changes once topics exist: a task's
-    owner is found by its key, modulo this."""
+    """Partitions of every co-partitioned topic. Never change it once topics exist: the partition
+    of a task is its key's hash, modulo this."""
 
     replication_factor: int = 3
     """Copies of each partition; from 3 on, a write needs 2 of them (``min.insync.replicas``)."""
