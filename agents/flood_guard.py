@@ -2,8 +2,8 @@
 
 A dead letter costs a person's attention; a topic that waits costs none. So when most of what
 a service is asked to do ends as a dead letter, its consumption pauses, and one record every
-now and then finds out whether it is back. Breaker and pause differ: the circuit breaker
-counts calls and protects the service; this counts dead letters and protects the people.
+``probe_every_s`` finds out whether it is back. The guard counts dead letters, not failed
+calls: it protects the people who would have to look at them.
 """
 
 from __future__ import annotations
