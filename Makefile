@@ -52,7 +52,7 @@ test-analytics: $(VENV)/.dev ## the examples that need a schema registry and kca
 
 fuzz: $(VENV)/.dev ## 100,000 hostile records, batches of all kinds and 20,000 hostile replies; `make test` has a tenth
 	@$(BIN)/python -m pytest -m fuzz tests/e2e/test_fuzz_records.py $(PYTEST_ARGS)
-	@FUZZ_REPLIES=20000 $(BIN)/python -m pytest tests/services/test_hostile_replies.py $(PYTEST_ARGS)
+	@FUZZ_REPLIES=20000 $(BIN)/python -m pytest tests/agents/services/test_hostile_replies.py $(PYTEST_ARGS)
 
 SEEDS ?= 20000
 START ?= 0

@@ -22,7 +22,7 @@ def topic_table(settings: Settings, pipelines: Pipelines) -> list[Topic]:
 
 
 def rules_of(settings: Settings, pipelines: Pipelines) -> Rules:
-    """What every owner decides by, and every door checks by."""
+    """What every owner decides by, and every producer checks by."""
     router = settings.router
     return Rules(
         pipelines=pipelines,

@@ -1,4 +1,4 @@
-"""How large things may be: one place, so that the door, the rules and the workers agree."""
+"""How large things may be: one place, so thby admission, the rules and the workers agree."""
 
 import re
 from dataclasses import dataclass

@@ -102,7 +102,7 @@ class Topics:
 
     @property
     def task_created(self) -> str:
-        """The door for everyone who may create tasks."""
+        """Written by everyone who may create tasks."""
         return f"{self.settings.prefix}task-created.v1"
 
     @property

@@ -124,10 +124,8 @@ def _no_part(text: str) -> str | None:
             return _no_member(*rest[:2]) if len(rest) > 1 and rest[0] in _classes() else None
         if base.is_dir():
             rest = parts[length:]
-            init = base / "__init__.py"
-            return (
-                None if not rest or (init.is_file() and rest[0] in init.read_text()) else "nowhere"
-            )
+            found = not rest or rest[0] in _exported_by(base)
+            return None if found else f"{base} has no {rest[0]}"
     return "no such module"
 
 

@@ -47,7 +47,12 @@ def test_every_name_of_a_docstring_resolves(module: Path) -> None:
     "name",
     [
         *("tasks/decide.py", "decide.py", "docs/adr/", "pyproject.toml", "schemas/gen"),
-        *("streams.app.App.drained", "App.drained", "tasks.decide", "streams.batches"),
+        *(
+            "streams.runtime.app.App.drained",
+            "App.drained",
+            "tasks.decide",
+            "streams.runtime.batches",
+        ),
         *("Owner", "Partitions.give", "test_readme", "decide", "orchestrator.v1.Orchestrator"),
         *("orchestrator task list --status failed", "orchestrator dlq replay --stop", "make run"),
         *("ORCH_KAFKA_BOOTSTRAP", "ORCH_API_*", "ORCH_TOPICS_PARTITIONS=4", "--direct"),
@@ -62,7 +67,7 @@ def test_a_part_of_the_system_resolves(name: str) -> None:
     "name",
     [
         *("tasks/decides.py", "decides.py", "docs/notes/"),
-        *("streams.app.App.drain", "App.drain", "tasks.decides", "tasks.decide.decides"),
+        *("streams.runtime.app.App.drain", "App.drain", "tasks.decides", "tasks.decide.decides"),
         *("CircuitBreaker", "Partitions.gives", "test_that_nobody_wrote", "circuit_breaker"),
         *("orchestrator task lists", "orchestrator task list --state failed", "make runs"),
         *("ORCH_KAFKA_BOOTSTRAPS", "ORCH_KAFKAS_*", "--directly", "DECODING_FAILED"),

@@ -12,10 +12,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator.dev.demonstration import Demonstration
-from orchestrator.dev.server_keeper import kept_running
-from orchestrator.dev.system import DEV_DEFAULTS, System, open_system
-from orchestrator.embedded.servers import open_servers
+from orchestrator.local.dev.demonstration import Demonstration
+from orchestrator.local.dev.server_keeper import kept_running
+from orchestrator.local.dev.system import DEV_DEFAULTS, System, open_system
+from orchestrator.local.embedded.servers import open_servers
 from orchestrator.observability import LogSettings, set_up_logs
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings, load_settings

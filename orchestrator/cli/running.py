@@ -12,7 +12,7 @@ import typer
 from orchestrator.observability import LogSettings, set_up_logs
 from orchestrator.settings import Settings, load_settings
 from schemas.errors import SettingsError
-from sinks.reader import Reader
+from sinks.reads.reader import Reader
 
 T = TypeVar("T")
 

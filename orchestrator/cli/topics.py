@@ -23,8 +23,8 @@ from schemas.topic_rules import (
     topic_findings,
 )
 from schemas.topics import Topic
-from streams.admin import Admin
 from streams.errors import TopicsDifferError
+from streams.kafka.admin import Admin
 from streams.schema_registry import register_schemas
 
 app = typer.Typer(help="The topics of the system.", no_args_is_help=True)

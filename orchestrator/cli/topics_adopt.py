@@ -12,8 +12,8 @@ from orchestrator.cli.running import run
 from orchestrator.settings import Settings, load_settings
 from schemas.errors import SettingsError
 from schemas.topics import Topics
-from streams.adoption import AdoptedAs, Candidate, adopt, candidate, check
-from streams.publisher import Publisher
+from streams.kafka.publisher import Publisher
+from streams.ownership.adoption import AdoptedAs, Candidate, adopt, candidate, check
 
 
 def adopt_topic(

@@ -31,7 +31,9 @@ def test_the_index_lists_every_page() -> None:
 
 
 def test_the_glossary_is_that_of_the_demonstration() -> None:
-    corpus = (resources.files("orchestrator.demo") / "corpus" / "glossary.md").read_text("utf-8")
+    corpus = (resources.files("orchestrator.local.demo") / "corpus" / "glossary.md").read_text(
+        "utf-8"
+    )
     wanted = {t.lower(): m for t, m in re.findall(r"^## (.+)\n\n(.+)$", corpus, re.MULTILINE)}
     section = ARCHITECTURE[ARCHITECTURE.index("## Glossary") : ARCHITECTURE.index("## The states")]
 

@@ -1,0 +1,41 @@
+"""Compares where a group stands with what its topics still hold. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Place = tuple[str, int]
+"""A topic and one of its partitions."""
+
+
+@dataclass(frozen=True, slots=True)
+class PositionGap:
+    """A committed offset that its partition does not hold."""
+
+    topic: str
+    partition: int
+    committed: int
+    first: int
+    end: int
+
+    @property
+    def missing(self) -> int:
+        """How many records were removed before the group read them; 0: the topic is shorter."""
+        return max(0, self.first - self.committed)
+
+
+def gaps(
+    committed: Mapping[Place, int], bounds: Mapping[Place, tuple[int, int]]
+) -> list[PositionGap]:
+    """The committed offsets before the first record, or beyond the end, of their partitions.
+
+    Args:
+        committed: of the group; a partition of which nothing is committed is missing.
+        bounds: the first offset and the end of each assigned partition.
+    """
+    return [
+        PositionGap(*place, committed[place], first, end)
+        for place, (first, end) in sorted(bounds.items())
+        if place in committed and not first <= committed[place] <= end
+    ]
