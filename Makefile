@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test simulate chaos defects fuzz dead-letters test-docker test-analytics check format bench bench-small bench-peers bench-long bench-page lock proto asyncapi clean
+.PHONY: help run test simulate chaos defects fuzz dead-letters test-docker test-analytics check format bench bench-small bench-peers bench-long bench-page lock proto asyncapi configuration clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,7 +56,7 @@ test-analytics: $(VENV)/.dev ## the examples that need a schema registry and kca
 
 fuzz: $(VENV)/.dev ## 100,000 hostile records, batches of all kinds and 20,000 hostile replies; `make test` has a tenth
 	@$(BIN)/python -m pytest -m fuzz tests/e2e/test_fuzz_records.py $(PYTEST_ARGS)
-	@FUZZ_REPLIES=20000 $(BIN)/python -m pytest tests/services/test_hostile_replies.py $(PYTEST_ARGS)
+	@FUZZ_REPLIES=20000 $(BIN)/python -m pytest tests/agents/services/test_hostile_replies.py $(PYTEST_ARGS)
 
 SEEDS ?= 20000
 START ?= 0
@@ -115,6 +115,9 @@ proto: $(VENV)/.dev ## generate schemas/gen from schemas/proto
 
 asyncapi: $(VENV)/.dev ## generate schemas/asyncapi.yaml from the topic table and the schemas
 	@$(BIN)/python -m schemas.asyncapi > schemas/asyncapi.yaml
+
+configuration: $(VENV)/.dev ## generate docs/configuration.md from the settings classes
+	@$(BIN)/python -m orchestrator.configuration_page > docs/configuration.md
 
 clean: ## remove the environments and the data of `make run`
 	rm -rf $(VENV) .orchestrator .peers

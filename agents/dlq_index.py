@@ -7,10 +7,10 @@ is appended twice changes nothing.
 
 from collections.abc import AsyncIterator
 
-from agents.dlq_indexer import Indexer, IndexerParts
-from streams.app import App, create_app
-from streams.batches import batches
-from streams.partitions import Partitions
+from agents.letters.indexer import Indexer, IndexerParts
+from streams.runtime.app import App, create_app
+from streams.runtime.batches import batches
+from streams.runtime.partitions import Partitions
 
 
 def create_dlq_index(parts: IndexerParts) -> App:

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator
 
 from faust.types import TP
 
-from streams.app import App, create_app
-from streams.batches import batches
 from streams.ownership.kafka_world import WorldParts
-from streams.ownership.owner import OwnerParts
 from streams.ownership.partition import OwnedPartition
-from streams.partitions import Partitions
+from streams.ownership.parts import OwnerParts
+from streams.runtime.app import App, create_app
+from streams.runtime.batches import batches
+from streams.runtime.partitions import Partitions
 
 
 def create_router(parts: OwnerParts, world: WorldParts) -> App:

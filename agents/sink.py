@@ -7,11 +7,11 @@ offset is acknowledged after it, as a hint for lag tools.
 
 from collections.abc import AsyncIterator
 
-from agents.projector import Projector, ProjectorParts
+from agents.projection.projector import Projector, ProjectorParts
 from sinks.writer import EVENTS_MAX
-from streams.app import App, create_app
-from streams.batches import batches
-from streams.partitions import Partitions
+from streams.runtime.app import App, create_app
+from streams.runtime.batches import batches
+from streams.runtime.partitions import Partitions
 
 
 def create_sink(parts: ProjectorParts) -> App:

@@ -9,12 +9,12 @@ result of the first, as far as that is remembered.
 
 from collections.abc import AsyncIterator, Sequence
 
-from agents.settings import WorkerSettings
-from agents.step_runner import StepRunner
-from streams.app import App, create_app
-from streams.batches import batches
+from agents.steps.runner import StepRunner
+from agents.steps.settings import WorkerSettings
+from streams.runtime.app import App, create_app
+from streams.runtime.batches import batches
+from streams.runtime.window import InFlightWindow
 from streams.settings import KafkaSettings
-from streams.window import InFlightWindow
 
 LANE_WEIGHTS = (60, 30, 10)
 """Of the lanes, most urgent first: their shares of the starts while all of them wait."""

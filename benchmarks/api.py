@@ -22,22 +22,22 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from benchmarks.api_floor import ECHO_TOPIC, METHOD, TOPICS
-from benchmarks.figures import PACKAGES, record
-from benchmarks.folder import bench_folder
-from benchmarks.machine import print_machine
-from benchmarks.processes import rss_mib
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
-from orchestrator.embedded.process import Child
+from benchmarks.harness.figures import PACKAGES, record
+from benchmarks.harness.folder import bench_folder
+from benchmarks.harness.machine import print_machine
+from benchmarks.harness.processes import rss_mib
 from orchestrator.layout import topic_table
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.process import Child
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import load_settings
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.gen.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorStub
 from schemas.gen.services.v1 import step_service_pb2, step_service_pb2_grpc
 from schemas.topics import Topic
-from sinks.migrate import migrate_up
-from streams.admin import Admin
+from sinks.schema.migrate import migrate_up
+from streams.kafka.admin import Admin
 from tests.api.calling import free_ports
 
 PIPELINE = """

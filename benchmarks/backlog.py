@@ -17,13 +17,13 @@ from pathlib import Path
 
 import asyncpg
 
-from benchmarks.arrivals import create
-from benchmarks.deployment import OURS, Deployment, deployed, running_servers
-from benchmarks.figures import PACKAGES, record
-from benchmarks.folder import bench_folder
-from benchmarks.machine import print_machine
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
+from benchmarks.harness.arrivals import create
+from benchmarks.harness.deployment import OURS, Deployment, deployed, running_servers
+from benchmarks.harness.figures import PACKAGES, record
+from benchmarks.harness.folder import bench_folder
+from benchmarks.harness.machine import print_machine
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 
 _POLLS = 200
 """About so often the rows are counted, whatever their number."""

@@ -11,11 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.figures import PACKAGES, record
-from benchmarks.machine import print_machine
-from orchestrator.embedded.kafka import EmbeddedKafka
+from benchmarks.harness.figures import PACKAGES, record
+from benchmarks.harness.machine import print_machine
+from orchestrator.local.embedded.kafka import EmbeddedKafka
 from streams.settings import KafkaSettings
-from tests.agents.working import Service, a_command, a_site, a_worker
+from tests.agents.steps.working import Service, a_command, a_site, a_worker
 from tests.streams.building import until
 
 CALLS = 200
@@ -44,7 +44,7 @@ async def main(given: argparse.Namespace) -> None:
 async def measure(kafka: KafkaSettings) -> list[float]:
     service = Service()
     service.answers.clear()
-    # Not the last attempts of their tasks: of these few run at once, see agents.flood_guard.
+    # Not the last attempts of their tasks: of these few run at once, see agents.steps.flood_guard.
     commands = [a_command(max_attempts=3) for _ in range(CALLS)]
     delays_ms = []
     async with a_site(kafka) as site, a_worker(site, service, slots=CALLS + 1):

@@ -20,9 +20,9 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks.arrivals import create
-from benchmarks.at_once import make_ready
-from benchmarks.deployment import (
+from benchmarks.harness.arrivals import create
+from benchmarks.harness.at_once import make_ready
+from benchmarks.harness.deployment import (
     ENGINES,
     FAUST,
     FAUST_TUNED,
@@ -31,13 +31,13 @@ from benchmarks.deployment import (
     deployed,
     running_servers,
 )
-from benchmarks.figures import PACKAGES, load, record
-from benchmarks.folder import bench_folder
-from benchmarks.machine import print_machine
-from benchmarks.run import Run, figures_of
-from benchmarks.workload import TWO_STEPS, VARIANTS, Work
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
+from benchmarks.harness.figures import PACKAGES, load, record
+from benchmarks.harness.folder import bench_folder
+from benchmarks.harness.machine import print_machine
+from benchmarks.harness.run import Run, figures_of
+from benchmarks.harness.workload import TWO_STEPS, VARIANTS, Work
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 
 _END_S = 600.0
 _POLL_S = 0.1

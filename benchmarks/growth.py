@@ -22,10 +22,10 @@ from pathlib import Path
 
 import asyncpg
 
-from benchmarks.arrivals import create
-from benchmarks.at_once import READY_S, rate_at_once
-from benchmarks.commit_clock import check_commit_clock
-from benchmarks.deployment import (
+from benchmarks.harness.arrivals import create
+from benchmarks.harness.at_once import READY_S, rate_at_once
+from benchmarks.harness.commit_clock import check_commit_clock
+from benchmarks.harness.deployment import (
     OURS,
     a_database,
     deployed,
@@ -33,16 +33,16 @@ from benchmarks.deployment import (
     name_of,
     running_servers,
 )
-from benchmarks.figures import PACKAGES, record
-from benchmarks.filling import TENANTS, copy_id, fill
-from benchmarks.folder import bench_folder
-from benchmarks.machine import print_machine
-from benchmarks.quantile import quantile
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
+from benchmarks.harness.figures import PACKAGES, record
+from benchmarks.harness.filling import TENANTS, copy_id, fill
+from benchmarks.harness.folder import bench_folder
+from benchmarks.harness.machine import print_machine
+from benchmarks.harness.quantile import quantile
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from schemas.records import TaskId
-from sinks.paging import NewestCursor, TaskFilter
-from sinks.reader import Reader
+from sinks.reads.paging import NewestCursor, TaskFilter
+from sinks.reads.reader import Reader
 from sinks.settings import PostgresSettings
 
 _WARM_READS = 200

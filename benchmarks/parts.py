@@ -14,13 +14,13 @@ import fastavro
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from benchmarks.machine import print_machine
-from orchestrator.embedded.kafka import EmbeddedKafka
+from benchmarks.harness.machine import print_machine
+from orchestrator.local.embedded.kafka import EmbeddedKafka
 from schemas.codec import decode, encode
 from schemas.records import DispatchedStep, EventKind, Json, TaskEvent, TaskId, TaskStatus
 from schemas.topics import Topic
-from streams.admin import Admin
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.publisher import Outgoing, Publisher
 from streams.settings import KafkaSettings
 
 RECORDS = 20_000

@@ -24,16 +24,23 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from benchmarks.api import CONCURRENCY, a_topic, rate
 from benchmarks.api_floor import ECHO_TOPIC, METHOD, TOPICS
-from benchmarks.at_once import rate_at_once
-from benchmarks.deployment import RAW, RAW_BYTES, a_database, deployed, execute, running_servers
-from benchmarks.figures import PACKAGES, record
-from benchmarks.folder import bench_folder
-from benchmarks.machine import print_machine
+from benchmarks.harness.at_once import rate_at_once
+from benchmarks.harness.deployment import (
+    RAW,
+    RAW_BYTES,
+    a_database,
+    deployed,
+    execute,
+    running_servers,
+)
+from benchmarks.harness.figures import PACKAGES, record
+from benchmarks.harness.folder import bench_folder
+from benchmarks.harness.machine import print_machine
 from benchmarks.raw_chain import CREATE_TABLE, STEPS, UPSERT, output_of
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
-from orchestrator.embedded.process import Child
-from streams.admin import Admin
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.process import Child
+from streams.kafka.admin import Admin
 from streams.settings import KafkaSettings
 from tests.api.calling import free_ports
 

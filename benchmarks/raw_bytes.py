@@ -13,7 +13,7 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
-from benchmarks.arrivals import a_task
+from benchmarks.harness.arrivals import a_task
 from benchmarks.raw_chain import STEPS, Chain, arguments, output_of
 from schemas.codec import encode
 from schemas.records import Lane

@@ -36,7 +36,7 @@ from schemas.records import (
     TaskStatus,
 )
 from schemas.topics import Topics, TopicsSettings
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.publisher import Outgoing, Publisher
 from streams.settings import KafkaSettings
 
 STEPS = (StepName("noop_first"), StepName("noop_second"))

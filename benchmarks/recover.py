@@ -23,16 +23,16 @@ from pathlib import Path
 
 import asyncpg
 
-from benchmarks.arrivals import create
-from benchmarks.at_once import make_ready
-from benchmarks.commit_clock import COMMITTED_AT
-from benchmarks.deployment import OURS, Deployment, deployed, running_servers
-from benchmarks.figures import PACKAGES, record
-from benchmarks.folder import bench_folder
-from benchmarks.machine import print_machine
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
-from streams.partitioner import partition_of
+from benchmarks.harness.arrivals import create
+from benchmarks.harness.at_once import make_ready
+from benchmarks.harness.commit_clock import COMMITTED_AT
+from benchmarks.harness.deployment import OURS, Deployment, deployed, running_servers
+from benchmarks.harness.figures import PACKAGES, record
+from benchmarks.harness.folder import bench_folder
+from benchmarks.harness.machine import print_machine
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
+from streams.kafka.partitioner import partition_of
 
 _END_S = 300.0
 _NOTHING = "nothing"

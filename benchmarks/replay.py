@@ -13,24 +13,24 @@ from pathlib import Path
 
 import structlog
 
-from benchmarks.figures import PACKAGES, record
-from benchmarks.machine import print_machine
-from orchestrator.embedded.kafka import EmbeddedKafka
+from benchmarks.harness.figures import PACKAGES, record
+from benchmarks.harness.machine import print_machine
+from orchestrator.local.embedded.kafka import EmbeddedKafka
 from schemas.codec import encode
 from schemas.dead_letter import Failure, FailureClass, Origin, Stage
 from schemas.records import Millis, TaskCreated, TaskId
 from schemas.topics import DLQ_PREFIX, Topics, TopicsSettings
-from streams.admin import Admin
-from streams.bench.action_log import ActionLog, new_id
-from streams.bench.canary import Canary
-from streams.bench.replay import Replay, ReplayLimits, ReplayParts
-from streams.bench.scan import scan
-from streams.dead_letters import DeadLetters
-from streams.log_reader import LogReader
-from streams.publisher import Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Publisher
+from streams.letters.action_log import ActionLog, new_id
+from streams.letters.canary import Canary
+from streams.letters.dead_letters import DeadLetters
+from streams.letters.replay import Replay, ReplayLimits, ReplayParts
+from streams.letters.scan import scan
 from streams.settings import KafkaSettings
-from tasks.letters.bench import Bench
 from tasks.letters.filter import LetterFilter
+from tasks.letters.known import KnownLetters
 from tasks.letters.plan import ReplayOrder
 
 LETTERS = 20_000
@@ -71,11 +71,11 @@ async def measure(bootstrap: str) -> tuple[float, float]:
     table = [t for t in TOPICS.table([]) if t.name.removeprefix(DLQ_PREFIX) in wanted]
     async with Admin(kafka) as admin:
         await admin.apply(table)
-    publisher = Publisher(kafka, client_id="bench")
+    publisher = Publisher(kafka, client_id="benchmark")
     await publisher.open()
     letters = [(an_origin(number), FAILURE) for number in range(LETTERS)]
-    await DeadLetters(publisher, group="g").bury(letters)
-    async with LogReader(kafka, client_id="bench") as reader:
+    await DeadLetters(publisher, group="g").publish(letters)
+    async with LogReader(kafka, client_id="benchmark") as reader:
         began = time.perf_counter()
         names = [topic.name for topic in table if topic.record is None]
         found = await scan(reader, names, TOPICS)
@@ -91,9 +91,9 @@ async def measure(bootstrap: str) -> tuple[float, float]:
             canary=Canary(reader, kafka, TOPICS, []),
             progress=lambda _: None,
         )
-        order = ReplayOrder(replay_id=new_id(), actor="bench", reason="to measure")
+        order = ReplayOrder(replay_id=new_id(), actor="benchmark", reason="to measure")
         replay = Replay(parts, order, ReplayLimits())
-        await replay.run(Bench(found, log.ledger), LetterFilter())
+        await replay.run(KnownLetters(found, log.ledger), LetterFilter())
         ended = time.perf_counter()
     await publisher.close()
     sent = replay.counts["sent"]

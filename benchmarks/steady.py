@@ -22,16 +22,16 @@ from pathlib import Path
 
 import asyncpg
 
-from benchmarks.at_once import make_ready
-from benchmarks.commit_clock import COMMITTED_AT, check_commit_clock
-from benchmarks.deployment import ENGINES, OURS, RAW, Deployment, deployed, running_servers
-from benchmarks.figures import PACKAGES, record
-from benchmarks.folder import bench_folder
-from benchmarks.machine import print_machine
-from benchmarks.quantile import quantile
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
-from orchestrator.embedded.process import Child
+from benchmarks.harness.at_once import make_ready
+from benchmarks.harness.commit_clock import COMMITTED_AT, check_commit_clock
+from benchmarks.harness.deployment import ENGINES, OURS, RAW, Deployment, deployed, running_servers
+from benchmarks.harness.figures import PACKAGES, record
+from benchmarks.harness.folder import bench_folder
+from benchmarks.harness.machine import print_machine
+from benchmarks.harness.quantile import quantile
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.process import Child
 
 _RATES = (50, 200)
 """What the bars are about; each is measured ``--rounds`` times, interleaved."""
@@ -129,7 +129,7 @@ def _generator(at: Deployment, out: Path, rate: int, seconds: float) -> Child:
         "--seed": rate,
     }
     given = [str(word) for pair in words.items() for word in pair]
-    command = [sys.executable, "-m", "benchmarks.arrivals", str(out), *given]
+    command = [sys.executable, "-m", "benchmarks.harness.arrivals", str(out), *given]
     return Child("generator", command, env=os.environ, log_path=out.with_suffix(".log"))
 
 

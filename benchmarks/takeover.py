@@ -27,21 +27,22 @@ from pathlib import Path
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from benchmarks.figures import PACKAGES, record
-from benchmarks.machine import print_machine
-from orchestrator.embedded.kafka import EmbeddedKafka
+from benchmarks.harness.figures import PACKAGES, record
+from benchmarks.harness.machine import print_machine
+from orchestrator.local.embedded.kafka import EmbeddedKafka
 from schemas.records import CommandKind, Json, Millis, TaskCommand, TaskCreated, TaskEvent, TaskId
 from schemas.topics import Topics, TopicsSettings
-from streams.admin import Admin
-from streams.broker_clock import BrokerClock
-from streams.dead_letters import DeadLetters
-from streams.log_reader import LogReader
+from streams.kafka.admin import Admin
+from streams.kafka.broker_clock import BrokerClock
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Publisher
+from streams.letters.dead_letters import DeadLetters
 from streams.ownership.kafka_world import KafkaWorld, WorldParts
 from streams.ownership.owned_log import OwnedLog
-from streams.ownership.owner import Owner, OwnerParts
+from streams.ownership.owner import Owner
+from streams.ownership.parts import OwnerParts
 from streams.ownership.recovery import Recovery
 from streams.ownership.settings import RouterSettings
-from streams.publisher import Publisher
 from streams.settings import KafkaSettings
 from tasks.apply import apply
 from tasks.decide import decide

@@ -22,8 +22,8 @@ from schemas.errors import OrchestratorError
 from schemas.findings import Finding, Severity
 from schemas.topic_rules import topic_findings
 from sinks.errors import PostgresRefusedError
-from sinks.server_check import check_server
-from streams.admin import Admin
+from sinks.server.check import check_server
+from streams.kafka.admin import Admin
 from tasks.pipeline import Pipelines
 
 log = structlog.get_logger()

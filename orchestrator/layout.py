@@ -44,7 +44,7 @@ def consumer_groups(settings: Settings, pipelines: Pipelines) -> dict[str, list[
 
 
 def rules_of(settings: Settings, pipelines: Pipelines) -> Rules:
-    """What every owner decides by, and every door checks by."""
+    """What every owner decides by, and every producer checks by."""
     router = settings.router
     return Rules(
         pipelines=pipelines,

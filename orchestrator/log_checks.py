@@ -11,14 +11,14 @@ from orchestrator.settings import Settings
 from schemas.errors import OrchestratorError
 from schemas.findings import Finding, Severity
 from schemas.topics import Topics, dlq
-from streams.admin import Admin
-from streams.adoption import Candidate, candidates
-from streams.broker_clock import BrokerClock
 from streams.errors import KafkaUnavailableError, PublishError
-from streams.log_reader import LogReader
+from streams.kafka.admin import Admin
+from streams.kafka.broker_clock import BrokerClock
+from streams.kafka.log_reader import LogReader
+from streams.kafka.positions import Place, gaps
+from streams.kafka.publisher import Publisher
+from streams.ownership.adoption import Candidate, candidates
 from streams.ownership.ports import Checkpoint
-from streams.positions import Place, gaps
-from streams.publisher import Publisher
 from tasks.pipeline import Pipelines
 
 _SHOWN_MAX = 10

@@ -11,20 +11,20 @@ from functools import partial
 
 import structlog
 
-from agents.answers import Answers
-from agents.cancels import Cancels
-from agents.control import ControlFollower
 from agents.dlq_index import create_dlq_index
-from agents.dlq_indexer import IndexerParts
-from agents.flood_gate import FloodGate
-from agents.past_results import PastResults
-from agents.projector import ProjectorParts
+from agents.letters.indexer import IndexerParts
+from agents.projection.projector import ProjectorParts
 from agents.router import create_router
 from agents.services.directory import Directory
 from agents.sink import create_sink
-from agents.step_attempt import RunnerParts
-from agents.step_runner import StepRunner
 from agents.step_worker import create_step_worker
+from agents.steps.answers import Answers
+from agents.steps.attempt import RunnerParts
+from agents.steps.cancels import Cancels
+from agents.steps.control import ControlFollower
+from agents.steps.flood_gate import FloodGate
+from agents.steps.past_results import PastResults
+from agents.steps.runner import StepRunner
 from orchestrator.checks import check_kafka, log_findings
 from orchestrator.layout import DLQ_INDEX, ROUTER, SINK, STEP_PREFIX, roles, rules_of, topic_table
 from orchestrator.pipelines import installed_pipelines
@@ -34,20 +34,20 @@ from schemas.errors import SettingsError
 from schemas.findings import described, fatal
 from schemas.records import Millis, StepName
 from schemas.topics import DLQ_PREFIX, Topics
-from sinks.dead_letter_writer import DeadLetterWriter
 from sinks.errors import PostgresRefusedError, SinkUnavailableError
-from sinks.waiting import Waiting, WaitLog
+from sinks.letters.writer import DeadLetterWriter
+from sinks.waiting import Wait, WaitLog
 from sinks.writer import Writer
-from streams.app import App
-from streams.broker_clock import BrokerClock
-from streams.dead_letters import DeadLetters
 from streams.errors import KafkaUnavailableError, TopicsDifferError
-from streams.log_reader import LogReader
+from streams.kafka.broker_clock import BrokerClock
+from streams.kafka.log_reader import LogReader
+from streams.kafka.patience import when_there
+from streams.kafka.publisher import Publisher
+from streams.letters.dead_letters import DeadLetters
 from streams.ownership.kafka_world import WorldParts
-from streams.ownership.owner import OwnerParts
-from streams.patience import when_there
-from streams.publisher import Publisher
-from streams.run import run_app
+from streams.ownership.parts import OwnerParts
+from streams.runtime.app import App
+from streams.runtime.run import run_app
 from tasks.pipeline import Pipelines
 
 log = structlog.get_logger()
@@ -258,7 +258,7 @@ async def _open_when_there(writer: Writer | DeadLetterWriter) -> None:
         MigrationError: a migration is not applied.
         PostgresRefusedError: the server, the database or the account cannot be used.
     """
-    waiting = Waiting(WaitLog())
+    waiting = Wait(WaitLog())
     while True:
         try:
             await writer.open()

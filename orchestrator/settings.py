@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from agents.flood_guard import FloodGuardSettings
 from agents.services.settings import ServicesSettings
-from agents.settings import WorkerSettings
+from agents.steps.flood_guard import FloodGuardSettings
+from agents.steps.settings import WorkerSettings
 from orchestrator.api.settings import ApiSettings
-from orchestrator.demo.settings import DemoSettings
-from orchestrator.embedded.settings import EmbeddedSettings
+from orchestrator.local.demo.settings import DemoSettings
+from orchestrator.local.embedded.settings import EmbeddedSettings
 from orchestrator.observability import LogSettings, MetricsSettings
 from orchestrator.pipelines import PipelinesSettings
 from orchestrator.running.settings import DevSettings

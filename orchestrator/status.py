@@ -20,10 +20,10 @@ from orchestrator.running.file import process_identity
 from orchestrator.running.record import ProcessRecord, RunningSystem, ServerRecord
 from orchestrator.settings import Settings
 from schemas.errors import OrchestratorError
-from sinks.server_check import server_version
-from streams.admin import Admin
-from streams.log_reader import LogReader
-from streams.positions import lag_by_topic
+from sinks.server.check import server_version
+from streams.kafka.admin import Admin
+from streams.kafka.log_reader import LogReader
+from streams.kafka.positions import lag_by_topic
 
 SERVE = "serve"
 

@@ -3,12 +3,14 @@
 A dead letter keeps its origin's key, value, headers and partition. What is added are
 headers that begin with ``__dlq.``; their names follow Kafka Connect's error headers. Two
 aliases serve tools that look for other names. ``docs/dead-letters.md`` is the page for those
-who read them; :mod:`schemas.buried` reads them back.
+who read them; :mod:`schemas.dead_letter_record` reads them back.
 """
 
 import uuid
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct
 
 from schemas.headers import Headers, header_text
 
@@ -70,20 +72,23 @@ class FetchFault:
     """The batch as the broker keeps it, or the bytes of one record of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(Struct, frozen=True, kw_only=True):
     """A record as Kafka gave it to us."""
 
     topic: str
     partition: int
     offset: int
     timestamp_ms: int
-    key: bytes | None = field(repr=False)
-    value: bytes | None = field(repr=False)
-    headers: tuple[tuple[str, bytes | None], ...] = field(repr=False)
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
     fault: FetchFault | None = None
     """None: an ordinary record. Else this stands for records that nobody could take out of their
     batch: key and value are None, there are no headers."""
+
+    def __repr__(self) -> str:
+        """Without its contents, which belong into no log."""
+        return f"Origin({self.topic}/{self.partition}@{self.offset}, fault={self.fault})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""JSON text that others wrote, read so that nothing behind the door can trip over it.
+"""JSON text that others wrote, read so that nothing behind admission can trip over it.
 
 Whatever passes here can be stored by Postgres (``jsonb`` and ``text``), parsed by any JSON
 reader, and written again by :func:`compact`.

@@ -43,11 +43,11 @@ class TopicsSettings:
     """``ORCH_TOPICS_<FIELD>``. The same in every process of one system."""
 
     prefix: str = "orchestrator."
-    """Before each topic name; several systems can share a cluster."""
+    """Begins each topic's name, so that several systems can share a cluster."""
 
     partitions: int = 12
-    """Partitions of every co-partitioned topic. Never changes once topics exist: a task's
-    owner is found by its key, modulo this."""
+    """Partitions of every co-partitioned topic. Never change it once topics exist: the partition
+    of a task is its key's hash, modulo this."""
 
     replication_factor: int | None = None
     """Copies of each partition; from 3 on, a write needs 2 of them (``min.insync.replicas``).
@@ -117,7 +117,7 @@ class Topics:
 
     @property
     def task_created(self) -> str:
-        """The door for everyone who may create tasks."""
+        """Written by everyone who may create tasks."""
         return f"{self.settings.prefix}task-created.v1"
 
     @property

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 from schemas.records import Json, Millis, TaskId
 from sinks.columns import ChangeRow, LogRow, RefusalRow, StepRow, TaskRow
-from sinks.dead_letter_rows import EntryRow, LetterRow
-from sinks.month import month_of
+from sinks.letters.rows import LetterRow, StateRow
 from sinks.rows import Batch
+from sinks.schema.month import month_of
 
 _LONG = "known-good-".ljust(64, "x")
 """As long as an id may be."""
@@ -117,9 +117,9 @@ def known_good_letters() -> list[LetterRow]:
     ]
 
 
-def known_good_entries(letters: Sequence[LetterRow]) -> list[EntryRow]:
+def known_good_states(letters: Sequence[LetterRow]) -> list[StateRow]:
     """What was done with these letters."""
-    bare = EntryRow(
+    bare = StateRow(
         id="",
         status="open",
         status_reason="",

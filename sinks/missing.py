@@ -10,7 +10,7 @@ NAMED_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class TrimmedRange:
     """Records that left the log before the sink wrote them."""
 
     partition: int
@@ -30,7 +30,7 @@ class Gap:
 class Missing:
     """What is missing; false if nothing is."""
 
-    gaps: tuple[Gap, ...] = ()
+    gaps: tuple[TrimmedRange, ...] = ()
     tasks: int = 0
     """Tasks without a row that routers still know, or of which the log holds a later event."""
     named: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Missing:
         return bool(self.gaps or self.tasks)
 
 
-def gaps(sink: Mapping[int, Position], starts: Mapping[int, Position]) -> tuple[Gap, ...]:
+def gaps(sink: Mapping[int, Position], starts: Mapping[int, Position]) -> tuple[TrimmedRange, ...]:
     """Where the log begins above the sink's position.
 
     Args:
@@ -50,7 +50,7 @@ def gaps(sink: Mapping[int, Position], starts: Mapping[int, Position]) -> tuple[
         starts: where each partition's log begins.
     """
     return tuple(
-        Gap(partition, position.next_offset, starts[partition].next_offset)
+        TrimmedRange(partition, position.next_offset, starts[partition].next_offset)
         for partition, position in sorted(sink.items())
         if partition in starts and position.next_offset < starts[partition].next_offset
     )

@@ -14,13 +14,13 @@ from sinks.known_good import (
     PARTITION,
     Names,
     known_good_batches,
-    known_good_entries,
     known_good_letters,
+    known_good_states,
 )
-from sinks.month import month_of
-from sinks.partitions import ensure_months
 from sinks.pool import Connection
 from sinks.queries import query
+from sinks.schema.month import month_of
+from sinks.schema.partitions import ensure_months
 from sinks.statements import send, write_batch
 
 _STORED_MAX = 5
@@ -76,7 +76,7 @@ async def check_letters_are_accepted(conn: Connection) -> None:
 
     async def write() -> None:
         await send(conn, "upsert_letters", letters)
-        await send(conn, "upsert_entries", known_good_entries(letters))
+        await send(conn, "upsert_states", known_good_states(letters))
         where = ("known-good", PARTITION, 0)
         await conn.fetch(query("begin_index_position"), *where)
         await conn.fetch(query("move_index_position"), *where, 0)

@@ -33,8 +33,8 @@ SCHEMA = "ai_orchestrator"
 """Where the projection is; the files name it."""
 
 _FILES = (
-    *("queries.sql", "read_queries.sql", "rebuild.sql", "dead_letters.sql"),
-    *("letter_pages.sql", "server_queries.sql"),
+    *("queries.sql", "rebuild.sql", "reads/queries.sql", "server/queries.sql"),
+    *("letters/queries.sql", "letters/pages.sql"),
 )
 
 

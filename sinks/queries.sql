@@ -1,4 +1,4 @@
--- What the sink and the migrations send; read_queries.sql has what readers ask. Batches come as arrays of equal length, one for each
+-- What the sink and the migrations send; reads/queries.sql has what readers ask. Batches come as arrays of equal length, one for each
 -- column: sinks/columns.py names them, in this order. Times are Unix milliseconds.
 
 

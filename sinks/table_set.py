@@ -15,10 +15,10 @@ import structlog
 
 from schemas.records import Millis, TaskId
 from sinks.errors import RebuildRunsError, ours
-from sinks.migration import load_migrations
 from sinks.missing import Missing
 from sinks.pool import Connection, server_settings
 from sinks.queries import SCHEMA, in_schema, query
+from sinks.schema.migration import load_migrations
 from sinks.settings import PostgresSettings
 from sinks.writer import Position, Writer
 

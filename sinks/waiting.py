@@ -64,7 +64,7 @@ class WaitLog:
             _log.info("postgres_takes_rows", waited_s=waited_s)
 
 
-class Waiting:
+class Wait:
     """One wait, from the first error to the first success. A pause that is cancelled ends it."""
 
     def __init__(self, lines: WaitLog) -> None:

@@ -19,8 +19,6 @@ from schemas.findings import Finding
 from schemas.records import Millis
 from sinks.errors import SinkPositionError, SinkRowError
 from sinks.group_commit import GroupCommit
-from sinks.migrate import check_migrated
-from sinks.partitions import ensure_months, months_ahead
 from sinks.pool import (
     FIND_BY_KEY,
     Connection,
@@ -33,7 +31,9 @@ from sinks.pool import (
 from sinks.probe import blocked, check_tasks_are_accepted
 from sinks.queries import SCHEMA, query
 from sinks.rows import Batch, LogEvent, joined, project
-from sinks.server_check import check_connection
+from sinks.schema.migrate import check_migrated
+from sinks.schema.partitions import ensure_months, months_ahead
+from sinks.server.check import check_connection
 from sinks.settings import PostgresSettings
 from sinks.statements import write_batch
 

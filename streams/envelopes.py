@@ -16,7 +16,7 @@ from schemas.records import (
     TaskEvent,
 )
 from schemas.topics import Topics
-from streams.publisher import Outgoing
+from streams.kafka.publisher import Outgoing
 
 Trace = Mapping[str, str]
 
@@ -26,7 +26,7 @@ _CONTROL_PARTITION = 0
 def created_record(
     topics: Topics, partition: int, task: TaskCreated, source: str, trace: Trace
 ) -> Outgoing:
-    """A wish for a task, for the door; ``source`` says who wishes, as CloudEvents name it."""
+    """A wish for a task, for task-created; ``source`` says who wishes, as CloudEvents name it."""
     headers = cloudevent_headers(
         event_id=task.task_id,
         event_type=_type_name(task),

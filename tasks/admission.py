@@ -1,4 +1,4 @@
-"""The door: what a record must be to become a task.
+"""Admission: what a record must be to become a task.
 
 The owner asks here before it accepts a ``TaskCreated``, the API before it publishes one: so
 nobody is told "accepted" about a task that is then dead-lettered.

@@ -1,9 +1,9 @@
 """Apply: the fold of a task's events into its state. Pure, and total over accepted events."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from schemas.errors import OrchestratorError
 from schemas.records import (

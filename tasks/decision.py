@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from schemas.limits import Limits
 from schemas.records import TaskEvent
 from tasks.pipeline import Pipelines
@@ -12,8 +14,7 @@ TIMEOUT_MAX_MS = 24 * 60 * 60 * 1000
 _DAY_MS = 24 * 60 * 60 * 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """The input changes the task, or is refused with an answer in the log: append the event.
 
     The owner stamps ``owner`` and ``owner_epoch``; all else is final.
@@ -22,16 +23,14 @@ class Accepted:
     event: TaskEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
+class Ignored(Struct, frozen=True):
     """The input changes nothing and nobody waits for an answer: ack it."""
 
     reason: str
     """``snake_case``, stable: the label of a metric."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(Struct, frozen=True):
     """The input cannot be decided: dead-letter it with this code, then ack it."""
 
     code: str

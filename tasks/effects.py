@@ -4,7 +4,7 @@ Everything is a function of the event and the states around it, so a new owner t
 effect again makes the same bytes with the same key.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from schemas.records import (
     Control,
@@ -24,23 +24,20 @@ _CHECKED_AT_THE_DOOR = 2**63
 """No bound: the input of a first step was measured when the task was admitted."""
 
 
-@dataclass(frozen=True, slots=True)
-class SendStep:
+class SendStep(Struct, frozen=True):
     """Send a command into its step's topic of this lane. Key: the task id."""
 
     command: StepCommand
     lane: Lane
 
 
-@dataclass(frozen=True, slots=True)
-class Broadcast:
+class Broadcast(Struct, frozen=True):
     """Tell all step workers to stop calls of this task's run. Key: the task id."""
 
     control: Control
 
 
-@dataclass(frozen=True, slots=True)
-class BuryStep:
+class DeadLetterStep(Struct, frozen=True):
     """Dead-letter the command of a step that failed for good, or that a deadline overtook.
 
     Its position is in ``event.step`` (``command_topic``, ``command_partition``,
@@ -54,7 +51,7 @@ class BuryStep:
     event: TaskEvent
 
 
-Effect = SendStep | Broadcast | BuryStep
+Effect = SendStep | Broadcast | DeadLetterStep
 
 
 def effects(
@@ -119,30 +116,30 @@ def _broadcast(kind: ControlKind, event: TaskEvent) -> Broadcast:
 def _after_failure(before: Task, event: TaskEvent, pipelines: Pipelines) -> list[Effect]:
     reported = event.step is not None and event.step.status == StepStatus.FAILED
     if before.outstanding is None:
-        return [*_bury_held(before, event, pipelines)] if is_deadline(event.error) else []
+        return [*_dead_letter_held(before, event, pipelines)] if is_deadline(event.error) else []
     if reported:
-        return [*_bury(before, before.outstanding, event, pipelines)]
+        return [*_dead_letter(before, before.outstanding, event, pipelines)]
     if event.step is None:
         return []
     told = _broadcast(ControlKind.DEADLINE, event)
     if not is_deadline(event.error):
         return [told]
-    return [told, *_bury(before, before.outstanding, event, pipelines)]
+    return [told, *_dead_letter(before, before.outstanding, event, pipelines)]
 
 
-def _bury(
+def _dead_letter(
     before: Task, outstanding: Outstanding, event: TaskEvent, pipelines: Pipelines
-) -> list[BuryStep]:
+) -> list[DeadLetterStep]:
     try:
         command = _command(before, outstanding, pipelines)
     except PipelineUnknownError:
         # Without its pipeline the command cannot be made again; a retry of the task can,
         # once the file is back.
         return []
-    return [BuryStep(command, event.error or Error(), event)]
+    return [DeadLetterStep(command, event.error or Error(), event)]
 
 
-def _bury_held(before: Task, event: TaskEvent, pipelines: Pipelines) -> list[BuryStep]:
+def _dead_letter_held(before: Task, event: TaskEvent, pipelines: Pipelines) -> list[DeadLetterStep]:
     """Dead-letter the command that a held task would have begun with."""
     spec = before.spec
     pipeline = pipelines.get(spec.pipeline, spec.pipeline_version)
@@ -170,7 +167,7 @@ def _bury_held(before: Task, event: TaskEvent, pipelines: Pipelines) -> list[Bur
         priority=before.priority,
         dispatched_at=event.occurred_at,
     )
-    return _bury(before, waiting, event, pipelines)
+    return _dead_letter(before, waiting, event, pipelines)
 
 
 def _command(task: Task, outstanding: Outstanding, pipelines: Pipelines) -> StepCommand:

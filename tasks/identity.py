@@ -14,7 +14,7 @@ def task_id_for(tenant_id: str, idempotency_key: str) -> TaskId:
 
     ``task_`` and the UUIDv5 of ``tenant NUL key`` in :data:`TASK_NAMESPACE`. Neither part may
     hold a lone surrogate (``UnicodeEncodeError``); a NUL in either would make pairs ambiguous,
-    so the door refuses both.
+    so admission refuses both.
     """
     name = f"{tenant_id}\0{idempotency_key}"
     return TaskId(f"task_{uuid5(TASK_NAMESPACE, name)}")

@@ -1,12 +1,11 @@
 """What a task's owner decides about. A due retry is none: it was decided when scheduled."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from schemas.records import StepResult, TaskCommand, TaskCreated, TaskId
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(Struct, frozen=True):
     """The position of an input in Kafka. All inputs of a task in a topic share a partition."""
 
     topic: str
@@ -18,32 +17,28 @@ NO_CAUSE = Cause("", -1, -1)
 """The cause of what a timer brings about."""
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
+class Created(Struct, frozen=True):
     """Someone wants a task done."""
 
     cause: Cause
     record: TaskCreated
 
 
-@dataclass(frozen=True, slots=True)
-class Commanded:
+class Commanded(Struct, frozen=True):
     """Someone orders something about a task."""
 
     cause: Cause
     record: TaskCommand
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(Struct, frozen=True):
     """A step worker reports on an attempt."""
 
     cause: Cause
     record: StepResult
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlineDue:
+class DeadlineDue(Struct, frozen=True):
     """The timer of a task's deadline went off."""
 
     task_id: TaskId

@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from schemas.records import Json, Millis, TaskSpec, TaskStatus
 from tasks.decision import Rules

@@ -4,8 +4,9 @@ Only :mod:`tasks.apply` makes these, only :mod:`tasks.decide` judges by them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from schemas.records import (
     CommandId,
@@ -25,7 +26,7 @@ class Phase(StrEnum):
     """Where a task is, finer than its status. Readers must expect new ones."""
 
     ACCEPTED = "accepted"
-    """Known to the door's readers only; its owner has not decided yet. Never in a state."""
+    """Known to readers of task-created only; its owner has not decided yet. Never in a state."""
     HELD = "held"
     """Pending, waits for an execute command. Its deadline runs."""
     QUEUED = "queued"
@@ -50,8 +51,7 @@ class StepStatus(StrEnum):
     """This attempt failed and another one follows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outstanding:
+class Outstanding(Struct, frozen=True, kw_only=True):
     """The one attempt whose result counts. Its command is a function of these fields."""
 
     command_id: CommandId
@@ -73,8 +73,7 @@ class Outstanding:
     """None: the command is sent. A time: it is sent then, and may have been sent since."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(Struct, frozen=True, kw_only=True):
     """A task as its owner knows it. Values of mappings must not be changed."""
 
     spec: TaskSpec

@@ -19,8 +19,8 @@ import pytest_asyncio
 import structlog
 from structlog._config import BoundLoggerLazyProxy
 
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 
 _ROOM_BYTES = 4 * 1024**3
 """Far more than a session writes; in containers the file system is often 64 MiB."""

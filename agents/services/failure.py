@@ -1,7 +1,7 @@
 """What went wrong with a call, in our words: from gRPC status, HTTP status or exception.
 
-The step worker and the circuit breaker read ``failure_class`` and ``retriable`` and never
-a message. ``docs/services.md`` shows the same tables to the owners of services.
+The step worker and the flood guard read ``failure_class`` and ``retriable``, never a message.
+``docs/services.md`` shows the same tables to the owners of services.
 """
 
 import re
@@ -26,7 +26,7 @@ RETRY_AFTER_MAX_MS = 24 * 3600 * 1000
 """A longer wish is cut; no step's deadline is that far away."""
 
 
-class FailureClass(StrEnum):
+class CallFailure(StrEnum):
     """What may be done with the same request."""
 
     POISON = "POISON"
@@ -44,14 +44,14 @@ class FailureClass(StrEnum):
     @property
     def retriable(self) -> bool:
         """True if another attempt with the same input may succeed."""
-        return self in (FailureClass.TRANSIENT, FailureClass.TIMEOUT)
+        return self in (CallFailure.TRANSIENT, CallFailure.TIMEOUT)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """One row of the table: how a kind of failure is judged."""
 
-    failure_class: FailureClass
+    failure_class: CallFailure
     code: str
     """Stable, upper snake; in results, dead letters and metrics."""
     category: ErrorCategory
@@ -182,30 +182,28 @@ def one_line(text: str) -> str:
 _DETAIL_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
-UNSENDABLE = Verdict(FailureClass.POISON, "SERVICE_REQUEST_INVALID", ErrorCategory.POISON)
+UNSENDABLE = Verdict(CallFailure.POISON, "SERVICE_REQUEST_INVALID", ErrorCategory.POISON)
 """The request cannot be put on the wire: too large, or text that is not Unicode."""
 
 RESPONSE_TOO_LARGE = Verdict(
-    FailureClass.PERMANENT, "SERVICE_MESSAGE_TOO_LARGE", ErrorCategory.DOWNSTREAM
+    CallFailure.PERMANENT, "SERVICE_MESSAGE_TOO_LARGE", ErrorCategory.DOWNSTREAM
 )
 """gRPC reports an oversized message as RESOURCE_EXHAUSTED, but it will be as large again."""
 
 RESPONSE_INVALID = Verdict(
-    FailureClass.PERMANENT, "SERVICE_RESPONSE_INVALID", ErrorCategory.DOWNSTREAM
+    CallFailure.PERMANENT, "SERVICE_RESPONSE_INVALID", ErrorCategory.DOWNSTREAM
 )
 """The answer breaks the contract, such as a negative cost; the call was paid for already."""
 
-TIMED_OUT = Verdict(FailureClass.TIMEOUT, "SERVICE_TIMEOUT", ErrorCategory.TIMEOUT)
-UNAVAILABLE = Verdict(FailureClass.TRANSIENT, "SERVICE_UNAVAILABLE", ErrorCategory.DOWNSTREAM)
-FAILED = Verdict(FailureClass.TRANSIENT, "SERVICE_FAILED", ErrorCategory.DOWNSTREAM)
-_OVERLOADED = Verdict(FailureClass.TRANSIENT, "SERVICE_OVERLOADED", ErrorCategory.DOWNSTREAM)
-_ABORTED = Verdict(FailureClass.TRANSIENT, "SERVICE_ABORTED", ErrorCategory.DOWNSTREAM)
-_REFUSED = Verdict(FailureClass.PERMANENT, "SERVICE_REFUSED", ErrorCategory.USER)
+TIMED_OUT = Verdict(CallFailure.TIMEOUT, "SERVICE_TIMEOUT", ErrorCategory.TIMEOUT)
+UNAVAILABLE = Verdict(CallFailure.TRANSIENT, "SERVICE_UNAVAILABLE", ErrorCategory.DOWNSTREAM)
+FAILED = Verdict(CallFailure.TRANSIENT, "SERVICE_FAILED", ErrorCategory.DOWNSTREAM)
+_OVERLOADED = Verdict(CallFailure.TRANSIENT, "SERVICE_OVERLOADED", ErrorCategory.DOWNSTREAM)
+_ABORTED = Verdict(CallFailure.TRANSIENT, "SERVICE_ABORTED", ErrorCategory.DOWNSTREAM)
+_REFUSED = Verdict(CallFailure.PERMANENT, "SERVICE_REFUSED", ErrorCategory.USER)
 # The user can do nothing about these two: somebody has to mend a pipeline or a credential.
-_METHOD_UNKNOWN = Verdict(
-    FailureClass.PERMANENT, "SERVICE_METHOD_UNKNOWN", ErrorCategory.DOWNSTREAM
-)
-_DENIED = Verdict(FailureClass.PERMANENT, "SERVICE_ACCESS_DENIED", ErrorCategory.DOWNSTREAM)
+_METHOD_UNKNOWN = Verdict(CallFailure.PERMANENT, "SERVICE_METHOD_UNKNOWN", ErrorCategory.DOWNSTREAM)
+_DENIED = Verdict(CallFailure.PERMANENT, "SERVICE_ACCESS_DENIED", ErrorCategory.DOWNSTREAM)
 
 STATUS_VERDICTS: Mapping[grpc.StatusCode, Verdict] = MappingProxyType(
     {

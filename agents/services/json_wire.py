@@ -1,7 +1,7 @@
 """The generic contract as JSON, for HTTP: one object each way, documents embedded as they are.
 
 An answer becomes a ``RunResponse`` message first, so that :mod:`agents.services.wire` is the
-one door for both transports.
+one check for both transports.
 """
 
 import msgspec
@@ -45,7 +45,7 @@ def decode(body: bytes) -> pb.RunResponse:
         ValueError: it breaks the contract. The text never quotes a value.
     """
     try:
-        answer = msgspec.json.decode(body, type=_Answer)
+        answer = msgspec.json.decode(body, type=_ReplyBody)
     except RecursionError as error:
         raise ValueError("the answer is nested too deep") from error
     return pb.RunResponse(
@@ -105,7 +105,7 @@ class _SubStep(Struct):
     usage: _Usage | None = None
 
 
-class _Answer(Struct):
+class _ReplyBody(Struct):
     output: Raw
     usage: _Usage | None = None
     substeps: list[_SubStep] = []

@@ -1,4 +1,4 @@
-"""The messages of the generic contract to our types and back, with the checks of that door.
+"""The messages of the generic contract to our types and back, with the checks of that contract.
 
 Answers by HTTP pass here too: :mod:`agents.services.json_wire` makes messages of them.
 """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import load
+from benchmarks.harness.figures import load
 
 RAW, OURS = "raw chain", "orchestrator"
 
@@ -26,7 +26,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What was measured of one engine; the shape is that of :mod:`benchmarks.figures`."""
+    """What was measured of one engine; the shape is that of :mod:`benchmarks.harness.figures`."""
 
     name: str
     rate: Spread

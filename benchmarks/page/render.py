@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from benchmarks.figures import FOLDER
+from benchmarks.harness.figures import FOLDER
 from benchmarks.page.markdown import NOT_MEASURED
 from benchmarks.page.plots import plots
 from benchmarks.page.recorded import Recorded

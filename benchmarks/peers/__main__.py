@@ -18,18 +18,18 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.figures import record
-from benchmarks.folder import bench_folder
-from benchmarks.machine import print_machine
+from benchmarks.harness.figures import record
+from benchmarks.harness.folder import bench_folder
+from benchmarks.harness.machine import print_machine
+from benchmarks.harness.run import Run, figures_of
 from benchmarks.peers import ours
 from benchmarks.peers.engines import PEERS, Peer
 from benchmarks.peers.environments import environment, pinned, restate_server
 from benchmarks.peers.repetition import repeat
-from benchmarks.run import Run, figures_of
 
 
 async def main(peers: Sequence[Peer], tasks: int | None, rounds: int) -> dict[str, Any]:
-    """Measure, print, and return the figures in the shape of :mod:`benchmarks.figures`."""
+    """Measure, print, and return the figures in the shape of :mod:`benchmarks.harness.figures`."""
     print_machine("aiokafka", "asyncpg", "faust-streaming")
     for peer in peers:
         _print_setting(peer)

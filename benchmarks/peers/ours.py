@@ -7,9 +7,9 @@ from pathlib import Path
 
 import asyncpg
 
-from benchmarks.arrivals import create
-from benchmarks.deployment import OURS, Deployment, deployed, running_servers
-from benchmarks.run import Run
+from benchmarks.harness.arrivals import create
+from benchmarks.harness.deployment import OURS, Deployment, deployed, running_servers
+from benchmarks.harness.run import Run
 
 NAME = OURS
 TASKS = 10_000

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import asyncpg
 
+from benchmarks.harness.processes import cpu_s, largest_mib
+from benchmarks.harness.run import Run
+from benchmarks.harness.workload import TWO_STEPS
 from benchmarks.peers.engines import Peer
 from benchmarks.peers.environments import SOURCES, python
 from benchmarks.peers.servers import SERVERS
-from benchmarks.processes import cpu_s, largest_mib
 from benchmarks.raw_chain import STEPS, output_of
-from benchmarks.run import Run
-from benchmarks.workload import TWO_STEPS
-from orchestrator.embedded.process import Child
+from orchestrator.local.embedded.process import Child
 
 _COMMAND_S = 400
 _SAMPLE_S = 0.25

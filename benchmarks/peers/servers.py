@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 
 from benchmarks.peers.environments import redis_server, restate_server, temporal_server
-from orchestrator.embedded.ports import choose_ports
-from orchestrator.embedded.postgres import EmbeddedPostgres
-from orchestrator.embedded.process import Child
+from orchestrator.local.embedded.ports import choose_ports
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.process import Child
 
 _START_S = 30.0
 _POLL_S = 0.1

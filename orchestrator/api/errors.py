@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import Enum
 
-from orchestrator.api.receipt import Receipt
+from orchestrator.api.tasks.receipt import Receipt
 from schemas.errors import InvalidRecordError, OrchestratorError
 
 
@@ -91,7 +91,7 @@ def invalid(field: str, message: str) -> ApiError:
 
 
 def refused_at_the_door(error: InvalidRecordError, *, prefix: str = "") -> ApiError:
-    """What the door says of a task, with the field that it speaks of."""
+    """What admission says of a task, with the field that it speaks of."""
     field = _FIELDS.get(error.code)
     if field is None or error.code in _SPOKEN:
         word = str(error).split(maxsplit=1)[0].strip(":,'\"") if str(error) else ""

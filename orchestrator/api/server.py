@@ -21,16 +21,16 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
 from orchestrator.api.access import Access, Keys
-from orchestrator.api.door import Door
-from orchestrator.api.following import Following, FollowingParts
-from orchestrator.api.grpc_letter_service import add_letters_to
-from orchestrator.api.grpc_service import add_to
-from orchestrator.api.history import History
-from orchestrator.api.http_app import READY, http_app
-from orchestrator.api.http_websocket import InvalidTextFilter
-from orchestrator.api.live_tasks import LiveTasks
-from orchestrator.api.log_scan import LogScan
-from orchestrator.api.parts import Parts
+from orchestrator.api.grpc.letter_service import add_letters_to
+from orchestrator.api.grpc.service import add_to
+from orchestrator.api.http.app import READY, http_app
+from orchestrator.api.http.websocket import InvalidTextFilter
+from orchestrator.api.replica.follower import ReplicaFollower, ReplicaFollowerParts
+from orchestrator.api.replica.live_tasks import LiveTasks
+from orchestrator.api.replica.log_scan import LogScan
+from orchestrator.api.replica.parts import Parts
+from orchestrator.api.replica.producer import TaskProducer
+from orchestrator.api.replica.projection import Projection
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.use_cases import UseCases
 from orchestrator.layout import ROUTER, rules_of, topic_table
@@ -42,7 +42,7 @@ from schemas.errors import SettingsError
 from schemas.gen.orchestrator.v1 import dead_letters_pb2, orchestrator_pb2
 from schemas.records import Millis
 from schemas.topics import Topics
-from streams.patience import when_there
+from streams.kafka.patience import when_there
 
 log = structlog.get_logger()
 
@@ -120,10 +120,10 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
     await use_schema_ids(settings)
     topics = Topics(settings.topics)
     live = LiveTasks(topics, ended_max=settings.api.ended_max)
-    history = History(settings.postgres)
-    door = Door(settings.kafka, topics, timeout_s=settings.api.publish_timeout_s)
-    following = Following(
-        FollowingParts(
+    history = Projection(settings.postgres)
+    producer = TaskProducer(settings.kafka, topics, timeout_s=settings.api.publish_timeout_s)
+    following = ReplicaFollower(
+        ReplicaFollowerParts(
             kafka=settings.kafka,
             topics=topics,
             pipelines=pipelines,
@@ -141,15 +141,15 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         following=following,
         history=history,
         log_scan=LogScan(settings.kafka, topics),
-        door=door,
+        producer=producer,
         clock=lambda: Millis(time.time_ns() // 1_000_000),
         entropy=os.urandom,
     )
     keys = Keys.parse(settings.api.keys)
     use_cases = UseCases.of(Access(keys, settings.api.open_tenant), parts)
     async with contextlib.AsyncExitStack() as stack:
-        await when_there("kafka", door.open)
-        stack.push_async_callback(door.close)
+        await when_there("kafka", producer.open)
+        stack.push_async_callback(producer.close)
         stack.push_async_callback(history.close)
         stack.push_async_callback(use_cases.replaying_letters.close)
         task = await stack.enter_async_context(_running(following))
@@ -178,7 +178,7 @@ def _tell(keys: Keys, settings: ApiSettings, grpc_address: str, http_address: st
 
 
 @asynccontextmanager
-async def _running(following: Following) -> AsyncIterator[asyncio.Task[None]]:
+async def _running(following: ReplicaFollower) -> AsyncIterator[asyncio.Task[None]]:
     task = asyncio.create_task(following.run())
     try:
         yield task
@@ -187,7 +187,7 @@ async def _running(following: Following) -> AsyncIterator[asyncio.Task[None]]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _until_ready(following: Following, task: asyncio.Task[None]) -> None:
+async def _until_ready(following: ReplicaFollower, task: asyncio.Task[None]) -> None:
     """Wait for the memory to be complete, also while the broker is away; unbounded: cancel it."""
     ready = asyncio.create_task(following.wait_ready())
     try:

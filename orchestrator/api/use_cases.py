@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.api.access import Access
-from orchestrator.api.commanding import Commanding
-from orchestrator.api.creating import Creating
-from orchestrator.api.letter_acting import LetterActing
-from orchestrator.api.letter_desk import LetterDesk
-from orchestrator.api.letter_reading import LetterReading
-from orchestrator.api.letter_replaying import LetterReplaying
-from orchestrator.api.parts import Parts
-from orchestrator.api.reading import Reading
-from orchestrator.api.telling import Telling
-from orchestrator.api.watching import Watching
+from orchestrator.api.letters.actions import LetterActions
+from orchestrator.api.letters.lookup import LetterLookup
+from orchestrator.api.letters.queries import LetterQueries
+from orchestrator.api.letters.replay import LetterReplay
+from orchestrator.api.replica.parts import Parts
+from orchestrator.api.tasks.commands import TaskCommands
+from orchestrator.api.tasks.creation import TaskCreation
+from orchestrator.api.tasks.histories import TaskHistories
+from orchestrator.api.tasks.queries import TaskQueries
+from orchestrator.api.tasks.watch import TaskWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,28 +22,28 @@ class UseCases:
     """The one layer between the transports and the rest."""
 
     access: Access
-    reading: Reading
-    telling: Telling
-    creating: Creating
-    commanding: Commanding
-    watching: Watching
-    letters: LetterReading
-    acting_on_letters: LetterActing
-    replaying_letters: LetterReplaying
+    reading: TaskQueries
+    telling: TaskHistories
+    creating: TaskCreation
+    commanding: TaskCommands
+    watching: TaskWatch
+    letters: LetterQueries
+    acting_on_letters: LetterActions
+    replaying_letters: LetterReplay
 
     @classmethod
     def of(cls, access: Access, parts: Parts) -> UseCases:
         """Build them on their parts."""
-        reading, desk = Reading(parts), LetterDesk(parts)
+        reading, lookup = TaskQueries(parts), LetterLookup(parts)
         return cls(
             access=access,
             reading=reading,
-            telling=Telling(parts, reading),
-            creating=Creating(parts, reading),
-            commanding=Commanding(parts, reading),
-            watching=Watching(parts, reading),
-            letters=LetterReading(parts, desk),
-            acting_on_letters=LetterActing(parts, desk),
+            telling=TaskHistories(parts, reading),
+            creating=TaskCreation(parts, reading),
+            commanding=TaskCommands(parts, reading),
+            watching=TaskWatch(parts, reading),
+            letters=LetterQueries(parts, lookup),
+            acting_on_letters=LetterActions(parts, lookup),
             # A replay takes long: it must not keep those who only look waiting.
-            replaying_letters=LetterReplaying(parts, LetterDesk(parts)),
+            replaying_letters=LetterReplay(parts, LetterLookup(parts)),
         )

@@ -11,25 +11,25 @@ from typer.core import TyperGroup
 
 from schemas.errors import OrchestratorError
 
-# Each is a module of this package, with a command or a group of commands of that name in it.
-_COMMANDS = (
-    "dev",
-    "status",
-    "env",
-    "serve",
-    "worker",
-    "task",
-    "tail",
-    "usage",
-    "doctor",
-    "topics",
-    "pipelines",
-    "migrate",
-    "sink",
-    "keys",
-    "dlq",
-)
-_HIDDEN = {"demo-services": ("worker", "demo_services")}
+# By command: where its function, or the group of its commands, is.
+_COMMANDS = {
+    "dev": "orchestrator.cli.dev:dev",
+    "status": "orchestrator.cli.status:status",
+    "env": "orchestrator.cli.env:env",
+    "serve": "orchestrator.cli.serve:serve",
+    "worker": "orchestrator.cli.worker:worker",
+    "task": "orchestrator.cli.task.app:app",
+    "tail": "orchestrator.cli.tail:tail",
+    "usage": "orchestrator.cli.usage:usage",
+    "doctor": "orchestrator.cli.doctor:doctor",
+    "topics": "orchestrator.cli.topics:app",
+    "pipelines": "orchestrator.cli.pipelines:app",
+    "migrate": "orchestrator.cli.migrate:app",
+    "sink": "orchestrator.cli.sink:app",
+    "keys": "orchestrator.cli.keys:app",
+    "dlq": "orchestrator.cli.dlq.app:app",
+}
+_HIDDEN = {"demo-services": "orchestrator.cli.worker:demo_services"}
 
 
 class _OnDemand(TyperGroup):
@@ -39,19 +39,19 @@ class _OnDemand(TyperGroup):
         return list(_COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name in _HIDDEN:
-            return _command(cmd_name, *_HIDDEN[cmd_name])
-        return _command(cmd_name, cmd_name, cmd_name) if cmd_name in _COMMANDS else None
+        place = (_COMMANDS | _HIDDEN).get(cmd_name)
+        return None if place is None else _command(cmd_name, place)
 
 
-def _command(name: str, module_name: str, function: str) -> Any:
-    module = import_module(f"orchestrator.cli.{module_name}")
-    if hasattr(module, "app"):
-        group = typer.main.get_group(module.app)
+def _command(name: str, place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    found = getattr(import_module(module), attribute)
+    if isinstance(found, typer.Typer):
+        group = typer.main.get_group(found)
         group.name = name
         return group
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    alone.command(name)(getattr(module, function))
+    alone.command(name)(found)
     return typer.main.get_command(alone)
 
 

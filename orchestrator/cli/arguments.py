@@ -17,13 +17,13 @@ _PRIORITIES = {"low": 0, "normal": 5, "high": 10}
 _SPAN = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DOCUMENT_MAX_BYTES = 16 * 1024 * 1024
-"""Of a file or of standard input: the door's own limit is far below, and names its code."""
+"""Of a file or of standard input: admission's own limit is far below, and names its code."""
 
 
 def document(text: str) -> Json:
     """A JSON document: the text itself, ``@file``, or ``-`` for standard input.
 
-    Only that it is text is checked here; the door says whether it is JSON.
+    Only that it is text is checked here; admission says whether it is JSON.
     """
     try:
         if text == "-":

@@ -11,17 +11,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator.dev.demonstration import Demonstration
-from orchestrator.dev.first_start import is_first_start, note_start
-from orchestrator.dev.notices import Terminal, show_events, shown_path
-from orchestrator.dev.ports_taken import ports_taken
-from orchestrator.dev.readiness import service_answers
-from orchestrator.dev.record_keeper import kept_record
-from orchestrator.dev.role_watch import LogWatch
-from orchestrator.dev.server_keeper import kept_running
-from orchestrator.dev.summary import show_summary
-from orchestrator.dev.system import DEV_DEFAULTS, System, open_system
-from orchestrator.embedded.servers import Servers, open_servers
+from orchestrator.local.dev.demonstration import Demonstration
+from orchestrator.local.dev.first_start import is_first_start, note_start
+from orchestrator.local.dev.notices import Terminal, show_events, shown_path
+from orchestrator.local.dev.ports_taken import ports_taken
+from orchestrator.local.dev.readiness import service_answers
+from orchestrator.local.dev.record_keeper import kept_record
+from orchestrator.local.dev.role_watch import LogWatch
+from orchestrator.local.dev.server_keeper import kept_running
+from orchestrator.local.dev.summary import show_summary
+from orchestrator.local.dev.system import DEV_DEFAULTS, System, open_system
+from orchestrator.local.embedded.servers import Servers, open_servers
 from orchestrator.observability import LogSettings, set_up_logs
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings, load_settings

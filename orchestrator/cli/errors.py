@@ -4,12 +4,12 @@ from schemas.errors import OrchestratorError
 
 
 class TaskUnknownError(OrchestratorError):
-    """Neither the log nor Postgres knows the task, and nobody waits for it at the door."""
+    """Neither the log nor Postgres knows the task, and nobody waits for it by admission."""
 
     code = "TASK_UNKNOWN"
 
 
-class HistoryExpiredError(OrchestratorError):
+class TaskExpiredError(OrchestratorError):
     """The log no longer holds the whole task, and Postgres did not answer. Ask again later."""
 
     code = "HISTORY_EXPIRED"

@@ -7,7 +7,7 @@ import typer
 from orchestrator.cli.output import Output, OutputOption, print_json, print_table
 from orchestrator.cli.running import postgres_settings
 from orchestrator.cli.times import iso
-from sinks.migrate import migrate_status, migrate_up
+from sinks.schema.migrate import migrate_status, migrate_up
 
 app = typer.Typer(help="The schema of the projection in Postgres.", no_args_is_help=True)
 

@@ -12,7 +12,7 @@ from orchestrator.cli.environment import command_settings
 from orchestrator.observability import LogSettings, set_up_logs
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError
-from sinks.reader import Reader
+from sinks.reads.reader import Reader
 
 T = TypeVar("T")
 

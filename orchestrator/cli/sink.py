@@ -8,9 +8,9 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from agents.rebuild import RebuildParts
-from agents.rebuild import rebuild as rebuild_projection
-from agents.rebuild import verify as verify_projection
+from agents.projection.rebuild import RebuildParts
+from agents.projection.rebuild import rebuild as rebuild_projection
+from agents.projection.rebuild import verify as verify_projection
 from orchestrator.cli import arguments
 from orchestrator.cli.environment import command_settings
 from orchestrator.cli.output import Output, OutputOption, print_json
@@ -20,7 +20,7 @@ from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 from schemas.topics import Topics
 from sinks.missing import Missing
-from sinks.retention import drop_months
+from sinks.schema.retention import drop_months
 from sinks.verify import Comparison
 
 app = typer.Typer(help="The projection in Postgres.", no_args_is_help=True)

@@ -24,8 +24,8 @@ from schemas.dead_letter import Origin
 from schemas.errors import DecodeError
 from schemas.records import TaskEvent
 from schemas.topics import DLQ_PREFIX, Topic
-from streams.accepted import ownership_at_start, ownership_before
-from streams.log_reader import LogReader
+from streams.history.accepted import ownership_at_start, ownership_before
+from streams.kafka.log_reader import LogReader
 from streams.ownership.acceptance import Ownership, accept
 
 

@@ -13,8 +13,8 @@ from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
 from schemas.findings import fatal
 from schemas.topic_rules import config_differences, partition_findings, topic_findings
-from streams.admin import Admin
 from streams.errors import TopicsDifferError
+from streams.kafka.admin import Admin
 from streams.schema_registry import register_schemas
 
 app = typer.Typer(help="The topics of the system.", no_args_is_help=True)

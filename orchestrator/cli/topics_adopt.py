@@ -10,8 +10,8 @@ from orchestrator.cli.running import kafka_settings, run
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 from schemas.topics import Topics
-from streams.adoption import AdoptedAs, Candidate, adopt, candidate, check
-from streams.publisher import Publisher
+from streams.kafka.publisher import Publisher
+from streams.ownership.adoption import AdoptedAs, Candidate, adopt, candidate, check
 
 _COLUMNS = ("partition", "first", "end", "remembered id", "log up to", "created up to")
 

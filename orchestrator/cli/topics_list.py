@@ -13,7 +13,7 @@ from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
 from schemas.topic_rules import ConfigDifference, TopicFacts, config_differences
 from schemas.topics import Topic
-from streams.admin import Admin
+from streams.kafka.admin import Admin
 
 _COLUMNS = (
     "topic",

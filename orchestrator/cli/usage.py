@@ -11,7 +11,7 @@ from orchestrator.cli.options import SinceOption, UntilOption
 from orchestrator.cli.output import Output, OutputOption, dollars, print_json, print_table
 from orchestrator.cli.running import open_reader, postgres_settings, run
 from orchestrator.settings import Settings
-from sinks.usage import DIMENSIONS, UsageFilter, UsageRow
+from sinks.reads.usage import DIMENSIONS, UsageFilter, UsageRow
 
 _LEAST_IMPORTANT = (
     *("wasted calls", "wasted in", "wasted out", "wasted USD"),

@@ -40,7 +40,7 @@ def _check(role: str, settings: Settings) -> None:
 def demo_services() -> None:
     """Run the reference services, for `dev` and for tests."""
     # Only here: a deployment does without what they need (speech models, image readers).
-    from orchestrator.demo.server import ReferenceServices
+    from orchestrator.local.demo.server import ReferenceServices
 
     settings = command_settings()
     set_up_logs(settings.log, role="demo-services")

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from schemas.buried import DeadLetter
 from schemas.codec import bytes_understood, decode
+from schemas.dead_letter_record import DeadLetter
 from schemas.errors import DecodeError
 from schemas.topics import Topics
-from tasks.letters.bench import Case
+from tasks.letters.known import KnownLetter
 
 _BEFORE, _AFTER = 32, 64
 
@@ -62,11 +62,11 @@ def contents_of(letter: DeadLetter, topics: Topics) -> Decoded | Foreign | Undec
         )
 
 
-def related_cases(cases: Iterable[Case], letter: DeadLetter) -> list[Case]:
+def related_letters(known_letters: Iterable[KnownLetter], letter: DeadLetter) -> list[KnownLetter]:
     """The letters that this one was before, or became, and the others of its task."""
     return [
         other
-        for other in cases
+        for other in known_letters
         if other.letter.id != letter.id
         and (
             other.letter.replay_of == letter.id

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
-from streams.bench.action_log import new_id, now_ms
-from streams.bench.doubt import chunks
-from tasks.letters.bench import Case
+from streams.letters.action_log import new_id, now_ms
+from streams.letters.unsettled import chunks
 from tasks.letters.filter import LetterFilter
+from tasks.letters.known import KnownLetter
 from tasks.letters.ledger import LetterStatus
 
 _ITEMS_MAX = 500
 
 
-def can_be_discarded(case: Case) -> bool:
+def can_be_discarded(known: KnownLetter) -> bool:
     """False for a letter that needs nobody any more."""
-    return case.status not in (LetterStatus.RESOLVED, LetterStatus.DISCARDED)
+    return known.status not in (LetterStatus.RESOLVED, LetterStatus.DISCARDED)
 
 
 def discarded(
-    cases: Sequence[Case], chosen: LetterFilter, *, actor: str, reason: str
+    known_letters: Sequence[KnownLetter], chosen: LetterFilter, *, actor: str, reason: str
 ) -> list[DeadLetterAction]:
     """The records that give letters up, once they are appended to the ledger."""
-    items = [DeadLetterItem(letter_id=case.letter.id) for case in cases]
+    items = [DeadLetterItem(letter_id=known.letter.id) for known in known_letters]
     return [
         DeadLetterAction(
             action_id=new_id(),

@@ -10,9 +10,9 @@ from typing import Any
 
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
 from schemas.topics import Topics
-from streams.bench.action_log import new_id, now_ms
-from tasks.letters.bench import Case
+from streams.letters.action_log import new_id, now_ms
 from tasks.letters.editing import EditRefusedError, as_value, fields_of, record_type_of
+from tasks.letters.known import KnownLetter
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 """Makes the wanted fields from those that are there."""
@@ -45,11 +45,11 @@ class Edit:
         )
 
 
-def an_edit(case: Case, change: Change, topics: Topics, *, max_bytes: int) -> Edit:
+def an_edit(known: KnownLetter, change: Change, topics: Topics, *, max_bytes: int) -> Edit:
     """Make an edit; nothing is written.
 
     Args:
-        case: with its value. An earlier edit of it is what this one begins from.
+        known: with its value. An earlier edit of it is what this one begins from.
         change: what is to be different.
         topics: of this system.
         max_bytes: the largest value that may be sent.
@@ -57,15 +57,15 @@ def an_edit(case: Case, change: Change, topics: Topics, *, max_bytes: int) -> Ed
     Raises:
         EditRefusedError: the result is no record of the letter's topic, or is too large.
     """
-    before = case.letter.value if case.entry.edited is None else case.entry.edited
-    record_type = record_type_of(case.letter, topics)
-    fields = fields_of(case.letter, before, record_type)
+    before = known.letter.value if known.state.edited is None else known.state.edited
+    record_type = record_type_of(known.letter, topics)
+    fields = fields_of(known.letter, before, record_type)
     wanted = change(fields)
     value = as_value(wanted, record_type)
     if len(value) > max_bytes:
         raise EditRefusedError(f"the value has {len(value)} bytes, {max_bytes} are allowed")
     return Edit(
-        letter_id=case.letter.id,
+        letter_id=known.letter.id,
         fields=fields,
         wanted=wanted,
         value=value,

@@ -1,53 +1,53 @@
-"""What a replay works with, opened on a workplace."""
+"""What a replay works with, on open connections."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from agents.late_rows import LateRows
+from agents.projection.late_rows import LateRows
 from orchestrator.layout import ROUTER
-from orchestrator.letters.workplace import Workplace
+from orchestrator.letters.connections import LetterConnections
 from sinks.errors import SinkUnavailableError
-from sinks.rewriter import Rewriter
-from streams.bench.canary import Canary
-from streams.bench.replay import ReplayParts
+from sinks.letters.rewriter import Rewriter
+from streams.letters.canary import Canary
+from streams.letters.replay import ReplayParts
 
 
 async def replay_parts(
-    place: Workplace, progress: Callable[[Mapping[str, int]], None] = lambda _: None
+    connections: LetterConnections, progress: Callable[[Mapping[str, int]], None] = lambda _: None
 ) -> ReplayParts:
-    """Open what a replay needs; it is closed with the workplace.
+    """Open what a replay needs; it is closed with them.
 
     Args:
-        place: open.
+        connections: open.
         progress: told the counts after each batch.
 
     Raises:
         PublishError: no broker answered.
     """
-    settings, topics = place.settings, place.topics
-    watched = [*place.dlq_topics, topics.task_events]
-    places = await place.reader.all_partitions(watched)
+    settings, topics = connections.settings, connections.topics
+    watched = [*connections.dlq_topics, topics.task_events]
+    places = await connections.reader.all_partitions(watched)
     return ReplayParts(
         topics=topics,
         router_group=settings.topics.prefix + ROUTER,
-        reader=place.reader,
-        log=place.log,
-        publisher=await place.publisher(),
-        rows=LateRows(place.reader, topics, await _rewriter(place)),
-        canary=Canary(place.reader, settings.kafka, topics, places),
+        reader=connections.reader,
+        log=connections.log,
+        publisher=await connections.publisher(),
+        rows=LateRows(connections.reader, topics, await _rewriter(connections)),
+        canary=Canary(connections.reader, settings.kafka, topics, places),
         progress=progress,
     )
 
 
-async def _rewriter(place: Workplace) -> Rewriter | None:
+async def _rewriter(connections: LetterConnections) -> Rewriter | None:
     """For dead letters of the sink; the others need no Postgres."""
-    if not place.settings.postgres.dsn:
+    if not connections.settings.postgres.dsn:
         return None
-    rewriter = Rewriter(place.settings.postgres)
+    rewriter = Rewriter(connections.settings.postgres)
     try:
         await rewriter.open()
     except SinkUnavailableError:
         return None
-    place.resources.push_async_callback(rewriter.close)
+    connections.resources.push_async_callback(rewriter.close)
     return rewriter

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from orchestrator.letters.workplace import Workplace
+from orchestrator.letters.connections import LetterConnections
 from schemas.records import TaskEvent, TaskId
 from sinks.errors import SinkUnavailableError
-from sinks.stored import StoredLog
-from streams.task_log import TaskLog
+from sinks.reads.stored import StoredLog
+from streams.history.task_log import TaskLog
 
 ReadLogs = Callable[[TaskId], Awaitable[Sequence[StoredLog]]]
 """Reads the audit trail of a task; may raise ``SinkUnavailableError``."""
@@ -30,12 +30,12 @@ class Happening:
 
 
 async def timeline(
-    place: Workplace, task_id: str | None, read_logs: ReadLogs | None
+    connections: LetterConnections, task_id: str | None, read_logs: ReadLogs | None
 ) -> list[Happening]:
     """What happened to a task, in order; empty if there is no such task.
 
     Args:
-        place: open.
+        connections: open.
         task_id: of the letter.
         read_logs: how to ask Postgres; None reads the log at once.
     """
@@ -46,7 +46,7 @@ async def timeline(
             return [_stored(entry) for entry in await read_logs(TaskId(task_id))]
         except SinkUnavailableError:
             pass
-    return await _from_log(place, task_id)
+    return await _from_log(connections, task_id)
 
 
 def _stored(entry: StoredLog) -> Happening:
@@ -55,9 +55,9 @@ def _stored(entry: StoredLog) -> Happening:
     )
 
 
-async def _from_log(place: Workplace, task_id: str) -> list[Happening]:
+async def _from_log(connections: LetterConnections, task_id: str) -> list[Happening]:
     """The accepted events: what a former owner wrote is no history."""
-    events = await TaskLog(place.reader, place.topics).remains(TaskId(task_id))
+    events = await TaskLog(connections.reader, connections.topics).remains(TaskId(task_id))
     return [_happening(event) for event in events]
 
 

@@ -9,7 +9,7 @@ from tasks.inputs import Commanded
 
 
 @dataclass(slots=True)
-class Held:
+class HeldCommand:
     """A command for a task that nobody has created yet."""
 
     arrival: Arrival
@@ -30,8 +30,8 @@ class HeldCommands:
     def __init__(self, *, hold_ms: int, at_most: int) -> None:
         self._hold_ms = hold_ms
         self._at_most = at_most
-        self._by_task: dict[TaskId, deque[Held]] = {}
-        self._in_order: deque[Held] = deque()
+        self._by_task: dict[TaskId, deque[HeldCommand]] = {}
+        self._in_order: deque[HeldCommand] = deque()
         self._gone: set[int] = set()
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class HeldCommands:
 
     def add(self, arrival: Arrival, given: Commanded, now: Millis) -> None:
         """Take a command; those of one task keep their order."""
-        held = Held(arrival, given, Millis(now + self._hold_ms))
+        held = HeldCommand(arrival, given, Millis(now + self._hold_ms))
         self._by_task.setdefault(given.record.task_id, deque()).append(held)
         self._in_order.append(held)
 
@@ -60,7 +60,7 @@ class HeldCommands:
                 return
             held.created_end = end
 
-    def release(self, task_id: TaskId) -> list[Held]:
+    def release(self, task_id: TaskId) -> list[HeldCommand]:
         """Give away the commands of a task that is known now, in their order."""
         released = list(self._by_task.pop(task_id, ()))
         self._gone.update(id(held) for held in released)
@@ -80,7 +80,7 @@ class HeldCommands:
             return None
         return self._in_order[0].created_end
 
-    def expire(self, now: Millis, created_read_to: int) -> list[Held]:
+    def expire(self, now: Millis, created_read_to: int) -> list[HeldCommand]:
         """Give away the commands that nobody waits for any more, oldest first."""
         expired = []
         while self._in_order:

@@ -12,20 +12,20 @@ from schemas.errors import DecodeError, InvalidRecordError
 from schemas.limits import Limits
 from schemas.records import TaskEvent
 from schemas.topics import Topics
-from streams.admin import Admin
-from streams.broker_clock import BrokerClock
-from streams.dead_letters import DeadLetters
-from streams.delivery import Delivery
 from streams.envelopes import Trace, command_record, control_record, event_record
 from streams.inbound import Inbound
-from streams.log_reader import LogReader
-from streams.ownership.buried_step import buried_step
+from streams.kafka.admin import Admin
+from streams.kafka.broker_clock import BrokerClock
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Outgoing, Publisher
+from streams.letters.dead_letters import DeadLetters
 from streams.ownership.ports import Arrival, Logged, Sealed, StateRecord
 from streams.ownership.state_record import read_state, write_state
-from streams.publisher import Outgoing, Publisher
+from streams.ownership.step_letter import step_letter
+from streams.runtime.delivery import Delivery
 from streams.settings import KafkaSettings
 from streams.tracing import passed_on
-from tasks.effects import Broadcast, BuryStep, Effect, SendStep
+from tasks.effects import Broadcast, DeadLetterStep, Effect, SendStep
 from tasks.inputs import Input
 
 _READ_MAX = 10_000
@@ -165,8 +165,8 @@ class KafkaWorld:
                 return command_record(topics, self._partition, command, lane, trace)
             case Broadcast(control=control):
                 return control_record(topics, control, trace)
-            case BuryStep():
-                return buried_step(topics, self._partition, effect, trace)
+            case DeadLetterStep():
+                return step_letter(topics, self._partition, effect, trace)
 
     def seal_forward(self, arrival: Arrival, partition: int) -> Sealed:
         """The same record for the partition of its key, without the trace of its way here."""
@@ -180,7 +180,7 @@ class KafkaWorld:
             headers=[pair for pair in delivery.headers if pair[0] not in _TRACE_HEADERS],
             timestamp_ms=delivery.timestamp_ms,
         )
-        # Compressed it went through the door; it is forwarded as it is.
+        # Compressed it was admitted; it is forwarded as it is.
         if forwarded.size > self._parts.limits.record_max_bytes:
             raise InvalidRecordError(
                 "RECORD_TOO_LARGE", f"the record has {forwarded.size} bytes with its headers"
@@ -192,11 +192,11 @@ class KafkaWorld:
         records = [effect for effect in effects if isinstance(effect, Outgoing)]
         if records:
             await self._parts.publisher.publish(records)
-        await self._parts.dead_letters.bury([e for e in effects if isinstance(e, tuple)])
+        await self._parts.dead_letters.publish([e for e in effects if isinstance(e, tuple)])
 
-    async def bury(self, letters: Sequence[tuple[Arrival, Failure]]) -> None:
+    async def dead_letter(self, letters: Sequence[tuple[Arrival, Failure]]) -> None:
         """Publish dead letters of inputs."""
-        await self._parts.dead_letters.bury(
+        await self._parts.dead_letters.publish(
             [(a.delivery.origin, f) for a, f in letters if isinstance(a, KafkaArrival)]
         )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from streams.delivery import Delivery
 from streams.inbound import Inbound
 from streams.ownership.kafka_world import KafkaArrival, KafkaWorld, WorldParts
-from streams.ownership.owner import Owner, OwnerParts
+from streams.ownership.owner import Owner
+from streams.ownership.parts import OwnerParts
+from streams.runtime.delivery import Delivery
 
 Pause = Callable[[str, int, bool], None]
 """Stops (True) or resumes (False) the reading of a topic's partition."""

@@ -179,5 +179,5 @@ class World(Protocol):
     async def send(self, effects: Sequence[Sealed]) -> None:
         """Send effects and forwarded inputs; return when all are acknowledged."""
 
-    async def bury(self, letters: Sequence[tuple[Arrival, Failure]]) -> None:
+    async def dead_letter(self, letters: Sequence[tuple[Arrival, Failure]]) -> None:
         """Dead-letter inputs; return when all are acknowledged."""

@@ -1,10 +1,19 @@
-"""How far the inputs of a partition were read. Pure."""
+"""How far the inputs of a partition were read, and how far they have to be."""
 
-from collections.abc import Iterable, Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from schemas.records import Millis
+from streams.ownership.held import HeldCommands
+from streams.ownership.ports import World
+
+LOOK_AGAIN_MS = 1_000
+"""How often to ask whether there are records at all below an end that was not reached."""
 
 
 class InputProgress:
-    """Positions of the input topics, and the ends that they had at the takeover.
+    """Positions of the input topics, and the ends that they had at the takeover. Pure.
 
     Until those ends are reached timers must not decide: what lies before them may say that
     a task ended long before its deadline.
@@ -39,3 +48,86 @@ class InputProgress:
     def behind(self) -> Mapping[str, int]:
         """The topics that were not yet read up to the takeover, and their ends."""
         return self._ends
+
+
+class Inputs:
+    """The inputs of one partition: what is committed, what was read, what is still to come.
+
+    Args:
+        world: asked for commits and ends.
+        created_topic: ``task-created``, which held commands wait for.
+        clock: Unix milliseconds.
+    """
+
+    def __init__(self, world: World, *, created_topic: str, clock: Callable[[], Millis]) -> None:
+        self._world = world
+        self._created_topic = created_topic
+        self._clock = clock
+        self._progress = InputProgress({}, {})
+        self._look_again_at = Millis(0)
+
+    async def begin(self) -> Mapping[str, int]:
+        """Note how far the inputs have to be read; return what is committed, by topic.
+
+        After ``task-state`` was read: a task that is forgotten there had all its inputs
+        committed before.
+        """
+        bounds = await self._world.input_bounds()
+        committed = valid_commits(await self._world.committed(), bounds)
+        self._progress = InputProgress(committed, {t: end for t, (_, end) in bounds.items()})
+        self._look_again_at = Millis(self._clock() + LOOK_AGAIN_MS)
+        return committed
+
+    def read(self, topic: str, offset: int) -> None:
+        """Note that a record was taken."""
+        self._progress.read(topic, offset)
+
+    @property
+    def behind(self) -> bool:
+        """True until all that was there at the takeover was read: timers must not decide."""
+        return bool(self._progress.behind)
+
+    @property
+    def created_read_to(self) -> int:
+        """The offset up to which ``task-created`` was read."""
+        return self._progress.next_of(self._created_topic)
+
+    async def see_ends(self, held: HeldCommands) -> None:
+        """Ask for ends: what newly held commands have to wait for, and what hides no record.
+
+        Raises:
+            KafkaUnavailableError: as from the world; nothing was noted.
+        """
+        created = self._created_topic
+        if held.unknown_end:
+            held.set_created_end((await self._world.input_bounds())[created][1])
+        waiting = dict(self._progress.behind)
+        if (end := held.wanted_created_end(self._clock())) is not None:
+            waiting[created] = max(end, waiting.get(created, 0))
+        if not waiting or self._clock() < self._look_again_at:
+            return
+        self._look_again_at = Millis(self._clock() + LOOK_AGAIN_MS)
+        # What is being read needs no second reader that looks ahead.
+        still = self._progress.stood_still(waiting)
+        if still:
+            await self._pass_committed()
+        for topic in still:
+            start, end = self._progress.next_of(topic), waiting[topic]
+            if start < end and await self._world.no_input_between(topic, start, end):
+                self._progress.read_to(topic, end)
+
+    async def _pass_committed(self) -> None:
+        """Count what is committed as read.
+
+        If we follow an owner that was deposed in this very process, what it acknowledged was
+        perhaps not committed when we took over, and does not come again.
+        """
+        for topic, offset in (await self._world.committed()).items():
+            self._progress.read_to(topic, offset)
+
+
+def valid_commits(
+    committed: Mapping[str, int], bounds: Mapping[str, tuple[int, int]]
+) -> Mapping[str, int]:
+    """The committed offsets that can be of the topics as they are: none beyond an end."""
+    return {t: offset for t, offset in committed.items() if offset <= bounds[t][1]}

@@ -8,9 +8,10 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
+from msgspec.structs import replace
 
 from schemas.records import EventKind, TaskEvent, TaskId
 from streams.errors import SnapshotUnreadableError, TopicReplacedError, TopicsDifferError

@@ -22,6 +22,7 @@ from schemas.dead_letter import Origin
 from schemas.errors import DecodeError
 from schemas.headers import Headers, header_text
 from schemas.records import Json, TaskId, TaskState
+from streams.kafka.publisher import Outgoing
 from streams.ownership.acceptance import Ownership
 from streams.ownership.ports import (
     ADOPTION,
@@ -32,7 +33,6 @@ from streams.ownership.ports import (
     StateRecord,
     Unreadable,
 )
-from streams.publisher import Outgoing
 from tasks.task import Task
 
 STATE_VERSION = 2

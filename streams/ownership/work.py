@@ -11,7 +11,7 @@ class Work:
     """The outcome of deciding one batch, in the order in which it has to be done."""
 
     refused: list[tuple[Arrival, Failure]] = field(default_factory=list)
-    """First: inputs that are refused whatever the state is. Buried before an event can make
+    """First: inputs that are refused whatever the state is. Dead-lettered before an event can make
     a later input of their topic count as decided."""
     events: list[Sealed] = field(default_factory=list)
     """Then: appended to the log, and proved to be ours."""

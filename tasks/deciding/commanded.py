@@ -19,7 +19,7 @@ from schemas.records import (
 from tasks.deciding.context import Context
 from tasks.deciding.dispatch import dispatch
 from tasks.deciding.event import next_event
-from tasks.deciding.order import Order, refused
+from tasks.deciding.order import OwnedCommand, refused
 from tasks.deciding.report import abandoned
 from tasks.deciding.retried import on_retry
 from tasks.decision import Accepted, Decision, Rejected
@@ -38,7 +38,7 @@ def on_commanded(task: Task | None, record: TaskCommand, context: Context) -> De
         return Rejected("TASK_UNKNOWN", "there is no task of this id")
     if record.tenant_id != task.spec.tenant_id:
         return Rejected("TENANT_MISMATCH", "the task belongs to another tenant")
-    order = Order(task=task, command=record, context=context)
+    order = OwnedCommand(task=task, command=record, context=context)
     match record.kind:
         case CommandKind.EXECUTE:
             return Accepted(_execute(order))
@@ -52,7 +52,7 @@ def on_commanded(task: Task | None, record: TaskCommand, context: Context) -> De
             return Accepted(refused(order, "COMMAND_KIND_UNKNOWN"))
 
 
-def _execute(order: Order) -> TaskEvent:
+def _execute(order: OwnedCommand) -> TaskEvent:
     """Queue a held task. One that is queued already is told so: nothing changes."""
     if order.task.phase not in (Phase.HELD, Phase.QUEUED):
         return refused(order, "TASK_NOT_PENDING")
@@ -75,7 +75,7 @@ def _execute(order: Order) -> TaskEvent:
     )
 
 
-def _first_step(order: Order) -> DispatchedStep | Error:
+def _first_step(order: OwnedCommand) -> DispatchedStep | Error:
     if order.pipeline is None:
         return Error(code=PipelineUnknownError.code)
     return dispatch(
@@ -89,7 +89,7 @@ def _first_step(order: Order) -> DispatchedStep | Error:
     )
 
 
-def _cancel(order: Order) -> TaskEvent:
+def _cancel(order: OwnedCommand) -> TaskEvent:
     """End a task that has not ended.
 
     Cancelling a cancelled task is idempotent for the caller, but a run ends only once: the
@@ -118,7 +118,7 @@ def _cancel(order: Order) -> TaskEvent:
     )
 
 
-def _set_priority(order: Order) -> TaskEvent:
+def _set_priority(order: OwnedCommand) -> TaskEvent:
     """Change the priority of a task that has not ended; it shows from the next command on.
 
     A command that waits in a lane is sent again into the new one, the same command: the
@@ -142,7 +142,7 @@ def _set_priority(order: Order) -> TaskEvent:
     )
 
 
-def _moved_step(order: Order, priority: int) -> list[DispatchedStep]:
+def _moved_step(order: OwnedCommand, priority: int) -> list[DispatchedStep]:
     waiting = order.task.outstanding
     if waiting is None or waiting.lane is lane_of(priority) or not _may_be_in_a_lane(order):
         return []
@@ -159,7 +159,7 @@ def _moved_step(order: Order, priority: int) -> list[DispatchedStep]:
     ]
 
 
-def _may_be_in_a_lane(order: Order) -> bool:
+def _may_be_in_a_lane(order: OwnedCommand) -> bool:
     """True if the outstanding command was sent, for all we know, and no worker has it."""
     waiting = order.task.outstanding
     if order.task.phase is Phase.RETRY_SCHEDULED and waiting and waiting.due_at is not None:

@@ -1,6 +1,6 @@
 """What every rule needs besides the task and the record."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from schemas.records import Millis
 from tasks.decision import Rules
@@ -8,8 +8,7 @@ from tasks.inputs import Cause
 from tasks.task import Task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class Context(Struct, frozen=True, kw_only=True):
     """One decision's circumstances."""
 
     cause: Cause

@@ -1,4 +1,4 @@
-"""The rule for ``TaskCreated``: a new task passes the door and its first step is dispatched."""
+"""The rule for ``TaskCreated``: a new task is admitted and its first step is dispatched."""
 
 from schemas.errors import InvalidRecordError
 from schemas.records import EventKind, TaskCreated, TaskEvent, TaskStatus, Usage

@@ -1,6 +1,6 @@
 """A command about a known task, and its refusal."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from schemas.records import EventKind, Millis, TaskCommand, TaskEvent
 from tasks.clean import MESSAGE_MAX_CHARS, NAME_MAX_CHARS, storable_or_none
@@ -10,8 +10,7 @@ from tasks.pipeline import Pipeline
 from tasks.task import Task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class OwnedCommand(Struct, frozen=True, kw_only=True):
     """A command that its task's owner has to answer."""
 
     task: Task
@@ -40,7 +39,7 @@ class Order:
         return storable_or_none(self.command.reason, max_chars=MESSAGE_MAX_CHARS)
 
 
-def refused(order: Order, code: str) -> TaskEvent:
+def refused(order: OwnedCommand, code: str) -> TaskEvent:
     """The answer "no": the state stays as it is, the code is the reason."""
     return next_event(
         order.task, order.context, EventKind.COMMAND_REFUSED, actor=order.actor, reason=code

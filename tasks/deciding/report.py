@@ -1,8 +1,7 @@
 """A worker's report on the outstanding attempt, and what an event says about its step."""
 
-from dataclasses import dataclass
-
 import msgspec
+from msgspec import Struct
 
 from schemas.limits import Limits
 from schemas.records import (
@@ -29,8 +28,7 @@ from tasks.pipeline import Pipeline
 from tasks.task import Outstanding, Phase, StepStatus, Task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """A result that counts: it is about the attempt that its task waits for."""
 
     task: Task

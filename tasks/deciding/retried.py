@@ -5,13 +5,13 @@ import msgspec
 from schemas.records import Error, EventKind, Json, Millis, StepName, TaskSpec, TaskStatus
 from tasks.deciding.dispatch import dispatch
 from tasks.deciding.event import bytes_at_most, next_event
-from tasks.deciding.order import Order, refused
+from tasks.deciding.order import OwnedCommand, refused
 from tasks.decision import Accepted, Decision, Ignored
 from tasks.pipeline import Pipeline, PipelineUnknownError
 from tasks.task import Phase
 
 
-def on_retry(order: Order) -> Decision:
+def on_retry(order: OwnedCommand) -> Decision:
     """Begin the next run, with a fresh deadline.
 
     ``from_step`` goes back to an earlier step; the outputs from there on are dropped. The
@@ -32,7 +32,7 @@ def on_retry(order: Order) -> Decision:
     return _retried(order, order.pipeline, index)
 
 
-def _first_index(order: Order, pipeline: Pipeline) -> int | None:
+def _first_index(order: OwnedCommand, pipeline: Pipeline) -> int | None:
     """Where the new run begins; None if it cannot begin where it should."""
     names = [step.name for step in pipeline.steps]
     without = next((i for i, name in enumerate(names) if name not in order.task.outputs), None)
@@ -43,7 +43,7 @@ def _first_index(order: Order, pipeline: Pipeline) -> int | None:
     return wanted if reachable else None
 
 
-def _retried(order: Order, pipeline: Pipeline, index: int) -> Decision:
+def _retried(order: OwnedCommand, pipeline: Pipeline, index: int) -> Decision:
     kept = {step.name: order.task.outputs[step.name] for step in pipeline.steps[:index]}
     limits = order.context.rules.limits
     step = dispatch(
@@ -74,7 +74,7 @@ def _retried(order: Order, pipeline: Pipeline, index: int) -> Decision:
     return Accepted(event)
 
 
-def _fresh_spec(order: Order, kept: dict[StepName, Json]) -> TaskSpec:
+def _fresh_spec(order: OwnedCommand, kept: dict[StepName, Json]) -> TaskSpec:
     spec = order.task.spec
     return msgspec.structs.replace(
         spec,

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from schemas.buried import DeadLetter
 from schemas.codec import decode, encode
+from schemas.dead_letter_record import DeadLetter
 from schemas.errors import DecodeError, EncodeError, OrchestratorError
 from schemas.records import Record
 from schemas.topics import Topics

@@ -8,20 +8,20 @@ from dataclasses import dataclass, fields
 import msgspec
 
 from schemas.records import Json
-from tasks.letters.bench import Case
+from tasks.letters.known import KnownLetter
 
-FIELDS: dict[str, Callable[[Case], str | None]] = {
-    "topic": lambda case: case.letter.topic,
-    "task": lambda case: case.letter.task_id,
-    "tenant": lambda case: case.letter.tenant_id,
-    "type": lambda case: case.letter.task_type,
-    "step": lambda case: case.letter.step,
-    "service": lambda case: case.letter.service,
-    "stage": lambda case: case.letter.stage,
-    "failure_class": lambda case: case.letter.failure_class,
-    "code": lambda case: case.letter.code,
-    "exception": lambda case: case.letter.exception,
-    "status": lambda case: case.status.value,
+FIELDS: dict[str, Callable[[KnownLetter], str | None]] = {
+    "topic": lambda known: known.letter.topic,
+    "task": lambda known: known.letter.task_id,
+    "tenant": lambda known: known.letter.tenant_id,
+    "type": lambda known: known.letter.task_type,
+    "step": lambda known: known.letter.step,
+    "service": lambda known: known.letter.service,
+    "stage": lambda known: known.letter.stage,
+    "failure_class": lambda known: known.letter.failure_class,
+    "code": lambda known: known.letter.code,
+    "exception": lambda known: known.letter.exception,
+    "status": lambda known: known.status.value,
 }
 """What can be filtered and counted by, and where it is found."""
 
@@ -50,19 +50,19 @@ class LetterFilter:
     until_ms: int | None = None
     """Dead-lettered before it."""
 
-    def matches(self, case: Case) -> bool:
+    def matches(self, known: KnownLetter) -> bool:
         """True if the letter is meant."""
-        at = case.letter.dead_lettered_at
+        at = known.letter.dead_lettered_at
         if self.since_ms is not None and at < self.since_ms:
             return False
         if self.until_ms is not None and at >= self.until_ms:
             return False
-        if self.ids and not case.letter.id.startswith(self.ids):
+        if self.ids and not known.letter.id.startswith(self.ids):
             return False
-        ownerless = self.ownerless and case.letter.tenant_id is None
+        ownerless = self.ownerless and known.letter.tenant_id is None
         return all(
             not getattr(self, name)
-            or value_of(case) in getattr(self, name)
+            or value_of(known) in getattr(self, name)
             or (name == "tenant" and ownerless)
             for name, value_of in FIELDS.items()
         )

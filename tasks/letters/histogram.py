@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tasks.letters.bench import Case
 from tasks.letters.filter import FIELDS
+from tasks.letters.known import KnownLetter
 
 BY = ("topic", "code", "step", "service", "tenant", "status", "hour")
 """What ``stats`` and a dry run count by."""
@@ -22,19 +22,19 @@ class Bar:
     last_at: int
 
 
-def histogram(cases: Iterable[Case], by: str) -> list[Bar]:
+def histogram(known_letters: Iterable[KnownLetter], by: str) -> list[Bar]:
     """Count letters by one field, the largest count first; by hour, in the order of time.
 
     Args:
-        cases: the letters.
+        known_letters: the letters.
         by: one of ``BY``, or any field of ``tasks.letters.filter.FIELDS``.
     """
     counts: Counter[str] = Counter()
     first: dict[str, int] = {}
     last: dict[str, int] = {}
-    for case in cases:
-        at = case.letter.dead_lettered_at
-        value = _hour(at) if by == "hour" else FIELDS[by](case) or "-"
+    for known in known_letters:
+        at = known.letter.dead_lettered_at
+        value = _hour(at) if by == "hour" else FIELDS[by](known) or "-"
         counts[value] += 1
         first[value] = min(at, first.get(value, at))
         last[value] = max(at, last.get(value, at))

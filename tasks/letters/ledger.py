@@ -44,7 +44,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class LetterState:
     """What the actions say of one dead letter. The last one counts."""
 
     status: LetterStatus = LetterStatus.OPEN
@@ -87,17 +87,17 @@ class Ledger:
     """All that ``dlq-actions`` says, up to some offset."""
 
     def __init__(self) -> None:
-        self.entries: dict[str, Entry] = {}
+        self.states: dict[str, LetterState] = {}
         self.runs: dict[str, Run] = {}
 
-    def entry(self, letter_id: str) -> Entry:
-        """What was done with a letter; a fresh entry if nothing was."""
-        return self.entries.get(letter_id, _FRESH)
+    def state_of(self, letter_id: str) -> LetterState:
+        """What was done with a letter; a fresh state if nothing was."""
+        return self.states.get(letter_id, _FRESH)
 
     def add(self, offset: int, action: DeadLetterAction) -> None:
         """Take the next action."""
         for item in action.items:
-            self.entries[item.letter_id] = after(self.entry(item.letter_id), action, item)
+            self.states[item.letter_id] = after(self.state_of(item.letter_id), action, item)
         if action.replay_id is not None:
             self._add_to_run(action.replay_id, offset, action)
 
@@ -129,31 +129,31 @@ class Ledger:
             )
 
 
-def entry_of(history: Iterable[DeadLetterAction]) -> Entry:
-    """The entry of one letter, from all actions about it, reduced to it."""
-    entry = _FRESH
+def state_from(history: Iterable[DeadLetterAction]) -> LetterState:
+    """The state of one letter, from all actions about it, reduced to it."""
+    state = _FRESH
     for action in history:
         for item in action.items:
-            entry = after(entry, action, item)
-    return entry
+            state = after(state, action, item)
+    return state
 
 
-def after(entry: Entry, action: DeadLetterAction, item: DeadLetterItem) -> Entry:
-    """The entry of a letter after one more action about it."""
+def after(state: LetterState, action: DeadLetterAction, item: DeadLetterItem) -> LetterState:
+    """The state of a letter after one more action about it."""
     status = _STATUS_AFTER.get(action.kind)
     if status is None:
-        return entry
+        return state
     changes: dict[str, Any] = {}
     target = Target(item.topic, item.partition, item.offset)
     match action.kind:
         case DeadLetterActionKind.REPLAY_INTENDED:
             changes = {"replay_id": action.replay_id, "intended": target}
         case DeadLetterActionKind.REPLAYED:
-            counted = max(entry.replays, item.count)
+            counted = max(state.replays, item.count)
             changes = {"replay_id": action.replay_id, "sent": target}
             changes |= {"replays": counted, "mended": False}
         case DeadLetterActionKind.REOPENED:
-            changes = {"replays": max(entry.replays, item.count)}
+            changes = {"replays": max(state.replays, item.count)}
         case DeadLetterActionKind.EDITED:
             value = _bytes(action.value_base64)
             changes = {"edited": value, "sha256": action.sha256_after, "mended": True}
@@ -161,7 +161,7 @@ def after(entry: Entry, action: DeadLetterAction, item: DeadLetterItem) -> Entry
             pass
     # One copy for each of what may be many thousands of letters.
     return replace(
-        entry,
+        state,
         status=status,
         reason=item.reason or action.reason,
         actor=action.actor,
@@ -170,7 +170,7 @@ def after(entry: Entry, action: DeadLetterAction, item: DeadLetterItem) -> Entry
     )
 
 
-_FRESH = Entry()
+_FRESH = LetterState()
 _STATUS_AFTER = {
     DeadLetterActionKind.REPLAY_INTENDED: LetterStatus.REPLAYING,
     DeadLetterActionKind.REPLAYED: LetterStatus.REPLAYING,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from schemas.buried import DeadLetter
 from schemas.codec import decode, encode
 from schemas.dead_letter import ReplayMark, replay_headers
+from schemas.dead_letter_record import DeadLetter
 from schemas.errors import DecodeError
 from schemas.headers import Headers, cloudevent_headers
 from schemas.records import (
@@ -19,7 +19,7 @@ from schemas.records import (
     TaskId,
 )
 from schemas.topics import Topics
-from tasks.letters.bench import Case
+from tasks.letters.known import KnownLetter
 from tasks.letters.ledger import REPLAYS_MAX, LetterStatus
 
 # UUIDv5 of the URL namespace and "ai-orchestrator/replay-command".
@@ -75,15 +75,15 @@ class ReplayOrder:
     """Replay also what is replaying, resolved, parked or discarded."""
 
 
-def plan(case: Case, order: ReplayOrder, topics: Topics, now: Millis) -> Verdict:
+def plan(known: KnownLetter, order: ReplayOrder, topics: Topics, now: Millis) -> Verdict:
     """Say what to do with a letter."""
     if not order.force:
-        if case.status is LetterStatus.PARKED and case.entry.status is LetterStatus.OPEN:
+        if known.status is LetterStatus.PARKED and known.state.status is LetterStatus.OPEN:
             return Park()
-        if case.status is not LetterStatus.OPEN:
-            return Skip(case.status.value)
-    letter, count = case.letter, case.entry.replays + 1
-    if not letter.whole and case.entry.edited is None:
+        if known.status is not LetterStatus.OPEN:
+            return Skip(known.status.value)
+    letter, count = known.letter, known.state.replays + 1
+    if not letter.whole and known.state.edited is None:
         return Skip("not_whole")
     mark = ReplayMark(
         count=count, of=letter.id, replay_id=order.replay_id, by=order.actor, at_ms=now
@@ -94,10 +94,10 @@ def plan(case: Case, order: ReplayOrder, topics: Topics, now: Millis) -> Verdict
         return _retry(letter, order, topics, mark)
     if topics.record_of(letter.topic) is None:
         return Skip("foreign_topic")
-    value = letter.value if case.entry.edited is None else case.entry.edited
+    value = letter.value if known.state.edited is None else known.state.edited
     return Send(
         topic=letter.topic,
-        key=letter.key if case.entry.edited is None else _key_of(value, letter, topics),
+        key=letter.key if known.state.edited is None else _key_of(value, letter, topics),
         partition=letter.partition,
         value=value,
         headers=replay_headers(list(letter.headers), mark),
@@ -105,9 +105,9 @@ def plan(case: Case, order: ReplayOrder, topics: Topics, now: Millis) -> Verdict
     )
 
 
-def replays_left(case: Case) -> int:
+def replays_left(known: KnownLetter) -> int:
     """How often a letter may still be replayed without force."""
-    return max(0, REPLAYS_MAX - case.entry.replays)
+    return max(0, REPLAYS_MAX - known.state.replays)
 
 
 def _rows(letter: DeadLetter, count: int) -> Verdict:

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from streams.settings import KafkaSettings
-from tests.agents.projecting import Sink, a_sink
-from tests.agents.working import Service, Site, a_site
+from tests.agents.projection.projecting import Sink, a_sink
+from tests.agents.steps.working import Service, Site, a_site
 
 
 @pytest.fixture

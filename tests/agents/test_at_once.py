@@ -4,8 +4,8 @@ import pytest
 
 from schemas.records import Lane, Millis, ResultKind
 from schemas.topics import dlq
-from streams.publisher import Outgoing
-from tests.agents.working import STEP, ServiceAtOnce, Site, a_command, a_worker, now
+from streams.kafka.publisher import Outgoing
+from tests.agents.steps.working import STEP, ServiceAtOnce, Site, a_command, a_worker, now
 from tests.streams.building import until
 
 

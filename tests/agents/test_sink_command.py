@@ -6,10 +6,10 @@ import re
 import pytest
 from typer.testing import CliRunner, Result
 
-from agents.projector import Projector
+from agents.projection.projector import Projector
 from orchestrator.cli.app import app
 from schemas.errors import SettingsError
-from tests.agents.projecting import Sink, a_marker
+from tests.agents.projection.projecting import Sink, a_marker
 from tests.sinks.building import ALog
 
 

@@ -12,7 +12,7 @@ import httpx
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
-from orchestrator.embedded.process import Process
+from orchestrator.local.embedded.process import Process
 from schemas.gen.orchestrator.v1 import dead_letters_pb2_grpc as letters_grpc
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.gen.orchestrator.v1 import orchestrator_pb2_grpc as pb_grpc

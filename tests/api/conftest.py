@@ -9,8 +9,8 @@ import pytest_asyncio
 
 from orchestrator.api.access import key_hash
 from orchestrator.api.server import Serving, open_service
-from orchestrator.dev.fork import Fork
-from orchestrator.dev.system import DEV_DEFAULTS, SERVE, open_system
+from orchestrator.local.dev.fork import Fork
+from orchestrator.local.dev.system import DEV_DEFAULTS, SERVE, open_system
 from orchestrator.settings import load_settings
 from tests.api.calling import KEYS, Replica, Served, free_ports
 from tests.e2e.driving import Running, a_database

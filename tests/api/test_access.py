@@ -5,11 +5,11 @@ from typing import Any
 import grpc
 import pytest
 
-from orchestrator.api.http_contract import OPERATIONS, Operation
+from orchestrator.api.http.contract import OPERATIONS, Operation
 from schemas.gen.orchestrator.v1 import dead_letters_pb2 as letters_pb
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
-from tests.api.burying import a_dead_letter
 from tests.api.calling import ACME, Served, a_body, a_create, as_tenant, refusal_of
+from tests.api.letters.dead_lettering import a_dead_letter
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -2,15 +2,15 @@
 
 import uuid
 
-from orchestrator.api.door import SOURCE, Door
-from orchestrator.cli.task_door import SOURCE as CLI_SOURCE
-from orchestrator.cli.task_door import Door as CommandLineDoor
+from orchestrator.api.replica.producer import SOURCE, TaskProducer
+from orchestrator.cli.task.producer import SOURCE as CLI_SOURCE
+from orchestrator.cli.task.producer import DirectProducer
 from schemas.dead_letter import Origin
 from schemas.records import CommandId, CommandKind, Json, Millis, TaskCommand, TaskCreated, TaskId
 from schemas.topics import Topics, TopicsSettings
-from streams.admin import Admin
-from streams.log_reader import LogReader
-from streams.publisher import Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Publisher
 from streams.settings import KafkaSettings
 
 TASK = TaskCreated(
@@ -36,12 +36,12 @@ async def test_both_roads_write_the_same_key_value_and_headers(kafka_bootstrap: 
     topics = Topics(settings)
     async with Admin(kafka) as admin:
         await admin.apply(topics.table([]))
-    service = Door(kafka, topics, timeout_s=10.0)
+    service = TaskProducer(kafka, topics, timeout_s=10.0)
     await service.open()
     publisher = Publisher(kafka, client_id="test")
     await publisher.open()
     async with LogReader(kafka, client_id="t1") as events, LogReader(kafka, client_id="t2") as dlq:
-        command_line = CommandLineDoor(topics, publisher, events, dlq)
+        command_line = DirectProducer(topics, publisher, events, dlq)
         await service.create([TASK])
         await command_line.create(TASK)
         for order in ORDERS:

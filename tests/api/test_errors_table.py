@@ -12,14 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from orchestrator.api.errors import ApiError, Kind, replica_stopping, unavailable
-from orchestrator.api.grpc_errors import STATUSES, internal
-from orchestrator.api.http_problems import on_fault, on_refusal, on_routing
-from orchestrator.api.letter_replaying import refused_replay
+from orchestrator.api.grpc.errors import STATUSES, internal
+from orchestrator.api.http.problems import on_fault, on_refusal, on_routing
+from orchestrator.api.letters.replay import refused_replay
 from schemas.gen.orchestrator.v1 import dead_letters_pb2 as letters_pb
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
-from streams.bench.errors import ReplaySupersededError
-from tests.api.burying import a_dead_letter, another_replay
+from streams.letters.errors import ReplaySupersededError
 from tests.api.calling import ACME, WAIT_S, Served, a_body, a_create, refusal_of
+from tests.api.letters.dead_lettering import a_dead_letter, another_replay
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -7,7 +7,7 @@ import pytest
 
 from schemas.codec import encode
 from schemas.topics import dlq
-from streams.log_reader import LogReader
+from streams.kafka.log_reader import LogReader
 from tests.api.calling import WAIT_S, Served
 from tests.commands import run_command
 from tests.e2e.driving import a_rag_task

@@ -11,12 +11,12 @@ import pytest
 import websockets
 
 from orchestrator.api.access import Access, Caller, Keys
-from orchestrator.api.reading import Reading
 from orchestrator.api.server import Serving, open_service
+from orchestrator.api.tasks.queries import TaskQueries
+from orchestrator.api.tasks.viewing import event_view, live_view, stored_view
+from orchestrator.api.tasks.views import EventView
+from orchestrator.api.tasks.watch import TaskWatch
 from orchestrator.api.use_cases import UseCases
-from orchestrator.api.viewing import event_view, live_view, stored_view
-from orchestrator.api.views import EventView
-from orchestrator.api.watching import Watching
 from orchestrator.settings import load_settings
 from schemas.codec import encode
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
@@ -266,12 +266,12 @@ async def test_a_websocket_without_a_key_is_refused(served: Served) -> None:
     assert refused.value.response.status_code == 403
 
 
-def use_cases(serving: Serving) -> tuple[Watching, Reading]:
+def use_cases(serving: Serving) -> tuple[TaskWatch, TaskQueries]:
     made = UseCases.of(Access(Keys({}), "acme"), serving.parts)
     return made.watching, made.reading
 
 
-async def history(watching: Watching, task_id: str) -> list[EventView]:
+async def history(watching: TaskWatch, task_id: str) -> list[EventView]:
     async with asyncio.timeout(WAIT_S):
         items = [item async for item in watching.watch(CALLER, task_id, 0)]
     return [item for item in items if isinstance(item, EventView)]

@@ -7,8 +7,8 @@ import grpc
 import pytest
 
 from orchestrator.api.server import Serving
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from tests.api.calling import ACME, WAIT_S, Replica, Served, a_body, a_create, as_tenant, refusal_of
 

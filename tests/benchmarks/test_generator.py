@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from benchmarks.arrivals import poisson
-from benchmarks.quantile import quantile
+from benchmarks.harness.arrivals import poisson
+from benchmarks.harness.quantile import quantile
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from benchmarks.arrivals import a_task
+from benchmarks.harness.arrivals import a_task
 from benchmarks.raw_bytes import BytesChain
 from benchmarks.raw_bytes import row_of as row_of_bytes
 from benchmarks.raw_chain import STEPS, Chain, row_of

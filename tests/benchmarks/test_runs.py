@@ -5,9 +5,9 @@ import json
 import pytest
 
 from benchmarks.backlog import Watch
+from benchmarks.harness.run import Run, figures_of
+from benchmarks.harness.workload import TWO_STEPS, TYPE, VARIANTS, Work
 from benchmarks.recover import progress_s
-from benchmarks.run import Run, figures_of
-from benchmarks.workload import TWO_STEPS, TYPE, VARIANTS, Work
 
 
 def test_progress_is_the_end_of_the_longest_standstill_of_any_partition() -> None:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from tests.chaos.form import Form
 from tests.chaos.load import Load
 from tests.chaos.watch import Watch

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from orchestrator.dev.system import DEV_DEFAULTS, open_system
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
 from orchestrator.layout import STEP_PREFIX
+from orchestrator.local.dev.system import DEV_DEFAULTS, open_system
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from orchestrator.settings import load_settings
 from schemas.topics import Topics
 from tasks.pipeline_file import load_pipelines

@@ -71,7 +71,7 @@ class Load:
         self._finishing = True
 
     async def run(self, *, at_least: int) -> None:
-        """Publish until told to finish, and at least so many; return when all are in the door."""
+        """Publish until told to finish, at least ``at_least``; return when all are acknowledged."""
         await self._producer.start()
         try:
             while len(self.ids) < at_least or not self._finishing:

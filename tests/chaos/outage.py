@@ -16,9 +16,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.dev.system import DEV_DEFAULTS, open_system
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.dev.system import DEV_DEFAULTS, open_system
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from orchestrator.settings import load_settings
 from schemas.records import Json, Millis, TaskCreated, TaskId
 from tests.e2e.driving import ANY_PORTS, Running, a_database

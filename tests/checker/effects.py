@@ -205,7 +205,7 @@ def check_ends(
             if logged.kind not in ("failed", "cancelled") or step is None:
                 continue
             if step["status"] == "failed":
-                _check_buried(logged, letters, settled, findings)
+                _check_dead_lettered(logged, letters, settled, findings)
                 continue
             kind = "cancel" if logged.kind == "cancelled" else "deadline"
             control = (kind, logged.task_id, logged.event["run"])
@@ -218,7 +218,9 @@ def check_ends(
             findings.add("CONTROL_WITHOUT_EVENT", record.position, f"{control}")
 
 
-def _check_buried(logged: Logged, letters: Letters, settled: Settled, findings: Findings) -> None:
+def _check_dead_lettered(
+    logged: Logged, letters: Letters, settled: Settled, findings: Findings
+) -> None:
     error = logged.event["error"] or {}
     if error.get("code") == "PIPELINE_VERSION_UNKNOWN":
         # Without its pipeline the command cannot be made again.

@@ -59,7 +59,7 @@ class _Inputs:
                 self._results[partition].append((offset, first.offset))
 
     def done(self, name: str, partition: int) -> Iterator[Kept]:
-        """The records of a door that the router's group will not get again."""
+        """The records of an input topic that the router's group will not get again."""
         end = self._evidence.commit_of("router", self._evidence.topic(name), partition)
         if name == "task-created":
             end = max(end, decided_created(self._evidence, partition) + 1)
@@ -69,10 +69,10 @@ class _Inputs:
 
     def check(self, name: str, record: Kept) -> None:
         events = self._log.by_cause.get(record.position, [])
-        buried = self._letters.of(record.position, "router")
-        if events and buried:
-            self._findings.add("BURIED_AND_DECIDED", record.position, "one of both")
-        if events or buried:
+        dead_lettered = self._letters.of(record.position, "router")
+        if events and dead_lettered:
+            self._findings.add("DEAD_LETTERED_AND_DECIDED", record.position, "one of both")
+        if events or dead_lettered:
             return
         value = self._values.get(record.position)
         if value is None:

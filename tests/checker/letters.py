@@ -64,15 +64,15 @@ class Letters:
         return at_ms.isdecimal() and is_former(self._lives, origin, int(at_ms))
 
     def of(self, origin: Position, group: str) -> bool:
-        """Whether a group has buried the record at a position."""
+        """Whether a group has dead-lettered the record at a position."""
         return (origin, group) in self._found
 
     def holds_command(self, command_id: str) -> bool:
-        """Whether a step's command was buried because the step failed for good."""
+        """Whether a step's command was dead-lettered because the step failed for good."""
         return command_id in self._commands
 
     def holds_deadline(self, task_id: str, run: int, command_id: str | None) -> bool:
-        """Whether a command of a run was buried because the task's deadline passed.
+        """Whether a command of a run was dead-lettered because the task's deadline passed.
 
         Of a held task no command was sent: any of its run will do.
         """

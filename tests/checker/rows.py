@@ -25,10 +25,10 @@ def check_rows(
         if (events := _written(history, positions))
         and not any(letters.of(logged.position, "sink") for logged in events)
     }
-    buried = set(log.histories) - set(written)
-    _check_tasks(tables, written, buried, findings)
-    _check_attempts(tables, written, buried, findings)
-    _check_trail(tables, written, buried, findings)
+    dead_lettered = set(log.histories) - set(written)
+    _check_tasks(tables, written, dead_lettered, findings)
+    _check_attempts(tables, written, dead_lettered, findings)
+    _check_trail(tables, written, dead_lettered, findings)
 
 
 def _written(history: Sequence[Logged], positions: Mapping[int, Row]) -> list[Logged]:
@@ -63,12 +63,12 @@ def _check_positions(
 
 
 def _check_tasks(
-    tables: Tables, written: Mapping[str, list[Logged]], buried: set[str], findings: Findings
+    tables: Tables, written: Mapping[str, list[Logged]], dead_lettered: set[str], findings: Findings
 ) -> None:
     rows: dict[str, list[Row]] = {}
     for row in tables.tasks:
         rows.setdefault(row["id"], []).append(row)
-    for task_id in rows.keys() - written.keys() - buried:
+    for task_id in rows.keys() - written.keys() - dead_lettered:
         findings.add("ROW_WITHOUT_EVENTS", f"tasks {task_id}", "no event made it")
     for task_id, events in written.items():
         found = rows.get(task_id, [])
@@ -86,7 +86,7 @@ def _check_tasks(
 
 
 def _check_attempts(
-    tables: Tables, written: Mapping[str, list[Logged]], buried: set[str], findings: Findings
+    tables: Tables, written: Mapping[str, list[Logged]], dead_lettered: set[str], findings: Findings
 ) -> None:
     rows = {(r["task_id"], r["run"], r["step"], r["attempt"]): r for r in tables.task_steps}
     expected = {
@@ -95,7 +95,7 @@ def _check_attempts(
         for key, attempt in fold_attempts(_life(events)).items()
     }
     for key in rows.keys() - expected.keys():
-        if key[0] not in buried:
+        if key[0] not in dead_lettered:
             findings.add("ROW_WITHOUT_EVENTS", f"task_steps {key}", "no event made it")
     for key, attempt in expected.items():
         if key not in rows:
@@ -105,14 +105,14 @@ def _check_attempts(
 
 
 def _check_trail(
-    tables: Tables, written: Mapping[str, list[Logged]], buried: set[str], findings: Findings
+    tables: Tables, written: Mapping[str, list[Logged]], dead_lettered: set[str], findings: Findings
 ) -> None:
     rows: dict[tuple[int, int], list[Row]] = {}
     for row in tables.task_execution_logs:
         rows.setdefault((row["log_partition"], row["event_offset"]), []).append(row)
     events = {(e.partition, e.offset): e for found in written.values() for e in found}
     for place in rows.keys() - events.keys():
-        if rows[place][0]["task_id"] not in buried:
+        if rows[place][0]["task_id"] not in dead_lettered:
             findings.add("ROW_WITHOUT_EVENTS", f"task_execution_logs {place}", "no such event")
     for place, logged in events.items():
         found, event = rows.get(place, []), logged.event

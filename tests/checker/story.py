@@ -1,7 +1,7 @@
 """A small system's evidence, made by hand and right in every respect, to be spoilt by tests.
 
 One partition. ``t1`` completes; ``t2`` fails after a retry; ``t3`` is cancelled, refuses a
-second cancel, is retried, and fails at its deadline. One record of each door comes twice.
+second cancel, is retried, and fails at its deadline. One record of each input topic comes twice.
 """
 
 import json
@@ -189,7 +189,7 @@ class Story:
         value = {"task_id": "", "owner": "owner-1", "owner_epoch": 1, "as_of": offset}
         return self.put(STATE, {**value, "state": json.dumps(said)}, key="/checkpoint")
 
-    def bury(
+    def dead_letter(
         self, origin: Kept, *, stage: str, group: str, failure_class: str = "PERMANENT"
     ) -> Position:
         """A dead letter of a record."""
@@ -358,7 +358,7 @@ def _failed(story: Story) -> None:
     step = story.outcome(failed, "failed", error=ERROR)
     story.event("t2", "failed", failed, step=step, status="failed", error=ERROR)
     origin = story.records[RETRIEVE][command[2]]
-    story.bury(origin, stage="execute", group="orchestrator.router")
+    story.dead_letter(origin, stage="execute", group="orchestrator.router")
 
 
 def _cancelled_and_retried(story: Story) -> None:
@@ -389,5 +389,7 @@ def _cancelled_and_retried(story: Story) -> None:
     sent = story.records[RETRIEVE][4]
     # The owner has no result, so it does not know where the command is.
     rebuilt = replace(sent, offset=-1, headers=(("ce_id", step["command_id"].encode()),))
-    story.bury(rebuilt, stage="execute", group="orchestrator.router", failure_class="DEADLINE")
+    story.dead_letter(
+        rebuilt, stage="execute", group="orchestrator.router", failure_class="DEADLINE"
+    )
     story.result("cancelled", (RETRIEVE, 0, 4))

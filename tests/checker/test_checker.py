@@ -65,7 +65,7 @@ def a_retry_of_the_present_run_without_an_answer(story: Story) -> None:
 
 
 def a_dead_letter_of_a_decided_input(story: Story) -> None:
-    story.bury(story.records[CREATED][0], stage="validate", group="orchestrator.router")
+    story.dead_letter(story.records[CREATED][0], stage="validate", group="orchestrator.router")
 
 
 def an_unreadable_input(story: Story) -> None:
@@ -105,7 +105,7 @@ def a_letter_of_another_value(story: Story) -> None:
 def a_letter_of_other_headers(story: Story) -> None:
     record = replace(story.records[RETRIEVE][0], headers=(("a", b"1"),))
     story.records[RETRIEVE][0] = record
-    position = story.bury(record, stage="decode", group="orchestrator.step.retrieve")
+    position = story.dead_letter(record, stage="decode", group="orchestrator.step.retrieve")
     letter = story.records[DLQ][position[2]]
     story.records[DLQ][position[2]] = replace(letter, headers=(("a", b"2"), *letter.headers[1:]))
 
@@ -194,7 +194,7 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
         lambda s: s.change((EVENTS, 0, 9), kind="priority_changed"),
         "CAUSE_WRONG",
     ),
-    "buried and decided": (a_dead_letter_of_a_decided_input, "BURIED_AND_DECIDED"),
+    "dead-lettered and decided": (a_dead_letter_of_a_decided_input, "DEAD_LETTERED_AND_DECIDED"),
     "an unreadable input": (an_unreadable_input, "UNREADABLE_NOT_BURIED"),
     "an unreadable event": (an_unreadable_event, "UNREADABLE_NOT_BURIED"),
     "an unreadable command": (an_unreadable_command, "UNREADABLE_NOT_BURIED"),
@@ -364,7 +364,7 @@ def test_a_letter_may_be_cut_but_begins_as_its_record(kept: bytes, codes: set[st
     story = a_story()
     topic, _, offset = story.put_raw(CREATED, b"x", b"a" * 100)
     record = story.records[topic][offset]
-    at = story.bury(record, stage="decode", group="orchestrator.router")
+    at = story.dead_letter(record, stage="decode", group="orchestrator.router")
     letter = story.records[at[0]][at[2]]
     marks = (
         ("__dlq.cut.value.bytes", b"100"),

@@ -12,8 +12,8 @@ from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.docker_client import DockerClient
 
 from schemas.records import TaskId
-from sinks.migrate import migrate_status, migrate_up
-from sinks.reader import Reader
+from sinks.reads.reader import Reader
+from sinks.schema.migrate import migrate_status, migrate_up
 from sinks.settings import PostgresSettings
 from sinks.writer import Writer
 from tests.sinks.building import a_completed_log, write_on

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from orchestrator.dev.system import DEV_DEFAULTS, open_system
+from orchestrator.local.dev.system import DEV_DEFAULTS, open_system
 from orchestrator.settings import load_settings
+from tests.agents.services.test_services_page import a_program_of_the_page
 from tests.e2e.driving import ANY_PORTS, Running, a_database
 from tests.letters.load import EACH
-from tests.services.test_services_page import a_program_of_the_page
 
 FAULTS = [
     {"tenant": "slow", "delay_s": 1.0},

@@ -13,15 +13,15 @@ from typing import Any
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
-from orchestrator.dev.system import System
+from orchestrator.local.dev.system import System
 from schemas.codec import encode
 from schemas.dead_letter import Origin
 from schemas.headers import header_text
 from schemas.records import Json, Millis, TaskCreated, TaskId
 from schemas.topics import Topics, dlq
-from streams.log_reader import LogReader
+from streams.kafka.log_reader import LogReader
+from streams.kafka.partitioner import partition_of
 from streams.ownership.state_record import CHECKPOINT_KEY
-from streams.partitioner import partition_of
 from tests.checker.check import check, events_of
 from tests.checker.evidence import Evidence
 from tests.checker.reading import read_evidence
@@ -73,7 +73,7 @@ class Running:
             return [(m.partition, m.offset) for m in await asyncio.gather(*sent)]
 
     async def create(self, tasks: Sequence[TaskCreated]) -> None:
-        """Publish tasks to the door."""
+        """Publish tasks to task-created."""
         records = [(task.task_id.encode(), encode(task)) for task in tasks]
         await self.publish(self.topics.task_created, records)
 

@@ -27,7 +27,7 @@ from schemas.records import (
 from schemas.topics import Topics
 from tests.e2e.driving import a_rag_task
 from tests.e2e.test_bad_input import BAD
-from tests.schemas.reference import NEWEST, without_logical_types
+from tests.schemas.codec.reference import NEWEST, without_logical_types
 
 IDS = {"TaskCreated": 101, "TaskCommand": 111, "StepCommand": 121, "StepResult": 131}
 IDS["TaskEvent"] = 141

@@ -24,7 +24,7 @@ from schemas.codec import encode
 from schemas.records import StepName, TaskCreated
 from tests.e2e.driving import Running, a_rag_task
 from tests.e2e.hostile import Hostile
-from tests.streams.batches import CODECS, RawBuilder, a_batch, resealed, with_codec
+from tests.streams.kafka.batches import CODECS, RawBuilder, a_batch, resealed, with_codec
 
 Position = tuple[str, int, int]
 

@@ -10,17 +10,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from orchestrator.dev.fork import Fork
 from orchestrator.layout import topic_table
+from orchestrator.local.dev.fork import Fork
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings, load_settings
 from schemas.codec import decode, encode
 from schemas.errors import DecodeError
 from schemas.records import EventKind, TaskCreated, TaskEvent
 from schemas.topics import Topics
-from streams.admin import Admin
-from streams.log_reader import LogReader
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Outgoing, Publisher
 
 WAIT_S = 60.0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from schemas.codec import encode
 from schemas.records import CommandKind, Millis, TaskCommand, TaskCreated, TaskId
-from streams.partitioner import partition_of
+from streams.kafka.partitioner import partition_of
 from tests.checker.wire import Value
 from tests.e2e.driving import WAIT_S, Running, a_rag_task
 

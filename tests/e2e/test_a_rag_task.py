@@ -10,8 +10,8 @@ import pytest
 from orchestrator.traces import traced_upstream
 from schemas.codec import encode
 from schemas.headers import header_text
-from streams.log_reader import LogReader
-from streams.partitioner import partition_of
+from streams.kafka.log_reader import LogReader
+from streams.kafka.partitioner import partition_of
 from tests.e2e.driving import Running, a_rag_task
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -10,7 +10,7 @@ from schemas.codec import encode
 from schemas.headers import header_text
 from schemas.records import StepName, TaskCreated
 from schemas.topics import Topics
-from streams.partitioner import partition_of
+from streams.kafka.partitioner import partition_of
 from tests.e2e.driving import Running, a_rag_task
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from schemas.records import CommandKind, StepName, TaskCreated
-from streams.log_reader import LogReader
-from streams.partitioner import partition_of
+from streams.kafka.log_reader import LogReader
+from streams.kafka.partitioner import partition_of
 from tests.e2e.driving import Running, a_rag_task
 from tests.e2e.ordering import (
     an_order,

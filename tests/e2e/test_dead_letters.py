@@ -12,24 +12,24 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from schemas.codec import encode
 from schemas.records import CommandKind, Json, Millis, TaskCommand, TaskCreated
 from tasks.letters.ledger import LetterStatus
-from tests.e2e.bench import (
+from tests.e2e.driving import WAIT_S, Running, a_rag_task
+from tests.e2e.letters import (
     a_tenant,
     append_edits,
     at_work,
-    cases_of,
     closed,
     dlq,
     indexed,
+    known_letters_of,
     letters,
     replay,
     replayed_letters,
     start_dlq,
 )
-from tests.e2e.driving import WAIT_S, Running, a_rag_task
 from tests.letters.load import EACH
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -69,10 +69,10 @@ async def mend_all_kinds(running: Running) -> None:
     """The table takes the rows again, the service has no fault left, two kinds are edited."""
     await sql(running, MEND)
     edits = {}
-    for case in await cases_of(running, ["dlq-bytes", "dlq-type"]):
-        assert case.letter.key is not None
-        task = a_rag_task(str(case.letter.tenant_id), task_id=case.letter.key.decode())
-        edits[case.letter.id] = base64.b64encode(encode(task)).decode()
+    for known in await known_letters_of(running, ["dlq-bytes", "dlq-type"]):
+        assert known.letter.key is not None
+        task = a_rag_task(str(known.letter.tenant_id), task_id=known.letter.key.decode())
+        edits[known.letter.id] = base64.b64encode(encode(task)).decode()
     await append_edits(running, edits)
 
 
@@ -87,7 +87,7 @@ async def kill_a_replay_in_the_middle(running: Running, *arguments: str) -> int:
             async with at_work(running) as place:
                 await place.log.catch_up()
                 run = [r for r in place.log.ledger.runs.values() if r.reason == "killed"]
-                ours = [e for e in place.log.ledger.entries.values() if e.sent]
+                ours = [e for e in place.log.ledger.states.values() if e.sent]
                 sent = sum(1 for e in ours if run and e.replay_id == run[-1].replay_id)
     process.send_signal(signal.SIGKILL)
     assert await process.wait() == -signal.SIGKILL
@@ -117,18 +117,18 @@ async def test_letters_of_four_kinds_are_replayed_once_each_though_the_replay_is
 
 
 async def check_each_was_replayed_once(running: Running) -> None:
-    cases = await cases_of(running, KINDS)
-    ours = {c.letter.id for c in cases if c.letter.tenant_id != "dlq-sink"}
+    known_letters = await known_letters_of(running, KINDS)
+    ours = {c.letter.id for c in known_letters if c.letter.tenant_id != "dlq-sink"}
     replayed = [letter_id for letter_id in await replayed_letters(running) if letter_id in ours]
     assert sorted(replayed) == sorted(ours)
-    assert len(cases) == 4 * EACH
+    assert len(known_letters) == 4 * EACH
 
 
 async def check_that_index_and_topics_agree(running: Running) -> None:
     async with asyncio.timeout(WAIT_S):
         while set((await indexed(running, KINDS)).values()) != {LetterStatus.RESOLVED}:  # noqa: ASYNC110
             await asyncio.sleep(0.3)
-    in_topics = {case.letter.id: case.status for case in await cases_of(running, KINDS)}
+    in_topics = {known.letter.id: known.status for known in await known_letters_of(running, KINDS)}
     assert await indexed(running, KINDS) == in_topics
 
 
@@ -141,11 +141,11 @@ async def test_a_record_that_is_replayed_unmended_three_times_is_parked_until_an
     for replays in range(1, 4):
         newest = (await letters(running, tenant, replays))[-1]
         await replay(running, newest.letter.id)
-        assert newest.entry.replays == replays - 1
+        assert newest.state.replays == replays - 1
 
     last = (await letters(running, tenant, 4))[-1]
     refused = await replay(running, last.letter.id)
-    assert (last.entry.replays, last.status) == (3, LetterStatus.PARKED)
+    assert (last.state.replays, last.status) == (3, LetterStatus.PARKED)
     assert refused["counts"] == {"parked": 1}
 
     order = ("--set", "type=rag", "--execute", "--reason", "it is a question")
@@ -159,13 +159,13 @@ async def test_a_record_that_is_replayed_unmended_three_times_is_parked_until_an
 async def test_an_edit_that_is_no_record_is_refused_and_changes_nothing(running: Running) -> None:
     tenant = a_tenant("edit")
     await running.create([a_rag_task(tenant, type="poetry")])
-    [case] = await letters(running, tenant, 1)
+    [known] = await letters(running, tenant, 1)
 
     order = ("--set", "priority=many", "--execute", "--reason", "a mistake")
-    ended = await dlq(running, "edit", case.letter.id, *order, code=1)
+    ended = await dlq(running, "edit", known.letter.id, *order, code=1)
     assert ended.err.startswith("error EDIT_REFUSED: TaskCreated")
     [after] = await letters(running, tenant, 1)
-    assert after.entry.edited is None
+    assert after.state.edited is None
 
 
 @pytest.mark.parametrize("end", ["completed", "cancelled"])
@@ -174,18 +174,18 @@ async def test_the_replay_of_a_step_whose_task_went_on_leaves_the_task_alone(
 ) -> None:
     task = a_rag_task(f"gone-on-{end}")  # its first call is refused
     await running.create([task])
-    [case] = await letters(running, task.tenant_id, 1)
+    [known] = await letters(running, task.tenant_id, 1)
     by_hand = [CommandKind.RETRY, *([CommandKind.CANCEL] if end == "cancelled" else [])]
     await command(running, task, by_hand)
     await running.row_until(task.task_id, lambda row: row["status"] == end)
-    reason = await closed(running, case.letter.id)
+    reason = await closed(running, known.letter.id)
     before = await history(running, task.task_id)
 
-    report = await replay(running, case.letter.id, "--force", "--canary", "1")
+    report = await replay(running, known.letter.id, "--force", "--canary", "1")
     assert reason.startswith("task_went_on: run 2, ")
     assert (report["outcome"], report["counts"]) == ("finished", {"sent": 1})
     assert await history(running, task.task_id) == before
-    assert await closed(running, case.letter.id) == f"task_went_on: run 2, {end}"
+    assert await closed(running, known.letter.id) == f"task_went_on: run 2, {end}"
 
 
 async def command(running: Running, task: TaskCreated, kinds: Sequence[CommandKind]) -> None:
@@ -256,7 +256,7 @@ async def test_a_running_replay_can_be_stopped(running: Running) -> None:
 
 async def some_sent(running: Running, tenant: str) -> None:
     async with asyncio.timeout(WAIT_S):
-        while not any(case.entry.sent for case in await cases_of(running, [tenant])):  # noqa: ASYNC110
+        while not any(known.state.sent for known in await known_letters_of(running, [tenant])):  # noqa: ASYNC110
             await asyncio.sleep(0.2)
 
 
@@ -268,7 +268,7 @@ async def test_a_dry_run_sends_nothing_and_says_what_it_would_do(running: Runnin
     ended = await dlq(running, "replay", "--tenant", tenant)
     assert f"2 send to {running.topics.task_created}" in ended.out
     assert "a dry run: nothing was sent" in ended.out
-    assert {c.status for c in await cases_of(running, [tenant])} == {LetterStatus.OPEN}
+    assert {c.status for c in await known_letters_of(running, [tenant])} == {LetterStatus.OPEN}
 
 
 async def test_letters_of_steps_that_are_not_installed_here_are_replayed_too(
@@ -304,9 +304,9 @@ async def test_every_task_that_its_deadline_ended_is_a_letter_wherever_it_waited
     async with asyncio.timeout(WAIT_S):
         while found.keys() != wanted:
             found = {}
-            for case in await cases_of(running, ["hanging", held]):
-                if case.letter.task_id in wanted:
-                    found.setdefault(case.letter.task_id, []).append(case.letter.failure_class)
+            for known in await known_letters_of(running, ["hanging", held]):
+                if known.letter.task_id in wanted:
+                    found.setdefault(known.letter.task_id, []).append(known.letter.failure_class)
             await asyncio.sleep(0.2)
     assert set(map(tuple, found.values())) == {("DEADLINE",)}
 
@@ -328,16 +328,16 @@ async def test_letters_that_are_listed_and_in_no_topic_are_not_said_to_be_replay
 ) -> None:
     tenant = a_tenant("gone")
     await running.create([a_rag_task(tenant, type="poetry")])
-    [case] = await letters(running, tenant, 1)
+    [known] = await letters(running, tenant, 1)
     async with asyncio.timeout(WAIT_S):
         while not await indexed(running, [tenant]):  # noqa: ASYNC110  # another process writes
             await asyncio.sleep(0.1)
     statement = f"UPDATE ai_orchestrator.dead_letters SET tenant_id = '{tenant}-gone' WHERE id = "
-    await sql(running, statement + f"'{case.letter.id}'")
+    await sql(running, statement + f"'{known.letter.id}'")
 
     ended = await dlq(running, "replay", "--tenant", f"{tenant}-gone", code=1)
     assert "LETTERS_GONE" in ended.err
-    assert case.letter.dlq_topic in ended.err
+    assert known.letter.dlq_topic in ended.err
 
 
 async def test_everything_that_is_done_needs_a_reason_and_something_that_chooses(
@@ -355,22 +355,22 @@ async def test_without_postgres_letters_are_shown_and_replayed_and_the_index_cat
 ) -> None:
     task = a_rag_task("postgres-away")
     await running.create([task])
-    [case] = await letters(running, "postgres-away", 1)
+    [known] = await letters(running, "postgres-away", 1)
     await postgres_server.stop()
     try:
         listed = await dlq(running, "list", "--tenant", "postgres-away", "--json")
-        shown = await dlq(running, "show", case.letter.id)
-        report = await replay(running, case.letter.id, "--canary", "1")
+        shown = await dlq(running, "show", known.letter.id)
+        report = await replay(running, known.letter.id, "--canary", "1")
     finally:
         await postgres_server.start()
 
-    assert [line["id"] for line in listed.documents] == [case.letter.id]
+    assert [line["id"] for line in listed.documents] == [known.letter.id]
     assert [event["event"] for event in json.loads(shown.out)["task_timeline"]] == [
         "created",
         "failed",
     ]
     assert (report["outcome"], report["counts"]) == ("finished", {"sent": 1})
-    assert (await closed(running, case.letter.id)).startswith("task_went_on: run 2, ")
+    assert (await closed(running, known.letter.id)).startswith("task_went_on: run 2, ")
     assert (await running.ended([task.task_id]))[task.task_id]["status"] == "completed"
 
 
@@ -381,7 +381,7 @@ async def test_an_emptied_index_is_filled_again_from_the_topics(running: Running
     await dlq(running, "discard", found[0].letter.id, "--execute", "--reason", "a joke")
     await dlq(running, "reindex")
 
-    wanted = {case.letter.id: case.status for case in await cases_of(running, [tenant])}
+    wanted = {known.letter.id: known.status for known in await known_letters_of(running, [tenant])}
     async with asyncio.timeout(WAIT_S):
         while await indexed(running, [tenant]) != wanted:  # noqa: ASYNC110
             await asyncio.sleep(0.3)
@@ -393,12 +393,12 @@ async def test_exported_letters_can_be_imported_where_they_are_missing(
 ) -> None:
     tenant, file = a_tenant("export"), tmp_path / "letters.jsonl"
     await running.create([a_rag_task(tenant, type="poetry")])
-    [case] = await letters(running, tenant, 1)
+    [known] = await letters(running, tenant, 1)
     await dlq(running, "export", str(file), "--tenant", tenant)
     again = await dlq(running, "import", str(file))
 
     # Elsewhere it has another id; both are base64 in the file.
-    old, new = (base64.b64encode(i.encode()).decode() for i in (case.letter.id, str(uuid.uuid4())))
+    old, new = (base64.b64encode(i.encode()).decode() for i in (known.letter.id, str(uuid.uuid4())))
     file.write_text(file.read_text().replace(old, new))
     await dlq(running, "import", str(file), "--execute", "--reason", "from elsewhere")
     first, second = await letters(running, tenant, 2)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.dev.system import DEV_DEFAULTS, open_system
+from orchestrator.local.dev.system import DEV_DEFAULTS, open_system
 from orchestrator.settings import load_settings
 from schemas.codec import encode
 from schemas.dead_letter import CUT_HEADERS, Origin
 from schemas.headers import header_text
 from schemas.records import TaskCreated
 from schemas.topics import dlq
-from streams.log_reader import LogReader
+from streams.kafka.log_reader import LogReader
 from tests.e2e.driving import ANY_PORTS, Running, a_database, a_rag_task
 from tests.e2e.hostile import Hostile, hostile_records
 from tests.e2e.hostile_batches import Position, Sent, open_hostile_producers

@@ -9,8 +9,8 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from schemas.records import StepName
-from streams.log_reader import LogReader
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Outgoing, Publisher
 from tests.checker.reading import read_committed
 from tests.e2e.one_role import WAIT_S, OneRole
 

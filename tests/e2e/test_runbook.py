@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.dev.demonstration import MALFORMED
-from tests.e2e.bench import letters
+from orchestrator.local.dev.demonstration import MALFORMED
 from tests.e2e.driving import Running
+from tests.e2e.letters import letters
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -4,8 +4,8 @@ import pytest
 
 from schemas.codec import decode
 from schemas.records import ChunkKind, StreamChunk
-from streams.log_reader import LogReader
-from streams.partitioner import partition_of
+from streams.kafka.log_reader import LogReader
+from streams.kafka.partitioner import partition_of
 from tests.e2e.driving import Running, a_rag_task
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from orchestrator.dev.system import SERVE
-from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.dev.system import SERVE
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from schemas.topics import Topics
-from streams.admin import Admin
+from streams.kafka.admin import Admin
 from tests.e2e.driving import WAIT_S, Running
 from tests.e2e.task_commands import CREATE, QUESTION, Commands
 

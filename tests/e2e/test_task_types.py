@@ -15,16 +15,18 @@ from typing import Any
 
 import pytest
 
-from orchestrator.demo.picture import sunset
+from orchestrator.local.demo.picture import sunset
 from schemas.codec import encode
 from schemas.headers import header_text
 from schemas.records import CommandKind, Json, Millis, TaskCommand, TaskCreated
-from tests.demo.speech import HAS_SPEECH
 from tests.e2e.driving import Running, a_rag_task
+from tests.local.demo.speech import HAS_SPEECH
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-SPOKEN = base64.b64encode(Path("orchestrator/demo/samples/question.wav").read_bytes()).decode()
+SPOKEN = base64.b64encode(
+    Path("orchestrator/local/demo/samples/question.wav").read_bytes()
+).decode()
 PICTURE = base64.b64encode(sunset()).decode()
 
 INPUTS: dict[str, dict[str, Any]] = {
@@ -160,7 +162,7 @@ async def test_a_file_in_the_pipelines_folder_is_a_task_type_also_with_a_service
         ("multimodal", {"image": "AAAA"}, "IMAGE_UNREADABLE"),
     ],
 )
-async def test_pipeline_failure_of_a_step_for_good_fails_the_task_and_buries_its_command(
+async def test_pipeline_failure_of_a_step_for_good_fails_the_task_and_dead_letters_its_command(
     running: Running, kind: str, given: dict[str, Any], detail: str
 ) -> None:
     task = a_task(kind, **given)

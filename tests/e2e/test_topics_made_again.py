@@ -11,9 +11,9 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from schemas.records import Json, Millis, TaskCreated, TaskId
-from streams.adoption import AdoptedAs, adopt, candidate
 from streams.errors import AdoptionRefusedError
-from streams.publisher import Publisher
+from streams.kafka.publisher import Publisher
+from streams.ownership.adoption import AdoptedAs, adopt, candidate
 from tests.e2e.one_role import OneRole
 
 
@@ -141,8 +141,8 @@ async def test_records_that_left_the_door_unread_are_counted_and_named(router: O
     client = AIOKafkaAdminClient(bootstrap_servers=router.settings.kafka.servers)
     await client.start()
     try:
-        door = TopicPartition(router.topics.task_created, 0)
-        await client.delete_records({door: RecordsToDelete(before_offset=-1)})
+        created = TopicPartition(router.topics.task_created, 0)
+        await client.delete_records({created: RecordsToDelete(before_offset=-1)})
     finally:
         await client.close()
     await router.create(last := some_tasks())

@@ -13,9 +13,9 @@ import msgspec
 
 from schemas.records import Lane, Millis, ResultKind, StepName, StepResult, TaskEvent
 from schemas.topics import Topics, TopicsSettings, dlq
-from streams.admin import Admin
 from streams.envelopes import event_record, result_record
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.publisher import Outgoing, Publisher
 from streams.settings import KafkaSettings
 from tests.orchestrator.test_tail import a_marker, an_event
 from tests.sinks.building import AWAY, ALog

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.embedded.java import bundled_java, find_java
-from orchestrator.embedded.process import Child
-from orchestrator.embedded.settings import EmbeddedSettings
+from orchestrator.local.embedded.java import bundled_java, find_java
+from orchestrator.local.embedded.process import Child
+from orchestrator.local.embedded.settings import EmbeddedSettings
 
 APICURIO = "3.0.9"
 APICURIO_SHA256 = "2b28181501a20cbf6efcd77f9b7153908fc01f3d3a7c32024c0bd9e1b04c8a43"

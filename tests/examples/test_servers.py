@@ -16,7 +16,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from orchestrator.dev.system import DEV_DEFAULTS, open_system
+from orchestrator.local.dev.system import DEV_DEFAULTS, open_system
 from orchestrator.settings import load_settings
 from schemas.codec import adopt_ids, decode, encode
 from schemas.records import TaskCreated

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from schemas.buried import DeadLetter
+from schemas.dead_letter_record import DeadLetter
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem, Millis
-from tasks.letters.bench import Case
-from tasks.letters.ledger import Entry, LetterStatus
+from tasks.letters.known import KnownLetter
+from tasks.letters.ledger import LetterState, LetterStatus
 
 
 def a_letter(**changes: Any) -> DeadLetter:
@@ -43,8 +43,10 @@ def a_letter(**changes: Any) -> DeadLetter:
     return DeadLetter(**(fields | changes))
 
 
-def a_case(status: LetterStatus = LetterStatus.OPEN, replays: int = 0, **changes: Any) -> Case:
-    return Case(a_letter(**changes), Entry(status=status, replays=replays))
+def a_case(
+    status: LetterStatus = LetterStatus.OPEN, replays: int = 0, **changes: Any
+) -> KnownLetter:
+    return KnownLetter(a_letter(**changes), LetterState(status=status, replays=replays))
 
 
 def an_action(

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
+from orchestrator.letters.connections import LetterConnections
 from orchestrator.letters.timeline import timeline
-from orchestrator.letters.workplace import Workplace
 from orchestrator.settings import load_settings
 from schemas.records import EventKind, ResultKind, StepName, TaskEvent, TaskId, TaskStatus
 from schemas.topics import Topics, TopicsSettings
-from streams.admin import Admin
-from streams.bench.action_log import ActionLog
-from streams.bench.canary import Canary, Watch
 from streams.envelopes import event_record
-from streams.log_reader import LogReader
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Outgoing, Publisher
+from streams.letters.action_log import ActionLog
+from streams.letters.canary import Canary, Watch
 from streams.settings import KafkaSettings
 from tests.sinks.building import ALog, a_marker
 
@@ -147,7 +147,7 @@ async def test_the_timeline_of_a_letter_leaves_out_what_a_zombie_wrote(log: Log)
     zombie = an_end(life[-1], EventKind.CANCELLED, ("", -1))
     end = an_end(life[-1], EventKind.FAILED, ("", -1))
     await log.append(a_marker(1), *by(1, life), a_marker(2), *by(1, [zombie]), *by(2, [end]))
-    place = Workplace(
+    connections = LetterConnections(
         settings=load_settings({"ORCH_KAFKA_BOOTSTRAP": log.kafka.bootstrap}),
         topics=log.topics,
         dlq_topics=[],
@@ -156,7 +156,7 @@ async def test_the_timeline_of_a_letter_leaves_out_what_a_zombie_wrote(log: Log)
         resources=AsyncExitStack(),
     )
 
-    told = await timeline(place, TASK, None)
+    told = await timeline(connections, TASK, None)
 
     assert [happening.event for happening in told] == ["created", "started", "failed"]
 
@@ -164,7 +164,7 @@ async def test_the_timeline_of_a_letter_leaves_out_what_a_zombie_wrote(log: Log)
 async def test_the_timeline_has_the_last_life_of_an_id(log: Log) -> None:
     life = a_life()
     await log.append(a_marker(1), *by(1, life), *by(1, life[:1]))
-    place = Workplace(
+    connections = LetterConnections(
         settings=load_settings({"ORCH_KAFKA_BOOTSTRAP": log.kafka.bootstrap}),
         topics=log.topics,
         dlq_topics=[],
@@ -173,6 +173,6 @@ async def test_the_timeline_has_the_last_life_of_an_id(log: Log) -> None:
         resources=AsyncExitStack(),
     )
 
-    told = await timeline(place, TASK, None)
+    told = await timeline(connections, TASK, None)
 
     assert [happening.event for happening in told] == ["created"]

@@ -20,21 +20,21 @@ from schemas.dead_letter import (
 from schemas.headers import header_text
 from schemas.records import StepName, TaskId
 from schemas.topics import DLQ_PREFIX, Topics, TopicsSettings
-from streams.admin import Admin
-from streams.bench.action_log import ActionLog, new_id
-from streams.bench.canary import Canary
-from streams.bench.errors import ReplayRunningError, ReplaySupersededError
-from streams.bench.lease import LeaseSettings
-from streams.bench.replay import Replay, ReplayLimits, ReplayParts
-from streams.bench.scan import scan, with_values
-from streams.dead_letters import DeadLetters
-from streams.log_reader import LogReader
-from streams.partitioner import partition_of
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.log_reader import LogReader
+from streams.kafka.partitioner import partition_of
+from streams.kafka.publisher import Outgoing, Publisher
+from streams.letters.action_log import ActionLog, new_id
+from streams.letters.canary import Canary
+from streams.letters.dead_letters import DeadLetters
+from streams.letters.errors import ReplayRunningError, ReplaySupersededError
+from streams.letters.lease import LeaseSettings
+from streams.letters.replay import Replay, ReplayLimits, ReplayParts
+from streams.letters.scan import scan, with_values
 from streams.settings import KafkaSettings
-from tasks.letters.bench import Bench
 from tasks.letters.filter import LetterFilter
-from tasks.letters.ledger import LetterStatus, entry_of
+from tasks.letters.known import KnownLetters
+from tasks.letters.ledger import LetterStatus, state_from
 from tasks.letters.plan import ReplayOrder
 from tests.letters.load import RANDOM_RECORDS
 
@@ -84,14 +84,14 @@ class Place:
     publisher: Publisher
     reader: LogReader
 
-    async def bury(self, origins: Sequence[Origin]) -> list[str]:
-        await DeadLetters(self.publisher, group=GROUP).bury([(o, FAILURE) for o in origins])
+    async def dead_letter(self, origins: Sequence[Origin]) -> list[str]:
+        await DeadLetters(self.publisher, group=GROUP).publish([(o, FAILURE) for o in origins])
         return [dead_letter_id(origin, GROUP) for origin in origins]
 
-    async def bench(self) -> Bench:
+    async def all_letters(self) -> KnownLetters:
         log = ActionLog(self.reader, self.topics)
         await log.catch_up()
-        return Bench(await scan(self.reader, self.dlq_topics, self.topics), log.ledger)
+        return KnownLetters(await scan(self.reader, self.dlq_topics, self.topics), log.ledger)
 
     async def replay(
         self,
@@ -106,7 +106,7 @@ class Place:
         log = ActionLog(self.reader, self.topics, publisher)
         order = ReplayOrder(replay_id=new_id(), actor="ada", reason="mended", force=force)
         replayed = Replay(self.parts(log, publisher), order, limits)
-        outcome = await replayed.run(Bench(letters, log.ledger), chosen)
+        outcome = await replayed.run(KnownLetters(letters, log.ledger), chosen)
         return outcome, {name: count for name, count in replayed.counts.items() if count}
 
     def parts(self, log: ActionLog, publisher: Publisher) -> ReplayParts:
@@ -185,7 +185,7 @@ async def test_random_records_survive_the_dead_letter_topic_and_a_replay_byte_fo
     place: Place,
 ) -> None:
     origins = some_origins(place.topics, RANDOM_RECORDS)
-    ids = await place.bury(origins)
+    ids = await place.dead_letter(origins)
 
     outcome, counts = await place.replay()
     found = {
@@ -206,7 +206,7 @@ async def test_random_records_survive_the_dead_letter_topic_and_a_replay_byte_fo
 async def test_a_replay_killed_around_a_send_is_finished_by_the_next_one_and_nothing_is_sent_twice(
     place: Place, after: bool
 ) -> None:
-    ids = await place.bury(some_origins(place.topics, 40))
+    ids = await place.dead_letter(some_origins(place.topics, 40))
     killed = KilledPublisher(place.kafka, topics=place.topics, after=after)
     await killed.open()
     with pytest.raises(KilledError):
@@ -224,7 +224,7 @@ async def test_a_replay_killed_around_a_send_is_finished_by_the_next_one_and_not
 
 
 async def test_what_was_replayed_is_not_replayed_again_without_force(place: Place) -> None:
-    await place.bury(some_origins(place.topics, 5))
+    await place.dead_letter(some_origins(place.topics, 5))
     await place.replay()
 
     _, again = await place.replay()
@@ -235,7 +235,7 @@ async def test_what_was_replayed_is_not_replayed_again_without_force(place: Plac
 async def test_a_replay_does_not_start_while_another_one_shows_signs_of_life(
     place: Place,
 ) -> None:
-    await place.bury(some_origins(place.topics, 20))
+    await place.dead_letter(some_origins(place.topics, 20))
     slow = replace(QUICK, rate_per_s=2.0)
     first = asyncio.create_task(place.replay(limits=slow))
     async with a_second(place) as second:
@@ -248,7 +248,7 @@ async def test_a_replay_does_not_start_while_another_one_shows_signs_of_life(
 
 
 async def test_a_replay_that_was_taken_for_dead_sends_nothing_more(place: Place) -> None:
-    await place.bury(some_origins(place.topics, 20))
+    await place.dead_letter(some_origins(place.topics, 20))
     silent = ReplayLimits(lease=LeaseSettings(heartbeat_s=60.0, silence_s=0.4))
     # One record, then nothing for 4 s: much longer than what counts as silence.
     first = asyncio.create_task(place.replay(limits=replace(silent, rate_per_s=0.25)))
@@ -266,7 +266,7 @@ async def test_a_replay_that_was_taken_for_dead_sends_nothing_more(place: Place)
 
 
 async def test_letters_found_without_values_are_read_from_their_places(place: Place) -> None:
-    ids = await place.bury(some_origins(place.topics, 30))
+    ids = await place.dead_letter(some_origins(place.topics, 30))
     slim = await scan(place.reader, place.dlq_topics, place.topics, values=False)
     wanted = [letter for letter in slim if letter.id in ids[::3]]
     moved = [replace(wanted[0], id="another letter now"), replace(wanted[1], dlq_offset=10_000)]
@@ -279,13 +279,13 @@ async def test_letters_found_without_values_are_read_from_their_places(place: Pl
 
 
 async def test_letters_that_are_only_there_to_be_counted_from_are_not_sent(place: Place) -> None:
-    ids = await place.bury(some_origins(place.topics, 6))
+    ids = await place.dead_letter(some_origins(place.topics, 6))
     log = ActionLog(place.reader, place.topics, place.publisher)
     order = ReplayOrder(replay_id=new_id(), actor="ada", reason="mended")
     replayed = Replay(place.parts(log, place.publisher), order, QUICK)
-    letters = [case.letter for case in (await place.bench()).cases()]
+    letters = [known.letter for known in (await place.all_letters()).ordered()]
 
-    await replayed.run(Bench(letters, log.ledger), EVERYTHING, among=set(ids[:2]))
+    await replayed.run(KnownLetters(letters, log.ledger), EVERYTHING, among=set(ids[:2]))
     sent = [
         header_text(r.headers, "__dlq.replay.of")
         for r in await place.records(place.topics.task_created)
@@ -294,7 +294,7 @@ async def test_letters_that_are_only_there_to_be_counted_from_are_not_sent(place
 
 
 async def test_the_history_of_a_letter_needs_not_be_read_from_the_beginning(place: Place) -> None:
-    [letter_id] = await place.bury(some_origins(place.topics, 1))
+    [letter_id] = await place.dead_letter(some_origins(place.topics, 1))
     await place.replay()
     log = ActionLog(place.reader, place.topics)
     await log.catch_up()
@@ -302,11 +302,11 @@ async def test_the_history_of_a_letter_needs_not_be_read_from_the_beginning(plac
 
     assert await log.history(letter_id, since_ms=history[0].at) == history
     assert await log.history(letter_id, since_ms=history[0].at + 7_200_000) == []
-    assert entry_of(history) == log.ledger.entry(letter_id)
+    assert state_from(history) == log.ledger.state_of(letter_id)
 
 
 async def test_max_bounds_what_is_sent(place: Place) -> None:
-    await place.bury(some_origins(place.topics, 9))
+    await place.dead_letter(some_origins(place.topics, 9))
 
     _, counts = await place.replay(limits=replace(QUICK, at_most=4))
     assert counts == {"sent": 4, "over_max": 5}
@@ -315,16 +315,18 @@ async def test_max_bounds_what_is_sent(place: Place) -> None:
 async def test_a_letter_that_came_after_the_start_is_left_for_the_next_replay(
     place: Place,
 ) -> None:
-    await place.bury(some_origins(place.topics, 3))
-    bench = await place.bench()
-    await place.bury([replace(some_origins(place.topics, 1)[0], offset=99)])
+    await place.dead_letter(some_origins(place.topics, 3))
+    all_letters = await place.all_letters()
+    await place.dead_letter([replace(some_origins(place.topics, 1)[0], offset=99)])
     log = ActionLog(place.reader, place.topics, place.publisher)
     order = ReplayOrder(replay_id=new_id(), actor="ada", reason="mended")
     replayed = Replay(place.parts(log, place.publisher), order, QUICK)
-    await replayed.run(Bench([c.letter for c in bench.cases()], log.ledger), EVERYTHING)
+    await replayed.run(
+        KnownLetters([c.letter for c in all_letters.ordered()], log.ledger), EVERYTHING
+    )
 
-    left = [c for c in (await place.bench()).cases() if c.status is LetterStatus.OPEN]
-    assert [case.letter.offset for case in left] == [99]
+    left = [c for c in (await place.all_letters()).ordered() if c.status is LetterStatus.OPEN]
+    assert [known.letter.offset for known in left] == [99]
 
 
 @asynccontextmanager
@@ -337,6 +339,6 @@ async def a_second(place: Place) -> AsyncIterator[Place]:
 async def until_running(place: Place) -> None:
     async with asyncio.timeout(30):
         log = ActionLog(place.reader, place.topics)
-        while not any(entry.sent for entry in log.ledger.entries.values()):
+        while not any(state.sent for state in log.ledger.states.values()):
             await asyncio.sleep(0.05)
             await log.catch_up()

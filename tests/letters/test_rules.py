@@ -1,13 +1,12 @@
-"""The rules of the bench, without any server."""
+"""The rules of dead letters, without any server."""
 
 import base64
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from schemas.buried import read_dead_letter
 from schemas.codec import decode, encode
 from schemas.dead_letter import (
     Failure,
@@ -19,6 +18,7 @@ from schemas.dead_letter import (
     dead_letter_headers,
     replay_headers,
 )
+from schemas.dead_letter_record import read_dead_letter
 from schemas.headers import header_text
 from schemas.records import (
     CommandId,
@@ -34,10 +34,10 @@ from schemas.records import (
     TaskId,
 )
 from schemas.topics import Topics, dlq
-from tasks.letters.bench import Bench
 from tasks.letters.editing import EditRefusedError, an_object, as_value, fields_of, with_changes
 from tasks.letters.filter import LetterFilter
 from tasks.letters.histogram import histogram
+from tasks.letters.known import KnownLetters
 from tasks.letters.ledger import Ledger, LetterStatus
 from tasks.letters.plan import Park, ReplayOrder, Send, Skip, WriteRows, plan
 from tests.letters.building import a_case, a_letter, an_action
@@ -51,7 +51,7 @@ NAMES = st.sampled_from(["__dlq.id", "__dlq.replay.of", "x-original-topic", "a",
 HEADERS = st.lists(st.tuples(NAMES, st.none() | st.binary(max_size=8)), max_size=8)
 
 
-def buried(origin: Origin) -> Origin:
+def dead_lettered(origin: Origin) -> Origin:
     headers = dead_letter_headers(origin, FAILURE, group="g", now_ms=5)
     return Origin(
         topic=dlq(origin.topic),
@@ -80,7 +80,7 @@ def an_origin(headers: list[tuple[str, bytes | None]]) -> Origin:
 def test_original_headers_are_read_back_whatever_they_are_named(
     headers: list[tuple[str, bytes | None]],
 ) -> None:
-    letter = read_dead_letter(buried(an_origin(headers)), TOPICS)
+    letter = read_dead_letter(dead_lettered(an_origin(headers)), TOPICS)
 
     assert list(letter.headers) == headers
     assert (letter.topic, letter.partition, letter.offset) == (TOPICS.task_created, 1, 17)
@@ -91,7 +91,7 @@ def test_a_replayed_record_that_fails_again_carries_its_count_and_its_original_h
     headers: list[tuple[str, bytes | None]],
 ) -> None:
     mark = ReplayMark(count=2, of="first", replay_id="r", by="ada", at_ms=7)
-    letter = read_dead_letter(buried(an_origin(replay_headers(headers, mark))), TOPICS)
+    letter = read_dead_letter(dead_lettered(an_origin(replay_headers(headers, mark))), TOPICS)
 
     assert (letter.replays, letter.replay_of) == (2, "first")
     assert list(letter.headers) == headers
@@ -124,18 +124,18 @@ def test_the_last_action_counts_and_replays_are_never_forgotten() -> None:
         ]
     ):
         ledger.add(offset, an_action(kind, count=count))
-    entry = ledger.entry("letter-1")
+    state = ledger.state_of("letter-1")
 
-    assert (entry.status, entry.replays, entry.intended) == (LetterStatus.RESOLVED, 2, None)
+    assert (state.status, state.replays, state.intended) == (LetterStatus.RESOLVED, 2, None)
 
 
 def test_an_intent_without_an_outcome_is_a_doubt() -> None:
     ledger = Ledger()
     ledger.add(0, an_action(DeadLetterActionKind.REPLAY_INTENDED, count=1))
-    entry = ledger.entry("letter-1")
+    state = ledger.state_of("letter-1")
 
-    assert entry.intended is not None
-    assert (entry.intended.topic, entry.intended.partition, entry.intended.offset) == ("t", 2, 9)
+    assert state.intended is not None
+    assert (state.intended.topic, state.intended.partition, state.intended.offset) == ("t", 2, 9)
 
 
 def a_step_letter(run: int, letter_id: str) -> object:
@@ -162,15 +162,15 @@ def test_a_step_that_fails_again_in_the_next_run_has_the_count_of_its_replay() -
     ledger = Ledger()
     ledger.add(0, an_action(DeadLetterActionKind.REPLAYED, "first", count=3))
     letters = [a_step_letter(1, "first"), a_step_letter(2, "second")]
-    bench = Bench(letters, ledger)  # type: ignore[arg-type]
+    all_letters = KnownLetters(letters, ledger)  # type: ignore[arg-type]
 
-    [second] = bench.find("second")
-    assert (second.entry.replays, second.status) == (3, LetterStatus.PARKED)
+    [second] = all_letters.find("second")
+    assert (second.state.replays, second.status) == (3, LetterStatus.PARKED)
 
 
 def test_the_letter_of_a_step_is_replayed_as_a_retry_of_its_task() -> None:
-    [case] = Bench([a_step_letter(4, "x")], Ledger()).cases()  # type: ignore[list-item]
-    verdict = plan(case, ORDER, TOPICS, NOW)
+    [known] = KnownLetters([a_step_letter(4, "x")], Ledger()).ordered()  # type: ignore[list-item]
+    verdict = plan(known, ORDER, TOPICS, NOW)
 
     assert isinstance(verdict, Send)
     command = decode(verdict.value, TaskCommand)
@@ -181,9 +181,9 @@ def test_the_letter_of_a_step_is_replayed_as_a_retry_of_its_task() -> None:
 
 def test_the_letter_of_an_event_is_never_sent_into_the_log() -> None:
     event = TaskEvent(event_id="e", task_id=TaskId("task_1"), tenant_id="acme", occurred_at=NOW)
-    case = a_case(topic=TOPICS.task_events, value=encode(event))
+    known = a_case(topic=TOPICS.task_events, value=encode(event))
 
-    assert plan(case, ORDER, TOPICS, NOW) == WriteRows(TaskId("task_1"), 1)
+    assert plan(known, ORDER, TOPICS, NOW) == WriteRows(TaskId("task_1"), 1)
     undecodable = a_case(topic=TOPICS.task_events, value=b"?")
     assert plan(undecodable, ORDER, TOPICS, NOW) == Skip("no_event")
 
@@ -201,10 +201,10 @@ def test_the_letter_of_an_event_is_never_sent_into_the_log() -> None:
 def test_only_open_letters_are_replayed_unless_forced(
     status: LetterStatus, replays: int, verdict: object
 ) -> None:
-    case = a_case(status, replays, topic=TOPICS.task_created)
+    known = a_case(status, replays, topic=TOPICS.task_created)
 
-    assert plan(case, ORDER, TOPICS, NOW) == verdict
-    assert isinstance(plan(case, FORCED, TOPICS, NOW), Send)
+    assert plan(known, ORDER, TOPICS, NOW) == verdict
+    assert isinstance(plan(known, FORCED, TOPICS, NOW), Send)
 
 
 def test_an_edited_record_is_sent_with_its_new_value_under_its_task_s_id() -> None:
@@ -212,8 +212,8 @@ def test_an_edited_record_is_sent_with_its_new_value_under_its_task_s_id() -> No
     ledger = Ledger()
     value = base64.b64encode(encode(task)).decode()
     ledger.add(0, an_action(DeadLetterActionKind.EDITED, value_base64=value))
-    [case] = Bench([a_letter(topic=TOPICS.task_created)], ledger).cases()
-    verdict = plan(case, ORDER, TOPICS, NOW)
+    [known] = KnownLetters([a_letter(topic=TOPICS.task_created)], ledger).ordered()
+    verdict = plan(known, ORDER, TOPICS, NOW)
 
     assert isinstance(verdict, Send)
     assert (verdict.key, verdict.value) == (b"task_2", encode(task))
@@ -268,8 +268,8 @@ def test_letters_of_nobody_match_a_tenant_only_where_that_is_asked_for() -> None
     nobodys, others = a_case(tenant_id=None), a_case(tenant_id="other")
     acme, operator = (LetterFilter(tenant=("acme",), ownerless=flag) for flag in (False, True))
 
-    assert [acme.matches(case) for case in (a_case(), nobodys, others)] == [True, False, False]
-    assert [operator.matches(case) for case in (a_case(), nobodys, others)] == [True, True, False]
+    assert [acme.matches(known) for known in (a_case(), nobodys, others)] == [True, False, False]
+    assert [operator.matches(known) for known in (a_case(), nobodys, others)] == [True, True, False]
     assert acme.as_json() == '{"tenant":["acme"]}'
 
 
@@ -285,23 +285,23 @@ def test_a_change_that_is_nested_too_deep_is_refused() -> None:
 
 
 def test_a_histogram_says_what_broke_how_often_and_since_when() -> None:
-    cases = [a_case(code="A", dead_lettered_at=at) for at in (5, 3)] + [a_case(code="B")]
-    bars = histogram(cases, "code")
+    known_letters = [a_case(code="A", dead_lettered_at=at) for at in (5, 3)] + [a_case(code="B")]
+    bars = histogram(known_letters, "code")
 
     assert [(bar.value, bar.count) for bar in bars] == [("A", 2), ("B", 1)]
     assert (bars[0].first_at, bars[0].last_at) == (3, 5)
 
 
 def test_a_letter_without_its_whole_record_is_not_replayed_also_by_force() -> None:
-    case = a_case(topic=TOPICS.task_created, whole=False)
+    known = a_case(topic=TOPICS.task_created, whole=False)
 
-    assert plan(case, ORDER, TOPICS, NOW) == Skip("not_whole")
-    assert plan(case, FORCED, TOPICS, NOW) == Skip("not_whole")
+    assert plan(known, ORDER, TOPICS, NOW) == Skip("not_whole")
+    assert plan(known, FORCED, TOPICS, NOW) == Skip("not_whole")
 
 
 def test_a_letter_of_a_batch_that_was_never_taken_apart_says_where_its_records_begin() -> None:
     fault = FetchFault(first_offset=10, code="BATCH_CORRUPT", message="m", batch=b"raw")
-    letter = read_dead_letter(buried(replace(an_origin([]), fault=fault)), TOPICS)
+    letter = read_dead_letter(dead_lettered(replace(an_origin([]), fault=fault)), TOPICS)
 
     assert (letter.offset, letter.whole) == (17, False)
     assert dict(letter.headers) == {}

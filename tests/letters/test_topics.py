@@ -5,9 +5,9 @@ import uuid
 import pytest
 
 from schemas.topics import Topics, TopicsSettings
-from streams.admin import Admin
-from streams.bench.topics import dead_letter_topics, is_dead_letter_topic
 from streams.errors import KafkaUnavailableError
+from streams.kafka.admin import Admin
+from streams.letters.topics import dead_letter_topics, is_dead_letter_topic
 from streams.settings import KafkaSettings
 from tests.streams.building import a_topic
 

@@ -12,8 +12,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from typer.testing import CliRunner, Result
 
-from agents.control import ControlFollower
-from agents.dlq_indexer import Indexer, IndexerParts
+from agents.letters.indexer import Indexer, IndexerParts
+from agents.steps.control import ControlFollower
 from orchestrator.cli.app import app
 from orchestrator.cli.findings import finding_text
 from orchestrator.pipelines import installed_pipelines
@@ -24,15 +24,15 @@ from schemas.findings import Finding, Severity
 from schemas.records import Control, ControlKind, Millis, TaskId
 from schemas.topic_rules import ConfigDifference
 from schemas.topics import Topics, dlq
-from sinks.dead_letter_writer import DeadLetterWriter
-from sinks.migrate import migrate_up
-from streams.admin import Admin
-from streams.dead_letters import DeadLetters
+from sinks.letters.writer import DeadLetterWriter
+from sinks.schema.migrate import migrate_up
 from streams.errors import TopicsDifferError
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.publisher import Outgoing, Publisher
+from streams.letters.dead_letters import DeadLetters
 from tests.e2e.driving import a_database
 from tests.logged import logged
-from tests.streams.test_topic_ids import make_again
+from tests.streams.kafka.test_topic_ids import make_again
 
 NOT_DURABLE = ("fsync is off", "full_page_writes is off")
 """The Postgres of the tests forgets what it had at a power cut; these two are warnings."""
@@ -268,7 +268,7 @@ async def test_letters_of_a_topic_that_was_made_again_are_indexed(system: System
         await make_again(system.settings.kafka, topic, partitions=1)
         await parts.publisher.publish([letter])
 
-        with logged("agents.dlq_indexer.log") as lines:
+        with logged("agents.letters.indexer.log") as lines:
             await Indexer(0, parts).open()
 
         assert await parts.writer.positions([topic], 0) == {topic: 1}

@@ -11,12 +11,12 @@ from aiokafka.structs import TopicPartition
 
 from orchestrator.log_checks import probe
 from schemas.topics import dlq
-from streams.broker_clock import BrokerClock
 from streams.errors import KafkaUnavailableError
+from streams.kafka.broker_clock import BrokerClock
+from streams.kafka.publisher import Outgoing, Publisher
 from streams.ownership.acceptance import Ownership
 from streams.ownership.ports import Checkpoint, StateRecord
 from streams.ownership.state_record import write_state
-from streams.publisher import Outgoing, Publisher
 from tests.orchestrator.test_doctor import System, system
 
 __all__ = ["system"]

@@ -8,7 +8,7 @@ ROOMS = ("schemas", "tasks", "streams", "sinks", "agents", "orchestrator")
 OTHERS = re.compile(
     r"ORCH_|GRPC_|JAVA_|XDG_|COLUMNS|^(POISON|PERMANENT|TRANSIENT|TIMEOUT|REJECTED)"
 )
-DEMO = Path("orchestrator/demo")
+DEMO = Path("orchestrator/local/demo")
 
 
 def codes_in_the_source() -> set[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from schemas.codec import adopt_ids, unframe
-from streams.log_reader import LogReader
+from streams.kafka.log_reader import LogReader
 from streams.settings import KafkaSettings
 from tests.commands import Ended, run_command
 from tests.orchestrator.registry import FIRST_ID, a_registry

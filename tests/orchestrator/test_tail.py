@@ -14,10 +14,10 @@ from orchestrator.cli.app import app
 from schemas.dead_letter import Failure, FailureClass, Origin, Stage
 from schemas.records import EventKind, Lane, Millis, StepCommand, StepName, TaskEvent, TaskId
 from schemas.topics import Topics, TopicsSettings, dlq
-from streams.admin import Admin
-from streams.dead_letters import DeadLetters
 from streams.envelopes import command_record, event_record
-from streams.publisher import Outgoing, Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.publisher import Outgoing, Publisher
+from streams.letters.dead_letters import DeadLetters
 from streams.settings import KafkaSettings
 from tests.sinks.building import ALog
 from tests.streams.building import a_topic
@@ -101,7 +101,7 @@ async def fill(topics: Topics, kafka: KafkaSettings) -> None:
         message="",
     )
     letters = DeadLetters(publisher, group="g")
-    await letters.bury([(origin, failure)])
+    await letters.publish([(origin, failure)])
     await publisher.publish(
         [Outgoing(topic=topics.task_created, partition=0, key=b"\x1b[2J", value=b"\x07\xff")]
     )

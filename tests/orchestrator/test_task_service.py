@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 import pytest
 
-from orchestrator.cli import service_client, task_served
+from orchestrator.cli.task import served as task_served
+from orchestrator.cli.task import service_client
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.gen.orchestrator.v1 import orchestrator_pb2_grpc as pb_grpc
 from tests.commands import Ended, run_command

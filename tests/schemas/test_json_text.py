@@ -1,4 +1,4 @@
-"""Foreign JSON either is safe for everything behind the door, or is refused with a code."""
+"""Foreign JSON either is safe for everything behind admission, or is refused with a code."""
 
 import json
 import math

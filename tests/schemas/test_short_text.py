@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.buried import DeadLetter, read_dead_letter
 from schemas.dead_letter import ID_HEADER, REPLAY_HEADERS, Origin
+from schemas.dead_letter_record import DeadLetter, read_dead_letter
 from schemas.limits import ID_PATTERN
 from schemas.short_text import KEY_MAX_BYTES, short_key, short_text
 from schemas.topics import Topics

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from schemas.records import EventKind, StepName, TaskEvent, TaskId, TaskStatus
 from streams.ownership.acceptance import Ownership

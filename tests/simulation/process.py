@@ -1,4 +1,4 @@
-"""A router process: one owner after the other, as ``streams/partitions.py`` runs them."""
+"""A router process: one owner after the other, as ``streams/runtime/partitions.py`` runs them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from schemas.records import Millis
 from streams.errors import KafkaUnavailableError, OwnershipLostError, PublishError
-from streams.ownership.owner import Owner, OwnerParts
+from streams.ownership.owner import Owner
+from streams.ownership.parts import OwnerParts
 from streams.ownership.settings import RouterSettings
 from tasks.decision import Rules
 from tests.simulation.broker import INPUTS, TOPICS, Broker

@@ -17,9 +17,11 @@ import tasks.decide
 from schemas.records import EventKind, StepResult, TaskEvent, TaskId
 from streams.ownership import owner, recovery
 from streams.ownership.acceptance import Ownership
+from streams.ownership.decider import Decider
 from streams.ownership.owned_log import OwnedLog
 from streams.ownership.owner import Owner
 from streams.ownership.ports import Sealed, StateRecord
+from streams.ownership.progress import Inputs
 from streams.ownership.recovery import Recovery
 from streams.ownership.snapshots import Snapshots
 from streams.ownership.work import Work
@@ -65,7 +67,7 @@ def _do(*order: str) -> Callable[[Owner, Work], Awaitable[None]]:
 
 
 async def _refuse(self: Owner, work: Work) -> None:
-    await self._world.bury(work.refused)
+    await self._world.dead_letter(work.refused)
 
 
 async def _append(self: Owner, work: Work) -> None:
@@ -74,7 +76,7 @@ async def _append(self: Owner, work: Work) -> None:
 
 async def _send(self: Owner, work: Work) -> None:
     await self._world.send(work.effects)
-    await self._world.bury(work.letters)
+    await self._world.dead_letter(work.letters)
 
 
 async def _ack(self: Owner, work: Work) -> None:
@@ -105,7 +107,7 @@ async def _prove_nothing(self: OwnedLog) -> None:
     pass
 
 
-async def _pass_nothing(self: Owner) -> None:
+async def _pass_nothing(self: Inputs) -> None:
     pass
 
 
@@ -171,7 +173,7 @@ SWITCHES: Mapping[str, Switch] = {
         [(Owner, "_do", _do("refuse", "append", "ack", "send"))],
     ),
     "refused_first": Switch(
-        "What is refused whatever the state is, is buried before any event of its batch.",
+        "What is refused whatever the state is, is dead-lettered before any event of its batch.",
         [(Owner, "_do", _do("append", "refuse", "send", "ack"))],
     ),
     "checkpoint_after_effects": Switch(
@@ -200,11 +202,11 @@ SWITCHES: Mapping[str, Switch] = {
     ),
     "committed_is_decided": Switch(
         "What was committed, or decided for a forgotten task, before a takeover is a duplicate.",
-        [(Owner, "_was_decided", lambda self, arrival: False)],
+        [(Decider, "_was_decided", lambda self, arrival: False)],
     ),
     "committed_is_read": Switch(
         "What a deposed owner of the same process acknowledged counts as read.",
-        [(Owner, "_pass_committed", _pass_nothing)],
+        [(Inputs, "_pass_committed", _pass_nothing)],
     ),
     "late_snapshots": Switch(
         "A snapshot that a former owner wrote late is brought up to date.",
@@ -228,7 +230,7 @@ SWITCHES: Mapping[str, Switch] = {
     ),
     "decided_created": Switch(
         "A create at or below the decided offset of its topic was decided.",
-        [(Owner, "_was_forgotten", lambda self, given: False)],
+        [(Decider, "_was_forgotten", lambda self, given: False)],
     ),
     "whole_retried": Switch(
         "A retry's event carries the whole task.",

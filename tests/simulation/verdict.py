@@ -16,13 +16,13 @@ from schemas.records import (
     TaskId,
 )
 from streams.ownership.owner import Owner
-from tasks.effects import Broadcast, BuryStep, SendStep
+from tasks.effects import Broadcast, DeadLetterStep, SendStep
 from tasks.remember import shrunk
 from tasks.task import StepStatus, Task
 from tests.simulation.broker import DEAD, INPUTS, STEPS, TOPICS, Broker
 from tests.simulation.group import Group
 from tests.simulation.history import AcceptedEvent, History, ViolationError, brief, same
-from tests.simulation.world import BuriedInput
+from tests.simulation.world import DeadLetteredInput
 
 
 class Verdict:
@@ -37,7 +37,7 @@ class Verdict:
         self._broker.trace.add(
             self._broker.now, process, "OWNS epoch", owner._log.ownership.epoch, "at", next_offset
         )
-        self._same_tasks("memory", process, owner._tasks, self._history.tasks(next_offset))
+        self._same_tasks("memory", process, owner._decider.tasks, self._history.tasks(next_offset))
 
     def at_end(self, owners: Mapping[str, Owner]) -> None:
         """Everything came to its end: compare everything."""
@@ -48,7 +48,7 @@ class Verdict:
             if not task.status.terminal:
                 raise ViolationError(f"never_ends: {task_id} {brief(task)}")
         for process, owner in owners.items():
-            self._same_tasks("memory", process, owner._tasks, self._history.tasks())
+            self._same_tasks("memory", process, owner._decider.tasks, self._history.tasks())
 
     def reader(self, name: str, tasks: Mapping[TaskId, Task], *, forgets: bool) -> None:
         """A reader holds what the log says; a replica may lack what was forgotten."""
@@ -77,7 +77,7 @@ class Verdict:
         letters = {
             (entry.value.topic, entry.value.offset)
             for entry in self._broker.topic(DEAD)
-            if entry is not None and isinstance(entry.value, BuriedInput)
+            if entry is not None and isinstance(entry.value, DeadLetteredInput)
         }
         for topic in INPUTS:
             for offset in range(self._group.highest[topic]):
@@ -119,7 +119,7 @@ class Verdict:
         effects = [entry.value for name in (STEPS, DEAD, TOPICS.control) for entry in
                    self._broker.topic(name) if entry is not None]  # fmt: skip
         commands = {e.command.command_id for e in effects if isinstance(e, SendStep)}
-        buried = {e.event.event_id for e in effects if isinstance(e, BuryStep)}
+        dead_lettered = {e.event.event_id for e in effects if isinstance(e, DeadLetterStep)}
         broadcasts = [e.control for e in effects if isinstance(e, Broadcast)]
         for accepted in self._history.accepted:
             for effect in accepted.effects:
@@ -127,8 +127,8 @@ class Verdict:
                     case SendStep(command=command):
                         name = command.command_id
                         done = name in commands or self._abandoned(accepted, name)
-                    case BuryStep(event=event):
-                        done = event.event_id in buried
+                    case DeadLetterStep(event=event):
+                        done = event.event_id in dead_lettered
                     case Broadcast(control=control):
                         done = control in broadcasts
                 if not done:

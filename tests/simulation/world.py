@@ -12,7 +12,7 @@ from schemas.records import StepResult, TaskCommand, TaskCreated, TaskEvent
 from streams.envelopes import Trace
 from streams.errors import PublishError
 from streams.ownership.ports import Arrival, Logged, Sealed, Snapshot, StateRecord
-from tasks.effects import Broadcast, BuryStep, Effect, SendStep
+from tasks.effects import Broadcast, DeadLetterStep, Effect, SendStep
 from tasks.inputs import Cause, Commanded, Created, Input, Reported
 from tests.simulation.broker import DEAD, INPUTS, STEPS, TOPICS, Broker, Request
 from tests.simulation.group import Group
@@ -23,7 +23,7 @@ GARBAGE = b"garbage"
 
 
 @dataclass(frozen=True, slots=True)
-class BuriedInput:
+class DeadLetteredInput:
     """The dead letter of an input."""
 
     topic: str
@@ -127,7 +127,7 @@ class SimulatedWorld:
 
     async def send(self, effects: Sequence[Sealed]) -> None:
         """Records first, then dead letters, as the real world does."""
-        records = [effect for effect in effects if not isinstance(effect, BuryStep)]
+        records = [effect for effect in effects if not isinstance(effect, DeadLetterStep)]
         requests: list[Request] = []
         for effect in records:
             topic = TOPICS.control if isinstance(effect, Broadcast) else STEPS
@@ -135,13 +135,15 @@ class SimulatedWorld:
             requests += self._broker.produce(self.process, topic, [[effect]])
         await self._landed(requests)
         for effect in effects:
-            if isinstance(effect, BuryStep):
+            if isinstance(effect, DeadLetterStep):
                 await self._landed(self._broker.produce(self.process, DEAD, [[effect]]))
 
-    async def bury(self, letters: Sequence[tuple[Arrival, Failure]]) -> None:
-        buried = [BuriedInput(a.topic, a.offset, failure.code) for a, failure in letters]
-        if buried:
-            await self._landed(self._broker.produce(self.process, DEAD, [buried]))
+    async def dead_letter(self, letters: Sequence[tuple[Arrival, Failure]]) -> None:
+        dead_lettered = [
+            DeadLetteredInput(a.topic, a.offset, failure.code) for a, failure in letters
+        ]
+        if dead_lettered:
+            await self._landed(self._broker.produce(self.process, DEAD, [dead_lettered]))
 
     async def _end(self, topic: str) -> int:
         """The end as it is now; when the caller goes on it may be an old answer."""

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from sinks.migrate import migrate_up
-from sinks.reader import Reader
+from sinks.reads.reader import Reader
+from sinks.schema.migrate import migrate_up
 from sinks.settings import PostgresSettings
 from sinks.writer import Writer
 

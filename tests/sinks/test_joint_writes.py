@@ -10,7 +10,7 @@ import pytest
 from asyncpg.transaction import Transaction
 
 from sinks.errors import SinkPositionError, SinkRowError, SinkUnavailableError
-from sinks.reader import Reader
+from sinks.reads.reader import Reader
 from sinks.rows import LogEvent
 from sinks.settings import PostgresSettings
 from sinks.writer import Writer

@@ -13,7 +13,7 @@ from schemas.records import Json, Millis, TaskId
 from sinks.errors import SinkBlockedError, SinkRowError, SinkUnavailableError
 from sinks.isolation import write_isolating
 from sinks.known_good import known_good_batches
-from sinks.reader import Reader
+from sinks.reads.reader import Reader
 from sinks.rows import LogEvent
 from sinks.settings import PostgresSettings
 from sinks.sqlstates import Policy, rule_of

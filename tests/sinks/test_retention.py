@@ -7,8 +7,8 @@ import pytest
 from schemas.records import Millis, TaskId
 from sinks.errors import SinkUnavailableError
 from sinks.pool import open_pool
-from sinks.reader import Reader
-from sinks.retention import drop_months
+from sinks.reads.reader import Reader
+from sinks.schema.retention import drop_months
 from sinks.settings import PostgresSettings
 from sinks.writer import Writer
 from tests.sinks.building import START, ALog, write_all

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from schemas.findings import Severity
-from sinks.server_rules import ServerFacts, server_findings
+from sinks.server.rules import ServerFacts, server_findings
 
 GOOD = ServerFacts(
     version=18,

@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 
 from sinks.errors import MigrationError
-from sinks.migrate import migrate_status, migrate_up
-from sinks.migration import in_order, load_migrations, parse, pending
+from sinks.schema.migrate import migrate_status, migrate_up
+from sinks.schema.migration import in_order, load_migrations, parse, pending
 from sinks.settings import PostgresSettings
 from sinks.writer import Writer
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.records import CommandKind, Error, ResultKind, TaskId
-from sinks.reader import Reader
-from sinks.stored import StoredTask
+from sinks.reads.reader import Reader
+from sinks.reads.stored import StoredTask
 from sinks.writer import Writer
 from tasks.task import Task
 from tests.sinks.building import AWAY, BROKEN, ALog, write_all, write_on

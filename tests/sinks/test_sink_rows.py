@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from schemas.records import CommandKind, Millis, ResultKind, TaskStatus
-from sinks.month import month_of
 from sinks.rows import LogEvent, project
+from sinks.schema.month import month_of
 from tests.sinks.building import USAGE, ALog, a_completed_log, a_marker
 
 

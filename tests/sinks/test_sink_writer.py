@@ -8,7 +8,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from schemas.records import CommandKind, Json, Millis, ResultKind, TaskId, TaskStatus
 from sinks.errors import (
     PostgresRefusedError,
@@ -16,7 +16,7 @@ from sinks.errors import (
     SinkRowError,
     SinkUnavailableError,
 )
-from sinks.reader import Reader
+from sinks.reads.reader import Reader
 from sinks.rows import LogEvent
 from sinks.settings import PostgresSettings
 from sinks.writer import Writer

@@ -11,12 +11,12 @@ import pytest
 
 from schemas.records import CommandKind
 from sinks.errors import CursorError
-from sinks.paging import NewestCursor, QueueCursor, TaskFilter
 from sinks.pool import connection
 from sinks.queries import query
-from sinks.reader import Reader
+from sinks.reads.paging import NewestCursor, QueueCursor, TaskFilter
+from sinks.reads.reader import Reader
+from sinks.reads.stored import ListedTask
 from sinks.settings import PostgresSettings
-from sinks.stored import ListedTask
 from sinks.writer import Writer
 from tests.sinks.building import ALog, write_all
 from tests.sinks.conftest import named

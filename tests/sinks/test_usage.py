@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from schemas.records import CommandKind, ResultKind
-from sinks.reader import Reader
-from sinks.usage import DIMENSIONS, UsageFilter, UsageRow
+from sinks.reads.reader import Reader
+from sinks.reads.usage import DIMENSIONS, UsageFilter, UsageRow
 from sinks.writer import Writer
 from tests.sinks.building import AWAY, START, USAGE, ALog, write_all
 

@@ -4,7 +4,7 @@ import pytest
 
 from sinks import waiting
 from sinks.errors import SinkBlockedError, SinkUnavailableError
-from sinks.waiting import BLOCKED_PAUSE_MAX_S, PAUSE_MAX_S, Waiting, WaitLog
+from sinks.waiting import BLOCKED_PAUSE_MAX_S, PAUSE_MAX_S, Wait, WaitLog
 from tests.logged import logged
 
 
@@ -32,7 +32,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 async def test_an_hour_without_postgres_is_few_lines_and_bounded_pauses(clock: Clock) -> None:
-    wait = Waiting(WaitLog())
+    wait = Wait(WaitLog())
     with logged("sinks.waiting._log") as lines:
         while clock.now < 4_600:
             await wait.pause(SinkUnavailableError("gone"))
@@ -47,7 +47,7 @@ async def test_an_hour_without_postgres_is_few_lines_and_bounded_pauses(clock: C
 
 
 async def test_another_cause_is_said_at_once(clock: Clock) -> None:
-    wait = Waiting(WaitLog())
+    wait = Wait(WaitLog())
     with logged("sinks.waiting._log") as lines:
         for error in (
             SinkUnavailableError("a"),
@@ -64,7 +64,7 @@ async def test_another_cause_is_said_at_once(clock: Clock) -> None:
 
 
 async def test_whoever_waits_for_a_person_asks_less_often(clock: Clock) -> None:
-    wait = Waiting(WaitLog())
+    wait = Wait(WaitLog())
     for _ in range(12):
         await wait.pause(SinkBlockedError("b"))
 
@@ -73,7 +73,7 @@ async def test_whoever_waits_for_a_person_asks_less_often(clock: Clock) -> None:
 
 async def test_a_success_without_a_wait_says_nothing(clock: Clock) -> None:
     with logged("sinks.waiting._log") as lines:
-        Waiting(WaitLog()).over()
+        Wait(WaitLog()).over()
 
     assert lines == []
 
@@ -82,7 +82,7 @@ async def test_twelve_partitions_that_wait_for_one_cause_are_one_line_and_one_en
     clock: Clock,
 ) -> None:
     shared = WaitLog()
-    waits = [Waiting(shared) for _ in range(12)]
+    waits = [Wait(shared) for _ in range(12)]
     with logged("sinks.waiting._log") as lines:
         for wait in waits:
             await wait.pause(SinkBlockedError("b"))

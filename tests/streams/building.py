@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from schemas.topics import Topic
-from streams.app import App, create_app
-from streams.batches import batches
-from streams.delivery import Delivery
-from streams.publisher import Outgoing
+from streams.kafka.publisher import Outgoing
+from streams.runtime.app import App, create_app
+from streams.runtime.batches import batches
+from streams.runtime.delivery import Delivery
+from streams.runtime.window import AtOnce, InFlightWindow
 from streams.settings import KafkaSettings
-from streams.window import AtOnce, InFlightWindow
 
 Work = Callable[[Delivery], Awaitable[None]]
 WAIT_S = 30.0

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from streams.admin import Admin
-from streams.publisher import Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.publisher import Publisher
 from streams.settings import KafkaSettings
 from tests.streams.building import a_topic
 

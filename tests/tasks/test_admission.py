@@ -1,4 +1,4 @@
-"""The door lets in what can be done, and says by a code why it does not."""
+"""Admission lets in what can be done, and says by a code why it does not."""
 
 from dataclasses import replace
 

@@ -1,15 +1,14 @@
 """The fold needs nothing but events; effects are the same whenever they are made."""
 
-from dataclasses import replace
-
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from schemas.codec import encode
 from schemas.records import CommandKind, ControlKind, EventKind, Lane, TaskEvent
 from tasks.apply import SequenceError, apply
 from tasks.decide import Accepted
-from tasks.effects import Broadcast, BuryStep, SendStep, due_command, effects
+from tasks.effects import Broadcast, DeadLetterStep, SendStep, due_command, effects
 from tasks.pipeline import Pipelines, PipelineUnknownError
 from tasks.task import Task
 from tests.tasks.builders import (
@@ -150,20 +149,20 @@ def test_a_task_that_waits_for_no_attempt_has_no_due_command() -> None:
         due_command(a_failed_life().task, PIPELINES)
 
 
-def test_a_step_that_failed_for_good_is_buried_as_it_was_sent() -> None:
+def test_a_step_that_failed_for_good_is_dead_lettered_as_it_was_sent() -> None:
     life = a_life()
     [[sent]] = life.effects
     event = the_event(life.failed(BAD_INPUT))
 
     [effect] = life.effects[-1]
 
-    assert isinstance(effect, BuryStep)
+    assert isinstance(effect, DeadLetterStep)
     assert isinstance(sent, SendStep)
     assert encode(effect.command) == encode(sent.command)
     assert (effect.error.code, effect.event) == ("BAD_INPUT", event)
 
 
-def test_a_buried_step_is_the_one_that_was_sent_also_after_it_changed_lanes() -> None:
+def test_a_dead_lettered_step_is_the_one_that_was_sent_also_after_it_changed_lanes() -> None:
     life = a_life()
     [[sent]] = life.effects
     life.pass_ms(5)
@@ -172,7 +171,7 @@ def test_a_buried_step_is_the_one_that_was_sent_also_after_it_changed_lanes() ->
 
     [effect] = life.effects[-1]
 
-    assert isinstance(effect, BuryStep)
+    assert isinstance(effect, DeadLetterStep)
     assert isinstance(sent, SendStep)
     assert effect.command == sent.command
 
@@ -190,50 +189,50 @@ def test_a_cancel_is_broadcast_when_a_step_is_outstanding() -> None:
     assert (control.reason, control.at) == ("TASK_CANCELLED", START)
 
 
-def test_a_deadline_is_broadcast_and_its_outstanding_step_is_buried_as_it_was_sent() -> None:
+def test_a_deadline_is_broadcast_and_its_outstanding_step_is_dead_lettered_as_it_was_sent() -> None:
     life = a_life()
     [[sent]] = life.effects
     life.pass_ms(300_000)
     life.deadline()
 
-    [told, buried] = life.effects[-1]
+    [told, dead_lettered] = life.effects[-1]
 
     assert isinstance(told, Broadcast)
     assert told.control.kind is ControlKind.DEADLINE
     assert isinstance(sent, SendStep)
-    assert isinstance(buried, BuryStep)
-    assert encode(buried.command) == encode(sent.command)
-    assert (buried.error.code, buried.event) == ("DEADLINE_EXCEEDED", life.events[-1])
+    assert isinstance(dead_lettered, DeadLetterStep)
+    assert encode(dead_lettered.command) == encode(sent.command)
+    assert (dead_lettered.error.code, dead_lettered.event) == ("DEADLINE_EXCEEDED", life.events[-1])
 
 
-def test_between_two_attempts_a_deadline_buries_the_attempt_that_was_due() -> None:
+def test_between_two_attempts_a_deadline_dead_letters_the_attempt_that_was_due() -> None:
     life = a_life()
     life.failed(UNAVAILABLE)
     due = due_command(life.task, PIPELINES)
     life.pass_ms(300_000)
     life.deadline()
 
-    [_, buried] = life.effects[-1]
+    [_, dead_lettered] = life.effects[-1]
 
-    assert isinstance(buried, BuryStep)
-    assert (buried.command, buried.command.attempt) == (due.command, 2)
+    assert isinstance(dead_lettered, DeadLetterStep)
+    assert (dead_lettered.command, dead_lettered.command.attempt) == (due.command, 2)
 
 
-def test_of_a_held_task_a_deadline_buries_the_command_that_it_would_have_begun_with() -> None:
+def test_of_a_held_task_a_deadline_dead_letters_the_command_that_it_would_have_begun_with() -> None:
     held, begun = a_life(a_task_created(hold=True)), a_life()
     [[sent]] = begun.effects
     held.pass_ms(300_000)
     held.deadline()
 
-    [buried] = held.effects[-1]
+    [dead_lettered] = held.effects[-1]
 
     assert isinstance(sent, SendStep)
-    assert isinstance(buried, BuryStep)
+    assert isinstance(dead_lettered, DeadLetterStep)
     at = held.events[-1].occurred_at
-    assert buried.command == msgspec.structs.replace(sent.command, dispatched_at=at)
+    assert dead_lettered.command == msgspec.structs.replace(sent.command, dispatched_at=at)
 
 
-def test_without_its_pipeline_a_late_task_is_failed_and_not_buried() -> None:
+def test_without_its_pipeline_a_late_task_is_failed_and_not_dead_lettered() -> None:
     for held in (False, True):
         life = a_life(a_task_created(hold=held))
         before = life.task
@@ -242,7 +241,7 @@ def test_without_its_pipeline_a_late_task_is_failed_and_not_buried() -> None:
 
         made = effects(before, life.events[-1], life.task, Pipelines([]))
 
-        assert not [effect for effect in made if isinstance(effect, BuryStep)]
+        assert not [effect for effect in made if isinstance(effect, DeadLetterStep)]
         assert bool(made) is not held
 
 

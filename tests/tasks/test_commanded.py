@@ -61,7 +61,10 @@ def refusal(life: Life, command: TaskCommand) -> str | None:
     assert event.kind == "command_refused"
     assert (event.status, event.phase) == (before.status, before.phase)
     assert event.cause_topic == COMMANDS
-    assert replace(life.task, sequence=before.sequence, decided=before.decided) == before
+    assert (
+        msgspec.structs.replace(life.task, sequence=before.sequence, decided=before.decided)
+        == before
+    )
     return event.reason
 
 
@@ -306,7 +309,7 @@ def test_a_retry_that_does_not_fit_into_one_event_is_refused() -> None:
 def test_a_retry_of_a_pipeline_that_is_gone_is_refused() -> None:
     life = a_failed_life()
     spec = msgspec.structs.replace(life.task.spec, pipeline_version=9)
-    life.state = replace(life.task, spec=spec)
+    life.state = msgspec.structs.replace(life.task, spec=spec)
 
     assert refusal(life, RETRY) == "PIPELINE_VERSION_UNKNOWN"
 

@@ -1,9 +1,9 @@
 """What is remembered of a task that ended, and for how long."""
 
 import uuid
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from schemas.records import CommandKind, EventKind, TaskId
 from tasks.apply import apply, fold

@@ -454,7 +454,7 @@ def test_times_of_events_never_run_backwards() -> None:
 def test_a_result_for_a_pipeline_that_is_gone_fails_the_task() -> None:
     life = a_life()
     spec = msgspec.structs.replace(life.task.spec, pipeline_version=9)
-    life.state = replace(life.task, spec=spec)
+    life.state = msgspec.structs.replace(life.task, spec=spec)
 
     event = the_event(life.succeeded())
 

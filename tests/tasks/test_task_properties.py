@@ -4,11 +4,12 @@ Random lives are decided and applied as an owner would. Inputs come late, twice,
 offset and at new ones; clocks jump back.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas.codec import decode, encode
 from schemas.records import (
@@ -26,7 +27,7 @@ from schemas.records import (
 )
 from tasks.apply import apply
 from tasks.decide import Accepted, Decision, Ignored, Rejected, decide
-from tasks.effects import BuryStep, Effect, SendStep, due_command, effects
+from tasks.effects import DeadLetterStep, Effect, SendStep, due_command, effects
 from tasks.inputs import Cause, Commanded, Created, DeadlineDue, Input, Reported
 from tasks.task import Task
 from tests.tasks.builders import (
@@ -215,7 +216,7 @@ def test_effects_that_are_made_again_are_the_same(history: History) -> None:
 def test_one_command_id_has_one_content(history: History) -> None:
     commands: dict[str, bytes] = {}
     for effect in all_effects(history):
-        if isinstance(effect, SendStep | BuryStep):
+        if isinstance(effect, SendStep | DeadLetterStep):
             content = encode(effect.command)
             assert commands.setdefault(effect.command.command_id, content) == content
 
@@ -413,7 +414,7 @@ def what_comes_of(state: Task | None, given_input: Input, jitter: float) -> None
         assert decode(encode(event), TaskEvent) == event
         after = apply(state, event)
         for effect in effects(state, event, after, RULES.pipelines):
-            if isinstance(effect, SendStep | BuryStep):
+            if isinstance(effect, SendStep | DeadLetterStep):
                 encode(effect.command)
 
 

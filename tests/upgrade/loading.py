@@ -25,8 +25,8 @@ import fastavro
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from sinks.migrate import migrate_up
-from sinks.migration import Migration
+from sinks.schema.migrate import migrate_up
+from sinks.schema.migration import Migration
 from tests.checker.wire import WRITERS, Kept
 from tests.upgrade.contents import PREFIX
 

@@ -28,11 +28,11 @@ from typing import Any
 
 import asyncpg
 
-from orchestrator.dev import fork
-from orchestrator.dev.system import DEV_DEFAULTS, System, open_system
-from orchestrator.embedded.kafka import EmbeddedKafka
-from orchestrator.embedded.postgres import EmbeddedPostgres
 from orchestrator.layout import topic_table
+from orchestrator.local.dev import fork
+from orchestrator.local.dev.system import DEV_DEFAULTS, System, open_system
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import load_settings
 from schemas.codec import encode
@@ -46,7 +46,7 @@ from schemas.records import (
     TaskId,
 )
 from schemas.topics import dlq
-from sinks.migration import load_migrations
+from sinks.schema.migration import load_migrations
 from tests.checker.reading import read_evidence
 from tests.checker.wire import decode
 from tests.e2e.driving import ANY_PORTS, Running

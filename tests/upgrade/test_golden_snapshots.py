@@ -1,9 +1,8 @@
 """Snapshots of the version before are read by this one, and this one's by the version before."""
 
-import dataclasses
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -15,11 +14,11 @@ from schemas.errors import DecodeError
 from schemas.headers import header_text
 from schemas.records import Json, TaskId, TaskState
 from streams.errors import SnapshotUnreadableError
+from streams.kafka.publisher import Outgoing
 from streams.ownership.acceptance import Ownership
 from streams.ownership.ports import Adoption, Checkpoint, Snapshot, StateRecord, Unreadable
 from streams.ownership.recovery import Recovery
 from streams.ownership.state_record import CHECKPOINT_KEY, read_state, write_state
-from streams.publisher import Outgoing
 from tasks.pipeline_file import load_pipelines
 from tasks.task import Task
 from tests.checker.wire import Kept
@@ -28,11 +27,7 @@ from tests.upgrade.loading import read_fixture
 
 FIXTURE = read_fixture()
 TOPICS = (f"{PREFIX}task-created.v1", f"{PREFIX}task-events.v1")
-REQUIRED = [
-    field.name
-    for field in dataclasses.fields(Task)
-    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-]
+REQUIRED = [field.name for field in msgspec.structs.fields(Task) if field.required]
 
 
 def as_read(record: Kept) -> Origin:
@@ -146,7 +141,7 @@ def without(record: Origin, name: str) -> Origin:
     task: dict[str, Any] = json.loads(state.state)
     del task[name]
     changed = msgspec.structs.replace(state, state=Json(json.dumps(task)))
-    return replace(record, value=encode(changed))
+    return msgspec.structs.replace(record, value=encode(changed))
 
 
 def written(content: Snapshot | Checkpoint | Adoption) -> Origin:

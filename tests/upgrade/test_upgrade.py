@@ -11,14 +11,14 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from orchestrator.dev.system import DEV_DEFAULTS, open_system
+from orchestrator.local.dev.system import DEV_DEFAULTS, open_system
 from orchestrator.settings import load_settings
 from schemas.codec import encode
 from schemas.records import CommandId, CommandKind, Millis, TaskCommand, TaskId
 from tests.checker.reading import read_evidence
 from tests.checker.snapshots import checkpoints
-from tests.e2e.bench import cases_of, dlq, replay
 from tests.e2e.driving import ANY_PORTS, Running, a_database
+from tests.e2e.letters import dlq, known_letters_of, replay
 from tests.upgrade.contents import ENDED, FORGOTTEN, LIVE, PREFIX
 from tests.upgrade.loading import Fixture, load, read_fixture
 
@@ -134,7 +134,7 @@ async def test_a_dead_letter_of_the_version_before_is_listed_and_replayed(
     upgraded: Running,
 ) -> None:
     await upgraded.ended(list(LIVE))
-    [letter] = await cases_of(upgraded, ["refused"])
+    [letter] = await known_letters_of(upgraded, ["refused"])
     listed = await dlq(upgraded, "list", "--json")
     report = await replay(upgraded, letter.letter.id)
     row = await upgraded.row_until("refused", lambda row: row["status"] == "completed")

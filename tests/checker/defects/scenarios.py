@@ -17,10 +17,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
-from streams.admin import Admin
-from streams.adoption import AdoptedAs, adopt, candidate
-from streams.log_reader import LogReader
-from streams.publisher import Publisher
+from streams.kafka.admin import Admin
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Publisher
+from streams.ownership.adoption import AdoptedAs, adopt, candidate
 from streams.settings import KafkaSettings
 from tests.chaos.chaos import Chaos
 from tests.chaos.conftest import chaos, form  # noqa: F401  # fixtures
@@ -29,7 +29,7 @@ from tests.checker.check import check
 from tests.checker.reading import read_committed, read_evidence, read_positions
 from tests.checker.snapshots import checkpoints
 from tests.checker.wire import Value, decode, encode, home_of
-from tests.streams.batches import CODECS, a_batch, send_raw
+from tests.streams.kafka.batches import CODECS, a_batch, send_raw
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
 

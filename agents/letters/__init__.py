@@ -1,0 +1,1 @@
+"""From dead-letter topics to their index in Postgres."""

@@ -1,0 +1,179 @@
+"""Writes one partition of all dead-letter topics into Postgres; that of the ledger, too."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import structlog
+
+from agents.letters.closing import Closing
+from schemas.codec import decode
+from schemas.dead_letter import Origin
+from schemas.dead_letter_record import DeadLetter, read_dead_letter
+from schemas.errors import DecodeError
+from schemas.records import DeadLetterAction
+from schemas.topics import Topics
+from sinks.errors import SinkPositionError, SinkUnavailableError
+from sinks.letters.writer import DeadLetterWriter, Moved
+from sinks.waiting import Wait, WaitLog
+from streams import metrics
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Publisher
+from streams.letters.action_log import PARTITION
+from streams.letters.dead_letters import DeadLetters, poison
+from streams.runtime.delivery import Delivery
+from streams.settings import KafkaSettings
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexerParts:
+    """What every partition of this process shares."""
+
+    group: str
+    kafka: KafkaSettings
+    topics: Topics
+    dlq_topics: Sequence[str]
+    partitions: dict[str, int]
+    """Of each topic that is read, by the table; more may exist."""
+    writer: DeadLetterWriter
+    publisher: Publisher
+    dead_letters: DeadLetters
+    waits: WaitLog = field(default_factory=WaitLog)
+
+
+class Indexer:
+    """Follows one partition of all dead-letter topics. A ``PartitionHandler``.
+
+    Positions are those stored with the rows, not the group's, so an index that was emptied
+    or restored from a backup is filled from where it stands. While Postgres is away it
+    waits, and its partitions pause. The owner of the ledger's partition also closes letters.
+    """
+
+    def __init__(self, partition: int, parts: IndexerParts) -> None:
+        self._partition = partition
+        self._parts = parts
+        consumed = [*parts.dlq_topics, parts.topics.dlq_actions]
+        self._consumed = [name for name in consumed if partition < parts.partitions[name]]
+        self._names = consumed
+        self._stored: dict[str, int | None] = {}
+        self._closing = Closing(parts) if partition == PARTITION else None
+
+    async def open(self) -> None:
+        """Read on from the stored positions up to the ends that the topics have now."""
+        writer, reader = self._parts.writer, self._reader()
+        async with reader:
+            # Somebody may have added partitions: the group assigns them to us as well.
+            found = await reader.all_partitions(self._names)
+            self._consumed = [name for name, partition in found if partition == self._partition]
+            stored = await self._patiently(
+                lambda: writer.positions(self._consumed, self._partition)
+            )
+            places = [(name, self._partition) for name in self._consumed]
+            for (topic, _), (first, end) in (await reader.all_bounds(places)).items():
+                self._stored[topic] = at = stored.get(topic)
+                if at is not None and at > end:
+                    await self._begin_again(topic, at, first)
+                    at = first
+                # What expired before it was indexed is gone: the index shows what can be read.
+                start = max(first, first if at is None else at)
+                if start < end:
+                    log.info("index_catches_up", topic=topic, partition=self._partition, end=end)
+                async for records in reader.read(topic, self._partition, start, end):
+                    await self._write(records)
+
+    async def _begin_again(self, topic: str, at: int, first: int) -> None:
+        """Move a position back that its topic does not reach: the topic was made again."""
+        log.error(
+            "index_position_beyond_end", topic=topic, partition=self._partition, at=at, first=first
+        )
+        moved = [Moved(topic, self._partition, at, first)]
+        await self._patiently(lambda: self._parts.writer.write([], [], moved))
+        self._stored[topic] = first
+
+    async def handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Write a batch, then acknowledge it; close letters from time to time."""
+        ours = [delivery for delivery in deliveries if not delivery.stale()]
+        await self._write([delivery.origin for delivery in ours])
+        for delivery in ours:
+            delivery.ack()
+            metrics.RECORDS.labels(delivery.topic, "indexed").inc()
+        if self._closing is not None and self._closing.due():
+            await self._check_positions()
+            await self._close(self._closing)
+
+    def unfinished(self) -> list[Delivery]:
+        """Nothing: the index is never deposed, its positions are."""
+        return []
+
+    def wakeup_s(self) -> float | None:
+        """When letters are to be closed next."""
+        return None if self._closing is None else self._closing.wait_s()
+
+    async def _write(self, records: Sequence[Origin]) -> None:
+        fresh = [r for r in records if r.offset >= (self._stored.get(r.topic) or 0)]
+        if not fresh:
+            return
+        letters, actions, unreadable = self._read(fresh)
+        if unreadable:
+            await self._parts.dead_letters.publish([poison(record, e) for record, e in unreadable])
+        ends: dict[str, int] = defaultdict(int)
+        for record in fresh:
+            ends[record.topic] = max(ends[record.topic], record.offset + 1)
+        moved = [
+            Moved(topic, self._partition, self._stored.get(topic), end)
+            for topic, end in ends.items()
+        ]
+        await self._patiently(lambda: self._parts.writer.write(letters, actions, moved))
+        self._stored.update(ends)
+
+    def _read(
+        self, records: Sequence[Origin]
+    ) -> tuple[
+        list[DeadLetter], list[tuple[int, DeadLetterAction]], list[tuple[Origin, DecodeError]]
+    ]:
+        letters: list[DeadLetter] = []
+        actions: list[tuple[int, DeadLetterAction]] = []
+        unreadable: list[tuple[Origin, DecodeError]] = []
+        for record in records:
+            if record.topic != self._parts.topics.dlq_actions:
+                letters.append(read_dead_letter(record, self._parts.topics))
+                continue
+            try:
+                actions.append((record.offset, decode(record.value, DeadLetterAction)))
+            except DecodeError as error:
+                unreadable.append((record, error))
+        return letters, actions, unreadable
+
+    async def _check_positions(self) -> None:
+        """Notice that somebody emptied the index: it is filled again after a restart."""
+        writer = self._parts.writer
+        stored = await self._patiently(lambda: writer.positions(self._consumed, self._partition))
+        known = {topic: end for topic, end in self._stored.items() if end is not None}
+        if stored != known:
+            raise SinkPositionError("the index is not where this process left it")
+
+    async def _close(self, closing: Closing) -> None:
+        indexed_to = self._stored.get(self._parts.topics.dlq_actions) or 0
+        await self._patiently(lambda: closing.close(indexed_to))
+
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do something with Postgres; wait while it is away."""
+        waiting = Wait(self._parts.waits)
+        while True:
+            try:
+                done = await work()
+            except SinkUnavailableError as error:
+                await waiting.pause(error)
+            else:
+                waiting.over()
+                return done
+
+    def _reader(self) -> LogReader:
+        kafka = self._parts.kafka
+        return LogReader(kafka, client_id=f"{kafka.client_id}-dlq-index-{self._partition}")

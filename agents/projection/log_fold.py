@@ -1,0 +1,121 @@
+"""Folds the log into a table set that is not the projection: for a rebuild or a verification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from schemas.dead_letter import Origin
+from schemas.limits import Limits
+from sinks.errors import SinkRowError
+from sinks.isolation import write_isolating
+from sinks.rows import LogEvent
+from sinks.writer import Position, Writer
+from streams.history.accepted import ownership_at_start, read_accepted
+from streams.kafka.log_reader import LogReader
+from streams.ownership.acceptance import Ownership
+
+log = structlog.get_logger()
+
+
+class LogFold:
+    """Writes ``task-events`` from its beginning up to given offsets, partition by partition.
+
+    Each event has the effect that it has in the sink; a row that Postgres refuses is left
+    out, as it is there. Nothing is dead-lettered: the sink did that.
+    """
+
+    def __init__(self, reader: LogReader, topic: str, writer: Writer, limits: Limits) -> None:
+        self._reader = reader
+        self._topic = topic
+        self._writer = writer
+        self._limits = limits
+        self.starts: dict[int, Position] = {}
+        """Where each partition's log began, and under whom."""
+        self.positions: dict[int, Position] = {}
+        """How far each partition was written."""
+        self._expected: dict[int, Position | None] = {}
+
+    async def open(self) -> None:
+        """Find the beginning of every partition.
+
+        Raises:
+            KafkaUnavailableError: no answer; nothing was written.
+        """
+        for partition in await self._reader.partitions(self._topic):
+            first, end = await self._reader.bounds(self._topic, partition)
+            owned = await ownership_at_start(self._reader, self._topic, partition, first, end)
+            start = _position(first, owned)
+            self.starts[partition] = self.positions[partition] = start
+            self._expected[partition] = None
+
+    @property
+    def first_offsets(self) -> dict[int, int]:
+        """Where the log of each partition begins."""
+        return {partition: start.next_offset for partition, start in self.starts.items()}
+
+    async def targets(self, sink: Mapping[int, Position]) -> dict[int, int]:
+        """Up to where to fold: to the sink's position, or to the end where that means nothing.
+
+        A partition that the sink never wrote, or whose position the log does not hold, is
+        folded to its end.
+        """
+        targets = {}
+        for partition, start in self.starts.items():
+            _, end = await self._reader.bounds(self._topic, partition)
+            position = sink.get(partition)
+            targets[partition] = (
+                position.next_offset if position and holds(start, position, end) else end
+            )
+        return targets
+
+    async def advance(self, targets: Mapping[int, int]) -> int:
+        """Write on up to these offsets; return how many records that were.
+
+        Raises:
+            KafkaUnavailableError: the log could not be read on; begin again.
+            SinkUnavailableError: Postgres does not take it; begin again.
+        """
+        before = sum(position.next_offset for position in self.positions.values())
+        for partition, end in targets.items():
+            start = self.positions[partition].next_offset
+            if start < end:
+                log.info("log_fold", partition=partition, start=start, end=end)
+                async for records in self._reader.read(self._topic, partition, start, end):
+                    await self._write(partition, records)
+                if self.positions[partition].next_offset < end:  # holes at the end
+                    await self._store(partition, [], self.positions[partition], end)
+        return sum(position.next_offset for position in self.positions.values()) - before
+
+    async def _write(self, partition: int, records: Sequence[Origin]) -> None:
+        position = self.positions[partition]
+        owned = Ownership(position.epoch, position.owner) if position.owner else None
+        read = read_accepted(records, owned, max_bytes=self._limits.event_max_bytes)
+        events = [LogEvent(partition, record.offset, event) for record, event in read.events]
+        end = records[-1].offset + 1
+        await self._store(partition, events, _position(end, read.ownership), end)
+
+    async def _store(
+        self, partition: int, events: list[LogEvent], after: Position, end: int
+    ) -> None:
+        async def write(part: Sequence[LogEvent], position: Position) -> None:
+            await self._writer.write(partition, self._expected[partition], part, position)
+            self._expected[partition] = self.positions[partition] = position
+
+        async def refused(event: LogEvent, error: SinkRowError) -> None:
+            log.warning(
+                "row_refused", partition=partition, offset=event.offset, task_id=event.event.task_id
+            )
+
+        after = Position(end, after.epoch, after.owner)
+        await write_isolating(write, refused, events, after)
+
+
+def holds(start: Position, position: Position, end: int) -> bool:
+    """Whether a log that goes from ``start`` to ``end`` holds what comes next at a position."""
+    return start.next_offset <= position.next_offset <= end
+
+
+def _position(offset: int, owned: Ownership | None) -> Position:
+    return Position(offset, owned.epoch if owned else 0, owned.owner if owned else "")

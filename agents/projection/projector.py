@@ -1,0 +1,233 @@
+"""Writes one partition of the log into Postgres, each event once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from schemas.dead_letter import Failure, FailureClass, Origin, Stage
+from schemas.errors import OrchestratorError
+from schemas.limits import Limits
+from schemas.topics import Topics
+from sinks.errors import SinkPositionError, SinkRowError, SinkUnavailableError
+from sinks.isolation import write_isolating
+from sinks.rows import LogEvent
+from sinks.waiting import Wait, WaitLog
+from sinks.writer import Position, Writer
+from streams import metrics
+from streams.history.accepted import is_of_owner, ownership_at_start, read_accepted
+from streams.kafka.admin import Admin
+from streams.kafka.log_reader import LogReader
+from streams.letters.dead_letters import DeadLetters, failure_of
+from streams.ownership.acceptance import Ownership
+from streams.runtime.delivery import Delivery
+from streams.settings import KafkaSettings
+
+log = structlog.get_logger()
+
+_MONTHS_EVERY_S = 6 * 3600.0
+_REOPENS_MAX = 3
+"""Positions that moved under one batch: a rebuild moves one once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectorParts:
+    """What every partition of this process shares."""
+
+    group: str
+    kafka: KafkaSettings
+    topics: Topics
+    limits: Limits
+    writer: Writer
+    dead_letters: DeadLetters
+    waits: WaitLog = field(default_factory=WaitLog)
+
+
+class Projector:
+    """Follows one partition of ``task-events``. A ``PartitionHandler``.
+
+    Its position is the one stored with the rows, not the group's: records before it are
+    passed over, and what lies between it and the first delivery is read from the log. So the
+    projection stays right when Postgres is restored from a backup, and when a rebuild moves
+    the position. While Postgres is away, or refuses every row, the projector waits, and its
+    partitions pause; only a row that is refused while others are accepted is dead-lettered.
+    """
+
+    def __init__(self, partition: int, parts: ProjectorParts) -> None:
+        self._partition = partition
+        self._parts = parts
+        self._stored: Position | None = None
+        self._next_offset = 0
+        self._ownership: Ownership | None = None
+        self._months_due = 0.0
+
+    async def open(self) -> None:
+        """Find the stored position, and catch up with what the group has committed beyond it.
+
+        Raises:
+            SinkPositionError: the log does not hold what comes next (it was cut, or this
+                database belongs to another log); an operator has to rebuild the projection.
+                Nothing is skipped by itself.
+        """
+        self._stored = await self._position()
+        topic, partition = self._parts.topics.task_events, self._partition
+        async with Admin(self._parts.kafka) as admin:
+            committed = await admin.committed(self._parts.group, [(topic, partition)])
+        async with self._reader() as reader:
+            first, end = await reader.bounds(topic, partition)
+            if self._stored is None:
+                self._next_offset = first
+                self._ownership = await ownership_at_start(reader, topic, partition, first, end)
+            else:
+                self._follow(self._stored)
+            if not first <= self._next_offset <= end:
+                raise SinkPositionError(
+                    f"the sink stands at offset {self._next_offset} of {topic}[{partition}], "
+                    f"whose log goes from {first} to {end}"
+                )
+            if self._stored is not None:
+                await self._check_log(reader, self._stored)
+        await self._catch_up(min(committed.get((topic, partition), 0), end))
+
+    async def _check_log(self, reader: LogReader, stored: Position) -> None:
+        """Notice a log of the same name that was made again, and is as long as the former one.
+
+        Raises:
+            SinkPositionError: others wrote what lies before the stored position.
+        """
+        topic, partition = self._parts.topics.task_events, self._partition
+        offset, owner = stored.next_offset, stored.owner
+        if owner and not await is_of_owner(reader, topic, partition, offset, owner):
+            raise SinkPositionError(
+                f"the sink stands at offset {offset} of {topic}[{partition}], which others wrote: "
+                "the topic was made again; restore it, or rebuild the projection"
+            )
+
+    async def handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Write a batch, then acknowledge it. Now and then make the months ahead."""
+        await self._make_months_ahead()
+        ours = [delivery for delivery in deliveries if not delivery.stale()]
+        if not ours:
+            return
+        await self._write_where_it_stands(ours)
+        for delivery in ours:
+            delivery.ack()
+        metrics.RECORDS.labels(self._parts.topics.task_events, "written").inc(len(ours))
+
+    def unfinished(self) -> list[Delivery]:
+        """Nothing: the sink is never deposed, its position is."""
+        return []
+
+    def wakeup_s(self) -> float | None:
+        """Until the next months are due."""
+        return max(0.0, self._months_due - time.monotonic())
+
+    async def _write_where_it_stands(self, ours: Sequence[Delivery]) -> None:
+        """Write what is not written yet, also when a rebuild has just moved the position."""
+        for _ in range(_REOPENS_MAX):
+            try:
+                await self._catch_up(ours[0].offset)
+                await self._write([delivery.origin for delivery in ours])
+            except SinkPositionError as error:
+                log.warning("sink_position_moved", partition=self._partition, reason=str(error))
+                await self.open()
+            else:
+                return
+        raise SinkPositionError(
+            f"the position of partition {self._partition} moves again and again: "
+            "someone else writes it"
+        )
+
+    async def _make_months_ahead(self) -> None:
+        """Late is no harm: a batch makes the months that it needs."""
+        if time.monotonic() < self._months_due:
+            return
+        self._months_due = time.monotonic() + _MONTHS_EVERY_S
+        try:
+            await self._parts.writer.make_months_ahead()
+        except SinkUnavailableError as error:
+            log.warning("months_not_made", partition=self._partition, code=error.code)
+
+    async def _catch_up(self, end: int) -> None:
+        if self._next_offset >= end:
+            return
+        log.info("sink_catches_up", partition=self._partition, start=self._next_offset, end=end)
+        topic = self._parts.topics.task_events
+        async with self._reader() as reader:
+            async for records in reader.read(topic, self._partition, self._next_offset, end):
+                await self._write(records)
+
+    async def _write(self, records: Sequence[Origin]) -> None:
+        fresh = [record for record in records if record.offset >= self._next_offset]
+        if not fresh:
+            return
+        read = read_accepted(fresh, self._ownership, max_bytes=self._parts.limits.event_max_bytes)
+        # Before the position moves past them; again if the process ends in between.
+        await self._parts.dead_letters.publish(
+            [
+                (
+                    record,
+                    failure_of(error, stage=Stage.DECODE, failure_class=FailureClass.POISON),
+                )
+                for record, error in read.undecodable
+            ]
+        )
+        owned = read.ownership or Ownership(0, "")
+        after = Position(fresh[-1].offset + 1, owned.epoch, owned.owner)
+        origins = {record.offset: record for record in fresh}
+
+        async def refused(event: LogEvent, error: SinkRowError) -> None:
+            await self._parts.dead_letters.publish(
+                [(origins[event.offset], _refused(event, error))]
+            )
+
+        events = [LogEvent(record.partition, record.offset, event) for record, event in read.events]
+        await write_isolating(self._store, refused, events, after)
+
+    async def _store(self, events: Sequence[LogEvent], after: Position) -> None:
+        """Write events and the position after them, waiting for Postgres if it is away."""
+        waiting = Wait(self._parts.waits)
+        while True:
+            try:
+                await self._parts.writer.write(self._partition, self._stored, events, after)
+            except SinkUnavailableError as error:
+                await waiting.pause(error)
+            else:
+                break
+        waiting.over()
+        self._stored = after
+        self._follow(after)
+
+    def _follow(self, position: Position) -> None:
+        self._next_offset = position.next_offset
+        owned = Ownership(position.epoch, position.owner)
+        self._ownership = owned if position.owner else None
+
+    async def _position(self) -> Position | None:
+        waiting = Wait(self._parts.waits)
+        while True:
+            try:
+                positions = await self._parts.writer.positions([self._partition])
+            except SinkUnavailableError as error:
+                await waiting.pause(error)
+            else:
+                waiting.over()
+                return positions.get(self._partition)
+
+    def _reader(self) -> LogReader:
+        kafka = self._parts.kafka
+        client_id = f"{kafka.client_id}-sink-{self._partition}"
+        return LogReader(kafka, client_id=client_id, committed=False)
+
+
+def _refused(event: LogEvent, error: OrchestratorError) -> Failure:
+    return failure_of(
+        error,
+        stage=Stage.SINK,
+        failure_class=FailureClass.REJECTED,
+        task_id=event.event.task_id,
+        tenant_id=event.event.tenant_id,
+    )

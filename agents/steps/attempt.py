@@ -1,0 +1,276 @@
+"""Makes one attempt: from a command to its outcome. Whatever goes wrong is an outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import structlog
+
+from agents.services.client import StepRequest, StepResponse
+from agents.services.directory import Directory
+from agents.services.failure import ServiceError
+from agents.services.inline_client import InlineStepClient
+from agents.steps.answers import Answers
+from agents.steps.call import LeakedCancelError, StepCall, StoppedError
+from agents.steps.cancels import Cancels
+from agents.steps.chunks import Chunks
+from agents.steps.flood_gate import FloodGate
+from agents.steps.flood_guard import Ending, ending_of
+from agents.steps.past_results import PastResults
+from agents.steps.report import Attempt, error_of, report_record
+from schemas.errors import SettingsError
+from schemas.limits import Limits
+from schemas.records import (
+    Control,
+    ControlKind,
+    Error,
+    ErrorCategory,
+    Millis,
+    StepCommand,
+    StepResult,
+)
+from schemas.topics import Topics
+from streams.errors import PublishError
+from streams.kafka.patience import publish_patiently
+from streams.kafka.publisher import Outgoing, Publisher
+from streams.letters.dead_letters import DeadLetters
+from streams.tracing import trace_headers
+
+log = structlog.get_logger()
+
+# No task lives longer. It also keeps a senseless deadline from being too much for a clock.
+_TIMEOUT_MAX_MS = 24 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerParts:
+    """What every command of this process shares."""
+
+    topics: Topics
+    limits: Limits
+    publisher: Publisher
+    dead_letters: DeadLetters
+    services: Directory
+    cancels: Cancels
+    answers: Answers
+    past: PastResults
+    flood_gate: FloodGate
+    worker: str
+    """The name of this process, in results and logs."""
+    started_after_ms: int
+    clock: Callable[[], Millis]
+
+
+class RunningAttempt:
+    """An attempt that is under way."""
+
+    def __init__(self, attempt: Attempt, parts: RunnerParts) -> None:
+        self._attempt = attempt
+        self._parts = parts
+        self._call = StepCall()
+        self.began_s = time.perf_counter()
+        """When its service was asked, on the performance counter."""
+        self._chunks = Chunks(
+            attempt.command,
+            attempt.origin.partition,
+            topics=parts.topics,
+            publisher=parts.publisher,
+            clock=parts.clock,
+        )
+
+    @property
+    def command(self) -> StepCommand:
+        """What it was asked to do."""
+        return self._attempt.command
+
+    @property
+    def partition(self) -> int:
+        """Of the command, which is that of its task."""
+        return self._attempt.origin.partition
+
+    @property
+    def called(self) -> bool:
+        """True once the service was called."""
+        return self._call.called
+
+    def stop(self, control: Control) -> None:
+        """Abort the call of the service; the outcome is ``cancelled``, or a late answer."""
+        self._call.stop(control)
+        self._parts.flood_gate.look_again()
+
+    async def run(self) -> tuple[StepResult, Outgoing]:
+        """Make the attempt; return its result, and the record that reports it.
+
+        Raises:
+            PublishError: unknown whether it was reported as started. The process must stop.
+            GivenBackError: it had not begun, and the process has to let go of it.
+        """
+        gate, ending = self._parts.flood_gate, Ending.OTHER
+        admission = await gate.admitted(self.command, left_s=self._left_s)
+        try:
+            self.began_s = time.perf_counter()
+            self._attempt = replace(self._attempt, started_at=self._now())
+            result = await self._result()
+            ending = ending_of(self.command, result)
+        finally:
+            gate.ended(admission, self.command, ending)
+        # Whoever watches sees all of an answer before its end.
+        await self._chunks.flush()
+        return result, self._record(result)
+
+    def run_at_once(self, client: InlineStepClient) -> tuple[StepResult, Outgoing] | None:
+        """As :meth:`run`, without waiting for anything; None if it has to wait, and is not made."""
+        gate, ending = self._parts.flood_gate, Ending.OTHER
+        if self._left_s() <= 0 or (admission := gate.admitted_at_once(self.command)) is None:
+            return None
+        try:
+            result = self._result_at_once(client)
+            ending = ending_of(self.command, result)
+        finally:
+            gate.ended(admission, self.command, ending)
+        return result, self._record(result)
+
+    async def _result(self) -> StepResult:
+        try:
+            response = await self._made()
+        except (Exception, asyncio.CancelledError) as error:
+            return self._unmade(error)
+        return self._attempt.succeeded(response, self._now())
+
+    def _result_at_once(self, client: InlineStepClient) -> StepResult:
+        try:
+            response = client.call_at_once(self._wanted())
+            self._check_size(response)
+        except Exception as error:
+            return self._unmade(error)
+        return self._attempt.succeeded(response, self._now())
+
+    async def _made(self) -> StepResponse:
+        parts, request = self._parts, self._wanted()
+        response = await self._call.run(
+            parts.services.client(self.command.service),
+            request,
+            slow_after_s=parts.started_after_ms / 1000,
+            slow=self._report_started,
+            on_chunk=self._chunks.add,
+        )
+        self._check_size(response)
+        return response
+
+    def _wanted(self) -> StepRequest:
+        """The request, if somebody still wants it made."""
+        command = self.command
+        control = self._parts.cancels.find(command.task_id, command.run)
+        if control is not None:
+            raise StoppedError(control)
+        left_ms = command.deadline_at - self._attempt.started_at
+        if left_ms <= 0:
+            message = f"the deadline passed {-left_ms} ms before the call"
+            category = ErrorCategory.TIMEOUT
+            raise _FoundError(error_of(command, "DEADLINE_EXCEEDED", message, category))
+        return _request(command, min(command.timeout_ms, left_ms, _TIMEOUT_MAX_MS) / 1000)
+
+    async def _report_started(self) -> None:
+        record = self._record(self._attempt.started())
+        await publish_patiently(self._parts.publisher, [record])
+
+    def _check_size(self, response: StepResponse) -> None:
+        size = len(response.output.encode(errors="surrogatepass"))
+        allowed = self._parts.limits.step_output_max_bytes
+        if size > allowed:
+            message = f"the output has {size} bytes, at most {allowed} may be"
+            category = ErrorCategory.DOWNSTREAM
+            raise _FoundError(error_of(self.command, "OUTPUT_TOO_LARGE", message, category))
+
+    def _unmade(self, error: BaseException) -> StepResult:
+        """What is reported of an attempt without an answer; raises again what ends the process.
+
+        The last line of defence: a fault of ours fails this attempt, not the process.
+        """
+        attempt, now = self._attempt, self._now()
+        match error:
+            case StoppedError():
+                return attempt.cancelled(_why(self.command, error.control), now)
+            case ServiceError():
+                found, after_ms = error.as_record(), error.retry_after_ms
+                return attempt.failed(found, now, retry_after_ms=after_ms)
+            case PublishError():
+                raise error
+            case asyncio.CancelledError() if _this_task_is_cancelled():
+                raise error
+        return attempt.failed(self._failure(error), now)
+
+    def _failure(self, error: BaseException) -> Error:
+        command = self.command
+        match error:
+            case _FoundError():
+                return error.error
+            case SettingsError():
+                return error_of(command, "SERVICE_UNKNOWN", str(error), ErrorCategory.INTERNAL)
+            case TimeoutError():
+                message, category = f"no answer in {command.timeout_ms} ms", ErrorCategory.TIMEOUT
+                return error_of(command, "SERVICE_TIMEOUT", message, category, retriable=True)
+            case LeakedCancelError():
+                message, category = "the client gave the call up", ErrorCategory.DOWNSTREAM
+                return error_of(command, "SERVICE_ABORTED", message, category, retriable=True)
+            case _:
+                return self._fault(error)
+
+    def _fault(self, error: BaseException) -> Error:
+        log.error("step_raised", command_id=self.command.command_id, exc_info=error)
+        message, category = f"{type(error).__name__}: {error}", ErrorCategory.INTERNAL
+        return error_of(self.command, "INTERNAL", message, category, retriable=True)
+
+    def _left_s(self) -> float:
+        """How long the attempt is wanted."""
+        command = self.command
+        if self._parts.cancels.find(command.task_id, command.run) is not None:
+            return 0.0
+        return (command.deadline_at - self._now()) / 1000
+
+    def _record(self, result: StepResult) -> Outgoing:
+        parts = self._parts
+        return report_record(parts.topics, parts.limits, self._attempt, result, trace_headers())
+
+    def _now(self) -> Millis:
+        return self._parts.clock()
+
+
+class _FoundError(Exception):
+    """A failure that is already described."""
+
+    def __init__(self, error: Error) -> None:
+        super().__init__(error.code)
+        self.error = error
+
+
+def _why(command: StepCommand, control: Control) -> Error:
+    if control.kind is ControlKind.DEADLINE:
+        message, category = "the task's deadline passed", ErrorCategory.TIMEOUT
+        return error_of(command, "DEADLINE_EXCEEDED", message, category)
+    message = "the task was cancelled"
+    return error_of(command, "TASK_CANCELLED", message, ErrorCategory.CANCELLED)
+
+
+def _request(command: StepCommand, timeout_s: float) -> StepRequest:
+    return StepRequest(
+        method=command.method,
+        input=command.input,
+        task_id=command.task_id,
+        run=command.run,
+        step=command.step,
+        attempt=command.attempt,
+        tenant_id=command.tenant_id,
+        conversation_id=command.conversation_id,
+        idempotency_key=command.command_id,
+        timeout_s=timeout_s,
+        trace=trace_headers(),
+    )
+
+
+def _this_task_is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,108 @@
+"""Follows the control topic: what tells running calls to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from schemas.codec import decode
+from schemas.dead_letter import Origin
+from schemas.errors import DecodeError
+from schemas.records import Control, ControlKind
+from streams.errors import KafkaUnavailableError
+from streams.kafka.log_reader import LogReader
+from streams.kafka.patience import Patience
+from streams.settings import KafkaSettings
+
+log = structlog.get_logger()
+
+Listener = Callable[[Control], None]
+
+
+class ControlFollower:
+    """Gives every control record to a listener, the old ones first.
+
+    An async context manager: when it is entered, all that the topic held at that time was
+    given. From then on it follows, without a group, and starts again where it was after
+    Kafka was away. What cannot be decoded is logged and passed over: it is a broadcast,
+    and each of many workers would dead-letter it.
+
+    Args:
+        kafka: where.
+        topic: the control topic. Routers write to its first partition; all that exist are read.
+        listener: called in this event loop; must not raise.
+        client_id: how the connection appears in the broker's logs.
+        max_bytes: of a record.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        topic: str,
+        listener: Listener,
+        *,
+        client_id: str,
+        max_bytes: int,
+    ) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._listener = listener
+        self._client_id = client_id
+        self._max_bytes = max_bytes
+        self._next_offsets: dict[int, int] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> ControlFollower:
+        """Read what is there, then follow.
+
+        Raises:
+            KafkaUnavailableError: the topic could not be read; no command may be run.
+        """
+        async with self._reader() as reader:
+            await self._catch_up(reader)
+        self._task = asyncio.create_task(self._follow(), name="control")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _catch_up(self, reader: LogReader) -> None:
+        places = [(self._topic, partition) for partition in await reader.partitions(self._topic)]
+        bounds = {}
+        for (topic, partition), (first, end) in (await reader.all_bounds(places)).items():
+            start = max(first, self._next_offsets.get(partition, 0))
+            self._next_offsets[partition] = start
+            bounds[topic, partition] = (start, end)
+        async for records in reader.read_all(bounds):
+            self._give(records)
+
+    async def _follow(self) -> None:
+        patience = Patience("control")
+        while True:
+            try:
+                async with self._reader() as reader:
+                    await self._catch_up(reader)
+                    patience.over()
+                    async for records in reader.follow(self._topic, self._next_offsets):
+                        self._give(records)
+            except KafkaUnavailableError as error:
+                await patience.pause(error)
+
+    def _give(self, records: Sequence[Origin]) -> None:
+        for record in records:
+            self._next_offsets[record.partition] = record.offset + 1
+            try:
+                control = decode(record.value, Control, max_bytes=self._max_bytes)
+            except DecodeError as error:
+                log.warning("control_unreadable", offset=record.offset, code=error.code)
+                continue
+            # A kind that a newer router sends may mean anything but "stop".
+            if control.kind is not ControlKind.UNKNOWN:
+                self._listener(control)
+
+    def _reader(self) -> LogReader:
+        return LogReader(self._kafka, client_id=self._client_id)

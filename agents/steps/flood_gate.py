@@ -1,0 +1,128 @@
+"""Where commands wait while their service floods the dead letters.
+
+:mod:`agents.steps.flood_guard` decides; this waits, and says aloud when a service is paused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from agents.steps.flood_guard import (
+    Admission,
+    Change,
+    Ending,
+    FloodGuard,
+    FloodGuardSettings,
+    is_last_attempt,
+)
+from schemas.records import StepCommand
+from streams import metrics
+from streams.runtime.window import GivenBackError
+
+log = structlog.get_logger()
+
+
+class FloodGate:
+    """Admits the commands of one process, service by service.
+
+    A command that waits keeps its slot; when all slots wait, the lanes fill, and the topics
+    are read no further. Nothing of it is acknowledged, so nothing is lost.
+    """
+
+    def __init__(self, settings: FloodGuardSettings) -> None:
+        self._guards: defaultdict[str, FloodGuard] = defaultdict(lambda: FloodGuard(settings))
+        self._first_attempts: Counter[str] = Counter()
+        self._changed: asyncio.Event | None = None
+        """What those wait for who wait."""
+        self._shut = False
+
+    async def admitted(
+        self, command: StepCommand, *, left_s: Callable[[], float]
+    ) -> Admission | None:
+        """Wait until a command may be run; then tell :meth:`ended` how that went.
+
+        Args:
+            command: what is to be run.
+            left_s: seconds for which somebody wants it run; asked again after each wait.
+
+        Returns:
+            What it may do; None if it is not wanted any more, and has to say why.
+
+        Raises:
+            GivenBackError: the gate is shut, and the command had not begun.
+        """
+        service, last = command.service, is_last_attempt(command)
+        self._first_attempts[service] += not last
+        try:
+            while (wait_s := left_s()) > 0:
+                if self._shut:
+                    raise GivenBackError
+                admission = self._admit(service, last)
+                if admission is not Admission.WAIT:
+                    return admission
+                await self._change(service, last, wait_s)
+        finally:
+            self._first_attempts[service] -= not last
+            if not self._first_attempts[service]:
+                self.look_again()
+        return None
+
+    def admitted_at_once(self, command: StepCommand) -> Admission | None:
+        """As :meth:`admitted`, for a command that is wanted; None if it has to wait."""
+        if self._shut:
+            return None
+        admission = self._admit(command.service, is_last_attempt(command))
+        return None if admission is Admission.WAIT else admission
+
+    def ended(self, admission: Admission | None, command: StepCommand, ending: Ending) -> None:
+        """Tell how an admitted command ended; also one that was cancelled."""
+        if admission is None:
+            return
+        guard, last = self._guards[command.service], is_last_attempt(command)
+        change = guard.ended(admission, ending, last_attempt=last, now_s=time.monotonic())
+        if change is not None:
+            say = log.error if change is Change.PAUSED else log.info
+            say(str(change), service=command.service, dead_letters=guard.dead_lettered)
+            metrics.FLOOD_PAUSED.labels(command.service).set(change is Change.PAUSED)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Let those who wait see whether they still have to."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    def shut(self) -> None:
+        """Give back whatever waits, now and until :meth:`open`."""
+        self._shut = True
+        self.look_again()
+
+    def open(self) -> None:
+        """Let commands come and wait again."""
+        self._shut = False
+
+    def _admit(self, service: str, last: bool) -> Admission:
+        if self._leaves_probe(service, last):
+            return Admission.WAIT
+        return self._guards[service].admit(last_attempt=last, now_s=time.monotonic())
+
+    def _leaves_probe(self, service: str, last: bool) -> bool:
+        """True if another command makes the probe: one that costs no dead letter if it fails."""
+        return self._guards[service].paused and last and self._first_attempts[service] > 0
+
+    async def _change(self, service: str, last: bool, wait_s: float) -> None:
+        look_s = self._guards[service].next_look_s(time.monotonic())
+        if look_s is not None and not self._leaves_probe(service, last):
+            wait_s = min(wait_s, look_s)
+        if self._changed is None:
+            self._changed = asyncio.Event()
+        changed = self._changed
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await changed.wait()

@@ -1,0 +1,158 @@
+"""Keeps a failing service from emptying its topic into the dead-letter topic. Pure: no clock.
+
+A dead letter costs a person's attention; a topic that waits costs none. So when most of what
+a service is asked to do ends as a dead letter, its consumption pauses, and one record every
+``probe_every_s`` finds out whether it is back. The guard counts dead letters, not failed
+calls: it protects the people who would have to look at them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+
+from schemas.records import ErrorCategory, ResultKind, StepCommand, StepResult
+
+
+class Ending(StrEnum):
+    """How an execution ended, as far as the guard cares."""
+
+    FINE = "fine"
+    """The service did its work."""
+    RETRIED = "retried"
+    """It failed, and is tried again: no dead letter yet."""
+    DEAD_LETTERED = "dead_lettered"
+    """It failed for good through no fault of the record: retries used up, or a fault of ours."""
+    OTHER = "other"
+    """Poison, refusals, cancels, deadlines: the record's fault or nobody's. Else anyone who
+    may write a record could stop a service for all tenants."""
+
+
+class Admission(StrEnum):
+    """What may be done with the next command."""
+
+    GO = "go"
+    PROBE = "probe"
+    """Run it, alone: it finds out whether the service is back."""
+    WAIT = "wait"
+    """Leave it where it is; nothing is lost, its offset is not committed."""
+
+
+class Change(StrEnum):
+    """What is to be said aloud."""
+
+    PAUSED = "flood_guard_paused"
+    RESUMED = "flood_guard_resumed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloodGuardSettings:
+    """``ORCH_FLOOD_GUARD_<FIELD>``: when a service counts as flooding."""
+
+    window: int = 50
+    """How many of the newest executions are looked at, whether they ended well or as a dead
+    letter. A service leaves at most one dead letter more than half of them until it is
+    paused."""
+
+    probe_every_s: float = 30.0
+    """While a service is paused, one command is run this often. A probe may cost a dead
+    letter; after a long interval the end of an outage is found late."""
+
+    def __post_init__(self) -> None:
+        if self.window < 2:
+            raise ValueError(f"window is {self.window}; it must be at least 2")
+        if self.probe_every_s <= 0:
+            raise ValueError(f"probe_every_s is {self.probe_every_s}; it must be above 0")
+
+    @property
+    def dead_lettered_max(self) -> int:
+        """More dead-lettered ones than this in the window pause the service: half of it."""
+        return self.window // 2
+
+
+class FloodGuard:
+    """The guard of one service in one process. Times are seconds of any one monotonic clock.
+
+    Last attempts that are in flight count as dead-lettered until they ended, so that however many
+    run at once, at most ``window // 2 + 1`` dead letters are left before the pause. After a
+    crash it starts anew: one more such number.
+    """
+
+    def __init__(self, settings: FloodGuardSettings) -> None:
+        self._settings = settings
+        self._endings: deque[Ending] = deque(maxlen=settings.window)
+        self._last_attempts = 0
+        self._paused = False
+        self._next_probe_at = 0.0
+        self._probing = False
+
+    @property
+    def paused(self) -> bool:
+        """True while only probes run."""
+        return self._paused
+
+    @property
+    def dead_lettered(self) -> int:
+        """Dead letters in the window."""
+        return self._endings.count(Ending.DEAD_LETTERED)
+
+    def admit(self, *, last_attempt: bool, now_s: float) -> Admission:
+        """Ask before a command is run; follow ``GO`` and ``PROBE`` by :meth:`ended`."""
+        if self.paused:
+            if self._probing or now_s < self._next_probe_at:
+                return Admission.WAIT
+            self._probing = True
+            self._next_probe_at = now_s + self._settings.probe_every_s
+        elif (
+            last_attempt
+            and self.dead_lettered + self._last_attempts > self._settings.dead_lettered_max
+        ):
+            # If all of those in flight fail, the guard pauses; if one does not, there is room.
+            return Admission.WAIT
+        self._last_attempts += last_attempt
+        return Admission.PROBE if self.paused else Admission.GO
+
+    def ended(
+        self, admission: Admission, ending: Ending, *, last_attempt: bool, now_s: float
+    ) -> Change | None:
+        """Tell how a command ended that was admitted so; also one that was cancelled."""
+        self._last_attempts -= last_attempt
+        if admission is Admission.PROBE:
+            self._probing = False
+            if ending is Ending.FINE:
+                self._paused = False
+                self._endings.clear()
+                return Change.RESUMED
+        if ending in (Ending.FINE, Ending.DEAD_LETTERED):
+            self._endings.append(ending)
+        if not self._paused and self.dead_lettered > self._settings.dead_lettered_max:
+            self._paused = True
+            self._next_probe_at = now_s + self._settings.probe_every_s
+            return Change.PAUSED
+        return None
+
+    def next_look_s(self, now_s: float) -> float | None:
+        """Seconds until a waiting command may be a probe; None if it waits for an ending."""
+        if not self.paused or self._probing:
+            return None
+        return max(0.0, self._next_probe_at - now_s)
+
+
+def is_last_attempt(command: StepCommand) -> bool:
+    """True if a failure of this attempt is final, whatever its kind."""
+    return command.attempt >= command.max_attempts
+
+
+def ending_of(command: StepCommand, result: StepResult) -> Ending:
+    """Judge a result by the rule of the router, which makes the dead letter."""
+    if result.kind is ResultKind.SUCCEEDED:
+        return Ending.FINE
+    error = result.error
+    if result.kind is not ResultKind.FAILED or error is None:
+        return Ending.OTHER
+    if error.code == "DEADLINE_EXCEEDED":
+        return Ending.OTHER
+    if error.retriable:
+        return Ending.DEAD_LETTERED if is_last_attempt(command) else Ending.RETRIED
+    return Ending.DEAD_LETTERED if error.category is ErrorCategory.INTERNAL else Ending.OTHER

@@ -1,0 +1,82 @@
+"""What was done of a step's commands before, read from the log of results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from schemas.codec import decode
+from schemas.dead_letter import Origin
+from schemas.errors import DecodeError
+from schemas.headers import header_text
+from schemas.records import CommandId, Millis, ResultKind, StepName, StepResult
+from schemas.topics import Topics
+from streams.kafka.log_reader import LogReader
+from streams.settings import KafkaSettings
+
+log = structlog.get_logger()
+
+_TERMINAL = (ResultKind.SUCCEEDED, ResultKind.FAILED, ResultKind.CANCELLED)
+
+
+# No command has a later deadline; the clocks of workers may differ a little.
+_WINDOW_MS = 24 * 3_600_000 + 60_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastResults:
+    """For a worker whose group has lost its positions.
+
+    It reads old commands again, and one that has a result must not cost a second call.
+    """
+
+    kafka: KafkaSettings
+    topics: Topics
+    step: StepName
+    at_most: int
+    """Records that are looked at, the newest ones of the last 24 hours."""
+    clock: Callable[[], Millis]
+
+    async def results(self, partitions: Collection[int]) -> dict[CommandId, bytes]:
+        """The results of the step's commands in these partitions, as they were published.
+
+        Raises:
+            KafkaUnavailableError: the log could not be read.
+        """
+        found: dict[CommandId, bytes] = {}
+        client_id = f"{self.kafka.client_id}-past-results"
+        async with LogReader(self.kafka, client_id=client_id) as reader:
+            bounds = await self._bounds(reader, partitions)
+            async for records in reader.read_all(bounds):
+                for record in records:
+                    self._take(record, found)
+        log.warning(
+            "positions_lost",
+            step=self.step,
+            partitions=sorted(partitions),
+            results_remembered=len(found),
+        )
+        return found
+
+    async def _bounds(
+        self, reader: LogReader, partitions: Collection[int]
+    ) -> dict[tuple[str, int], tuple[int, int]]:
+        topic, since = self.topics.step_results, self.clock() - _WINDOW_MS
+        each, bounds = self.at_most // max(1, len(partitions)), {}
+        for partition in partitions:
+            start = await reader.offset_at(topic, partition, since)
+            first, end = await reader.bounds(topic, partition)
+            bounds[topic, partition] = (max(first, start, end - each), end)
+        return bounds
+
+    def _take(self, record: Origin, found: dict[CommandId, bytes]) -> None:
+        # Most are of other steps; those need not be decoded.
+        if header_text(record.headers, "ce_step") not in (None, self.step):
+            return
+        with suppress(DecodeError):
+            result = decode(record.value, StepResult)
+            if result.step == self.step and result.kind in _TERMINAL:
+                found.setdefault(result.command_id, record.value or b"")

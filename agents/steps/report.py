@@ -1,0 +1,113 @@
+"""What a step worker reports about an attempt. Pure."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from agents.services.client import StepResponse
+from agents.services.failure import one_line
+from schemas.dead_letter import Origin
+from schemas.errors import EncodeError
+from schemas.limits import Limits
+from schemas.records import Error, ErrorCategory, Millis, ResultKind, StepCommand, StepResult
+from schemas.topics import Topics
+from streams.envelopes import Trace, result_record
+from streams.kafka.publisher import Outgoing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """An attempt that is under way: builds each of its reports."""
+
+    command: StepCommand
+    origin: Origin
+    """Where the command was read."""
+    worker: str
+    started_at: Millis
+
+    def started(self) -> StepResult:
+        """It runs."""
+        command, origin = self.command, self.origin
+        return StepResult(
+            command_id=command.command_id,
+            task_id=command.task_id,
+            tenant_id=command.tenant_id,
+            run=command.run,
+            step=command.step,
+            attempt=command.attempt,
+            kind=ResultKind.STARTED,
+            command_topic=origin.topic,
+            command_partition=origin.partition,
+            command_offset=origin.offset,
+            worker=self.worker,
+            started_at=self.started_at,
+        )
+
+    def succeeded(self, response: StepResponse, completed_at: Millis) -> StepResult:
+        """The service answered. Whether the answer can be stored is checked by the owner."""
+        return msgspec.structs.replace(
+            self.started(),
+            kind=ResultKind.SUCCEEDED,
+            output=response.output,
+            usage=response.usage,
+            substeps=response.substeps,
+            completed_at=completed_at,
+        )
+
+    def failed(
+        self, error: Error, completed_at: Millis, *, retry_after_ms: int | None = None
+    ) -> StepResult:
+        """There is no answer. Whether there is another attempt is decided by the owner."""
+        return msgspec.structs.replace(
+            self.started(),
+            kind=ResultKind.FAILED,
+            error=error,
+            retry_after_ms=retry_after_ms,
+            completed_at=completed_at,
+        )
+
+    def cancelled(self, error: Error, completed_at: Millis) -> StepResult:
+        """The attempt was stopped, or not made, because its run was."""
+        return msgspec.structs.replace(
+            self.started(), kind=ResultKind.CANCELLED, error=error, completed_at=completed_at
+        )
+
+
+def error_of(
+    command: StepCommand,
+    code: str,
+    message: str,
+    category: ErrorCategory,
+    *,
+    retriable: bool = False,
+) -> Error:
+    """A failure that the worker found itself."""
+    return Error(
+        code=code,
+        message=one_line(message),
+        category=category,
+        retriable=retriable,
+        service=command.service,
+    )
+
+
+def report_record(
+    topics: Topics, limits: Limits, attempt: Attempt, result: StepResult, trace: Trace
+) -> Outgoing:
+    """A report as a record, in the partition of its command, which is that of its task.
+
+    What no record can hold (a lone surrogate, too much of it) becomes a failure of the step:
+    the service's fault must not stop the worker.
+    """
+    partition = attempt.origin.partition
+    try:
+        record = result_record(topics, partition, result, trace)
+    except EncodeError as refused:
+        reason = str(refused)
+    else:
+        if len(record.value or b"") <= limits.record_max_bytes:
+            return record
+        reason = f"the result is larger than a record of {limits.record_max_bytes} bytes"
+    error = error_of(attempt.command, "OUTPUT_NOT_STORABLE", reason, ErrorCategory.DOWNSTREAM)
+    failed = attempt.failed(error, result.completed_at or attempt.started_at)
+    return result_record(topics, partition, failed, trace)

@@ -1,0 +1,1 @@
+"""The service over gRPC: messages to requests, errors to statuses."""

@@ -1,0 +1,16 @@
+"""Whose gRPC call it is."""
+
+from orchestrator.api.access import Access, Caller
+from orchestrator.api.grpc.errors import Context
+
+
+def caller_of(access: Access, context: Context) -> Caller:
+    """The caller, by the metadata ``authorization`` or ``x-api-key``.
+
+    Raises:
+        ApiError: UNAUTHENTICATED.
+    """
+    metadata = dict(context.invocation_metadata() or ())
+    given = metadata.get("authorization") or metadata.get("x-api-key")
+    text = given.decode(errors="replace") if isinstance(given, bytes) else given
+    return access.caller(text, transport="grpc")

@@ -1,0 +1,61 @@
+"""Answers to creates and orders, and histories, as the messages of ``orchestrator.v1``."""
+
+from __future__ import annotations
+
+from orchestrator.api.grpc.messages import event_message, stamp, step_message, task_message
+from orchestrator.api.tasks.history import PastAttempt, TaskHistory
+from orchestrator.api.tasks.receipt import Answered, Receipt
+from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
+
+
+def task_response(answer: Answered) -> pb.TaskResponse:
+    """A task that was created or changed."""
+    return pb.TaskResponse(
+        task=task_message(answer.task),
+        replayed=answer.replayed,
+        receipt=receipt_message(answer.receipt),
+    )
+
+
+def execute_response(answer: Answered) -> pb.ExecuteTaskResponse:
+    """A task and its output."""
+    task = task_message(answer.task)
+    return pb.ExecuteTaskResponse(
+        task=task,
+        output=task.output if task.HasField("output") else None,
+        replayed=answer.replayed,
+        receipt=receipt_message(answer.receipt),
+    )
+
+
+def history_message(story: TaskHistory) -> pb.TaskHistory:
+    """How a task came to be as it is."""
+    return pb.TaskHistory(
+        request_id=story.request_id,
+        attempts=[_attempt(attempt) for attempt in story.attempts],
+        events=[event_message(event) for event in story.events],
+        source=story.source,
+    )
+
+
+def receipt_message(receipt: Receipt | None) -> pb.Receipt | None:
+    """Where a record is, and its answer."""
+    if receipt is None:
+        return None
+    return pb.Receipt(
+        topic=receipt.topic,
+        partition=receipt.partition,
+        offset=receipt.offset,
+        command_id=receipt.command_id,
+        answer=None if receipt.answer is None else event_message(receipt.answer),
+    )
+
+
+def _attempt(attempt: PastAttempt) -> pb.Attempt:
+    return pb.Attempt(
+        step=step_message(attempt.step),
+        lane=attempt.lane,
+        worker=attempt.worker,
+        dispatched_at=stamp(attempt.dispatched_at),
+        next_attempt_at=stamp(attempt.next_attempt_at),
+    )

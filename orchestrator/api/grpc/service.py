@@ -1,0 +1,203 @@
+"""``orchestrator.v1.Orchestrator``: a thin adapter from gRPC to the use cases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import grpc
+
+from orchestrator.api.access import Caller
+from orchestrator.api.errors import ApiError, invalid
+from orchestrator.api.grpc.callers import caller_of
+from orchestrator.api.grpc.errors import Context, answering, streaming
+from orchestrator.api.grpc.history import execute_response, history_message, task_response
+from orchestrator.api.grpc.messages import (
+    cancel_request,
+    create_request,
+    execute_request,
+    list_request,
+    list_response,
+    logs_request,
+    logs_response,
+    pending_request,
+    priority_request,
+    retry_request,
+    seconds,
+    stream_message,
+    task_message,
+    usage_request,
+    usage_response,
+)
+from orchestrator.api.settings import ApiSettings
+from orchestrator.api.use_cases import UseCases
+from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
+from schemas.gen.orchestrator.v1 import orchestrator_pb2_grpc as pb_grpc
+
+# A caller whose deadline ends is told so by its own library; this is for the rest.
+_MARGIN_S = 0.05
+
+
+class OrchestratorService(pb_grpc.OrchestratorServicer):
+    """The methods of ``orchestrator.proto``, which says what they promise."""
+
+    def __init__(self, use_cases: UseCases, settings: ApiSettings) -> None:
+        self._use = use_cases
+        self._settings = settings
+
+    @answering
+    async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.TaskResponse:
+        """Create a task."""
+        caller = self._caller(context)
+        return task_response(await self._use.creating.create(caller, create_request(request)))
+
+    @answering
+    async def ExecuteTask(
+        self, request: pb.ExecuteTaskRequest, context: Context
+    ) -> pb.ExecuteTaskResponse:
+        """Release a held task, and wait if asked to."""
+        caller, wanted = self._caller(context), execute_request(request)
+        within_s = seconds(request, "answer_within")
+        answer = await self._use.commanding.execute(caller, request.task_id, wanted, within_s)
+        if (wait_s := seconds(request, "wait")) is not None:
+            wait_s = min(wait_s, self._patience(context))
+            task = await self._use.reading.wait(caller, request.task_id, wait_s)
+            answer = replace(answer, task=task)
+        return execute_response(answer)
+
+    @answering
+    async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
+        """A task."""
+        caller = self._caller(context)
+        if request.with_history:
+            story = await self._use.telling.story(caller, request.task_id, request.min_sequence)
+            task, history = task_message(story.task), history_message(story)
+            return pb.GetTaskResponse(task=task, history=history)
+        view = await self._use.reading.get(caller, request.task_id, request.min_sequence)
+        return pb.GetTaskResponse(task=task_message(view))
+
+    @answering
+    async def CancelTask(self, request: pb.CancelTaskRequest, context: Context) -> pb.TaskResponse:
+        """End a task."""
+        caller, wanted = self._caller(context), cancel_request(request)
+        within_s = seconds(request, "answer_within")
+        commanding = self._use.commanding
+        return task_response(await commanding.cancel(caller, request.task_id, wanted, within_s))
+
+    @answering
+    async def CreateAndExecuteTask(
+        self, request: pb.CreateTaskRequest, context: Context
+    ) -> pb.ExecuteTaskResponse:
+        """Create a task and wait for its end."""
+        if request.hold:
+            raise invalid("hold", "a task that waits for an execute would never end")
+        caller = self._caller(context)
+        created = await self._use.creating.create(caller, create_request(request))
+        # A caller with a deadline is cancelled at it; the task goes on.
+        wait_s = self._settings.wait_max_s
+        task = await self._use.reading.wait(caller, created.task.id, wait_s)
+        return execute_response(replace(created, task=task))
+
+    @answering
+    async def ListTasks(
+        self, request: pb.ListTasksRequest, context: Context
+    ) -> pb.ListTasksResponse:
+        """A page of tasks."""
+        caller = self._caller(context)
+        return list_response(await self._use.reading.list_tasks(caller, list_request(request)))
+
+    @answering
+    async def BatchCreateTasks(
+        self, request: pb.BatchCreateTasksRequest, context: Context
+    ) -> pb.BatchCreateTasksResponse:
+        """Create many tasks."""
+        caller, requests = self._caller(context), []
+        for index, task in enumerate(request.tasks):
+            try:
+                requests.append(create_request(task))
+            except ApiError as error:
+                raise invalid(f"tasks[{index}].{error.field}", str(error)) from None
+        answers = await self._use.creating.create_batch(caller, requests)
+        return pb.BatchCreateTasksResponse(tasks=[task_response(answer) for answer in answers])
+
+    @answering
+    async def ExecutePendingTasks(
+        self, request: pb.ExecutePendingTasksRequest, context: Context
+    ) -> pb.ExecutePendingTasksResponse:
+        """Release held tasks."""
+        caller = self._caller(context)
+        ids = await self._use.commanding.execute_pending(caller, pending_request(request))
+        return pb.ExecutePendingTasksResponse(task_ids=ids)
+
+    @answering
+    async def SetTaskPriority(
+        self, request: pb.SetTaskPriorityRequest, context: Context
+    ) -> pb.TaskResponse:
+        """Change a priority."""
+        caller, wanted = self._caller(context), priority_request(request)
+        within_s = seconds(request, "answer_within")
+        commanding = self._use.commanding
+        return task_response(
+            await commanding.set_priority(caller, request.task_id, wanted, within_s)
+        )
+
+    @answering
+    async def RetryTask(self, request: pb.RetryTaskRequest, context: Context) -> pb.TaskResponse:
+        """Begin a new run."""
+        caller = self._caller(context)
+        wanted, within_s = retry_request(request), seconds(request, "answer_within")
+        commanding = self._use.commanding
+        return task_response(await commanding.retry(caller, request.task_id, wanted, within_s))
+
+    @streaming
+    async def WatchTask(
+        self, request: pb.WatchTaskRequest, context: Context
+    ) -> AsyncIterator[pb.WatchTaskResponse]:
+        """The events of a task."""
+        caller = self._caller(context)
+        items = self._use.watching.watch(caller, request.task_id, request.after_sequence)
+        async for item in items:
+            yield stream_message(item)
+
+    @answering
+    async def WaitTask(self, request: pb.WaitTaskRequest, context: Context) -> pb.GetTaskResponse:
+        """A task once it has ended."""
+        caller = self._caller(context)
+        wait_s = seconds(request, "timeout")
+        patience_s = self._patience(context)
+        wait_s = patience_s if wait_s is None else min(wait_s, patience_s)
+        task = await self._use.reading.wait(caller, request.task_id, wait_s)
+        return pb.GetTaskResponse(task=task_message(task))
+
+    @answering
+    async def ListTaskLogs(
+        self, request: pb.ListTaskLogsRequest, context: Context
+    ) -> pb.ListTaskLogsResponse:
+        """A page of an audit trail."""
+        caller, page = self._caller(context), logs_request(request)
+        return logs_response(await self._use.reading.logs(caller, request.task_id, page))
+
+    @answering
+    async def GetUsage(self, request: pb.GetUsageRequest, context: Context) -> pb.GetUsageResponse:
+        """Usage."""
+        caller = self._caller(context)
+        return usage_response(await self._use.reading.usage(caller, usage_request(request)))
+
+    def _caller(self, context: Context) -> Caller:
+        return caller_of(self._use.access, context)
+
+    def _patience(self, context: Context) -> float:
+        left_s = context.time_remaining()
+        return self._settings.wait_max_s if left_s is None else max(0.0, left_s - _MARGIN_S)
+
+
+def add_to(server: grpc.aio.Server, use_cases: UseCases, settings: ApiSettings) -> None:
+    """Serve the use cases."""
+    pb_grpc.add_OrchestratorServicer_to_server(OrchestratorService(use_cases, settings), server)
+
+
+async def stop(server: grpc.aio.Server, grace_s: float) -> None:
+    """Stop, and let calls end for so long."""
+    async with asyncio.timeout(grace_s * 2):
+        await server.stop(grace_s)

@@ -1,0 +1,1 @@
+"""The service over HTTP and WebSocket: routes, bodies, problems, the OpenAPI page."""

@@ -1,0 +1,106 @@
+"""What comes in over HTTP: bodies, parameters and headers, each made safe or refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+
+from orchestrator.api.errors import ApiError, Kind, invalid
+from orchestrator.api.grpc.messages import from_validation
+from schemas.errors import InvalidRecordError
+from schemas.json_text import check_depth
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+_JSON = "application/json"
+_TIMES = frozenset({"since", "until"})
+_NUMBER = re.compile(r"[-+0-9.eE]*")
+
+
+async def read_json(request: Request, kind: type[R], *, max_bytes: int, optional: bool) -> R:
+    """Decode a JSON body.
+
+    Args:
+        request: the call.
+        kind: what the body shall be; unknown fields are refused.
+        max_bytes: a longer body is not read to its end.
+        optional: an empty body means all defaults.
+
+    Raises:
+        ApiError: MEDIA_TYPE_UNKNOWN, BODY_TOO_LARGE, JSON_INVALID, JSON_TOO_DEEP, or
+            FIELD_INVALID with the field.
+    """
+    body = await read_bytes(request, max_bytes)
+    if optional and not body:
+        return kind()
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != _JSON:
+        message = f"the body must be {_JSON}"
+        raise ApiError("MEDIA_TYPE_UNKNOWN", message, kind=Kind.MEDIA_TYPE)
+    return decode_json(body, kind)
+
+
+def decode_json(body: bytes, kind: type[R]) -> R:
+    """Decode JSON of a stranger; raises as :func:`read_json`."""
+    try:
+        # Before anything recursive reads it.
+        check_depth(body.decode(), what="the body")
+        return msgspec.json.decode(body, type=kind)
+    except InvalidRecordError as error:
+        raise ApiError(error.code, str(error)) from None
+    except msgspec.ValidationError as error:
+        raise from_validation(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ApiError("JSON_INVALID", f"the body is no JSON: {str(error)[:200]}") from None
+
+
+def read_query(request: Request, kind: type[R], *, lists: frozenset[str] = frozenset()) -> R:
+    """Decode the query; a parameter in ``lists`` may repeat or hold commas.
+
+    Raises:
+        ApiError: FIELD_INVALID with the parameter; unknown and repeated ones are refused.
+    """
+    given: dict[str, object] = {}
+    for name in request.query_params:
+        values = request.query_params.getlist(name)
+        if name in lists:
+            given[name] = [part for value in values for part in value.split(",") if part]
+        elif len(values) > 1:
+            raise invalid(name, "given more than once")
+        elif name in _TIMES and _NUMBER.fullmatch(values[0]):
+            # Read laxly, as numbers in a query must be, a year would become seconds of 1970.
+            raise invalid(name, "no time of RFC 3339")
+        else:
+            given[name] = values[0]
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise from_validation(error) from None
+
+
+def prefer_wait(headers: Mapping[str, str]) -> float | None:
+    """The seconds of ``Prefer: wait=N`` (RFC 7240); None without one. A wrong one is ignored."""
+    for preference in headers.get("prefer", "").split(","):
+        name, _, value = preference.partition("=")
+        value = value.strip().strip('"')
+        if name.strip().lower() == "wait" and value.isascii() and value.isdecimal():
+            return float(value[:9])
+    return None
+
+
+async def read_bytes(request: Request, max_bytes: int) -> bytes:
+    """The body; raises ``ApiError`` if it is longer than allowed or ends early."""
+    body = bytearray()
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > max_bytes:
+                message = f"the body has more than {max_bytes} bytes"
+                raise ApiError("BODY_TOO_LARGE", message, kind=Kind.TOO_LARGE)
+    except ClientDisconnect:
+        raise ApiError("JSON_INVALID", "the body ended early") from None
+    return bytes(body)

@@ -1,0 +1,43 @@
+"""What every HTTP operation does: says whose call it is, reads a body, answers with JSON."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from orchestrator.api.access import Caller
+from orchestrator.api.http.body import read_json
+from orchestrator.api.settings import ApiSettings
+from orchestrator.api.use_cases import UseCases
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Calls:
+    """Base of the handlers: the use cases, and how calls of them begin."""
+
+    def __init__(self, use_cases: UseCases, settings: ApiSettings) -> None:
+        self._use = use_cases
+        self._settings = settings
+
+    def _caller(self, request: Request) -> Caller:
+        given = request.headers.get("authorization") or request.headers.get("x-api-key")
+        return self._use.access.caller(given, transport="http")
+
+    async def _body(self, request: Request, kind: type[R], *, optional: bool = False) -> R:
+        max_bytes = self._settings.body_max_bytes
+        return await read_json(request, kind, max_bytes=max_bytes, optional=optional)
+
+
+def json_response(
+    answer: msgspec.Struct, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """An answer as JSON."""
+    return Response(
+        _encode(answer), status_code=status, media_type="application/json", headers=headers
+    )

@@ -1,0 +1,264 @@
+"""Every HTTP operation: its path, what it takes, what it answers. Routes and OpenAPI follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from orchestrator.api.http.handlers import TASKS, After, ConversationPage, MinSequence
+from orchestrator.api.http.letters import LETTERS
+from orchestrator.api.letters.requests import (
+    CountLetters,
+    DiscardLetter,
+    EditLetter,
+    ListLetters,
+    ReplayLetters,
+)
+from orchestrator.api.letters.views import (
+    EditAnswer,
+    LetterDetail,
+    LetterPage,
+    LetterStats,
+    LetterView,
+    ReplayAnswer,
+)
+from orchestrator.api.tasks.requests import (
+    BatchCreate,
+    Cancel,
+    CreateTask,
+    Execute,
+    ExecutePending,
+    GetUsage,
+    ListLogs,
+    ListTasks,
+    Retry,
+    SetPriority,
+)
+from orchestrator.api.tasks.views import (
+    BatchAnswer,
+    LogPage,
+    ReleasedAnswer,
+    TaskAnswer,
+    TaskPage,
+    TaskView,
+    UsageAnswer,
+)
+
+Answers = Mapping[int, type[msgspec.Struct] | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One row of the contract."""
+
+    method: str
+    path: str
+    handler: str
+    """The name of a method of ``Handlers`` or ``LetterHandlers``."""
+    summary: str
+    answers: Answers
+    """Status to what the body is; None: none."""
+    body: type[msgspec.Struct] | None = None
+    body_optional: bool = False
+    query: type[msgspec.Struct] | None = None
+    headers: tuple[str, ...] = ()
+    """Optional headers that it reads, besides the key."""
+    refusals: frozenset[int] = field(default_factory=frozenset)
+    """Statuses of problem documents, besides 400, 401, 500 and 503."""
+    streams: bool = False
+    """Also answers with server-sent events."""
+
+
+_TASK = f"{TASKS}/{{task_id}}"
+_LETTER = f"{LETTERS}/{{letter_id}}"
+_BODY = frozenset({413, 415})
+_COMMAND = _BODY | {404, 409}
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="POST",
+        path=TASKS,
+        handler="create",
+        summary="Create a task. Answered when the broker has it.",
+        body=CreateTask,
+        headers=("Idempotency-Key",),
+        answers={201: TaskAnswer, 200: TaskAnswer},
+        refusals=_BODY | {409},
+    ),
+    Operation(
+        method="GET",
+        path=TASKS,
+        handler="list_tasks",
+        summary="A page of tasks, newest first, or the queue of pending ones.",
+        query=ListTasks,
+        answers={200: TaskPage},
+    ),
+    Operation(
+        method="POST",
+        path=f"{TASKS}:batch",
+        handler="create_batch",
+        summary="Create up to 1,000 tasks; none if one is invalid.",
+        body=BatchCreate,
+        answers={201: BatchAnswer},
+        refusals=_BODY | {409},
+    ),
+    Operation(
+        method="POST",
+        path=f"{TASKS}:execute",
+        handler="create_and_execute",
+        summary="Create a task and wait for its end (Prefer: wait=N), or stream it.",
+        body=CreateTask,
+        headers=("Idempotency-Key", "Prefer"),
+        answers={200: TaskAnswer, 202: TaskAnswer},
+        refusals=_BODY | {409},
+        streams=True,
+    ),
+    Operation(
+        method="POST",
+        path=f"{TASKS}:executePending",
+        handler="execute_pending",
+        summary="Release held tasks: the most urgent first, then the oldest.",
+        body=ExecutePending,
+        body_optional=True,
+        answers={200: ReleasedAnswer},
+        refusals=_BODY,
+    ),
+    Operation(
+        method="GET",
+        path=_TASK,
+        handler="get",
+        summary="A task with its steps.",
+        query=MinSequence,
+        answers={200: TaskView},
+        refusals=frozenset({404}),
+    ),
+    Operation(
+        method="GET",
+        path="/api/v1/conversations/{conversation_id}/tasks",
+        handler="conversation",
+        summary="A page of a conversation's tasks, newest first.",
+        query=ConversationPage,
+        answers={200: TaskPage},
+    ),
+    Operation(
+        method="POST",
+        path=f"{_TASK}:execute",
+        handler="execute",
+        summary="Release a held task; Prefer: wait=N waits for its end.",
+        body=Execute,
+        body_optional=True,
+        headers=("Prefer",),
+        answers={200: TaskView, 202: TaskView},
+        refusals=_COMMAND,
+    ),
+    Operation(
+        method="POST",
+        path=f"{_TASK}:cancel",
+        handler="cancel",
+        summary="End a task. Cancelling a cancelled one succeeds.",
+        body=Cancel,
+        body_optional=True,
+        answers={200: TaskView},
+        refusals=_COMMAND,
+    ),
+    Operation(
+        method="POST",
+        path=f"{_TASK}:retry",
+        handler="retry",
+        summary="Begin a new run of a task that failed or was cancelled.",
+        body=Retry,
+        body_optional=True,
+        answers={200: TaskView},
+        refusals=_COMMAND,
+    ),
+    Operation(
+        method="POST",
+        path=f"{_TASK}:setPriority",
+        handler="set_priority",
+        summary="Change the priority of a task that has not ended.",
+        body=SetPriority,
+        answers={200: TaskView},
+        refusals=_COMMAND,
+    ),
+    Operation(
+        method="GET",
+        path=f"{_TASK}/events",
+        handler="events",
+        summary="The events of a task as they happen; resumes after Last-Event-ID.",
+        query=After,
+        headers=("Last-Event-ID",),
+        answers={204: None},
+        refusals=frozenset({404}),
+        streams=True,
+    ),
+    Operation(
+        method="GET",
+        path=f"{_TASK}/logs",
+        handler="logs",
+        summary="A page of a task's audit trail.",
+        query=ListLogs,
+        answers={200: LogPage},
+        refusals=frozenset({404}),
+    ),
+    Operation(
+        method="GET",
+        path="/api/v1/usage",
+        handler="usage",
+        summary="What tasks consumed, grouped by model, type, day or status.",
+        query=GetUsage,
+        answers={200: UsageAnswer},
+    ),
+    Operation(
+        method="GET",
+        path=LETTERS,
+        handler="list_letters",
+        summary="A page of dead letters, newest first.",
+        query=ListLetters,
+        answers={200: LetterPage},
+    ),
+    Operation(
+        method="GET",
+        path=f"{LETTERS}/stats",
+        handler="letter_stats",
+        summary="Counts of dead letters by topic, code, step, service, status or hour.",
+        query=CountLetters,
+        answers={200: LetterStats},
+    ),
+    Operation(
+        method="GET",
+        path=_LETTER,
+        handler="get_letter",
+        summary="A dead letter: its record, what was done with it, what its task did.",
+        answers={200: LetterDetail},
+        refusals=frozenset({404}),
+    ),
+    Operation(
+        method="POST",
+        path=f"{LETTERS}:replay",
+        handler="replay_letters",
+        summary="Send up to 1,000 dead letters back; a dry run unless dry_run is false.",
+        body=ReplayLetters,
+        answers={200: ReplayAnswer},
+        refusals=_COMMAND,
+    ),
+    Operation(
+        method="POST",
+        path=f"{_LETTER}:edit",
+        handler="edit_letter",
+        summary="Change the value that a replay will send; the letter keeps the original.",
+        body=EditLetter,
+        answers={200: EditAnswer},
+        refusals=_BODY | {404},
+    ),
+    Operation(
+        method="POST",
+        path=f"{_LETTER}:discard",
+        handler="discard_letter",
+        summary="Give a dead letter up. One that is resolved or discarded stays as it is.",
+        body=DiscardLetter,
+        answers={200: LetterView},
+        refusals=_BODY | {404},
+    ),
+)

@@ -1,0 +1,217 @@
+"""The paths under ``/api/v1``: a thin adapter from HTTP to the use cases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from orchestrator.api.errors import ApiError, invalid
+from orchestrator.api.http.body import prefer_wait, read_query
+from orchestrator.api.http.calls import Calls, json_response
+from orchestrator.api.http.stream import SSE_TYPE, EventStream
+from orchestrator.api.tasks.receipt import Answered
+from orchestrator.api.tasks.requests import (
+    BatchCreate,
+    Cancel,
+    CreateTask,
+    Execute,
+    ExecutePending,
+    GetUsage,
+    ListLogs,
+    ListTasks,
+    Retry,
+    SetPriority,
+)
+from orchestrator.api.tasks.requests import (
+    Request as Asked,
+)
+from orchestrator.api.tasks.views import (
+    BatchAnswer,
+    ReleasedAnswer,
+    StreamItem,
+    TaskAnswer,
+    TaskView,
+)
+
+TASKS = "/api/v1/tasks"
+
+
+class MinSequence(Asked, frozen=True, kw_only=True):
+    """The query of a get."""
+
+    min_sequence: int = 0
+
+
+class After(Asked, frozen=True, kw_only=True):
+    """The query of a stream."""
+
+    after: int = 0
+
+
+class ConversationPage(Asked, frozen=True, kw_only=True):
+    """The query of a conversation's tasks."""
+
+    page_size: int = 100
+    page_token: str = ""
+
+
+class Handlers(Calls):
+    """One method for each operation about tasks of ``contract.py``."""
+
+    async def create(self, request: Request) -> Response:
+        """Create a task."""
+        caller = self._caller(request)
+        answer = await self._use.creating.create(caller, await self._create_request(request))
+        return _created(answer)
+
+    async def create_batch(self, request: Request) -> Response:
+        """Create many tasks."""
+        caller = self._caller(request)
+        batch = await self._body(request, BatchCreate)
+        answers = await self._use.creating.create_batch(caller, batch.tasks)
+        return json_response(
+            BatchAnswer(tasks=[_task_answer(answer) for answer in answers]), status=201
+        )
+
+    async def create_and_execute(self, request: Request) -> Response:
+        """Create a task and wait for its end, or stream it."""
+        caller, wanted = self._caller(request), await self._create_request(request)
+        if wanted.hold:
+            raise invalid("hold", "a task that waits for an execute would never end")
+        answer = await self._use.creating.create(caller, wanted)
+        location = {"Location": f"{TASKS}/{answer.task.id}"}
+        if SSE_TYPE in request.headers.get("accept", ""):
+            return self._stream(self._use.watching.watch(caller, answer.task.id, 0), location)
+        asked_s = prefer_wait(request.headers)
+        wait_s = self._settings.wait_default_s if asked_s is None else asked_s
+        task = await self._use.reading.wait(caller, answer.task.id, wait_s)
+        if asked_s is not None:
+            location["Preference-Applied"] = f"wait={int(asked_s)}"
+        waited = TaskAnswer(task=task, replayed=answer.replayed)
+        return json_response(waited, status=_status_of(task), headers=location)
+
+    async def execute_pending(self, request: Request) -> Response:
+        """Release held tasks."""
+        caller = self._caller(request)
+        wanted = await self._body(request, ExecutePending, optional=True)
+        ids = await self._use.commanding.execute_pending(caller, wanted)
+        return json_response(ReleasedAnswer(task_ids=ids))
+
+    async def get(self, request: Request) -> Response:
+        """A task."""
+        caller, wanted = self._caller(request), read_query(request, MinSequence)
+        return json_response(await self._use.reading.get(caller, _id(request), wanted.min_sequence))
+
+    async def list_tasks(self, request: Request) -> Response:
+        """A page of tasks."""
+        caller = self._caller(request)
+        return json_response(
+            await self._use.reading.list_tasks(caller, read_query(request, ListTasks))
+        )
+
+    async def conversation(self, request: Request) -> Response:
+        """A page of a conversation's tasks."""
+        caller, page = self._caller(request), read_query(request, ConversationPage)
+        wanted = msgspec.convert(
+            {
+                "conversation_id": request.path_params["conversation_id"],
+                "page_size": max(1, min(page.page_size, 1_000)),
+                "page_token": page.page_token,
+            },
+            ListTasks,
+        )
+        return json_response(await self._use.reading.list_tasks(caller, wanted))
+
+    async def execute(self, request: Request) -> Response:
+        """Release a held task."""
+        caller = self._caller(request)
+        wanted = await self._body(request, Execute, optional=True)
+        task = (await self._use.commanding.execute(caller, _id(request), wanted)).task
+        if (wait_s := prefer_wait(request.headers)) is not None:
+            task = await self._use.reading.wait(caller, _id(request), wait_s)
+            headers = {"Preference-Applied": f"wait={int(wait_s)}"}
+            return json_response(task, status=_status_of(task), headers=headers)
+        return json_response(task)
+
+    async def cancel(self, request: Request) -> Response:
+        """End a task."""
+        caller, wanted = self._caller(request), await self._body(request, Cancel, optional=True)
+        return json_response((await self._use.commanding.cancel(caller, _id(request), wanted)).task)
+
+    async def retry(self, request: Request) -> Response:
+        """Begin a new run."""
+        caller, wanted = self._caller(request), await self._body(request, Retry, optional=True)
+        return json_response((await self._use.commanding.retry(caller, _id(request), wanted)).task)
+
+    async def set_priority(self, request: Request) -> Response:
+        """Change a priority."""
+        caller, wanted = self._caller(request), await self._body(request, SetPriority)
+        return json_response(
+            (await self._use.commanding.set_priority(caller, _id(request), wanted)).task
+        )
+
+    async def events(self, request: Request) -> Response:
+        """The events of a task, as they happen."""
+        caller, after = self._caller(request), read_query(request, After).after
+        last = request.headers.get("last-event-id", "").strip()
+        if last:
+            if not (last.isascii() and last.isdecimal()):
+                raise invalid("Last-Event-ID", "no sequence")
+            after = int(last[:18])
+        if await self._use.watching.over(caller, _id(request), after):
+            # EventSource comes again after every end; only this tells it to stop.
+            return Response(status_code=204)
+        return self._stream(self._use.watching.watch(caller, _id(request), after))
+
+    async def logs(self, request: Request) -> Response:
+        """A page of an audit trail."""
+        caller, wanted = self._caller(request), read_query(request, ListLogs)
+        return json_response(await self._use.reading.logs(caller, _id(request), wanted))
+
+    async def usage(self, request: Request) -> Response:
+        """Usage by groups."""
+        caller = self._caller(request)
+        wanted = read_query(request, GetUsage, lists=frozenset({"by"}))
+        return json_response(await self._use.reading.usage(caller, wanted))
+
+    async def _create_request(self, request: Request) -> CreateTask:
+        wanted = await self._body(request, CreateTask)
+        key = request.headers.get("idempotency-key")
+        if key is None:
+            return wanted
+        if wanted.request_id not in (None, key):
+            raise invalid("request_id", "another one than in the header Idempotency-Key")
+        return msgspec.structs.replace(wanted, request_id=key)
+
+    def _stream(
+        self, items: AsyncIterator[StreamItem], headers: dict[str, str] | None = None
+    ) -> Response:
+        timeout_s = self._settings.send_timeout_s
+        return EventStream(items, send_timeout_s=timeout_s, headers=headers)
+
+
+def _id(request: Request) -> str:
+    task_id = request.path_params["task_id"]
+    if not isinstance(task_id, str):
+        raise ApiError("ID_INVALID", "task_id: no text", field="task_id")
+    return task_id
+
+
+def _task_answer(answer: Answered) -> TaskAnswer:
+    return TaskAnswer(task=answer.task, replayed=answer.replayed)
+
+
+def _created(answer: Answered) -> Response:
+    headers = {"Location": f"{TASKS}/{answer.task.id}"}
+    if answer.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    status = 200 if answer.replayed else 201
+    return json_response(_task_answer(answer), status=status, headers=headers)
+
+
+def _status_of(task: TaskView) -> int:
+    """202: it goes on, ask again."""
+    return 200 if task.completed_at is not None else 202

@@ -1,0 +1,61 @@
+"""The paths under ``/api/v1/dead-letters``: a thin adapter from HTTP to the use cases."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from orchestrator.api.http.body import read_query
+from orchestrator.api.http.calls import Calls, json_response
+from orchestrator.api.letters.requests import (
+    LISTS,
+    CountLetters,
+    DiscardLetter,
+    EditLetter,
+    ListLetters,
+    ReplayLetters,
+)
+
+LETTERS = "/api/v1/dead-letters"
+
+
+class LetterHandlers(Calls):
+    """One method for each operation about dead letters of ``contract.py``."""
+
+    async def list_letters(self, request: Request) -> Response:
+        """A page of letters."""
+        caller = self._caller(request)
+        wanted = read_query(request, ListLetters, lists=LISTS | {"status"})
+        return json_response(await self._use.letters.list_letters(caller, wanted))
+
+    async def letter_stats(self, request: Request) -> Response:
+        """Counts of letters."""
+        caller = self._caller(request)
+        wanted = read_query(request, CountLetters, lists=LISTS | {"status", "by"})
+        return json_response(await self._use.letters.stats(caller, wanted))
+
+    async def get_letter(self, request: Request) -> Response:
+        """A letter, whole."""
+        caller = self._caller(request)
+        return json_response(await self._use.letters.get(caller, _id(request)))
+
+    async def replay_letters(self, request: Request) -> Response:
+        """Send letters back, or say what would be sent."""
+        caller = self._caller(request)
+        wanted = await self._body(request, ReplayLetters)
+        return json_response(await self._use.replaying_letters.replay(caller, wanted))
+
+    async def edit_letter(self, request: Request) -> Response:
+        """Change what a replay will send."""
+        caller, wanted = self._caller(request), await self._body(request, EditLetter)
+        return json_response(await self._use.acting_on_letters.edit(caller, _id(request), wanted))
+
+    async def discard_letter(self, request: Request) -> Response:
+        """Give a letter up."""
+        caller, wanted = self._caller(request), await self._body(request, DiscardLetter)
+        acting = self._use.acting_on_letters
+        return json_response(await acting.discard(caller, _id(request), wanted))
+
+
+def _id(request: Request) -> str:
+    return str(request.path_params["letter_id"])

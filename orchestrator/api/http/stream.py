@@ -1,0 +1,72 @@
+"""Server-sent events: a stream of a task that a browser's EventSource can resume.
+
+Source: WHATWG HTML, section 9.2; an ``id`` is the task's sequence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+from starlette.responses import StreamingResponse
+from starlette.types import Send
+
+from orchestrator.api.errors import ApiError
+from orchestrator.api.http.problems import problem_of
+from orchestrator.api.tasks.views import EventView, HeartbeatView, StreamItem
+
+SSE_TYPE = "text/event-stream"
+_HEARTBEAT = b": heartbeat\n\n"
+
+
+class EventStream(StreamingResponse):
+    """Items as server-sent events; a reader that takes nothing for too long is cut off."""
+
+    def __init__(
+        self,
+        items: AsyncIterator[StreamItem],
+        *,
+        send_timeout_s: float,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            _written(items),
+            media_type=SSE_TYPE,
+            # Proxies would collect events until they have a buffer full.
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})},
+        )
+        self._send_timeout_s = send_timeout_s
+
+    async def stream_response(self, send: Send) -> None:
+        """Send with a bound for each part."""
+
+        async def bounded(message: object) -> None:
+            async with asyncio.timeout(self._send_timeout_s):
+                await send(message)  # type: ignore[arg-type]  # passed on as it came
+
+        try:
+            await super().stream_response(bounded)
+        except TimeoutError:
+            return  # the connection is closed; its reader resumes after what it has
+
+
+async def _written(items: AsyncIterator[StreamItem]) -> AsyncIterator[bytes]:
+    # At once: whoever waits for the head of the answer knows that the stream is open.
+    yield b": open\n\n"
+    try:
+        async for item in items:
+            yield _frame(item)
+    except ApiError as error:
+        # The status was sent long ago.
+        yield b"event: error\ndata: " + msgspec.json.encode(problem_of(error)) + b"\n\n"
+
+
+def _frame(item: StreamItem) -> bytes:
+    if isinstance(item, HeartbeatView):
+        return _HEARTBEAT
+    frame = b"event: %s\ndata: %s\n\n" % (
+        str(item.__struct_config__.tag).encode(),
+        msgspec.json.encode(item),
+    )
+    return b"id: %d\n" % item.sequence + frame if isinstance(item, EventView) else frame

@@ -1,0 +1,195 @@
+"""``/api/v1/ws``: many streams over one WebSocket.
+
+In: ``{"action": "subscribe", "task_id": ..., "after": 0}``, ``unsubscribe``, ``cancel`` (with an
+optional ``reason``). Out: the items of the streams; ``{"type": "ended"}`` after the last one of
+a task; ``{"type": "cancelled"}``; ``{"type": "error"}`` with a problem document.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Literal
+
+import msgspec
+import structlog
+from msgspec import Struct
+from starlette.websockets import WebSocket
+
+from orchestrator.api.access import Caller
+from orchestrator.api.errors import ApiError, invalid
+from orchestrator.api.http.body import decode_json
+from orchestrator.api.http.problems import problem_of
+from orchestrator.api.settings import ApiSettings
+from orchestrator.api.tasks.requests import Cancel, Request
+from orchestrator.api.tasks.views import Problem, StreamItem
+from orchestrator.api.use_cases import UseCases
+
+log = structlog.get_logger()
+
+_STREAMS_MAX = 100
+_WAITING_MAX = 64
+_MESSAGE_MAX = 16 * 1024
+_UNAUTHORIZED = 4401
+_UNSUPPORTED = 1003
+"""Bytes where text is spoken. Source: RFC 6455, 7.4.1, as the next one."""
+_INVALID_TEXT = 1007
+_PROTOCOL = "orchestrator.v1"
+_KEY_PROTOCOL = "bearer."
+
+
+class Message(Request, frozen=True, kw_only=True):
+    """What a client says."""
+
+    action: Literal["subscribe", "unsubscribe", "cancel"]
+    task_id: str
+    after: int = 0
+    reason: str | None = None
+
+
+class Ended(Struct, frozen=True, tag="ended"):
+    """The stream of a task is over."""
+
+    task_id: str
+
+
+class Cancelled(Struct, frozen=True, tag="cancelled"):
+    """A cancel was carried out."""
+
+    task_id: str
+
+
+class Failed(Struct, frozen=True, tag="error"):
+    """A message, or a stream, was refused."""
+
+    task_id: str | None
+    problem: Problem
+
+
+Out = StreamItem | Ended | Cancelled | Failed
+
+
+class Sockets:
+    """The WebSocket endpoint."""
+
+    def __init__(self, use_cases: UseCases, settings: ApiSettings) -> None:
+        self._use = use_cases
+        self._settings = settings
+
+    async def serve(self, socket: WebSocket) -> None:
+        """One connection, from its handshake to its end.
+
+        The key comes in ``Authorization``, or, from browsers, which cannot set headers, as the
+        subprotocol ``bearer.<key>`` beside ``orchestrator.v1``.
+        """
+        offered = socket.scope.get("subprotocols", [])
+        try:
+            caller = self._use.access.caller(_key(socket, offered), transport="http")
+        except ApiError:
+            await socket.close(_UNAUTHORIZED)
+            return
+        await socket.accept(subprotocol=_PROTOCOL if _PROTOCOL in offered else None)
+        await _Connection(socket, caller, self._use, self._settings).run()
+
+
+class _Connection:
+    def __init__(
+        self, socket: WebSocket, caller: Caller, use_cases: UseCases, settings: ApiSettings
+    ) -> None:
+        self._socket = socket
+        self._caller = caller
+        self._use = use_cases
+        self._settings = settings
+        # Bounded: streams wait for a slow reader, and what they cannot keep they leave out.
+        self._out: asyncio.Queue[Out] = asyncio.Queue(_WAITING_MAX)
+        self._streams: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Until one side ends it."""
+        sending = asyncio.create_task(self._send())
+        receiving = asyncio.create_task(self._receive())
+        try:
+            await asyncio.wait([sending, receiving], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            tasks = [sending, receiving, *self._streams.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send(self) -> None:
+        while True:
+            item = await self._out.get()
+            async with asyncio.timeout(self._settings.send_timeout_s):
+                await self._socket.send_text(msgspec.json.encode(item).decode())
+
+    async def _receive(self) -> None:
+        while True:
+            received = await self._socket.receive()
+            if received["type"] != "websocket.receive":
+                return  # gone
+            text = received.get("text")
+            if text is None:
+                log.info("websocket_bytes_received", tenant_id=self._caller.tenant_id)
+                await self._socket.close(_UNSUPPORTED)
+                return
+            await self._handle(text)
+
+    async def _handle(self, text: str) -> None:
+        message = None
+        try:
+            if len(text) > _MESSAGE_MAX:
+                raise invalid("message", f"longer than {_MESSAGE_MAX} characters")
+            message = decode_json(text.encode("utf-8", "surrogatepass"), Message)
+            await self._do(message)
+        except ApiError as error:
+            await self._out.put(Failed(message.task_id if message else None, problem_of(error)))
+
+    async def _do(self, message: Message) -> None:
+        task_id = message.task_id
+        match message.action:
+            case "subscribe":
+                if task_id in self._streams:
+                    raise invalid("task_id", "subscribed already")
+                if len(self._streams) >= _STREAMS_MAX:
+                    raise invalid("task_id", f"at most {_STREAMS_MAX} streams on one socket")
+                self._streams[task_id] = asyncio.create_task(self._stream(task_id, message.after))
+            case "unsubscribe":
+                if (stream := self._streams.pop(task_id, None)) is not None:
+                    stream.cancel()
+            case "cancel":
+                wanted = Cancel(reason=message.reason)
+                await self._use.commanding.cancel(self._caller, task_id, wanted)
+                await self._out.put(Cancelled(task_id))
+
+    async def _stream(self, task_id: str, after: int) -> None:
+        try:
+            async for item in self._use.watching.watch(self._caller, task_id, after):
+                await self._out.put(item)
+            await self._out.put(Ended(task_id))
+        except ApiError as error:
+            await self._out.put(Failed(task_id, problem_of(error)))
+        finally:
+            if self._streams.get(task_id) is asyncio.current_task():
+                del self._streams[task_id]
+
+
+class InvalidTextFilter(logging.Filter):
+    """One line, and no traceback, where the server closes a socket for text that is not UTF-8.
+
+    uvicorn closes it with 1007, and logs the exception as if it were a fault of ours.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record through but that one, which is logged in our words."""
+        kind = record.exc_info[0] if record.exc_info else None
+        if kind is None or not issubclass(kind, UnicodeDecodeError):
+            return True
+        log.info("websocket_text_invalid", close_code=_INVALID_TEXT)
+        return False
+
+
+def _key(socket: WebSocket, offered: list[str]) -> str | None:
+    for protocol in offered:
+        if protocol.startswith(_KEY_PROTOCOL):
+            return protocol.removeprefix(_KEY_PROTOCOL)
+    return socket.headers.get("authorization") or socket.headers.get("x-api-key")

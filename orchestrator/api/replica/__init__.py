@@ -1,0 +1,1 @@
+"""What a replica keeps: its memory of the logs, and its ways to Kafka and Postgres."""

@@ -1,0 +1,40 @@
+"""What the use cases share: one of each in a process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from orchestrator.api.replica.follower import ReplicaFollower
+from orchestrator.api.replica.live_tasks import LiveTasks
+from orchestrator.api.replica.log_scan import LogScan
+from orchestrator.api.replica.producer import TaskProducer
+from orchestrator.api.replica.projection import Projection
+from orchestrator.api.settings import ApiSettings
+from orchestrator.settings import Settings
+from schemas.records import Millis
+from schemas.topics import Topics
+from tasks.decision import Rules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The outside world of the use cases."""
+
+    settings: ApiSettings
+    system: Settings
+    """All rooms, for work on dead letters."""
+    topics: Topics
+    rules: Rules
+    live: LiveTasks
+    following: ReplicaFollower
+    history: Projection
+    log_scan: LogScan
+    producer: TaskProducer
+    clock: Callable[[], Millis]
+    entropy: Callable[[int], bytes]
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process is told to stop: it says that it is not ready, and still serves."""
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process ends: waits and streams end, and are gone on with elsewhere."""

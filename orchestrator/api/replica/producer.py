@@ -1,0 +1,160 @@
+"""Publishes what callers want: creates and commands. While the broker is away it says so soon."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import structlog
+
+from orchestrator.api.errors import unavailable
+from schemas.records import TaskCommand, TaskCreated
+from schemas.topics import Topics
+from streams.envelopes import created_record, order_record
+from streams.errors import PublishError, PublishRefusedError
+from streams.kafka.partitioner import partition_of
+from streams.kafka.patience import when_there
+from streams.kafka.publisher import Outgoing, Publisher
+from streams.settings import KafkaSettings
+from streams.tracing import trace_headers
+
+log = structlog.get_logger()
+
+_Target = tuple[str, int]
+"""A topic and one of its partitions."""
+_Sending = asyncio.Future[list[int]]
+
+SOURCE = "/ai-orchestrator/api"
+
+
+class TaskProducer:
+    """A publisher that is replaced when it failed, with a bound for each wait.
+
+    A publish that is not acknowledged in time may still be written: callers are told
+    UNAVAILABLE, and that trying again with the same idempotency key is safe. While such a one
+    is open for a partition, others for it are refused at once: they would only join it. Records
+    for other partitions go on.
+    """
+
+    def __init__(self, kafka: KafkaSettings, topics: Topics, *, timeout_s: float) -> None:
+        self._kafka = kafka
+        self._topics = topics
+        self._timeout_s = timeout_s
+        self._publisher: Publisher | None = None
+        self._stuck: Counter[_Target] = Counter()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._reopening: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Connect; KafkaUnavailableError if no broker answers."""
+        self._publisher = await self._opened()
+
+    async def close(self) -> None:
+        """Send what waits, then disconnect."""
+        if self._reopening is not None:
+            self._reopening.cancel()
+        if self._publisher is not None:
+            await self._publisher.close()
+
+    async def create(self, records: Sequence[TaskCreated]) -> list[tuple[int, int]]:
+        """Publish tasks; return partition and offset of each (-1: the broker did not tell).
+
+        Raises:
+            ApiError: UNAVAILABLE; they may be created all the same.
+        """
+        trace = trace_headers()
+        return await self._publish(
+            [
+                created_record(self._topics, self.partition(r.task_id), r, SOURCE, trace)
+                for r in records
+            ]
+        )
+
+    async def command(self, records: Sequence[TaskCommand]) -> list[tuple[int, int]]:
+        """Publish commands; as :meth:`create`."""
+        trace = trace_headers()
+        return await self._publish(
+            [
+                order_record(self._topics, self.partition(r.task_id), r, SOURCE, trace)
+                for r in records
+            ]
+        )
+
+    def partition(self, task_id: str) -> int:
+        """Where a task is."""
+        return partition_of(task_id.encode(), self._topics.settings.partitions)
+
+    async def _publish(self, records: Sequence[Outgoing]) -> list[tuple[int, int]]:
+        places: dict[_Target, list[int]] = defaultdict(list)
+        for place, record in enumerate(records):
+            places[record.topic, record.partition].append(place)
+        publisher = self._publisher
+        if publisher is None or any(self._stuck[target] for target in places):
+            raise unavailable("the broker does not answer")
+        # Each partition by itself: one that is slow says nothing about the others.
+        sending = {
+            target: self._send(publisher, [records[place] for place in of_target])
+            for target, of_target in places.items()
+        }
+        if sending:
+            # Not wait_for: a caller that leaves must not cancel what others' records go with.
+            await asyncio.wait(sending.values(), timeout=self._timeout_s)
+        late = [target for target, future in sending.items() if not future.done()]
+        for target in late:
+            self._mark_stuck(target, sending[target])
+        offsets = [-1] * len(records)
+        for target, future in sending.items():
+            if target not in late:
+                for place, offset in zip(places[target], _landed(future), strict=True):
+                    offsets[place] = offset
+        if late:
+            raise unavailable("the broker did not acknowledge in time: it may be done all the same")
+        return [(record.partition, at) for record, at in zip(records, offsets, strict=True)]
+
+    def _send(self, publisher: Publisher, records: Sequence[Outgoing]) -> _Sending:
+        sending = asyncio.ensure_future(publisher.publish(records))
+        self._tasks.add(sending)
+
+        def settled(future: _Sending) -> None:
+            self._tasks.discard(future)
+            if not future.cancelled() and isinstance(future.exception(), PublishError):
+                self._replace(publisher)
+
+        sending.add_done_callback(settled)
+        return sending
+
+    def _mark_stuck(self, target: _Target, sending: _Sending) -> None:
+        self._stuck[target] += 1
+        sending.add_done_callback(lambda _: self._stuck.subtract([target]))
+
+    def _replace(self, failed: Publisher) -> None:
+        """An idempotent producer that lost a batch cannot go on: its numbers have a gap."""
+        if self._publisher is failed:
+            self._publisher = None
+            self._reopening = asyncio.ensure_future(self._reopen(failed))
+
+    async def _reopen(self, failed: Publisher) -> None:
+        try:
+            await failed.close()
+        except PublishError as error:
+            log.warning("publisher_not_closed", code=error.code)
+        self._publisher = await when_there("publisher", self._opened)
+
+    async def _opened(self) -> Publisher:
+        publisher = self._new_publisher()
+        await publisher.open()
+        return publisher
+
+    def _new_publisher(self) -> Publisher:
+        return Publisher(self._kafka, client_id=f"{self._kafka.client_id}-api")
+
+
+def _landed(sending: _Sending) -> list[int]:
+    """The offsets of what was sent to one partition; ApiError UNAVAILABLE if it failed."""
+    try:
+        return sending.result()
+    except PublishRefusedError as error:
+        raise unavailable(f"the broker refuses it: {error.reason}") from error
+    except PublishError as error:
+        raise unavailable("the broker did not acknowledge") from error

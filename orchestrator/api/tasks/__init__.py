@@ -1,0 +1,1 @@
+"""The use cases of tasks: create, read, command, watch."""

@@ -1,0 +1,170 @@
+"""Use cases that order something about a task: execute, cancel, retry, set priority."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from orchestrator.api.access import Caller
+from orchestrator.api.errors import refused_at_the_door, refused_command, unavailable
+from orchestrator.api.replica.live_task import LiveTask
+from orchestrator.api.replica.parts import Parts
+from orchestrator.api.tasks.queries import TaskQueries
+from orchestrator.api.tasks.receipt import Answered, Receipt
+from orchestrator.api.tasks.requests import Cancel, Execute, ExecutePending, Retry, SetPriority
+from orchestrator.api.tasks.viewing import event_view
+from schemas.errors import InvalidRecordError
+from schemas.json_text import check_text
+from schemas.records import CommandKind, EventKind, TaskCommand, TaskEvent, TaskId
+from sinks.reads.stored import StoredTask
+
+_AS_WANTED = frozenset({"TASK_ALREADY_CANCELLED"})
+"""Refusals that leave the task as the caller wants it."""
+
+
+class TaskCommands:
+    """Publishes commands and waits for their owner's answer in the log.
+
+    At most two seconds (``answer_timeout_s``), or ``within_s``. Every method raises
+    ``ApiError``: NOT_FOUND; the code of a refusal; UNAVAILABLE: nobody answered in time, and
+    the command may still be carried out. With a receipt it is published, and will be decided.
+    """
+
+    def __init__(self, parts: Parts, reading: TaskQueries) -> None:
+        self._parts = parts
+        self._reading = reading
+
+    async def execute(
+        self, caller: Caller, task_id: str, request: Execute, within_s: float | None = None
+    ) -> Answered:
+        """Release a held task."""
+        order = _Order(kind=CommandKind.EXECUTE, reason=request.reason, within_s=within_s)
+        return await self._order(caller, task_id, order)
+
+    async def cancel(
+        self, caller: Caller, task_id: str, request: Cancel, within_s: float | None = None
+    ) -> Answered:
+        """End a task; one that is cancelled stays so."""
+        order = _Order(kind=CommandKind.CANCEL, reason=request.reason, within_s=within_s)
+        return await self._order(caller, task_id, order)
+
+    async def set_priority(
+        self, caller: Caller, task_id: str, request: SetPriority, within_s: float | None = None
+    ) -> Answered:
+        """Change the priority of a task that has not ended."""
+        order = _Order(
+            kind=CommandKind.SET_PRIORITY,
+            reason=request.reason,
+            priority=request.priority,
+            within_s=within_s,
+        )
+        return await self._order(caller, task_id, order)
+
+    async def retry(
+        self, caller: Caller, task_id: str, request: Retry, within_s: float | None = None
+    ) -> Answered:
+        """Begin a new run of a task that failed or was cancelled."""
+        order = _Order(
+            kind=CommandKind.RETRY,
+            reason=request.reason,
+            from_step=request.from_step,
+            run=request.run,
+            within_s=within_s,
+        )
+        return await self._order(caller, task_id, order)
+
+    async def execute_pending(self, caller: Caller, request: ExecutePending) -> list[str]:
+        """Release held tasks, the most urgent first; return those that were released.
+
+        One that somebody else released or ended meanwhile is left out.
+        """
+        held = [
+            task
+            for task in self._parts.live.held(caller.tenant_id)
+            if request.type in (None, task.type)
+        ][: request.limit]
+        if not held:
+            return []
+        execute = _Order(kind=CommandKind.EXECUTE)
+        commands = [self._command(caller, task.task_id, execute) for task in held]
+        positions = await self._parts.producer.command(commands)
+        waiting = (self._answer(position, execute) for position in positions)
+        events = await asyncio.gather(*waiting)
+        return [e.task_id for e in events if e.kind is EventKind.EXECUTE_REQUESTED]
+
+    async def _order(self, caller: Caller, task_id: str, order: _Order) -> Answered:
+        _check_reason(order.reason)
+        known = await self._reading.find_decided(caller, task_id)
+        if order.kind is CommandKind.RETRY and order.run is None:
+            run = _run(known) if isinstance(known, LiveTask | StoredTask) else 1
+            order = replace(order, run=run)
+        command = self._command(caller, TaskId(task_id), order)
+        [(partition, offset)] = await self._parts.producer.command([command])
+        receipt = Receipt(
+            topic=self._parts.topics.task_commands,
+            partition=partition,
+            offset=offset,
+            command_id=command.command_id,
+        )
+        event = await self._answer((partition, offset), order, receipt)
+        receipt, code = replace(receipt, answer=event_view(event)), event.reason or ""
+        if event.kind is EventKind.COMMAND_REFUSED and code not in _AS_WANTED:
+            raise refused_command(code, receipt)
+        task = await self._reading.get(caller, task_id, min_sequence=event.sequence)
+        return Answered(task=task, receipt=receipt)
+
+    def _command(self, caller: Caller, task_id: TaskId, order: _Order) -> TaskCommand:
+        return TaskCommand(
+            command_id=str(UUID(bytes=self._parts.entropy(16), version=4)),
+            task_id=task_id,
+            tenant_id=caller.tenant_id,
+            kind=order.kind,
+            priority=order.priority,
+            from_step=order.from_step,
+            run=order.run,
+            reason=order.reason,
+            actor=caller.actor,
+            issued_at=self._parts.clock(),
+        )
+
+    async def _answer(
+        self, position: tuple[int, int], order: _Order, receipt: Receipt | None = None
+    ) -> TaskEvent:
+        """The event that decides the command at this position."""
+        if position[1] < 0:
+            raise unavailable("the broker did not tell where the command is: look at the task")
+        settings = self._parts.settings
+        within_s = settings.answer_timeout_s
+        if order.within_s is not None:
+            within_s = min(order.within_s, settings.wait_max_s)
+        try:
+            async with asyncio.timeout(within_s):
+                return await self._parts.live.answer(*position)
+        except TimeoutError as error:
+            message = "the task's owner did not answer in time"
+            raise unavailable(message, receipt=receipt) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """What is ordered, and how long its answer is waited for (None: as long as is usual)."""
+
+    kind: CommandKind
+    reason: str | None = None
+    priority: int | None = None
+    from_step: str | None = None
+    run: int | None = None
+    within_s: float | None = None
+
+
+def _run(known: LiveTask | StoredTask) -> int:
+    return known.run if isinstance(known, StoredTask) else known.folded().task.run
+
+
+def _check_reason(reason: str | None) -> None:
+    if reason is not None:
+        try:
+            check_text(reason, "reason")
+        except InvalidRecordError as error:
+            raise refused_at_the_door(error) from None

@@ -1,0 +1,308 @@
+"""Use cases that read: get, wait, lists, audit trail, usage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import get_args
+
+import msgspec
+from msgspec import Raw
+
+from orchestrator.api.access import Caller
+from orchestrator.api.errors import (
+    ApiError,
+    invalid,
+    not_found,
+    replica_stopping,
+    unavailable,
+)
+from orchestrator.api.replica.live_task import AcceptedTask, Folded, LiveTask
+from orchestrator.api.replica.parts import Parts
+from orchestrator.api.tasks.requests import GetUsage, ListLogs, ListTasks
+from orchestrator.api.tasks.viewing import (
+    accepted_view,
+    last_life,
+    live_view,
+    log_view,
+    stored_view,
+    summary,
+)
+from orchestrator.api.tasks.views import (
+    LogPage,
+    Status,
+    TaskPage,
+    TaskView,
+    UsageAnswer,
+    UsageGroup,
+)
+from schemas.limits import ID_PATTERN
+from schemas.records import TaskEvent, TaskId
+from sinks.errors import CursorError, SinkUnavailableError
+from sinks.reads.attempts import AttemptsFold
+from sinks.reads.paging import NewestCursor, QueueCursor, TaskFilter
+from sinks.reads.stored import StoredStep, StoredTask
+from sinks.reads.usage import DIMENSIONS, Dimension, UsageFilter
+from streams.errors import KafkaUnavailableError
+
+Found = LiveTask | AcceptedTask | StoredTask
+
+_LOOK_AGAIN_S = 1.0
+_STATUSES = frozenset(get_args(Status))
+
+
+class TaskQueries:
+    """Reads tasks of a caller's tenant. Memory first, then Postgres, then the ends of the logs."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def get(self, caller: Caller, task_id: str, min_sequence: int = 0) -> TaskView:
+        """A task.
+
+        Raises:
+            ApiError: NOT_FOUND, also for a task of another tenant; UNAVAILABLE if nobody can
+                tell, or ``min_sequence`` was not seen in time.
+        """
+        known = await self.find(caller, task_id)
+        if min_sequence > _sequence(known):
+            known = await self._reach(caller, task_id, min_sequence)
+        return await self.view(known)
+
+    async def wait(self, caller: Caller, task_id: str, timeout_s: float) -> TaskView:
+        """A task once it has ended; as it is after ``timeout_s`` (cut to the longest wait).
+
+        Raises:
+            ApiError: as :meth:`find`; REPLICA_STOPPING: this process ends, ask another one.
+        """
+        until = time.monotonic() + min(timeout_s, self._parts.settings.wait_max_s)
+        with self._parts.live.subscribe(TaskId(task_id), chunks_max=1) as changes:
+            while True:
+                known = await self.find(caller, task_id)
+                left_s = until - time.monotonic()
+                if ended(known) or left_s <= 0:
+                    return await self.view(known)
+                if self._parts.closing.is_set():
+                    raise replica_stopping(task_id)
+                await changes.wait(min(left_s, _LOOK_AGAIN_S))
+
+    async def find(self, caller: Caller, task_id: str) -> Found:
+        """What is known of a task; raises as :meth:`get`.
+
+        A task that was acknowledged to anyone is found: before it says NOT_FOUND it asks for
+        the ends of the logs and reads up to there.
+        """
+        if not ID_PATTERN.fullmatch(task_id):
+            raise ApiError("ID_INVALID", f"task_id: not {ID_PATTERN.pattern}", field="task_id")
+        known: Found | None = self._in_memory(TaskId(task_id))
+        if known is None:
+            known = await self._look_further(caller, TaskId(task_id))
+        if known is None or _tenant(known) != caller.tenant_id:
+            raise not_found(task_id, self._parts.live.refused(TaskId(task_id), caller.tenant_id))
+        return known
+
+    async def find_decided(self, caller: Caller, task_id: str) -> Found:
+        """As :meth:`find`, once its owner has decided about its creation.
+
+        A command for a task whose creation is refused would be a dead letter of its own. An
+        owner that does not decide in time leaves the task accepted.
+        """
+        until = time.monotonic() + self._parts.settings.answer_timeout_s
+        with self._parts.live.subscribe(TaskId(task_id), chunks_max=1) as changes:
+            while True:
+                known = await self.find(caller, task_id)
+                left_s = until - time.monotonic()
+                if not isinstance(known, AcceptedTask) or left_s <= 0:
+                    return known
+                await changes.wait(min(left_s, _LOOK_AGAIN_S))
+
+    async def view(self, known: Found) -> TaskView:
+        """A task as callers see it."""
+        match known:
+            case AcceptedTask():
+                return accepted_view(known.record())
+            case StoredTask():
+                return stored_view(known)
+        folded = known.folded()
+        if known.whole:
+            return live_view(folded)
+        return await self._completed_view(known, folded)
+
+    async def list_tasks(self, caller: Caller, request: ListTasks) -> TaskPage:
+        """A page of tasks, from Postgres: newest first, or the queue."""
+        if request.status is not None and request.status not in _STATUSES:
+            raise invalid("status", f"one of {', '.join(sorted(_STATUSES))}")
+        which = TaskFilter(
+            status=request.status,
+            type=_storable(request.type, "type"),
+            tenant_id=caller.tenant_id,
+            conversation_id=_storable(request.conversation_id, "conversation_id"),
+            since=_aware(request.since, "since"),
+            until=_aware(request.until, "until"),
+        )
+        limit, token = request.page_size, request.page_token
+        try:
+            if request.order_by == "queue":
+                return await self._queue(which, limit, token)
+            if request.order_by not in ("", "newest"):
+                raise invalid("order_by", "newest or queue")
+            after = NewestCursor.parse(token) if token else None
+            rows = await self._parts.history.newest(which, limit=limit + 1, after=after)
+            more = str(NewestCursor.of(rows[limit - 1])) if len(rows) > limit else None
+        except CursorError as error:
+            raise ApiError(error.code, "page_token: not of this list", field="page_token") from None
+        except SinkUnavailableError as error:
+            raise unavailable("Postgres does not answer") from error
+        return TaskPage(tasks=[summary(row) for row in rows[:limit]], next_page_token=more)
+
+    async def logs(self, caller: Caller, task_id: str, request: ListLogs) -> LogPage:
+        """A page of a task's audit trail, from Postgres, in its order."""
+        await self.find(caller, task_id)
+        if request.page_token and not request.page_token.isdecimal():
+            raise ApiError("CURSOR_INVALID", "page_token: not of this list", field="page_token")
+        after = int(request.page_token[:18] or 0)
+        try:
+            rows = last_life(await self._parts.history.logs(TaskId(task_id)))
+        except SinkUnavailableError as error:
+            raise unavailable("Postgres does not answer") from error
+        rows = [row for row in rows if row.id > after and row.tenant_id == caller.tenant_id]
+        page = rows[: request.page_size]
+        more = str(page[-1].id) if len(rows) > len(page) else None
+        return LogPage(logs=[log_view(row) for row in page], next_page_token=more)
+
+    async def usage(self, caller: Caller, request: GetUsage) -> UsageAnswer:
+        """What the tenant's tasks consumed, from Postgres."""
+        by: list[Dimension] = [name for name in DIMENSIONS if name in request.by]
+        if len(by) != len(set(request.by)) or "tenant" in by:
+            raise invalid("by", "any of model, type, day, status")
+        which = UsageFilter(
+            by=tuple(by),
+            tenant_id=caller.tenant_id,
+            since=_aware(request.since, "since"),
+            until=_aware(request.until, "until"),
+        )
+        try:
+            rows = await self._parts.history.usage(which)
+        except SinkUnavailableError as error:
+            raise unavailable("Postgres does not answer") from error
+        names = UsageGroup.__struct_fields__
+        return UsageAnswer(
+            groups=[UsageGroup(**{name: getattr(row, name) for name in names}) for row in rows]
+        )
+
+    async def _queue(self, which: TaskFilter, limit: int, token: str) -> TaskPage:
+        if which.status not in (None, "pending") or which.conversation_id is not None:
+            raise invalid("order_by", "the queue holds pending tasks of all conversations")
+        after = QueueCursor.parse(token) if token else None
+        rows = await self._parts.history.queue(which, limit=limit + 1, after=after)
+        more = str(QueueCursor.of(rows[limit - 1])) if len(rows) > limit else None
+        return TaskPage(tasks=[summary(row) for row in rows[:limit]], next_page_token=more)
+
+    def _in_memory(self, task_id: TaskId) -> LiveTask | AcceptedTask | None:
+        return self._parts.live.task(task_id) or self._parts.live.accepted(task_id)
+
+    async def _look_further(self, caller: Caller, task_id: TaskId) -> Found | None:
+        parts, away = self._parts, None
+        try:
+            if (row := await parts.history.task(task_id)) is not None:
+                return row
+        except SinkUnavailableError as error:
+            away = error
+        try:
+            await parts.following.caught_up(task_id, timeout_s=parts.settings.answer_timeout_s)
+        except KafkaUnavailableError as error:
+            raise unavailable("the logs could not be read up to their ends") from error
+        if (known := self._in_memory(task_id)) is not None:
+            return known
+        if away and parts.live.refused(task_id, caller.tenant_id) is None:
+            raise unavailable("Postgres does not answer, and the task is not live") from away
+        try:
+            # It may have been written, and forgotten here, since the first look.
+            return None if away else await parts.history.task(task_id)
+        except SinkUnavailableError as error:
+            raise unavailable("Postgres does not answer") from error
+
+    async def _reach(self, caller: Caller, task_id: str, sequence: int) -> Found:
+        until = time.monotonic() + self._parts.settings.answer_timeout_s
+        with self._parts.live.subscribe(TaskId(task_id), chunks_max=1) as changes:
+            while True:
+                known = await self.find(caller, task_id)
+                left_s = until - time.monotonic()
+                if _sequence(known) >= sequence:
+                    return known
+                if left_s <= 0:
+                    raise unavailable(f"sequence {sequence} was not seen in time")
+                # What memory does not hold tells nobody when it changes.
+                pause_s = 0.1 if isinstance(known, StoredTask) else _LOOK_AGAIN_S
+                await changes.wait(min(left_s, pause_s))
+
+    async def _completed_view(self, known: LiveTask, folded: Folded) -> TaskView:
+        """A task whose first events memory does not hold: what is missing comes from elsewhere."""
+        task = folded.task
+        try:
+            row = await self._parts.history.task(known.task_id)
+            if row is not None and row.sequence >= known.sequence:
+                return stored_view(row)
+            steps: Sequence[StoredStep] = await self._parts.history.steps(known.task_id)
+            if row is not None and not task.content_hash:
+                return live_view(folded, steps)
+        except SinkUnavailableError:
+            pass
+        return await self._scanned_view(known, folded)
+
+    async def _scanned_view(self, known: LiveTask, folded: Folded) -> TaskView:
+        try:
+            events = await self._parts.log_scan.events(known.task_id)
+        except KafkaUnavailableError:
+            events = []
+        earlier = [event for event in events if event.sequence < known.first_sequence]
+        attempts = AttemptsFold()
+        for event in [*earlier, *known.events(0)]:
+            attempts.apply(event, 0)
+        whole = live_view(Folded(folded.task, attempts.rows(), folded.failed_step))
+        if not folded.task.content_hash:
+            return whole
+        return _with_documents(whole, earlier)
+
+
+def ended(known: Found) -> bool:
+    """True if only a retry leads on."""
+    match known:
+        case LiveTask():
+            return known.ended
+        case StoredTask():
+            return known.completed_at is not None
+    return False
+
+
+def _with_documents(view: TaskView, events: Sequence[TaskEvent]) -> TaskView:
+    """Give a task back what its owner dropped when it completed."""
+    changes: dict[str, Raw] = {}
+    for event in events:
+        if event.task is not None:
+            changes["input"] = Raw(event.task.input.encode())
+            changes["metadata"] = Raw(event.task.metadata.encode())
+        if event.output is not None:
+            changes["output"] = Raw(event.output.encode())
+    return msgspec.structs.replace(view, **changes)
+
+
+def _sequence(known: Found) -> int:
+    return 0 if isinstance(known, AcceptedTask) else known.sequence
+
+
+def _tenant(known: Found) -> str:
+    return known.record().tenant_id if isinstance(known, AcceptedTask) else known.tenant_id
+
+
+def _storable(text: str | None, field: str) -> str | None:
+    if text is not None and not ID_PATTERN.fullmatch(text):
+        raise ApiError("ID_INVALID", f"{field}: not {ID_PATTERN.pattern}", field=field)
+    return text
+
+
+def _aware(time: datetime | None, field: str) -> datetime | None:
+    if time is not None and time.tzinfo is None:
+        raise invalid(field, "a time without a zone")
+    return time

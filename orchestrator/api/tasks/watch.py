@@ -1,0 +1,106 @@
+"""The use case that streams: events of a task as they happen, without a gap or a repeat."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from orchestrator.api.access import Caller
+from orchestrator.api.errors import replica_stopping, unavailable
+from orchestrator.api.replica.live_task import AcceptedTask, LiveTask
+from orchestrator.api.replica.parts import Parts
+from orchestrator.api.tasks.queries import TaskQueries, ended
+from orchestrator.api.tasks.viewing import chunk_view, event_view, last_life, stored_event
+from orchestrator.api.tasks.views import EventView, HeartbeatView, LaggedView, StreamItem
+from schemas.records import TaskId
+from sinks.errors import SinkUnavailableError
+from streams.errors import KafkaUnavailableError
+
+
+class TaskWatch:
+    """Streams tasks of a caller's tenant."""
+
+    def __init__(self, parts: Parts, reading: TaskQueries) -> None:
+        self._parts = parts
+        self._reading = reading
+
+    async def watch(self, caller: Caller, task_id: str, after: int) -> AsyncIterator[StreamItem]:
+        """Yield the events after a sequence, and chunks from now on.
+
+        Ends after the event that ended the task. A slow caller misses no event: they are kept
+        for all, not for each reader.
+
+        Raises:
+            ApiError: NOT_FOUND, also in the midst when the create turns out to be a dead
+                letter; UNAVAILABLE: a part of the history cannot be read now;
+                REPLICA_STOPPING: this process ends. The caller resumes after the last sequence
+                that it saw, on another replica.
+        """
+        known_id, settings = TaskId(task_id), self._parts.settings
+        await self._reading.find(caller, task_id)
+        with self._parts.live.subscribe(known_id, chunks_max=settings.chunks_max) as changes:
+            seen = max(after, 0)
+            while not self._parts.closing.is_set():
+                chunks, left_out = changes.take()
+                for chunk in chunks:
+                    yield chunk_view(chunk)
+                if left_out:
+                    yield LaggedView(task_id=task_id, chunks=left_out)
+                events, over = await self._look(caller, known_id, seen)
+                for event in events:
+                    yield event
+                    seen = event.sequence
+                if over:
+                    return
+                if not events and not await changes.wait(settings.heartbeat_s):
+                    yield HeartbeatView(task_id=task_id)
+            raise replica_stopping(task_id)
+
+    async def over(self, caller: Caller, task_id: str, after: int) -> bool:
+        """True if a stream after this sequence would be empty; raises as :meth:`watch`."""
+        known = await self._reading.find(caller, task_id)
+        if isinstance(known, AcceptedTask):
+            return False
+        return ended(known) and after >= known.sequence
+
+    async def _look(
+        self, caller: Caller, task_id: TaskId, seen: int
+    ) -> tuple[Sequence[EventView], bool]:
+        """The events after ``seen`` that are known, and whether the task has ended with them."""
+        known = await self._reading.find(caller, task_id)
+        if isinstance(known, AcceptedTask):
+            return [], False
+        if not isinstance(known, LiveTask):
+            over = known.completed_at is not None
+            if seen >= known.sequence:
+                return [], over
+            return await self._history(task_id, seen, known.sequence), over
+        # Now, before anything waits: the task may go on meanwhile.
+        last, over = known.sequence, known.ended
+        events = [event_view(event) for event in known.events(seen)]
+        if seen + 1 < known.first_sequence <= last + 1:
+            upto = known.first_sequence - 1
+            events = [*await self._history(task_id, seen, upto), *events]
+        return events, over
+
+    async def _history(self, task_id: TaskId, seen: int, upto: int) -> list[EventView]:
+        """The events ``seen + 1`` to ``upto``, from Postgres or else from the log."""
+        try:
+            rows = last_life(await self._parts.history.logs(task_id))
+            stored = await self._parts.history.task(task_id)
+            output = None if stored is None else stored.output
+            found = [stored_event(row, output) for row in rows]
+        except SinkUnavailableError:
+            found = []
+        events = [event for event in found if seen < event.sequence <= upto]
+        if len(events) < upto - seen:
+            events = await self._scanned(task_id, seen, upto)
+        if [event.sequence for event in events] != list(range(seen + 1, upto + 1)):
+            raise unavailable("a part of this task's history cannot be read now")
+        return events
+
+    async def _scanned(self, task_id: TaskId, seen: int, upto: int) -> list[EventView]:
+        try:
+            events = await self._parts.log_scan.events(task_id)
+        except KafkaUnavailableError as error:
+            raise unavailable("a part of this task's history cannot be read now") from error
+        return [event_view(event) for event in events if seen < event.sequence <= upto]

@@ -1,0 +1,1 @@
+"""``orchestrator dlq``: dead letters."""

@@ -1,0 +1,220 @@
+"""``orchestrator dlq export`` and ``import``: dead letters as a file, byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.cli.arguments import check_reason, default_actor
+from orchestrator.cli.dlq.options import (
+    CodeOption,
+    StatusOption,
+    TaskOption,
+    TenantOption,
+    TopicOption,
+    a_filter,
+)
+from orchestrator.cli.options import (
+    ActorOption,
+    ExecuteOption,
+    ReasonOption,
+    SinceOption,
+    UntilOption,
+)
+from orchestrator.cli.output import Output, OutputOption, print_json
+from orchestrator.cli.running import kafka_settings
+from orchestrator.letters.connections import LetterConnections, open_connections
+from schemas.dead_letter import Origin
+from schemas.dead_letter_record import read_dead_letter
+from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
+from streams.kafka.publisher import Outgoing
+from streams.letters.action_log import new_id, now_ms
+from streams.letters.scan import scan_records
+from streams.letters.unsettled import chunks
+from tasks.letters.known import KnownLetters
+
+_BATCH_MAX = 500
+
+
+def export(
+    file: Annotated[
+        Path,
+        typer.Argument(help="The file to write, one JSON object a line; an older one is replaced."),
+    ],
+    ids: Annotated[
+        list[str] | None,
+        typer.Option("--id", help="Only this letter, by its id or the beginning of it."),
+    ] = None,
+    topic: TopicOption = None,
+    task: TaskOption = None,
+    tenant: TenantOption = None,
+    code: CodeOption = None,
+    status: StatusOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Write dead letters with keys, values and all headers (base64) into a file.
+
+    `-o json` prints one object: letters (how many) and file.
+    """
+    chosen = a_filter(
+        kafka_settings().topics.prefix,
+        ids=ids,
+        topic=topic,
+        task=task,
+        tenant=tenant,
+        code=code,
+        status=status,
+        since=since,
+        until=until,
+    )
+
+    async def run() -> int:
+        async with open_connections(kafka_settings()) as connections:
+            records = await scan_records(connections.reader, connections.dlq_topics)
+            await connections.log.catch_up()
+            read = [(read_dead_letter(record, connections.topics), record) for record in records]
+            # Of copies of one letter the first counts.
+            by_id = {letter.id: (letter, record) for letter, record in reversed(read)}
+            letters = [letter for letter, _ in by_id.values()]
+            known_letters = [
+                c
+                for c in KnownLetters(letters, connections.log.ledger).ordered()
+                if chosen.matches(c)
+            ]
+            lines = [json.dumps(as_line(by_id[known.letter.id][1])) for known in known_letters]
+        file.write_text("".join(line + "\n" for line in lines), "utf-8")
+        return len(lines)
+
+    count = asyncio.run(run())
+    if output is Output.JSON:
+        print_json({"letters": count, "file": str(file)})
+    else:
+        print(f"{count} exported to {file}")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="A file that `dlq export` wrote.")],
+    execute: ExecuteOption = False,
+    reason: ReasonOption = "",
+    actor: ActorOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Put exported dead letters into this cluster's topics; those that are there are left out.
+
+    `-o json` prints one object: letters (in the file), new (not here yet) and done (false for a
+    dry run).
+    """
+    check_reason(execute=execute, reason=reason)
+    records = list(from_lines(file))
+    new = asyncio.run(_import(records, execute, reason, actor or default_actor()))
+    if output is Output.JSON:
+        print_json({"letters": len(records), "new": new, "done": execute})
+        return
+    print(f"{new} of {len(records)} are not here yet")
+    if execute:
+        print(f"{new} imported")
+    else:
+        print("a dry run: nothing was written; add --execute --reason TEXT")
+
+
+async def _import(records: list[Origin], execute: bool, reason: str, actor: str) -> int:
+    """Publish the letters that are not here yet if ``execute`` is set; return how many."""
+    async with open_connections(kafka_settings()) as connections:
+        all_letters = await connections.all_letters(values=False)
+        known = {known.letter.id for known in all_letters.ordered()}
+        fresh = {
+            letter_id: record
+            for record in records
+            if (letter_id := read_dead_letter(record, connections.topics).id) not in known
+        }
+        strange = sorted({r.topic for r in fresh.values()} - set(connections.dlq_topics))
+        if strange:
+            raise typer.BadParameter(f"{strange[0]} is not a dead-letter topic of this system")
+        if execute:
+            await _publish(connections, fresh, reason, actor)
+        return len(fresh)
+
+
+async def _publish(
+    connections: LetterConnections, fresh: dict[str, Origin], reason: str, actor: str
+) -> None:
+    publisher = await connections.publisher()
+    for part in chunks([DeadLetterItem(letter_id=i) for i in fresh], _BATCH_MAX):
+        found = [fresh[item.letter_id] for item in part]
+        await publisher.publish(
+            [
+                Outgoing(
+                    topic=record.topic,
+                    partition=record.partition % await publisher.partitions(record.topic),
+                    key=record.key,
+                    value=record.value,
+                    headers=list(record.headers),
+                    timestamp_ms=record.timestamp_ms,
+                )
+                for record in found
+            ]
+        )
+        imported = DeadLetterAction(
+            action_id=new_id(),
+            kind=DeadLetterActionKind.IMPORTED,
+            actor=actor,
+            reason=reason,
+            counts={"imported": len(part)},
+            items=list(part),
+            at=now_ms(),
+        )
+        await connections.log.append([imported])
+
+
+def as_line(record: Origin) -> dict[str, Any]:
+    """A record of a dead-letter topic as it is, ready for JSON."""
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp_ms,
+        "key": _base64(record.key),
+        "value": _base64(record.value),
+        "headers": [[name, _base64(value)] for name, value in record.headers],
+    }
+
+
+def from_lines(file: Path) -> Iterator[Origin]:
+    """The records of an exported file.
+
+    Raises:
+        typer.BadParameter: ``export`` does not write such a line; the message has its number.
+    """
+    for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
+        try:
+            given = json.loads(line)
+            yield Origin(
+                topic=given["topic"],
+                partition=int(given["partition"]),
+                offset=int(given["offset"]),
+                timestamp_ms=int(given["timestamp"]),
+                key=_bytes(given["key"]),
+                value=_bytes(given["value"]),
+                headers=tuple((name, _bytes(value)) for name, value in given["headers"]),
+            )
+        except (ValueError, KeyError, TypeError, binascii.Error) as error:
+            raise typer.BadParameter(
+                f"{file}:{number} is not an exported dead letter: {error}"
+            ) from error
+
+
+def _base64(value: bytes | None) -> str | None:
+    return None if value is None else base64.b64encode(value).decode()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text, validate=True)

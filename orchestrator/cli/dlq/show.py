@@ -1,0 +1,184 @@
+"""How dead letters are shown: as tables for people, as JSON lines for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from orchestrator.cli.output import Output, print_json, print_line, print_table
+from orchestrator.letters.contents import Decoded, Foreign, Undecodable, contents_of, text_of
+from orchestrator.letters.timeline import Happening
+from schemas.dead_letter_record import DeadLetter
+from schemas.records import DeadLetterAction
+from schemas.topics import Topics
+from tasks.letters.histogram import histogram
+from tasks.letters.known import KnownLetter
+
+
+def letter_fields(known: KnownLetter) -> dict[str, Any]:
+    """A letter without its value, ready for JSON."""
+    letter, state = known.letter, known.state
+    return {
+        "id": letter.id,
+        "status": known.status.value,
+        "status_reason": state.reason,
+        "status_by": state.actor,
+        "replays": state.replays,
+        "dead_lettered_at": _iso(letter.dead_lettered_at),
+        "original_at": _iso(letter.original_at),
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "dlq_partition": letter.dlq_partition,
+        "dlq_offset": letter.dlq_offset,
+        "group": letter.group,
+        "stage": letter.stage,
+        "class": letter.failure_class,
+        "code": letter.code,
+        "message": letter.message,
+        "exception": letter.exception,
+        "delivery_count": letter.delivery_count,
+        "task": letter.task_id,
+        "tenant": letter.tenant_id,
+        "type": letter.task_type,
+        "step": letter.step,
+        "service": letter.service,
+        "run": letter.run,
+        "traceparent": letter.traceparent,
+        "replay_of": letter.replay_of,
+    }
+
+
+_COLUMNS = ("id", "since", "status", "code", "topic", "task", "step", "tenant", "replays")
+_LEAST_IMPORTANT = ("replays", "tenant", "step", "task", "topic", "since", "status")
+
+
+def print_list(
+    known_letters: Sequence[KnownLetter], *, limit: int, output: Output, ids_only: bool = False
+) -> None:
+    """Print letters, the newest last, and how many there are."""
+    shown = known_letters[-limit:] if limit else known_letters
+    if ids_only:
+        for known in shown:
+            print(known.letter.id)
+        return
+    if output is Output.JSON:
+        for known in shown:
+            print_json(letter_fields(known))
+        return
+    rows = [_row(known) for known in shown]
+    print_table(_COLUMNS, rows, output=output, drop=_LEAST_IMPORTANT)
+    print_line(f"{len(shown)} of {len(known_letters)} dead letters")
+
+
+def print_letter(known: KnownLetter, output: Output) -> None:
+    """Print a letter that has just come, on one line."""
+    if output is Output.JSON:
+        print_json(letter_fields(known))
+    else:
+        print_line("  ".join(str(cell) for cell in _row(known)))
+
+
+def print_stats(known_letters: Sequence[KnownLetter], by: Sequence[str], *, output: Output) -> None:
+    """Print histograms: what broke, how often, since when, until when."""
+    if output is Output.JSON:
+        for field in by:
+            for bar in histogram(known_letters, field):
+                print_json({"by": field, **msgspec.to_builtins(bar)})
+        return
+    for field in by:
+        rows = [
+            (bar.value, bar.count, _iso(bar.first_at), _iso(bar.last_at))
+            for bar in histogram(known_letters, field)
+        ]
+        print_table((field, "letters", "first", "last"), rows, output=output)
+        print_line("")
+    print_line(f"{len(known_letters)} dead letters")
+
+
+def _row(known: KnownLetter) -> tuple[object, ...]:
+    letter = known.letter
+    return (
+        letter.id,
+        _iso(letter.dead_lettered_at),
+        known.status.value,
+        letter.code,
+        letter.topic,
+        letter.task_id or "-",
+        letter.step or "-",
+        letter.tenant_id or "-",
+        known.state.replays,
+    )
+
+
+def letter_document(
+    known: KnownLetter,
+    topics: Topics,
+    *,
+    history: Sequence[DeadLetterAction],
+    related: Sequence[KnownLetter],
+    timeline: Sequence[Happening],
+) -> dict[str, Any]:
+    """All that is known about one letter, ready for JSON."""
+    letter = known.letter
+    return {
+        **letter_fields(known),
+        "key": text_of(letter.key),
+        "headers": [[name, text_of(value)] for name, value in letter.headers],
+        **value_document(letter, topics),
+        "stacktrace": letter.stacktrace.splitlines(),
+        "edited_sha256": known.state.sha256,
+        "history": [_action(action) for action in history],
+        "letters_of_this_record": [letter_fields(other) for other in related],
+        "task_timeline": [happening_fields(happening) for happening in timeline],
+    }
+
+
+def value_document(letter: DeadLetter, topics: Topics) -> dict[str, Any]:
+    """The value: decoded, or as hex with the place where decoding failed."""
+    match contents_of(letter, topics):
+        case Decoded(fields):
+            return {"value": fields}
+        case Foreign(value):
+            return {"value_hex": value.hex()}
+        case Undecodable() as broken:
+            return {
+                "undecodable": broken.reason,
+                "value_bytes": broken.size_bytes,
+                "breaks_at_byte": broken.breaks_at_byte,
+                "value_hex_before": broken.before.hex(" "),
+                "value_hex_from_there": broken.from_there.hex(" "),
+            }
+
+
+def happening_fields(happening: Happening) -> dict[str, Any]:
+    """An event of a task, ready for JSON; what is not known of it is left out."""
+    fields = {
+        "at": happening.at.isoformat(),
+        "event": happening.event,
+        "by": happening.actor,
+        "run": happening.run,
+        "status": happening.status,
+        "code": happening.code,
+    }
+    return {name: value for name, value in fields.items() if name == "by" or value is not None}
+
+
+def _action(action: DeadLetterAction) -> dict[str, Any]:
+    item = action.items[0]
+    return {
+        "at": _iso(action.at),
+        "kind": action.kind.value,
+        "by": action.actor,
+        "reason": item.reason or action.reason,
+        "replay_id": action.replay_id,
+        "count": item.count,
+        "target": f"{item.topic}[{item.partition}]@{item.offset}" if item.topic else None,
+    }
+
+
+def _iso(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%S}Z"

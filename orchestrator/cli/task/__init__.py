@@ -1,0 +1,1 @@
+"""``orchestrator task``: tasks through the service, or past it with ``--direct``."""

@@ -1,0 +1,172 @@
+"""Tasks without the service: what is wanted goes into Kafka, the answers come from the log."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from orchestrator.cli.arguments import default_actor, millis
+from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings
+from orchestrator.cli.task.find import open_finder
+from orchestrator.cli.task.ports import (
+    CommandWish,
+    CreatedTask,
+    End,
+    PageQuery,
+    PublishedCommand,
+    TaskWish,
+    View,
+)
+from orchestrator.cli.task.producer import open_producer
+from orchestrator.cli.task.view import event_line
+from orchestrator.layout import rules_of
+from orchestrator.pipelines import installed_pipelines
+from orchestrator.settings import Settings
+from schemas.records import Millis, TaskCommand, TaskCreated, TaskEvent, TaskId
+from schemas.uuid7 import new_task_id
+from sinks.reads.paging import NewestCursor, QueueCursor
+from sinks.reads.stored import ListedTask
+from streams.history.task_log import ended
+from tasks.admission import admit
+from tasks.identity import task_id_for
+
+_TENANT = "default"
+_READ_S = 60.0
+"""Bound of looking a task up before an order."""
+
+
+class DirectTasks:
+    """``Tasks`` by means of Kafka and, for lists and old tasks, Postgres."""
+
+    async def create(self, wish: TaskWish, *, wait_s: float | None) -> CreatedTask:
+        """Judge the task as its owner will; publish it only if it is accepted."""
+        settings, now = kafka_settings(), _now()
+        record = _record(wish, now)
+        admit(record, rules=rules_of(settings, installed_pipelines(settings.pipelines)), now=now)
+        async with open_producer(settings) as producer:
+            sent = await producer.create(record)
+            end = None if wait_s is None else await producer.end(sent, record, wait_s=wait_s)
+        return CreatedTask(
+            id=record.task_id,
+            partition=sent.partition,
+            offset=sent.offset,
+            end=None if end is None else _end(end),
+        )
+
+    async def view(self, task_id: TaskId, *, timeout_s: float) -> View:
+        """From the log, from Postgres, or from task-created."""
+        async with open_finder(kafka_settings(), timeout_s=timeout_s) as finder:
+            return await finder.view(task_id)
+
+    async def watch(
+        self, task_id: TaskId, *, after: int, timeout_s: float
+    ) -> AsyncGenerator[View, None]:
+        """What happened, then what happens."""
+        settings = kafka_settings()
+        async with open_finder(settings, timeout_s=timeout_s) as finder:
+            history = await finder.history(task_id)
+            timeline = [event_line(seen.event) for seen in history.life]
+            if not timeline:
+                # Gone from the log, or not decided yet; or unknown, which raises.
+                timeline = (await finder.view(task_id))["timeline"]
+        for line in timeline:
+            if line["sequence"] > after:
+                yield line
+        if timeline and (not history.life or ended(history.life)):
+            return
+        async with (
+            open_finder(settings, timeout_s=None) as finder,
+            aclosing(finder.log.follow(history)) as events,
+        ):
+            async for seen in events:
+                if seen.event.sequence > after:
+                    yield event_line(seen.event)
+                if ended(history.life):
+                    return
+
+    async def page(self, query: PageQuery) -> list[ListedTask]:
+        """From Postgres alone."""
+        async with open_reader(postgres_settings()) as reader:
+            if query.queue:
+                assert not isinstance(query.after, NewestCursor)
+                return await reader.list_queue(query.which, limit=query.limit, after=query.after)
+            assert not isinstance(query.after, QueueCursor)
+            return await reader.list_tasks(query.which, limit=query.limit, after=query.after)
+
+    async def order(self, order: CommandWish, *, wait_s: float) -> PublishedCommand:
+        """Publish the order in the name of the task's tenant, and look for its answer."""
+        settings = kafka_settings()
+        command = TaskCommand(
+            command_id=str(uuid.uuid4()),
+            task_id=order.task_id,
+            tenant_id=await _tenant(settings, order),
+            kind=order.kind,
+            priority=order.priority,
+            from_step=order.from_step,
+            run=order.run,
+            reason=order.reason,
+            actor=order.actor or default_actor(),
+            issued_at=_now(),
+        )
+        async with open_producer(settings) as producer:
+            sent = await producer.order(command)
+            answer = await producer.answer(sent, command, wait_s=wait_s)
+        return PublishedCommand(
+            command_id=command.command_id,
+            topic=sent.topic,
+            partition=sent.partition,
+            offset=sent.offset,
+            answer=None if answer is None else event_line(answer),
+        )
+
+
+def _record(wish: TaskWish, now: Millis) -> TaskCreated:
+    tenant = _TENANT if wish.tenant is None else wish.tenant
+    return TaskCreated(
+        task_id=_id(wish, tenant, now),
+        tenant_id=tenant,
+        type=wish.type,
+        input=wish.input,
+        priority=wish.priority,
+        conversation_id=wish.conversation_id,
+        user_id=wish.user_id,
+        metadata=wish.metadata,
+        hold=wish.hold,
+        timeout_ms=wish.timeout_ms,
+        deadline_at=None if wish.deadline_at is None else millis(wish.deadline_at),
+        idempotency_key=wish.key,
+        created_at=now,
+    )
+
+
+def _id(wish: TaskWish, tenant: str, now: Millis) -> TaskId:
+    if wish.id is not None:
+        return TaskId(wish.id)
+    if wish.key is None:
+        return new_task_id(now, os.urandom(10))
+    try:
+        return task_id_for(tenant, wish.key)
+    except UnicodeEncodeError:
+        # Admission will say what is wrong with the key; any id will do for that.
+        return TaskId(f"task_{uuid.uuid4()}")
+
+
+def _end(event: TaskEvent) -> End:
+    error = None if event.error is None else (event.error.code, event.error.message)
+    return End(line=event_line(event), output=event.output, error=error)
+
+
+async def _tenant(settings: Settings, order: CommandWish) -> str:
+    """Whose order it is; AnswerError for a task whose creation was refused."""
+    async with open_finder(settings, timeout_s=_READ_S) as finder:
+        if order.tenant is None:
+            return await finder.tenant(order.task_id)
+        await finder.check_not_refused(order.task_id)
+        return order.tenant
+
+
+def _now() -> Millis:
+    return Millis(time.time_ns() // 1_000_000)

@@ -1,0 +1,204 @@
+"""``orchestrator task execute|cancel|retry|set-priority``: orders, and their answers."""
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import arguments
+from orchestrator.cli.errors import AnswerError
+from orchestrator.cli.output import Output, OutputOption, print_json, print_line
+from orchestrator.cli.running import run
+from orchestrator.cli.task.create import STILL_RUNNING
+from orchestrator.cli.task.ports import (
+    CommandWish,
+    DirectOption,
+    PublishedCommand,
+    ServerOption,
+    Tasks,
+    View,
+    way,
+)
+from schemas.records import CommandKind, EventKind, TaskId
+
+ALREADY = "TASK_ALREADY_CANCELLED"
+"""A refusal that is reported as success: the task is already cancelled."""
+
+IdArgument = Annotated[
+    str, typer.Argument(metavar="ID", parser=arguments.task_id, help="The task's id.")
+]
+TenantOption = Annotated[
+    str | None, typer.Option(help="With --direct: the task's tenant; by default it is looked up.")
+]
+ActorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--actor",
+        parser=arguments.words,
+        metavar="NAME",
+        help="With --direct: who does it, for the record; by default cli:USER.",
+    ),
+]
+ReasonOption = Annotated[
+    str | None,
+    typer.Option("--reason", parser=arguments.words, metavar="TEXT", help="Why, for the record."),
+]
+WaitOption = Annotated[
+    float,
+    typer.Option("--wait-s", min=0.1, max=3600, help="Seconds to wait for the answer at most."),
+]
+
+
+def execute(
+    id_: IdArgument,
+    reason: ReasonOption = None,
+    wait_s: WaitOption = 10.0,
+    tenant: TenantOption = None,
+    actor: ActorOption = None,
+    server: ServerOption = None,
+    direct: DirectOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Queue a task that was created with --hold.
+
+    Exit status: 0 done, 1 refused (TASK_NOT_PENDING), 2 an argument is wrong, 3 no answer yet.
+    """
+    order = CommandWish(
+        kind=CommandKind.EXECUTE, task_id=TaskId(id_), tenant=tenant, actor=actor, reason=reason
+    )
+    _carry_out(way(server, direct, _of_direct(tenant, actor)), order, wait_s, output)
+
+
+def cancel(
+    id_: IdArgument,
+    reason: ReasonOption = None,
+    wait_s: WaitOption = 10.0,
+    tenant: TenantOption = None,
+    actor: ActorOption = None,
+    server: ServerOption = None,
+    direct: DirectOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Cancel a task that has not ended. To cancel a cancelled one again is a success.
+
+    Exit status: 0 cancelled, 1 refused (TASK_NOT_CANCELLABLE), 2 an argument is wrong, 3 no
+    answer yet.
+    """
+    order = CommandWish(
+        kind=CommandKind.CANCEL, task_id=TaskId(id_), tenant=tenant, actor=actor, reason=reason
+    )
+    _carry_out(way(server, direct, _of_direct(tenant, actor)), order, wait_s, output)
+
+
+def retry(
+    id_: IdArgument,
+    from_step: Annotated[
+        str | None,
+        typer.Option(
+            parser=arguments.words,
+            help="Go back to this step, whose output is dropped; by default the first one without.",
+        ),
+    ] = None,
+    run_: Annotated[
+        int | None,
+        typer.Option(
+            "--run",
+            min=1,
+            max=2**31 - 1,
+            help="Only if this is the task's last run; by default any.",
+        ),
+    ] = None,
+    reason: ReasonOption = None,
+    wait_s: WaitOption = 10.0,
+    tenant: TenantOption = None,
+    actor: ActorOption = None,
+    server: ServerOption = None,
+    direct: DirectOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Begin a new run of a task that failed or was cancelled, with a fresh deadline.
+
+    It goes on from the first step without a result. With --run the order means that run: when
+    the task is in another one by then, nothing happens and nothing answers (status 3).
+
+    Exit status: 0 a new run began, 1 refused (TASK_NOT_RETRIABLE, STEP_UNKNOWN), 2 an argument
+    is wrong, 3 no answer.
+    """
+    order = CommandWish(
+        kind=CommandKind.RETRY,
+        task_id=TaskId(id_),
+        tenant=tenant,
+        actor=actor,
+        reason=reason,
+        from_step=from_step,
+        run=run_,
+    )
+    _carry_out(way(server, direct, _of_direct(tenant, actor)), order, wait_s, output)
+
+
+def set_priority(
+    id_: IdArgument,
+    priority: Annotated[str, typer.Argument(help="0 to 10, or low (0), normal (5), high (10).")],
+    reason: ReasonOption = None,
+    wait_s: WaitOption = 10.0,
+    tenant: TenantOption = None,
+    actor: ActorOption = None,
+    server: ServerOption = None,
+    direct: DirectOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Change the priority of a task that has not ended; a waiting step moves to its new lane.
+
+    Exit status: 0 changed, 1 refused (TASK_ALREADY_ENDED), 2 an argument is wrong, 3 no answer
+    yet.
+    """
+    order = CommandWish(
+        kind=CommandKind.SET_PRIORITY,
+        task_id=TaskId(id_),
+        tenant=tenant,
+        actor=actor,
+        reason=reason,
+        priority=arguments.priority(priority),
+    )
+    _carry_out(way(server, direct, _of_direct(tenant, actor)), order, wait_s, output)
+
+
+def _of_direct(tenant: str | None, actor: str | None) -> dict[str, object]:
+    return {"--tenant": tenant, "--actor": actor}
+
+
+def _carry_out(tasks: Tasks, order: CommandWish, wait_s: float, output: Output) -> None:
+    """Give the order, print its answer, and end as that says."""
+    ordered = run(tasks.order(order, wait_s=wait_s))
+    answer = ordered.answer
+    if output is Output.JSON:
+        print_json(_document(order, ordered))
+    if answer is None:
+        typer.echo(
+            f"no answer within {wait_s:g} s: the command is in "
+            f"{ordered.topic}[{ordered.partition}] at {ordered.offset} and will be decided; "
+            f"look with `orchestrator task get {order.task_id}`",
+            err=True,
+        )
+        raise typer.Exit(STILL_RUNNING)
+    refused = answer["kind"] == EventKind.COMMAND_REFUSED
+    if refused and answer["reason"] != ALREADY:
+        message = f"{order.task_id} is {answer['status']} ({answer['phase']})"
+        raise AnswerError(answer["reason"] or "INTERNAL", message)
+    if output is not Output.JSON:
+        print_line(
+            f"{order.task_id}  is cancelled already"
+            if refused
+            else f"{order.task_id}  {answer['kind']}: {answer['status']} ({answer['phase']}), "
+            f"priority {answer['priority']}, run {answer['run']}"
+        )
+
+
+def _document(order: CommandWish, ordered: PublishedCommand) -> View:
+    return {
+        "command_id": ordered.command_id,
+        "task_id": order.task_id,
+        "kind": order.kind.value,
+        "partition": ordered.partition,
+        "offset": ordered.offset,
+        "answer": ordered.answer,
+    }

@@ -1,0 +1,168 @@
+"""Publishes what people want of tasks, and waits for the owner's answer."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import FIRST_COMPLETED
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from orchestrator.cli.task.dead_answer import answer_of_letter, is_letter_of
+from orchestrator.schema_ids import use_schema_ids
+from orchestrator.settings import Settings
+from schemas.records import TaskCommand, TaskCreated, TaskEvent
+from schemas.topics import Topics, dlq
+from streams.envelopes import created_record, order_record
+from streams.errors import PublishError
+from streams.history.task_log import TaskLog, ended
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Outgoing, Publisher
+from streams.tracing import trace_headers
+
+SOURCE = "/orchestrator-cli"
+"""Who we are in CloudEvents' headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Where a record of ours is, and the ends that its answers' topics had before it."""
+
+    topic: str
+    partition: int
+    offset: int
+    events_end: int
+    letters_end: int
+
+
+class DirectProducer:
+    """Sends a wish or an order to its task's partition, and finds its answer.
+
+    The answer is an event whose cause is the record's position, or the record's dead letter.
+    Nothing is sent twice: when no answer came, the record is in its topic all the same.
+    """
+
+    def __init__(
+        self, topics: Topics, publisher: Publisher, events: LogReader, letters: LogReader
+    ) -> None:
+        self._topics = topics
+        self._publisher = publisher
+        self._log = TaskLog(events, topics)
+        self._letters = letters
+
+    async def create(self, wish: TaskCreated) -> Sent:
+        """Publish a wish for a task; acknowledged when this returns.
+
+        Raises:
+            PublishError: whether it was written is unknown. With the same id it may be sent
+                again: a task that is published twice is done once.
+        """
+        partition = await self._log.partition(wish.task_id)
+        trace = trace_headers()
+        return await self._send(created_record(self._topics, partition, wish, SOURCE, trace))
+
+    async def order(self, order: TaskCommand) -> Sent:
+        """Publish an order about a task; acknowledged when this returns.
+
+        Raises:
+            PublishError: whether it was written is unknown; look before you order again.
+        """
+        partition = await self._log.partition(order.task_id)
+        trace = trace_headers()
+        return await self._send(order_record(self._topics, partition, order, SOURCE, trace))
+
+    async def answer(self, sent: Sent, order: TaskCommand, *, wait_s: float) -> TaskEvent | None:
+        """The event that an order brought about; None if there was none in time.
+
+        Raises:
+            AnswerError: the order is a dead letter.
+        """
+        return await self._first(self._caused(sent, order), sent, wait_s)
+
+    async def end(self, sent: Sent, wish: TaskCreated, *, wait_s: float) -> TaskEvent | None:
+        """The event that ended a task; None if it did not end in time.
+
+        Raises:
+            AnswerError: the wish is a dead letter: there will be no task.
+        """
+        known = wish.idempotency_key is not None
+        end = self._end_of_any(wish) if known else self._end_of_new(sent, wish)
+        return await self._first(end, sent, wait_s)
+
+    async def _send(self, record: Outgoing) -> Sent:
+        events_end = await self._log.end(self._topics.task_events, record.partition)
+        _, letters_end = await self._letters.bounds(dlq(record.topic), record.partition)
+        [offset] = await self._publisher.publish([record])
+        if offset < 0:
+            raise PublishError("it was written, but the broker does not tell where")
+        return Sent(record.topic, record.partition, offset, events_end, letters_end)
+
+    async def _first(
+        self, answer: Coroutine[Any, Any, TaskEvent], sent: Sent, wait_s: float
+    ) -> TaskEvent | None:
+        """The answer, unless a dead letter or the time comes before it."""
+        tasks = [asyncio.ensure_future(answer), asyncio.ensure_future(self._letter(sent))]
+        try:
+            done, _ = await asyncio.wait(tasks, timeout=wait_s, return_when=FIRST_COMPLETED)
+            return next((task.result() for task in tasks if task in done), None)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _letter(self, sent: Sent) -> NoReturn:
+        """Raise the answer that a dead letter gives, when there is one."""
+        starts = {sent.partition: sent.letters_end}
+        async with aclosing(self._letters.follow(dlq(sent.topic), starts)) as batches:
+            async for records in batches:
+                for record in records:
+                    if is_letter_of(record, sent.offset):
+                        raise answer_of_letter(record)
+        raise AssertionError("a log is followed for ever")
+
+    async def _caused(self, sent: Sent, order: TaskCommand) -> TaskEvent:
+        events = self._log.accepted_from(order.task_id, sent.events_end, now=order.issued_at)
+        async with aclosing(events):
+            async for seen in events:
+                event = seen.event
+                if (event.cause_topic, event.cause_offset) == (sent.topic, sent.offset):
+                    return event
+        raise AssertionError("a log is followed for ever")
+
+    async def _end_of_new(self, sent: Sent, wish: TaskCreated) -> TaskEvent:
+        events = self._log.accepted_from(wish.task_id, sent.events_end, now=wish.created_at)
+        async with aclosing(events):
+            async for seen in events:
+                if seen.event.status.terminal:
+                    return seen.event
+        raise AssertionError("a log is followed for ever")
+
+    async def _end_of_any(self, wish: TaskCreated) -> TaskEvent:
+        """Of a task that may be as old as the log: its key may have been used before."""
+        history = await self._log.read(wish.task_id)
+        if not ended(history.life):
+            async with aclosing(self._log.follow(history)) as events:
+                async for _ in events:
+                    if ended(history.life):
+                        break
+        return history.life[-1].event
+
+
+@asynccontextmanager
+async def open_producer(settings: Settings) -> AsyncIterator[DirectProducer]:
+    """Connect.
+
+    Raises:
+        SchemaRegistryError: a registry is set and does not answer.
+        KafkaUnavailableError, PublishError: no broker answers.
+    """
+    await use_schema_ids(settings)
+    client_id = f"{settings.kafka.client_id}-task"
+    publisher = Publisher(settings.kafka, client_id=client_id)
+    async with AsyncExitStack() as opened:
+        events = await opened.enter_async_context(LogReader(settings.kafka, client_id=client_id))
+        letters = await opened.enter_async_context(LogReader(settings.kafka, client_id=client_id))
+        opened.push_async_callback(publisher.close)
+        await publisher.open()
+        yield DirectProducer(Topics(settings.topics), publisher, events, letters)

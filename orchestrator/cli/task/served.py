@@ -1,0 +1,206 @@
+"""Tasks through the service: what ``orchestrator task`` does unless it is told otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from datetime import datetime
+
+import typer
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from orchestrator.api.settings import ApiSettings, check_address
+from orchestrator.cli.environment import command_settings
+from orchestrator.cli.task.message import (
+    end_of,
+    has_ended,
+    line_of,
+    listed_of,
+    ordered_of,
+    status_number,
+    view_of,
+)
+from orchestrator.cli.task.ports import (
+    CommandWish,
+    CreatedTask,
+    End,
+    PageQuery,
+    PublishedCommand,
+    TaskWish,
+    View,
+)
+from orchestrator.cli.task.served_order import request_of
+from orchestrator.cli.task.service_client import Service, open_service
+from orchestrator.cli.task.service_refusal import ServiceAwayError, ServiceRefusedError
+from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
+from schemas.json_text import check_text
+from schemas.records import TaskId
+from sinks.reads.stored import ListedTask
+
+_CALL_S = 15.0
+"""Bound of a call, besides what it is asked to wait for. The service itself gives up sooner."""
+_SILENCE_S = 60.0
+"""A stream on which nothing happens says so every 15 s; one that is silent for so long is dead."""
+_AGAIN_S = 0.5
+
+
+class ServedTasks:
+    """``Tasks`` by means of the service alone: neither Kafka nor Postgres is needed here."""
+
+    def __init__(self, settings: ApiSettings) -> None:
+        self._settings = settings
+
+    @classmethod
+    def of_environment(cls, server: str | None) -> ServedTasks:
+        """With the settings, and the address if one is given; BadParameter: it is not one."""
+        settings = command_settings().api
+        if server is None:
+            return cls(settings)
+        try:
+            return cls(replace(settings, server=check_address(server)))
+        except ValueError as error:
+            raise typer.BadParameter(f"--server: {error}") from None
+
+    async def create(self, wish: TaskWish, *, wait_s: float | None) -> CreatedTask:
+        """Let the service judge the task and publish it."""
+        request = _create_request(wish)
+        async with open_service(self._settings) as service:
+            answer = await service.call("CreateTask", request, timeout_s=_CALL_S)
+            task_id = TaskId(answer.task.id)
+            end = None if wait_s is None else await self._end(service, task_id, wait_s)
+        receipt = answer.receipt if answer.HasField("receipt") else None
+        return CreatedTask(
+            id=task_id,
+            partition=None if receipt is None else receipt.partition,
+            offset=None if receipt is None else receipt.offset,
+            end=end,
+        )
+
+    async def view(self, task_id: TaskId, *, timeout_s: float) -> View:
+        """From the service's memory, from Postgres, or from the log."""
+        request = pb.GetTaskRequest(task_id=task_id, with_history=True)
+        async with open_service(self._settings) as service:
+            answer = await service.ask("GetTask", request, timeout_s=timeout_s)
+        return view_of(answer.task, answer.history)
+
+    async def watch(
+        self, task_id: TaskId, *, after: int, timeout_s: float
+    ) -> AsyncGenerator[View, None]:
+        """What happened, then what happens; a service that goes away may be so long away."""
+        async with open_service(self._settings) as service:
+            request = pb.GetTaskRequest(task_id=task_id)
+            await service.ask("GetTask", request, timeout_s=timeout_s)
+            async with aclosing(_events(service, task_id, after, timeout_s)) as events:
+                async for event in events:
+                    yield line_of(event)
+
+    async def page(self, query: PageQuery) -> list[ListedTask]:
+        """From Postgres, by the service."""
+        which = query.which
+        request = pb.ListTasksRequest(
+            status=status_number(which.status),
+            type=which.type,
+            conversation_id=which.conversation_id,
+            since=_stamp(which.since),
+            until=_stamp(which.until),
+            order_by="queue" if query.queue else "newest",
+            page_size=query.limit,
+            page_token="" if query.after is None else str(query.after),
+        )
+        async with open_service(self._settings) as service:
+            answer = await service.ask("ListTasks", request, timeout_s=_CALL_S)
+        return [listed_of(task) for task in answer.tasks]
+
+    async def order(self, order: CommandWish, *, wait_s: float) -> PublishedCommand:
+        """Let the service publish the order and wait for its answer."""
+        method, request = request_of(order, wait_s)
+        async with open_service(self._settings) as service:
+            try:
+                answer = await service.call(method, request, timeout_s=_CALL_S + wait_s)
+            except ServiceRefusedError as error:
+                if error.receipt is None:
+                    raise
+                return ordered_of(error.receipt)
+        return ordered_of(answer.receipt)
+
+    async def _end(self, service: Service, task_id: TaskId, wait_s: float) -> End | None:
+        """The event that ended a task; None if it did not end in time."""
+        last: pb.TaskEvent | None = None
+        try:
+            async with (
+                asyncio.timeout(wait_s),
+                aclosing(_events(service, task_id, 0, wait_s)) as events,
+            ):
+                async for event in events:
+                    last = event
+        except TimeoutError:
+            return None
+        return None if last is None else end_of(last)
+
+
+async def _events(
+    service: Service, task_id: TaskId, after: int, away_s: float
+) -> AsyncGenerator[pb.TaskEvent, None]:
+    """The events after a sequence until the task has ended, over as many streams as it takes.
+
+    Raises:
+        ServiceAwayError, ServiceRefusedError: at once, if the first stream does not begin;
+            later when the service has been away for ``away_s``.
+    """
+    heard_at = time.monotonic()
+    while True:
+        try:
+            request = pb.WatchTaskRequest(task_id=task_id, after_sequence=after)
+            stream = service.stream("WatchTask", request, silence_s=_SILENCE_S)
+            async with aclosing(stream) as items:
+                async for item in items:
+                    heard_at = time.monotonic()
+                    if item.HasField("event"):
+                        yield item.event
+                        after = item.event.sequence
+            if await _is_over(service, task_id, after):
+                return
+            heard_at = time.monotonic()
+        except ServiceAwayError:
+            if time.monotonic() - heard_at > away_s:
+                raise
+            with suppress(ServiceAwayError):  # all are away: look again in a moment
+                await service.move_on()
+        await asyncio.sleep(_AGAIN_S)
+
+
+async def _is_over(service: Service, task_id: TaskId, after: int) -> bool:
+    """Whether a stream ended because the task did, and not because a replica stopped."""
+    request = pb.GetTaskRequest(task_id=task_id)
+    task = (await service.ask("GetTask", request, timeout_s=_CALL_S)).task
+    return has_ended(task) and task.sequence <= after
+
+
+def _create_request(wish: TaskWish) -> pb.CreateTaskRequest:
+    for what in ("type", "conversation_id", "user_id", "key", "input", "metadata"):
+        # A message cannot even carry what is no text.
+        check_text(getattr(wish, what) or "", what)
+    return pb.CreateTaskRequest(
+        type=wish.type,
+        # An empty text would stand for a default; it is as wrong as this.
+        input=wish.input or " ",
+        priority=wish.priority,
+        conversation_id=wish.conversation_id,
+        user_id=wish.user_id,
+        metadata=wish.metadata or " ",
+        hold=wish.hold,
+        timeout_ms=wish.timeout_ms,
+        deadline_at=_stamp(wish.deadline_at),
+        request_id=wish.key,
+    )
+
+
+def _stamp(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp

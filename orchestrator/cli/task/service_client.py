@@ -1,0 +1,141 @@
+"""Calls of the service over gRPC, each with a bound; its refusals become our errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+
+from orchestrator.api.settings import ApiSettings
+from orchestrator.cli.task.service_refusal import ServiceAwayError, refusal_of
+from schemas.gen.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorStub
+
+_CONNECT_S = 5.0
+_MESSAGE_MAX_BYTES = 64 * 1024 * 1024
+"""A task with all of its attempts; gRPC's own bound of 4 MiB is below what tasks can hold."""
+
+
+class Service:
+    """A connection to the service, in the name of the key's tenant.
+
+    One replica at a time: the first of the given addresses that answers, and after
+    :meth:`move_on` the next one. gRPC ties each answer to its call by the number of its stream.
+    """
+
+    def __init__(self, addresses: Sequence[str], key: str) -> None:
+        self._addresses = addresses
+        self._place = 0
+        self._channel: grpc.aio.Channel | None = None
+        self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
+        self.stub: Any = None
+        """Of the replica that is connected now."""
+
+    @property
+    def address(self) -> str:
+        """Of that replica."""
+        return self._addresses[self._place]
+
+    async def connect(self) -> None:
+        """Connect to the first replica that answers, beginning with the present one.
+
+        Raises:
+            ServiceAwayError: none answers within five seconds.
+        """
+        for _ in self._addresses:
+            await self.close()
+            self._channel = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
+            self.stub = OrchestratorStub(self._channel)
+            if await _connects(self._channel):
+                return
+            self._place = (self._place + 1) % len(self._addresses)
+        raise ServiceAwayError(
+            f"no service answers at {', '.join(self._addresses)}: start one with `orchestrator "
+            "serve`, name another one with --server HOST:PORT, or do without it: --direct"
+        )
+
+    async def move_on(self) -> None:
+        """Leave a replica that is away or stops; raises as :meth:`connect`."""
+        self._place = (self._place + 1) % len(self._addresses)
+        await self.connect()
+
+    async def close(self) -> None:
+        """Disconnect. Idempotent."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+
+    async def call(self, method: str, request: Any, *, timeout_s: float) -> Any:
+        """The answer to a unary call.
+
+        Raises:
+            TaskUnknownError, ServiceRefusedError: the service says no.
+            ServiceAwayError: it did not answer; what was asked for may be done all the same.
+        """
+        call = getattr(self.stub, method)
+        try:
+            return await call(request, timeout=timeout_s, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            raise refusal_of(error, request, self.address) from None
+
+    async def ask(self, method: str, request: Any, *, timeout_s: float) -> Any:
+        """As :meth:`call`, for what may be asked twice: each replica is asked before it fails."""
+        for _ in self._addresses[1:]:
+            try:
+                return await self.call(method, request, timeout_s=timeout_s)
+            except ServiceAwayError:
+                await self.move_on()
+        return await self.call(method, request, timeout_s=timeout_s)
+
+    async def stream(
+        self, method: str, request: Any, *, silence_s: float
+    ) -> AsyncGenerator[Any, None]:
+        """The messages of a stream; raises as :meth:`call`, also after so long a silence."""
+        messages = getattr(self.stub, method)(request, metadata=self._metadata)
+        try:
+            while True:
+                async with asyncio.timeout(silence_s):
+                    message = await messages.read()
+                if message is grpc.aio.EOF:
+                    return
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise refusal_of(error, request, self.address) from None
+        except TimeoutError:
+            raise ServiceAwayError(f"{self.address} was silent for {silence_s:g} s") from None
+        finally:
+            messages.cancel()
+
+
+@asynccontextmanager
+async def open_service(settings: ApiSettings) -> AsyncIterator[Service]:
+    """Connect; ServiceAwayError if no replica answers within five seconds each."""
+    service = Service(settings.server_addresses, settings.key)
+    try:
+        await service.connect()
+        yield service
+    finally:
+        await service.close()
+
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", _MESSAGE_MAX_BYTES),
+    # A proxy for the web does not know the way to a service of ours.
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+async def _connects(channel: grpc.aio.Channel) -> bool:
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            while True:
+                state = channel.get_state(try_to_connect=True)
+                if state is grpc.ChannelConnectivity.READY:
+                    return True
+                if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                    return False
+                await channel.wait_for_state_change(state)
+    except TimeoutError:
+        return False

@@ -1,0 +1,1 @@
+"""What runs on one machine only: ``orchestrator dev``, embedded servers, reference services."""

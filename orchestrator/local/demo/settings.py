@@ -1,0 +1,49 @@
+"""Settings of the reference services."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.local.demo.faults import Faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoSettings:
+    """``ORCH_DEMO_<FIELD>``. For demonstrations and tests; no deployment needs them."""
+
+    faults: str = ""
+    """A JSON array of faults (``orchestrator/local/demo/faults.py``), such as
+    ``[{"service": "rag_engine", "status": "UNAVAILABLE", "times": 2}]``; empty: no faults."""
+
+    call_log: str = ""
+    """A file to which each call is appended as JSON lines, and which grows for ever; empty: calls
+    are not written down."""
+
+    retrieval_port: int = 0
+    """Where the retrieval listens on 127.0.0.1. 0 takes a free port; a taken one stops the
+    start."""
+
+    rag_engine_port: int = 0
+    """Where the rag engine listens on 127.0.0.1. 0 takes a free port; a taken one stops the
+    start."""
+
+    agent_engine_port: int = 0
+    """Where the agent engine listens on 127.0.0.1. 0 takes a free port; a taken one stops the
+    start."""
+
+    voice_engine_port: int = 0
+    """Where the voice engine listens on 127.0.0.1. 0 takes a free port; a taken one stops the
+    start."""
+
+    multimodal_engine_port: int = 0
+    """Where the multimodal engine listens on 127.0.0.1. 0 takes a free port; a taken one stops the
+    start."""
+
+    docs_dir: Path = Path("docs")
+    """Its ``*.md``, and the README.md beside it, can be retrieved in addition to the packaged
+    corpus. A folder that does not exist adds nothing."""
+
+    def __post_init__(self) -> None:
+        Faults.parse(self.faults)
+        for name in (slot for slot in self.__slots__ if slot.endswith("_port")):
+            if not 0 <= getattr(self, name) <= 65535:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 to 65535")

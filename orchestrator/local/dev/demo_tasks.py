@@ -1,0 +1,44 @@
+"""The tasks of the demonstration: one of each type, as an upstream service would send it."""
+
+import base64
+import json
+import time
+import uuid
+from importlib import resources
+from typing import Any
+
+from orchestrator.local.demo.picture import sunset
+from schemas.records import Json, Millis, TaskCreated, TaskId
+
+
+def demo_tasks() -> list[TaskCreated]:
+    """One task of each built-in type, with new ids."""
+    spoken = resources.files("orchestrator.local.demo") / "samples" / "question.wav"
+    conversation = [
+        {"role": "user", "content": "What is a consumer group?"},
+        {"role": "assistant", "content": "Consumers that share a group id share the partitions."},
+    ]
+    return [
+        _a_task("rag", {"query": "What happens to a record that cannot be processed?"}),
+        _a_task("agent", {"query": "What is (17 + 3) * 2.5, and what is a dead letter?"}),
+        _a_task("chat", {"query": "And what happens when one fails?", "history": conversation}),
+        _a_task("voice", {"audio": _base64(spoken.read_bytes())}),
+        _a_task(
+            "multimodal",
+            {"query": "Which colours does the image have?", "image": _base64(sunset())},
+        ),
+    ]
+
+
+def _a_task(kind: str, given: dict[str, Any]) -> TaskCreated:
+    return TaskCreated(
+        task_id=TaskId(f"task_{uuid.uuid4()}"),
+        tenant_id="demonstration",
+        type=kind,
+        input=Json(json.dumps(given)),
+        created_at=Millis(time.time_ns() // 1_000_000),
+    )
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

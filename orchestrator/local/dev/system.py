@@ -1,0 +1,179 @@
+"""All roles and the reference services, as processes, on servers that run already."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.api.settings import ApiSettings
+from orchestrator.layout import roles, topic_table
+from orchestrator.local.dev.fork import Fork
+from orchestrator.local.dev.supervisor import Supervisor
+from orchestrator.local.embedded.ports import is_free
+from orchestrator.local.embedded.process import Process
+from orchestrator.local.embedded.progress import Progress, say_nothing
+from orchestrator.pipelines import installed_pipelines
+from orchestrator.settings import Settings
+from sinks.schema.migrate import migrate_up
+from streams.kafka.admin import Admin
+from streams.schema_registry import register_schemas
+
+DEMO_SERVICES = "demo-services"
+SERVE = "serve"
+_GRPC_PORT, _HTTP_PORT = "ORCH_API_GRPC_PORT", "ORCH_API_HTTP_PORT"
+
+DEV_DEFAULTS = {
+    # One broker, few cores.
+    "ORCH_TOPICS_PARTITIONS": "4",
+    "ORCH_TOPICS_REPLICATION_FACTOR": "1",
+    # Nobody balances load between replicas here.
+    "ORCH_API_DRAIN_S": "0",
+}
+"""What ``dev`` assumes where the environment says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A running system."""
+
+    settings: Settings
+    supervisor: Supervisor
+    environment: Mapping[str, str]
+    """The ``ORCH_*`` variables that its processes run with."""
+    logs: Path
+    """The folder with one log file for each process."""
+
+    @property
+    def grpc_address(self) -> str:
+        """Where the service speaks gRPC."""
+        return f"127.0.0.1:{self.environment[_GRPC_PORT]}"
+
+    @property
+    def http_address(self) -> str:
+        """Where the service speaks HTTP."""
+        return f"127.0.0.1:{self.environment[_HTTP_PORT]}"
+
+    def child(self, name: str) -> Process:
+        """A process: that of a role, or ``<role>.2`` and so on for its further replicas."""
+        return self.supervisor.children[name]
+
+    def replicas(self, role: str) -> list[str]:
+        """The names of a role's processes, also of those that are stopped."""
+        return [name for name in self.supervisor.children if _role_of(name) == role]
+
+    def add_replica(self, role: str) -> str:
+        """Start one process more of a role; return its name."""
+        name = _replica(role, len(self.replicas(role)) + 1)
+        self.supervisor.add(_worker(name, self.environment, self.logs))
+        return name
+
+
+@asynccontextmanager
+async def open_system(
+    settings: Settings,
+    *,
+    environment: Mapping[str, str],
+    logs: Path,
+    replicas: Mapping[str, int] | None = None,
+    progress: Progress = say_nothing,
+) -> AsyncIterator[System]:
+    """Create topics and tables, start every role, and stop them all at the end.
+
+    Args:
+        settings: with the addresses of Kafka and Postgres.
+        environment: further ``ORCH_*`` variables for the processes.
+        logs: the folder for one log file per process.
+        replicas: how many processes a role has; 1 where it says nothing.
+        progress: called when topics and tables are there, and when the processes are started.
+    """
+    started = time.monotonic()
+    pipelines = installed_pipelines(settings.pipelines)
+    async with Admin(settings.kafka) as admin:
+        topics = await admin.on_cluster(settings.topics)
+        table = topic_table(settings, pipelines, topics)
+        await admin.apply(table, topics)
+    await register_schemas(settings.schemas, table)
+    await migrate_up(settings.postgres.dsn)
+    progress(f"Topics and tables are ready after {time.monotonic() - started:.1f} s")
+    variables = {
+        **DEV_DEFAULTS,
+        **{name: value for name, value in os.environ.items() if name.startswith("ORCH_")},
+        "ORCH_KAFKA_BOOTSTRAP": settings.kafka.bootstrap,
+        "ORCH_POSTGRES_DSN": settings.postgres.dsn,
+        # Its processes are given every address.
+        "ORCH_DEV_FIND": "false",
+        **_service_addresses(),
+        **environment,
+    }
+    variables |= _api_ports(settings.api, variables)
+    counts = replicas or {}
+    names = [
+        _replica(role, number)
+        for role in roles(pipelines)
+        for number in range(1, counts.get(role, 1) + 1)
+    ]
+    children = [
+        _child([DEMO_SERVICES], DEMO_SERVICES, variables, logs),
+        *(_worker(name, variables, logs) for name in names),
+        _child(["serve"], SERVE, variables, logs),
+    ]
+    async with Supervisor(children) as supervisor:
+        progress(f"Started {len(children)} processes: {', '.join(c.name for c in children)}")
+        yield System(settings, supervisor, variables, logs)
+
+
+def _replica(role: str, number: int) -> str:
+    return role if number == 1 else f"{role}.{number}"
+
+
+def _role_of(name: str) -> str:
+    role, _, number = name.rpartition(".")
+    return role if number.isdecimal() else name
+
+
+def _worker(name: str, variables: Mapping[str, str], logs: Path) -> Fork:
+    # Its own name in its group: a restart is the same member, and moves no partition.
+    variables = {**variables, "ORCH_KAFKA_INSTANCE_ID": name}
+    return _child(["worker", _role_of(name)], name, variables, logs)
+
+
+def _child(arguments: list[str], name: str, variables: Mapping[str, str], logs: Path) -> Fork:
+    return Fork(name, arguments, env={**os.environ, **variables}, log_path=logs / f"{name}.log")
+
+
+def _service_addresses() -> dict[str, str]:
+    """Free ports for the reference services, told to them and to the workers."""
+    addresses = {}
+    services = ("RETRIEVAL", "RAG_ENGINE", "AGENT_ENGINE", "VOICE_ENGINE", "MULTIMODAL_ENGINE")
+    for service, port in zip(services, _free_ports(len(services)), strict=True):
+        addresses[f"ORCH_DEMO_{service}_PORT"] = str(port)
+        addresses[f"ORCH_SERVICES_{service}"] = f"grpc://127.0.0.1:{port}"
+    return addresses
+
+
+def _api_ports(settings: ApiSettings, variables: Mapping[str, str]) -> dict[str, str]:
+    """The usual ports where they are free, else free ones; those that are set, not to 0, stay."""
+    wanted = {_GRPC_PORT: settings.grpc_port, _HTTP_PORT: settings.http_port}
+    others = iter(_free_ports(len(wanted)))
+    return {
+        name: kept
+        if (kept := variables.get(name, "0")) != "0"
+        else str(port if is_free(port) else next(others))
+        for name, port in wanted.items()
+    }
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for opened in sockets:
+            opened.bind(("127.0.0.1", 0))
+        return [int(opened.getsockname()[1]) for opened in sockets]
+    finally:
+        for opened in sockets:
+            opened.close()

@@ -1,0 +1,89 @@
+"""Write the rows of a task again, from all of its events.
+
+What a replay of a dead letter of the sink does: the event that was refused lies before
+others that were not, so the task's rows are made anew as if nothing had been refused.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from schemas.records import Millis, TaskId
+from sinks.errors import SinkRowError
+from sinks.pool import Connection, Pool, close_pool, connection, open_pool
+from sinks.probe import check_tasks_are_accepted
+from sinks.queries import SCHEMA, query
+from sinks.rows import LogEvent, project
+from sinks.schema.partitions import ensure_months
+from sinks.settings import PostgresSettings
+from sinks.statements import write_batch
+
+
+@dataclass(frozen=True, slots=True)
+class LockedPartition:
+    """A partition of the projection that the sink cannot move on for now."""
+
+    next_offset: int
+    """The first offset of ``task-events`` that the sink has not written."""
+    conn: Connection
+
+    async def rewrite(self, task_ids: Sequence[TaskId], events: Sequence[LogEvent]) -> None:
+        """Delete the rows of these tasks and write those that their events make.
+
+        Args:
+            task_ids: of this partition.
+            events: all accepted events of these tasks before ``next_offset``, in order.
+
+        Raises:
+            SinkRowError: a row is refused; nothing was changed. Give each task alone.
+        """
+        try:
+            batch = project(events)
+        except ValueError as error:
+            raise SinkRowError(str(error)) from error
+        await ensure_months(self.conn, batch.months)
+        await self.conn.execute(query("delete_tasks"), list(task_ids))
+        await write_batch(self.conn, batch)
+
+
+class Rewriter:
+    """Rewrites tasks beside the running sink, under the lock that the sink's writes take."""
+
+    def __init__(self, settings: PostgresSettings) -> None:
+        self._settings = settings
+        self._pool: Pool | None = None
+
+    async def open(self) -> None:
+        """Connect; SinkUnavailableError: try again later."""
+        self._pool = await open_pool(self._settings)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await close_pool(pool, self._settings.operation_timeout_s)
+
+    async def check_others_are_accepted(self, at: Millis) -> None:
+        """After one task alone was refused: whether the tables take rows of that time at all.
+
+        Raises:
+            SinkBlockedError: they refuse known good rows, so the task is not at fault.
+            SinkUnavailableError: nothing is known; try again later.
+        """
+        if self._pool is None:
+            raise RuntimeError("the rewriter is not open")
+        async with connection(self._pool, self._settings) as conn:
+            await check_tasks_are_accepted(conn, at, schema=SCHEMA)
+
+    @asynccontextmanager
+    async def locked(self, partition: int) -> AsyncIterator[LockedPartition]:
+        """One transaction in which the sink waits for us, at most ``operation_timeout_s``.
+
+        Raises:
+            SinkUnavailableError: nothing was changed; try again later.
+        """
+        if self._pool is None:
+            raise RuntimeError("the rewriter is not open")
+        async with connection(self._pool, self._settings) as conn, conn.transaction():
+            row = await conn.fetchrow(query("lock_position"), partition)
+            yield LockedPartition(row["next_offset"] if row else 0, conn)

@@ -1,0 +1,186 @@
+"""Write the index of dead letters.
+
+Delivery: exactly-once. Rows and positions are one transaction, and positions move only from
+where the caller last saw them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from schemas.dead_letter_record import DeadLetter
+from schemas.findings import Finding
+from schemas.records import DeadLetterAction
+from sinks.errors import SinkPositionError, SinkRowError
+from sinks.letters.isolation import write_letters_apart, write_states_apart
+from sinks.letters.rows import StateRow, index_key, letter_row, state_row, stored_state
+from sinks.pool import Connection, Pool, close_pool, connection, open_pool
+from sinks.probe import check_letters_are_accepted
+from sinks.queries import query
+from sinks.schema.migrate import check_migrated
+from sinks.server.check import check_connection
+from sinks.settings import PostgresSettings
+from sinks.statements import send
+from tasks.letters.ledger import LetterState, after
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A topic's partition was read from one offset to another one."""
+
+    topic: str
+    partition: int
+    expected: int | None
+    """As stored; None if it never was."""
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class GoneOn:
+    """A letter whose task went on without it."""
+
+    letter_id: str
+    run: int
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class SentRecord:
+    """A replayed record, and the group that is to read it."""
+
+    letter_id: str
+    group: str
+    topic: str
+    partition: int
+    offset: int
+
+
+class DeadLetterWriter:
+    """The index's only writer. Every method may raise ``SinkUnavailableError``: try again."""
+
+    def __init__(self, settings: PostgresSettings) -> None:
+        self._settings = settings
+        self._pool: Pool | None = None
+
+    async def open(self) -> None:
+        """Connect, and check that the schema is there (``MigrationError``)."""
+        self._pool = await open_pool(self._settings)
+        try:
+            async with connection(self._pool, self._settings) as conn:
+                await check_migrated(conn)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def check_server(self) -> list[Finding]:
+        """What of the server, the database and our account differs from what is needed.
+
+        Raises:
+            SinkUnavailableError: no answer.
+        """
+        async with connection(self._opened(), self._settings) as conn:
+            return await check_connection(conn, self._settings)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await close_pool(pool, self._settings.operation_timeout_s)
+
+    async def positions(self, topics: Sequence[str], partition: int) -> dict[str, int]:
+        """How far these topics were read in a partition; one that never was is left out."""
+        async with connection(self._opened(), self._settings) as conn:
+            rows = await conn.fetch(query("read_index_positions"), list(topics), partition)
+        return {row["topic"]: row["next_offset"] for row in rows}
+
+    async def write(
+        self,
+        letters: Sequence[DeadLetter],
+        actions: Sequence[tuple[int, DeadLetterAction]],
+        moved: Sequence[Moved],
+    ) -> None:
+        """Write letters and actions (with their offsets, in order), and move the positions.
+
+        A row that Postgres refuses keeps no other one from being written: of a letter its place
+        is listed then, of an action nothing. Before that, known good rows are tried.
+
+        Raises:
+            SinkUnavailableError: nothing was written, or all of it; open again before going on.
+            SinkBlockedError: the same, after a person acted: Postgres refuses every row.
+            SinkPositionError: somebody else moved a position, or emptied the index. Nothing
+                was written: begin again from :meth:`positions`.
+        """
+        unique = {letter.id: letter for letter in reversed(letters)}
+        rows = [letter_row(letter) for letter in unique.values()]
+        try:
+            async with connection(self._opened(), self._settings) as conn, conn.transaction():
+                await _move_all(conn, moved)
+                await send(conn, "upsert_letters", rows)
+                await send(conn, "upsert_states", await _state_rows(conn, actions))
+        except SinkRowError:
+            async with connection(self._opened(), self._settings) as conn, conn.transaction():
+                await check_letters_are_accepted(conn)
+                await _move_all(conn, moved)
+                await write_letters_apart(conn, rows)
+                await write_states_apart(conn, await _state_rows(conn, actions))
+
+    async def gone_on(self, created_topic: str, at_most: int) -> list[GoneOn]:
+        """Unsettled letters whose task went on without them."""
+        async with connection(self._opened(), self._settings) as conn:
+            rows = await conn.fetch(query("find_gone_on"), created_topic, at_most)
+        return [GoneOn(row["id"], row["run"], row["status"]) for row in rows]
+
+    async def sent(self, at_most: int) -> list[SentRecord]:
+        """Replayed records whose outcome is not known."""
+        async with connection(self._opened(), self._settings) as conn:
+            rows = await conn.fetch(query("find_sent"), at_most)
+        return [SentRecord(*row.values()) for row in rows]
+
+    async def successors(self, letter_ids: Sequence[str]) -> Mapping[str, str]:
+        """Which of these letters failed again, and as which letter."""
+        async with connection(self._opened(), self._settings) as conn:
+            rows = await conn.fetch(query("find_successors"), list(letter_ids))
+        return {row["replay_of"]: row["id"] for row in rows}
+
+    async def empty(self) -> None:
+        """Forget everything. The index agent notices, and fills the index again."""
+        async with connection(self._opened(), self._settings) as conn:
+            await conn.execute(query("empty_index"))
+
+    def _opened(self) -> Pool:
+        if self._pool is None:
+            raise RuntimeError("the writer is not open")
+        return self._pool
+
+
+async def _move_all(conn: Connection, moved: Sequence[Moved]) -> None:
+    for move in moved:
+        await _move(conn, move)
+
+
+async def _move(conn: Connection, move: Moved) -> None:
+    to = (move.topic, move.partition, move.next_offset)
+    if move.expected is None:
+        done = await conn.fetchval(query("begin_index_position"), *to)
+    else:
+        done = await conn.fetchval(query("move_index_position"), *to, move.expected)
+    if done is None:
+        raise SinkPositionError(f"{move.topic}[{move.partition}] is not at {move.expected}")
+
+
+async def _state_rows(
+    conn: Connection, actions: Sequence[tuple[int, DeadLetterAction]]
+) -> list[StateRow]:
+    """Fold actions onto what is stored, by the rule of the ledger."""
+    ids = sorted({index_key(item.letter_id) for _, action in actions for item in action.items})
+    if not ids:
+        return []
+    stored = await conn.fetch(query("read_entries"), ids)
+    states = {row["id"]: (stored_state(row), row["action_offset"]) for row in stored}
+    changed: dict[str, tuple[LetterState, int]] = {}
+    for offset, action in actions:
+        for item in action.items:
+            letter_id = index_key(item.letter_id)
+            state, last = states.get(letter_id, (LetterState(), -1))
+            if offset >= last:  # an action may name a letter twice
+                states[letter_id] = changed[letter_id] = (after(state, action, item), offset)
+    return [state_row(letter_id, state, last) for letter_id, (state, last) in changed.items()]

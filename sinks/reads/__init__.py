@@ -1,0 +1,1 @@
+"""What readers ask of the projection: tasks, attempts, lists, usage."""

@@ -1,0 +1,153 @@
+"""Read what the sink wrote. Never the truth about a task that has not ended: the log is."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import asyncpg
+
+from schemas.records import TaskId
+from sinks.errors import (
+    PostgresRefusedError,
+    SinkBlockedError,
+    SinkRowError,
+    SinkUnavailableError,
+)
+from sinks.pool import PLAN_FOR_VALUES, Pool, close_pool, connection, open_pool
+from sinks.queries import query
+from sinks.reads.paging import NewestCursor, QueueCursor, TaskFilter
+from sinks.reads.stored import ListedTask, StoredLog, StoredStep, StoredTask
+from sinks.reads.usage import UsageFilter, UsageRow
+from sinks.schema.migrate import check_migrated
+from sinks.settings import PostgresSettings
+
+
+class Reader:
+    """Tasks by id, lists, counts and sums.
+
+    Every method may raise ``SinkUnavailableError``: ask later. Lists are read in pages: give
+    the cursor of the last task that you saw, and no task is listed twice or left out, whatever
+    was written meanwhile. (A task that changed its place is where it is when it is read.)
+    """
+
+    def __init__(self, settings: PostgresSettings) -> None:
+        self._settings = settings
+        self._pool: Pool | None = None
+
+    async def open(self) -> None:
+        """Connect, and check that the schema is there.
+
+        Raises:
+            SinkUnavailableError: try again later.
+            PostgresRefusedError: a wrong password, no such database, no right, a wrong DSN.
+            MigrationError: a migration that this program needs was not applied.
+        """
+        try:
+            self._pool = await open_pool(self._settings, planning=PLAN_FOR_VALUES)
+            async with connection(self._pool, self._settings) as conn:
+                await check_migrated(conn)
+        except SinkBlockedError as error:
+            await self.close()
+            raise PostgresRefusedError(str(error)) from error
+        except (asyncpg.PostgresError, SinkRowError, ValueError) as error:
+            await self.close()
+            # The message of a wrong DSN may quote it, with its password.
+            told = isinstance(error, asyncpg.PostgresError)
+            said = str(error) if told else "the DSN is no libpq URI of a database"
+            raise PostgresRefusedError(said) from (error if told else None)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the connections."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await close_pool(pool, self._settings.operation_timeout_s)
+
+    async def task(self, task_id: TaskId) -> StoredTask | None:
+        """One task; None if it is not (yet) written."""
+        found = await self.tasks([task_id])
+        return found[0] if found else None
+
+    async def tasks(self, task_ids: Iterable[TaskId]) -> list[StoredTask]:
+        """Those of the tasks that are written, in the order of their creation."""
+        rows = await self.fetch("read_tasks", list(task_ids))
+        return [StoredTask(**row) for row in rows]
+
+    async def steps(self, task_id: TaskId) -> list[StoredStep]:
+        """All attempts of all runs of a task, in their order."""
+        return [StoredStep(**row) for row in await self.fetch("read_steps", task_id)]
+
+    async def logs(self, task_id: TaskId) -> list[StoredLog]:
+        """The audit trail of a task, in the log's order; former lives of its id included."""
+        return [StoredLog(**row) for row in await self.fetch("read_logs", task_id)]
+
+    async def count_by_status(self, tenant_id: str | None = None) -> dict[str, int]:
+        """How many tasks are in each status that occurs; of one tenant, or of all."""
+        rows = await self.fetch("count_by_status", tenant_id)
+        return {row["status"]: row["tasks"] for row in rows}
+
+    async def list_tasks(
+        self, which: TaskFilter, *, limit: int, after: NewestCursor | None = None
+    ) -> list[ListedTask]:
+        """A page of at most ``limit`` tasks, newest first."""
+        rows = await self.fetch(
+            "list_tasks",
+            which.status,
+            which.type,
+            which.tenant_id,
+            which.conversation_id,
+            which.since,
+            which.until,
+            after.created_at if after else None,
+            after.id if after else None,
+            limit,
+        )
+        return [ListedTask(**row) for row in rows]
+
+    async def list_queue(
+        self, which: TaskFilter, *, limit: int, after: QueueCursor | None = None
+    ) -> list[ListedTask]:
+        """A page of at most ``limit`` pending tasks: the most urgent first, then the oldest.
+
+        ``which`` may name type, tenant and time; they are looked for in the queue as it is
+        read, so that a rare one costs as much as the whole queue.
+        """
+        at = after or QueueCursor.start()
+        rows = await self.fetch(
+            "list_queue",
+            which.type,
+            which.tenant_id,
+            which.since,
+            which.until,
+            at.priority,
+            at.created_at,
+            at.id,
+            limit,
+        )
+        return [ListedTask(**row) for row in rows]
+
+    async def usage(self, which: UsageFilter) -> list[UsageRow]:
+        """What attempts consumed, by day, tenant, model, type and status as far as asked for."""
+        rows = await self.fetch("usage", list(which.by), which.since, which.until, which.tenant_id)
+        return [UsageRow.of(row) for row in rows]
+
+    async def next_offsets(self) -> dict[int, int]:
+        """For each partition of the log that was ever written: the first offset that is not."""
+        rows = await self.fetch("next_offsets")
+        return {row["log_partition"]: row["next_offset"] for row in rows}
+
+    async def fetch(self, name: str, *arguments: object) -> list[dict[str, Any]]:
+        """The rows of a named query."""
+        return await self.fetch_sql(query(name), *arguments)
+
+    async def fetch_sql(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
+        """The rows of a statement that was put together from named queries."""
+        if self._pool is None:
+            raise RuntimeError("the reader is not open")
+        try:
+            async with connection(self._pool, self._settings) as conn:
+                return [dict(row) for row in await conn.fetch(statement, *arguments)]
+        except PostgresRefusedError as error:
+            # A schema that is not there (any more): it is made by others.
+            raise SinkUnavailableError(str(error)) from error

@@ -1,0 +1,1 @@
+"""The projection's schema: migrations, monthly partitions, retention."""

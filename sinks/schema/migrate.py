@@ -1,0 +1,169 @@
+"""Bring the schema up to date, and say whether it is.
+
+Any number of processes may do so at once: a lock of the session makes them wait for each
+other, and the later ones find nothing to do.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+import structlog
+
+from sinks.errors import MigrationError, SinkBlockedError, ours
+from sinks.pool import Connection
+from sinks.queries import query
+from sinks.schema.migration import Migration, load_migrations, pending
+from sinks.schema.partitions import ensure_months, months_ahead
+
+_log = structlog.get_logger()
+
+_CONNECT_TIMEOUT_S = 10.0
+_LOCK_TIMEOUT_MS = 5_000
+"""For locks on tables: a migration that waits longer makes everybody else wait behind it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationStatus:
+    """One file, or one name that only the database knows (of a newer program)."""
+
+    name: str
+    applied_at: datetime | None
+    """None: not applied."""
+    changed: bool
+    """The file is not what was applied."""
+    known: bool
+    """This program has the file."""
+
+
+async def migrate_up(
+    dsn: str, migrations: Sequence[Migration] | None = None, *, timeout_s: float = 120.0
+) -> list[str]:
+    """Apply what is not applied yet, each file in one transaction, and make months ahead.
+
+    Args:
+        dsn: libpq URI; a direct connection as the role that is to own the tables.
+        migrations: instead of this program's.
+        timeout_s: bound of everything, the wait for another run included.
+
+    Returns:
+        The names of the files that were applied, in order.
+
+    Raises:
+        SinkUnavailableError: run it again later; complete files stay applied.
+        MigrationError: an applied file has changed, or a file does not run. The message
+            names it; files before it stay applied.
+    """
+    files = load_migrations() if migrations is None else migrations
+    applied: list[str] = []
+    async with _session(dsn, timeout_s) as conn:
+        async with _migrations_lock(conn, timeout_s):
+            await conn.execute(query("create_migrations_table"))
+            for migration in pending(files, await _applied(conn)):
+                await _apply(conn, migration)
+                _log.info("migration_applied", name=migration.name)
+                applied.append(migration.name)
+        if migrations is None:
+            await ensure_months(conn, await months_ahead(conn))
+    return applied
+
+
+async def migrate_status(dsn: str, *, timeout_s: float = 30.0) -> list[MigrationStatus]:
+    """Every migration that this program or the database knows, by name. Changes nothing.
+
+    Raises:
+        SinkUnavailableError: try again later.
+    """
+    async with _session(dsn, timeout_s) as conn:
+        rows = await _rows(conn)
+    files = {migration.name: migration for migration in load_migrations()}
+    done = {row["name"]: row for row in rows}
+    return [
+        MigrationStatus(
+            name=name,
+            applied_at=done[name]["applied_at"] if name in done else None,
+            changed=name in done
+            and name in files
+            and done[name]["checksum"] != files[name].checksum,
+            known=name in files,
+        )
+        for name in sorted(files.keys() | done.keys())
+    ]
+
+
+async def check_migrated(conn: Connection) -> None:
+    """Check that all of this program's migrations but ``post`` ones are applied.
+
+    Raises:
+        MigrationError: one is not, or has changed; the message names it.
+    """
+    missing = [name for name in await pending_migrations(conn) if "_post_" not in name]
+    if missing:
+        raise MigrationError(f"{missing[0]} is not applied: run the migrations first")
+
+
+async def pending_migrations(conn: Connection) -> list[str]:
+    """The names of this program's migrations that are not applied, in order.
+
+    Raises:
+        MigrationError: an applied one has changed; the message names it.
+    """
+    return [migration.name for migration in pending(load_migrations(), await _applied(conn))]
+
+
+@asynccontextmanager
+async def _session(dsn: str, timeout_s: float) -> AsyncIterator[Connection]:
+    conn: asyncpg.Connection[asyncpg.Record] | None = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            conn = await asyncpg.connect(
+                dsn,
+                timeout=_CONNECT_TIMEOUT_S,
+                server_settings={"application_name": "ai-orchestrator-migrate", "timezone": "UTC"},
+            )
+            yield conn
+    except Exception as error:
+        lost = conn is not None and conn.is_closed()
+        if (translated := ours(error, connection_lost=lost)) is not None:
+            raise translated from error
+        raise
+    finally:
+        # Cut, not closed: nothing is under way, or it is to be rolled back. Locks go with it.
+        if conn is not None:
+            conn.terminate()
+
+
+@asynccontextmanager
+async def _migrations_lock(conn: Connection, timeout_s: float) -> AsyncIterator[None]:
+    # set_config, because SET takes no parameters.
+    await conn.execute(query("set_lock_timeout"), f"{int(timeout_s * 1000)}ms")
+    await conn.execute(query("lock_migrations"))
+    await conn.execute(query("set_lock_timeout"), f"{_LOCK_TIMEOUT_MS}ms")
+    yield
+    await conn.execute(query("unlock_migrations"))
+
+
+async def _applied(conn: Connection) -> dict[str, str]:
+    return {row["name"]: row["checksum"] for row in await _rows(conn)}
+
+
+async def _rows(conn: Connection) -> list[asyncpg.Record]:
+    if not await conn.fetchval(query("migrations_table_exists")):
+        return []
+    return await conn.fetch(query("read_migrations"))
+
+
+async def _apply(conn: Connection, migration: Migration) -> None:
+    try:
+        async with conn.transaction():
+            await conn.execute(migration.up)
+            await conn.execute(query("record_migration"), migration.name, migration.checksum)
+    except asyncpg.PostgresError as error:
+        translated = ours(error)
+        waits = translated is not None and translated.retriable
+        if translated is not None and waits and not isinstance(translated, SinkBlockedError):
+            raise translated from error
+        raise MigrationError(f"{migration.name}: {error.sqlstate} {error}") from error

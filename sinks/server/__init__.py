@@ -1,0 +1,1 @@
+"""What the database has to be: version, encoding, rights, settings."""

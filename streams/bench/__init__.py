@@ -1,1 +1,0 @@
-"""The dead-letter bench on Kafka: reads the letters, keeps the ledger, replays."""

@@ -1,0 +1,146 @@
+"""From the records of ``task-events`` to the events that count, for every reader."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from schemas.codec import decode
+from schemas.dead_letter import Origin
+from schemas.errors import DecodeError
+from schemas.limits import EVENT_MAX_BYTES
+from schemas.records import EventKind, TaskEvent
+from streams.kafka.log_reader import LogReader
+from streams.ownership.acceptance import Ownership, accept, prevailing_owner
+
+WINDOW = 500
+"""Records that a reader in the middle of a log looks at to find its owner there."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedEvents:
+    """What some records of one partition mean."""
+
+    events: list[tuple[Origin, TaskEvent]]
+    """The accepted events but markers, in order."""
+    undecodable: list[tuple[Origin, DecodeError]]
+    ownership: Ownership | None
+    """The one that holds after the records."""
+
+
+def read_accepted(
+    records: Iterable[Origin],
+    ownership: Ownership | None,
+    *,
+    max_bytes: int = EVENT_MAX_BYTES,
+) -> AcceptedEvents:
+    """Decode the next records of a partition, and apply the acceptance rule. Pure.
+
+    Args:
+        records: in the order of their offsets.
+        ownership: the one that holds before the records; None: see
+            :func:`~streams.ownership.acceptance.accept`.
+        max_bytes: a longer value is undecodable.
+    """
+    events: list[tuple[Origin, TaskEvent]] = []
+    undecodable: list[tuple[Origin, DecodeError]] = []
+    for record in records:
+        try:
+            event = decode(record.value, TaskEvent, max_bytes=max_bytes)
+        except DecodeError as error:
+            undecodable.append((record, error))
+            continue
+        accepted = accept(ownership, event)
+        if accepted is not None:
+            ownership = accepted
+            if event.kind is not EventKind.OWNERSHIP_TAKEN:
+                events.append((record, event))
+    return AcceptedEvents(events, undecodable, ownership)
+
+
+def prevailing(records: Iterable[Origin]) -> Ownership | None:
+    """The ownership that prevails among some records: see ``prevailing_owner``. Pure."""
+    return prevailing_owner(_decoded(records))
+
+
+def before_first_marker(records: Sequence[Origin]) -> list[Origin]:
+    """The records up to the first marker, which begins another ownership. Pure."""
+    for index, record in enumerate(records):
+        try:
+            event = decode(record.value, TaskEvent)
+        except DecodeError:
+            continue
+        if event.kind is EventKind.OWNERSHIP_TAKEN:
+            return list(records[:index])
+    return list(records)
+
+
+async def ownership_at_start(
+    reader: LogReader, topic: str, partition: int, first: int, end: int
+) -> Ownership | None:
+    """The ownership at the first offset that a log still has; None: its first marker tells.
+
+    Retention cuts markers off. The owner is then known by the events that it wrote next.
+
+    Raises:
+        KafkaUnavailableError: the log could not be read.
+    """
+    if first == 0:
+        return None
+    return prevailing(before_first_marker(await _read(reader, topic, partition, first, end)))
+
+
+async def ownership_before(
+    reader: LogReader, topic: str, partition: int, offset: int
+) -> Ownership | None:
+    """The ownership at an offset in the middle of a log, from the last records before it.
+
+    Raises:
+        KafkaUnavailableError: the log could not be read.
+    """
+    first, _ = await reader.bounds(topic, partition)
+    best: Ownership | None = None
+    upper = offset
+    while best is None and upper > first:
+        lower = max(first, upper - WINDOW)
+        best = prevailing(await _read(reader, topic, partition, lower, upper))
+        upper = lower
+    return best
+
+
+async def is_of_owner(
+    reader: LogReader, topic: str, partition: int, offset: int, owner: str
+) -> bool:
+    """Whether a log is the one in which an owner wrote before an offset.
+
+    Args:
+        reader: open.
+        topic: the log.
+        partition: of it.
+        offset: where the owner held the partition.
+        owner: its id.
+
+    Returns:
+        False if the last events before the offset are all of others. True also where nothing can
+        be read there any more, because nothing speaks against it then.
+
+    Raises:
+        KafkaUnavailableError: the log could not be read.
+    """
+    first, end = await reader.bounds(topic, partition)
+    start = max(first, offset - WINDOW)
+    records = await _read(reader, topic, partition, start, min(offset, end))
+    owners = {event.owner for event in _decoded(records)}
+    return not owners or owner in owners
+
+
+async def _read(
+    reader: LogReader, topic: str, partition: int, start: int, end: int
+) -> list[Origin]:
+    bound = min(end, start + WINDOW)
+    return [r async for batch in reader.read(topic, partition, start, bound) for r in batch]
+
+
+def _decoded(records: Iterable[Origin]) -> Iterator[TaskEvent]:
+    for record in records:
+        with suppress(DecodeError):
+            yield decode(record.value, TaskEvent)

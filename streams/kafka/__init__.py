@@ -1,0 +1,1 @@
+"""Clients of Kafka: read, publish, follow, administer; what a broker away means to each."""

@@ -1,0 +1,59 @@
+"""Compares where a group stands with what its topics still hold. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Place = tuple[str, int]
+"""A topic and one of its partitions."""
+
+
+@dataclass(frozen=True, slots=True)
+class PositionGap:
+    """A committed offset that its partition does not hold."""
+
+    topic: str
+    partition: int
+    committed: int
+    first: int
+    end: int
+
+    @property
+    def missing(self) -> int:
+        """How many records were removed before the group read them; 0: the topic is shorter."""
+        return max(0, self.first - self.committed)
+
+
+def lag_by_topic(
+    committed: Mapping[Place, int], bounds: Mapping[Place, tuple[int, int]]
+) -> dict[str, int]:
+    """How many offsets of each topic a group has not passed yet.
+
+    A partition of which nothing is committed counts from its first record.
+
+    Args:
+        committed: of the group; a partition of which nothing is committed is missing.
+        bounds: the first offset and the end of each partition of the group's topics.
+    """
+    lag: dict[str, int] = {}
+    for (topic, partition), (first, end) in sorted(bounds.items()):
+        stands = max(first, committed.get((topic, partition), first))
+        lag[topic] = lag.get(topic, 0) + max(0, end - stands)
+    return lag
+
+
+def gaps(
+    committed: Mapping[Place, int], bounds: Mapping[Place, tuple[int, int]]
+) -> list[PositionGap]:
+    """The committed offsets before the first record, or beyond the end, of their partitions.
+
+    Args:
+        committed: of the group; a partition of which nothing is committed is missing.
+        bounds: the first offset and the end of each assigned partition.
+    """
+    return [
+        PositionGap(*place, committed[place], first, end)
+        for place, (first, end) in sorted(bounds.items())
+        if place in committed and not first <= committed[place] <= end
+    ]

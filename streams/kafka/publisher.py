@@ -1,0 +1,359 @@
+"""The one producer of a process: idempotent, acks=all, one batch per partition at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    InvalidTimestampError,
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    PolicyViolationError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    UnsupportedForMessageFormatError,
+    kafka_errors,
+)
+from aiokafka.structs import TopicPartition
+from msgspec import Struct, field
+
+from schemas.headers import Headers
+from streams.errors import KafkaUnavailableError, PublishError, PublishRefusedError
+from streams.settings import KafkaSettings
+
+# Records of one request to one partition. A larger single record (an event may have 4 MiB)
+# still goes, as a batch of its own.
+_BATCH_MAX_BYTES = 512 * 1024
+_REQUEST_MAX_BYTES = 5 * 1024 * 1024
+
+
+class InvalidRecordRefusedError(KafkaError):  # type: ignore[misc]
+    """Kafka's ``INVALID_RECORD``, which aiokafka does not know: it took it for any other error."""
+
+    errno = 87
+    message = "INVALID_RECORD"
+    description = "The broker failed to validate a record, such as one without a key."
+
+
+kafka_errors.setdefault(InvalidRecordRefusedError.errno, InvalidRecordRefusedError)
+
+log = structlog.get_logger()
+
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+# The broker checks these before it appends anything.
+_REFUSALS = (
+    *_TOO_LARGE,
+    ClusterAuthorizationFailedError,
+    InvalidRecordRefusedError,
+    InvalidTimestampError,
+    InvalidTopicError,
+    PolicyViolationError,
+    TopicAuthorizationFailedError,
+    UnsupportedForMessageFormatError,
+)
+_LOG_APPEND_TIME = 1
+_SAY_AGAIN_S = 60.0
+_NOT_SENT = (*_REFUSALS, UnknownTopicOrPartitionError)
+# aiokafka gives a batch up while its partition has no leader. The number of the batch is used up
+# by then, and the broker would take none that follows. A batch without a bound of its own keeps
+# its number, and its outcome becomes known when the broker is back.
+_BATCH_TTL_S = float("inf")
+
+_Target = tuple[str, int]
+_Waiting = tuple["Outgoing", "_Publication", int]
+"""A record, and whose it is at which place."""
+
+
+class Outgoing(Struct, frozen=True, kw_only=True):
+    """A record to be published."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = field(default_factory=list)
+    timestamp_ms: int | None = None
+    """None: now."""
+
+    def __repr__(self) -> str:
+        """Without its contents, which belong into no log."""
+        return f"Outgoing({self.topic}/{self.partition}, {self.size} bytes)"
+
+    @property
+    def size(self) -> int:
+        """Bytes of key, value and headers."""
+        headers = sum(len(name.encode()) + len(value or b"") for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers
+
+
+class Publisher:
+    """Publishes records as batches and waits for their acknowledgement.
+
+    One batch is outstanding for each partition; what is published meanwhile goes with the
+    next one. So many callers share a batch, none waits for a timer, and records to one
+    partition are written in the order of the calls.
+
+    While the broker is away, batches wait and are sent again under the same number: the broker
+    writes each once, and says at the end where. A caller that must answer sooner stops waiting.
+    """
+
+    def __init__(self, kafka: KafkaSettings, *, client_id: str) -> None:
+        self._kafka = kafka
+        self._client_id = client_id
+        self._timeout_s = kafka.request_timeout_s
+        self._producer: AIOKafkaProducer
+        self._waiting: dict[_Target, deque[_Waiting]] = defaultdict(deque)
+        self._senders: dict[_Target, asyncio.Task[None]] = {}
+        self._alone: dict[_Target, int] = defaultdict(int)
+        """So many of the next records are sent one by one: a batch of them was refused."""
+        self._said_s = -_SAY_AGAIN_S
+        self._append_times_ms: dict[_Target, int] = {}
+        """The broker's time of the last batch, where it tells one."""
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            KafkaUnavailableError: no broker answered; nothing was sent.
+        """
+        # Not before: one that was made and is only forgotten complains in the midst of other
+        # output.
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._kafka.servers,
+            client_id=self._client_id,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=0,
+            max_batch_size=_BATCH_MAX_BYTES,
+            max_request_size=_REQUEST_MAX_BYTES,
+            request_timeout_ms=int(self._timeout_s * 1000),
+        )
+        try:
+            await self._bounded(self._producer.start())
+        except PublishError as error:
+            with suppress(PublishError):
+                await self._bounded(self._producer.stop())
+            raise KafkaUnavailableError(str(error)) from error
+        self._producer._message_accumulator._batch_ttl = _BATCH_TTL_S
+
+    async def close(self) -> None:
+        """Send what waits, then disconnect.
+
+        Raises:
+            PublishError: not all was acknowledged in time.
+        """
+        if self._senders:
+            await asyncio.wait(self._senders.values(), timeout=self._timeout_s)
+        await self._bounded(self._producer.stop())
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions a topic has.
+
+        Raises:
+            PublishError: the broker did not tell.
+        """
+        return len(await self._bounded(self._producer.partitions_for(topic)))
+
+    async def publish(self, records: Sequence[Outgoing]) -> list[int]:
+        """Publish records; return when all are acknowledged by all in-sync replicas.
+
+        A caller that is cancelled stops waiting; its records are written all the same.
+
+        Returns:
+            The offset of each record, in the order given; -1 where the broker had the batch
+            already and does not tell.
+
+        Raises:
+            PublishRefusedError: the broker refused a record; see there.
+            PublishError: which records were written is unknown: stop, and let the successor
+                look.
+        """
+        if not records:
+            return []
+        loop = asyncio.get_running_loop()
+        publication = _Publication(loop.create_future(), len(records))
+        for place, record in enumerate(records):
+            target = record.topic, record.partition
+            self._waiting[target].append((record, publication, place))
+            if target not in self._senders:
+                self._senders[target] = loop.create_task(self._send(target))
+        return await publication.written
+
+    async def append_time_ms(self, record: Outgoing) -> int | None:
+        """Publish one record; return the broker's time of it, Unix milliseconds.
+
+        None: its topic keeps the times of those who publish. Raises as :meth:`publish`.
+        """
+        self._append_times_ms.pop((record.topic, record.partition), None)
+        await self.publish([record])
+        return self._append_times_ms.pop((record.topic, record.partition), None)
+
+    async def _send(self, target: _Target) -> None:
+        """Send all that waits for one partition, a batch at a time, then end."""
+        waiting = self._waiting[target]
+        try:
+            while waiting:
+                await self._send_batch(target, waiting)
+        finally:
+            del self._senders[target]
+
+    async def _send_batch(self, target: _Target, waiting: deque[_Waiting]) -> None:
+        taken, batch = list[_Waiting](), None
+        try:
+            builder = self._filled(target, waiting, taken)
+            if not taken:
+                return
+            delivery = await self._producer.send_batch(builder, target[0], partition=target[1])
+            # Nothing was awaited since it was queued: it is still the last one there.
+            batch = self._producer._message_accumulator._batches[TopicPartition(*target)][-1]
+            waits = asyncio.get_running_loop().call_later(self._timeout_s, self._say, target)
+            try:
+                landed = await delivery
+            finally:
+                waits.cancel()
+            base = landed.offset
+            if landed.timestamp_type == _LOG_APPEND_TIME:
+                self._append_times_ms[target] = landed.timestamp
+        # Whatever happens here must reach those who wait for the batch.
+        except Exception as error:
+            self._not_written(target, taken, error, batch)
+        except BaseException:
+            _fail(taken, PublishError(f"{target[0]}[{target[1]}]: the sender was cancelled"))
+            raise
+        else:
+            for position, (_, publication, place) in enumerate(taken):
+                publication.landed(place, base + position if base >= 0 else -1)
+
+    def _say(self, target: _Target) -> None:
+        """Say that a batch is not acknowledged; at most once a minute for all of them."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._said_s >= _SAY_AGAIN_S:
+            self._said_s = now_s
+            topic, partition = target
+            waiting = len(self._senders)
+            log.warning("publish_waits", topic=topic, partition=partition, partitions=waiting)
+
+    def _filled(self, target: _Target, waiting: deque[_Waiting], taken: list[_Waiting]) -> Any:
+        """A batch of what waits; ``taken`` gets what is in it."""
+        builder = self._producer.create_batch()
+        alone = self._alone[target] > 0
+        while waiting and not (alone and taken):
+            record, publication, _ = waiting[0]
+            if publication.refused_in(target):
+                waiting.popleft()
+                publication.left_out()
+                self._alone[target] = max(0, self._alone[target] - 1)
+                continue
+            # Taken before it is appended: whatever is raised then reaches its caller.
+            taken.append(waiting.popleft())
+            if _append(builder, record):
+                continue
+            if len(taken) == 1:
+                raise MessageSizeTooLargeError("the record does not fit into an empty batch")
+            waiting.appendleft(taken.pop())
+            break
+        self._alone[target] = max(0, self._alone[target] - len(taken))
+        return builder
+
+    def _not_written(
+        self, target: _Target, taken: Sequence[_Waiting], error: Exception, batch: Any
+    ) -> None:
+        """Judge a batch that failed: refused for certain, or of unknown outcome."""
+        topic, partition = target
+        sent = batch is not None
+        # One that was sent again may have been written the first time.
+        sure = not sent or batch.retry_count <= 1
+        if not (sure and isinstance(error, _REFUSALS if sent else _NOT_SENT)):
+            _fail(taken, PublishError(f"{topic}[{partition}]: {error!r}"))
+            return
+        if sent:
+            # The broker has seen none of these numbers, and wants them next.
+            transactions = self._producer._txn_manager
+            transactions.increment_sequence_number(TopicPartition(*target), -len(taken))
+        if len(taken) > 1 and sent:
+            self._waiting[target].extendleft(reversed(taken))
+            self._alone[target] += len(taken)
+            return
+        too_large = isinstance(error, _TOO_LARGE)
+        reason = type(error).__name__.removesuffix("Error")
+        for _, publication, _ in taken:
+            publication.refused(
+                target, PublishRefusedError(topic, partition, reason, too_large=too_large)
+            )
+
+    async def _bounded(self, awaitable: Awaitable[Any]) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await awaitable
+        except (KafkaError, TimeoutError) as error:
+            raise PublishError(f"the producer got no answer: {error!r}") from error
+
+
+class _Publication:
+    """The records of one call, until all of them are settled."""
+
+    __slots__ = ("_error", "_left", "_offsets", "_refused", "written")
+
+    def __init__(self, written: asyncio.Future[list[int]], count: int) -> None:
+        self.written = written
+        self._offsets = [-1] * count
+        self._left = count
+        self._error: PublishError | PublishRefusedError | None = None
+        self._refused: set[_Target] = set()
+
+    def landed(self, place: int, offset: int) -> None:
+        self._offsets[place] = offset
+        self._settle()
+
+    def failed(self, error: PublishError) -> None:
+        # The outcome that is unknown counts most: whoever waits has to stop.
+        if not isinstance(self._error, PublishError):
+            self._error = error
+        self._settle()
+
+    def refused(self, target: _Target, error: PublishRefusedError) -> None:
+        """A record was refused; those behind it in the same partition must not be written."""
+        self._refused.add(target)
+        self._error = self._error or error
+        self._settle()
+
+    def refused_in(self, target: _Target) -> bool:
+        return target in self._refused
+
+    def left_out(self) -> None:
+        """A record was not sent, because one before it was refused."""
+        self._settle()
+
+    def _settle(self) -> None:
+        self._left -= 1
+        # Whoever was cancelled does not wait any more.
+        if self._left or self.written.done():
+            return
+        if self._error is None:
+            self.written.set_result(self._offsets)
+        else:
+            self.written.set_exception(self._error)
+
+
+def _fail(taken: Sequence[_Waiting], error: PublishError) -> None:
+    for _, publication, _ in taken:
+        publication.failed(error)
+
+
+def _append(builder: Any, record: Outgoing) -> bool:
+    appended = builder.append(
+        timestamp=record.timestamp_ms,
+        key=record.key,
+        value=record.value,
+        headers=record.headers,
+    )
+    return appended is not None

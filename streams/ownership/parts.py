@@ -1,0 +1,23 @@
+"""What every owner of a process shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from schemas.records import Millis
+from schemas.topics import Topics
+from streams.ownership.settings import RouterSettings
+from tasks.decision import Rules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerParts:
+    """The names, rules and settings of the system, and where time and chance come from."""
+
+    topics: Topics
+    rules: Rules
+    settings: RouterSettings
+    clock: Callable[[], Millis]
+    jitter: Callable[[], float]
+    """Draws from ``[0, 1)``."""

@@ -1,0 +1,1 @@
+"""The Faust application: its consumer, delivery in lanes, acknowledgement, the watchdog."""

@@ -1,0 +1,275 @@
+"""The Faust application of one role, with the settings under which Faust loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import faust
+import structlog
+from yarl import URL
+
+from streams import metrics
+from streams.errors import FaustVersionError, KafkaUnavailableError, TopicsDifferError
+from streams.kafka.admin import Admin
+from streams.kafka.log_reader import LogReader
+from streams.kafka.positions import Place, PositionGap, gaps
+from streams.runtime.consumer import Transport
+from streams.runtime.delivery import Delivery
+from streams.settings import KafkaSettings
+
+FAUST_VERSION = "0.15.3"
+_HEARTBEATS_PER_SESSION = 10
+"""Kafka asks for three at least. A member hears of a rebalance in the answer to one: with three
+the partitions of a dead process would be given away up to a third of a session later."""
+POLL_RECORDS_MAX = 500
+_BUFFERED_POLLS_MAX = 8
+# aiokafka leaves the group when nobody asks it for records for so long. Here nobody asks when
+# there is no room, for as long as that takes; who is stuck is found by the watchdog.
+_MAX_POLL_INTERVAL_S = 10_000_000.0
+
+# Far under the session timeout of the other members, which wait.
+_POSITIONS_S = 2.0
+
+log = structlog.get_logger()
+
+
+class Drainable(Protocol):
+    """Something that holds deliveries and can bring them to an end."""
+
+    async def drain(self, timeout_s: float) -> None:
+        """Finish what is in flight within ``timeout_s``, then cancel the rest. Never raises."""
+
+    def assigned(self, partitions: frozenset[int]) -> None:
+        """The group assigned these partitions to us; called after each rebalance."""
+
+
+class App(faust.App):  # type: ignore[misc]
+    """A Faust application whose rebalances are bounded and whose faults stop the process.
+
+    ``pending`` holds the deliveries that were read and not yet acknowledged. A rebalance
+    gives them ``drain_timeout_s``; what is left is let go and delivered again elsewhere.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        kafka: KafkaSettings,
+        reads_committed: bool,
+        copartitioned: bool,
+        **kwargs: Any,
+    ) -> None:
+        self.kafka = kafka
+        self.reads_committed = reads_committed
+        self.copartitioned = copartitioned
+        self.pending: set[Delivery] = set()
+        self.drainables: list[Drainable] = []
+        self.full_topics: Callable[[], frozenset[str]] = frozenset
+        """Topics that must not be read now, because what was read has not begun yet."""
+        self.remembers: frozenset[str] = frozenset()
+        """Topics that are not consumed, and whose offsets the process remembers."""
+        self.standing: set[int] = set()
+        """Partitions that must not be read now in any topic, because they wait for something."""
+        self.on_lost_positions: Callable[[frozenset[int]], Awaitable[None]] | None = None
+        """Called before partitions are read from their beginning, although there are records: the
+        group has no position of theirs, or one that they do not hold."""
+        self.failed: asyncio.Event = asyncio.Event()
+        self.leaves_group = False
+        """The process ends so late that its membership has ended, too."""
+        self.closing = False
+        """Nothing new is begun any more; what is read is let go."""
+        self.epoch = 0
+        """Counts the assignments. Unlike the group's generation it grows with each: a static
+        member can get its partitions back in the same generation."""
+        self._drain: tuple[int, asyncio.Task[None]] | None = None
+        super().__init__(*args, **kwargs)
+        self.on_partitions_assigned.connect(self._after_rebalance)
+
+    def fail(self, reason: str, error: BaseException | None = None, *, leave: bool = False) -> None:
+        """Stop the process: what it was doing has an unknown outcome. Its successor heals.
+
+        Args:
+            reason: for the log.
+            error: the cause.
+            leave: the group has to assign partitions anew before the successor comes. A member
+                with a name would get its former ones back.
+        """
+        self.leaves_group |= leave
+        if not self.failed.is_set():
+            log.error("process_fails", reason=reason, exc_info=error)
+        self.failed.set()
+
+    def on_rebalance_start(self) -> None:
+        """Begin the drain. Runs in the consumer's thread, before Faust waits for streams."""
+        super().on_rebalance_start()
+        self.loop.call_soon_threadsafe(self._begin_drain)
+
+    async def drained(self) -> None:
+        """Wait until the drain of this rebalance is over; begins it if nobody has."""
+        await self._begin_drain()
+
+    async def close(self, grace_s: float) -> None:
+        """Begin nothing more, finish what runs within ``grace_s``, and commit it.
+
+        What is left is cancelled and delivered again to whoever gets the partitions.
+        """
+        self.closing = True
+        await self._drain_all(grace_s)
+        await self.consumer.commit_all()
+
+    def let_go(self) -> None:
+        """Forget all deliveries without an acknowledgement: they are delivered again."""
+        for delivery in list(self.pending):
+            delivery.discard()
+
+    def _begin_drain(self) -> asyncio.Task[None]:
+        if self._drain is None or self._drain[0] != self.epoch:
+            drain = self._drain_all(self.kafka.drain_timeout_s)
+            self._drain = self.epoch, asyncio.get_running_loop().create_task(drain)
+        return self._drain[1]
+
+    async def _drain_all(self, bound_s: float) -> None:
+        """Bring all deliveries to an end within the bound; let go of the others."""
+        await asyncio.gather(*(drainable.drain(bound_s) for drainable in self.drainables))
+        self.let_go()
+
+    async def _on_partitions_assigned(self, assigned: Any, generation_id: int = 0) -> None:
+        if self._drain is not None:
+            await self._drain[1]
+        # Before the first fetch, which moves a position that the log does not hold without a word.
+        await self._note_gaps([(tp.topic, tp.partition) for tp in assigned])
+        self.epoch += 1
+        await super()._on_partitions_assigned(assigned, generation_id)
+
+    async def _note_gaps(self, assigned: Sequence[Place]) -> None:
+        """Say which records were removed before this group read them. Bounded.
+
+        A broker that does not answer in time is logged, and reading begins all the same.
+        """
+        group = self.conf.id
+        client_id = f"{self.kafka.client_id}-{group}-positions"
+        try:
+            async with (
+                asyncio.timeout(_POSITIONS_S),
+                LogReader(
+                    self.kafka, client_id=client_id, committed=self.reads_committed
+                ) as reader,
+                Admin(self.kafka) as admin,
+            ):
+                bounds = await reader.all_bounds(assigned)
+                committed = await admin.committed(group, assigned)
+        except (KafkaUnavailableError, TimeoutError) as error:
+            log.warning("positions_unknown", group=group, reason=repr(error)[:200])
+            return
+        found = gaps(committed, bounds)
+        for gap in found:
+            self._tell(gap)
+        await self.consumer.commit_back({(g.topic, g.partition): g.first for g in found})
+        known = committed.keys() - {(gap.topic, gap.partition) for gap in found}
+        lost = {p for (t, p), (first, end) in bounds.items() if first < end and (t, p) not in known}
+        if lost and self.on_lost_positions is not None:
+            try:
+                async with asyncio.timeout(self.kafka.request_timeout_s):
+                    await self.on_lost_positions(frozenset(lost))
+            except (KafkaUnavailableError, TimeoutError) as error:
+                log.warning("past_unknown", group=group, reason=repr(error)[:200])
+
+    def _tell(self, gap: PositionGap) -> None:
+        metrics.MISSING.labels(gap.topic).inc(gap.missing)
+        log.error(
+            "records_missing" if gap.missing else "committed_beyond_end",
+            group=self.conf.id,
+            topic=gap.topic,
+            partition=gap.partition,
+            committed=gap.committed,
+            first=gap.first,
+            end=gap.end,
+            missing=gap.missing,
+        )
+
+    def _check_copartitioned(self, assigned: Iterable[Any]) -> None:
+        """Fail if one topic brought other partitions than the others: one of them is away."""
+        by_topic: dict[str, set[int]] = {t: set() for c in self.topics for t in c.topics}
+        for tp in assigned:
+            by_topic[tp.topic].add(tp.partition)
+        if self.copartitioned and len({frozenset(found) for found in by_topic.values()}) > 1:
+            counts = ", ".join(f"{topic}: {len(found)}" for topic, found in by_topic.items())
+            error = TopicsDifferError(f"partitions assigned of {counts}")
+            self.fail("not_copartitioned", error, leave=True)
+
+    async def _after_rebalance(self, _app: Any, assigned: Iterable[Any], **_: Any) -> None:
+        assigned = list(assigned)
+        partitions = frozenset(tp.partition for tp in assigned)
+        self._check_copartitioned(assigned)
+        log.info(
+            "partitions_assigned",
+            group=self.conf.id,
+            partitions=sorted(partitions),
+            generation=self.consumer_generation_id,
+        )
+        for drainable in self.drainables:
+            # A process that ends takes nothing over, whatever the group still gives it.
+            drainable.assigned(frozenset() if self.closing else partitions)
+
+    def _create_directories(self) -> None:
+        """Make none: Faust would keep nothing in them, and the folder may be read-only."""
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
+
+
+def create_app(
+    group: str,
+    kafka: KafkaSettings,
+    *,
+    poll_records_max: int = POLL_RECORDS_MAX,
+    reads_committed: bool = True,
+    copartitioned: bool = False,
+) -> App:
+    """Build the application of one consumer group.
+
+    Args:
+        group: the consumer group, and Faust's app id: one for each role.
+        kafka: where and how.
+        poll_records_max: records that are read at a time, at most ``POLL_RECORDS_MAX``.
+        reads_committed: see :func:`~streams.kafka.consumers.isolation_level`.
+        copartitioned: each assignment must bring the same partitions of all topics.
+
+    Raises:
+        FaustVersionError: another version of Faust is installed.
+    """
+    installed = version("faust-streaming")
+    if installed != FAUST_VERSION:
+        raise FaustVersionError(f"faust-streaming is {installed}, this needs {FAUST_VERSION}")
+    return App(
+        group,
+        kafka=kafka,
+        reads_committed=reads_committed,
+        copartitioned=copartitioned,
+        broker=[URL(f"kafka://{server}") for server in kafka.servers],
+        broker_client_id=f"{kafka.client_id}-{group}",
+        broker_commit_interval=kafka.commit_interval_s,
+        broker_heartbeat_interval=kafka.session_timeout_s / _HEARTBEATS_PER_SESSION,
+        broker_max_poll_interval=_MAX_POLL_INTERVAL_S,
+        broker_max_poll_records=min(poll_records_max, POLL_RECORDS_MAX),
+        broker_request_timeout=kafka.request_timeout_s,
+        broker_session_timeout=kafka.session_timeout_s,
+        consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=kafka.instance_id or None,
+        # Faust's own store of table data is never used.
+        store="memory://",
+        key_serializer="raw",
+        value_serializer="raw",
+        # Faust's levels warn and error would set the root logger to DEBUG.
+        loghandlers=[],
+        producer_request_timeout=kafka.request_timeout_s,
+        stream_buffer_maxsize=_BUFFERED_POLLS_MAX,
+        stream_wait_empty=True,
+        # Without tables nothing has standbys; above 0 it would bring Faust's own assignor in.
+        table_standby_replicas=0,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+    )

@@ -1,0 +1,261 @@
+"""Faust's consumer with the corrections that our delivery promise rests on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from faust.transport.drivers import aiokafka as driver
+
+from streams.kafka.consumers import isolation_level
+from streams.kafka.fetch.records import install
+from streams.runtime.delivery import Delivery
+
+log = structlog.get_logger()
+
+# A fetch leaves out partitions whose records wait in the client; while it lasts they get no
+# new ones. Faust's 1.5 s would starve a lane that is read again after it was full.
+_FETCH_WAIT_MS = 200
+_HELD_POLL_S = 0.02
+_STANDING_POLL_S = 0.2
+_POLL_S = 1.0
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Assigns by range: one process gets the same partition of all co-partitioned topics.
+
+    Faust takes round robin for an application without tables, which splits partition *i* of
+    several topics between members. Faust also reads what transactions have not committed. What
+    the aiokafka consumer got from Faust is replaced before it starts.
+    """
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        install()
+        consumer = super()._create_worker_consumer(transport)
+        replaced = {
+            "_partition_assignment_strategy": [RangePartitionAssignor],
+            "_fetch_max_wait_ms": _FETCH_WAIT_MS,
+            "_isolation_level": isolation_level(committed=transport.app.reads_committed),
+        }
+        for name, value in replaced.items():
+            if not hasattr(consumer, name):
+                raise RuntimeError(f"aiokafka has no {name}: check the pin")
+            setattr(consumer, name, value)
+        return consumer
+
+    async def seek_to_committed(self) -> Any:
+        """Seek back to what is committed, and where nothing is, to the beginning.
+
+        Faust leaves a partition without a committed offset where it is. What a poll had just
+        brought of it during a rebalance was then dropped, and the next commit went past it.
+        """
+        return await self.call_thread(self._seek_back)
+
+    async def commit_back(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Commit offsets, whatever is committed now; runs in the consumer's thread."""
+        consumer = self._ensure_consumer()
+        await consumer.commit({TopicPartition(*tp): offset for tp, offset in offsets.items()})
+
+    async def _seek_back(self) -> Any:
+        consumer = self._ensure_consumer()
+        committed = await consumer.seek_to_committed()
+        without = [tp for tp, offset in committed.items() if not offset]
+        if without:
+            await consumer.seek_to_beginning(*without)
+        return committed
+
+
+class Consumer(driver.Consumer):  # type: ignore[misc]
+    """Reads what there is room for, hands over each poll whole, and commits all that is done.
+
+    - A poll goes to the agent as one list of deliveries. Faust would pass on each record by
+      itself, through several coroutines: a good half of the CPU of a busy process.
+    - The position of a partition is that after its last acknowledgement, which come in the
+      order of the offsets. Nothing else is committed: not what was read and not taken, and
+      not what was acknowledged under an earlier assignment.
+    - What was acknowledged before a rebalance is committed before the partitions go. Faust
+      forgets it first, and the next owner would do it again.
+    - Topics that are full are not read. Pausing Faust's partitions instead drops records
+      that were fetched and not yet handed over, and commits past them.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.last_read_s = time.monotonic()
+        """When a record was read last, on the monotonic clock."""
+        self._positions: dict[Any, int] = {}
+
+    def done(self, tp: Any, offset: int) -> None:
+        """Note that a record is done, and all before it in its partition."""
+        self._positions[tp] = max(offset + 1, self._positions.get(tp, 0))
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        """Finish what is in flight and commit it, then let the partitions go."""
+        if revoked and not self.app.should_stop:
+            self.stop_flow()
+            self.app.flow_control.suspend()
+            self.app.flow_control.clear()
+            await self.app.drained()
+            await self.commit_all()
+        for tp in revoked:
+            self._positions.pop(tp, None)
+        await super().on_partitions_revoked(revoked)
+
+    async def commit_all(self) -> None:
+        """Commit everything that is acknowledged now; bounded, and never raises.
+
+        What cannot be committed in time is delivered again.
+        """
+        try:
+            async with asyncio.timeout(self.app.kafka.request_timeout_s):
+                # A commit that is under way does not know of the newest acknowledgements.
+                await self.maybe_wait_for_commit_to_finish()
+                await self.commit()
+        except TimeoutError:
+            log.error("commit_timed_out", group=self.app.conf.id)
+
+    async def commit_back(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Commit offsets that lie before the committed ones; never raises.
+
+        A group that stands beyond the end of a partition reads from its beginning, and would
+        stay there: after a restart it would skip what came meanwhile.
+        """
+        if not offsets:
+            return
+        try:
+            await self._thread.call_thread(self._thread.commit_back, offsets)
+        except Exception as error:
+            log.error("not_committed_back", group=self.app.conf.id, exc_info=error)
+
+    def unread(self, ends: Mapping[Any, int]) -> int:
+        """How many records wait at the broker in the partitions that may be read now.
+
+        Args:
+            ends: the end of each assigned partition; one that is missing counts as read.
+        """
+        subscription = self._thread._ensure_consumer()._subscription.subscription
+        if subscription is None or subscription.assignment is None:
+            return 0
+        lag = 0
+        for tp in self.readable():
+            state = subscription.assignment.state_value(tp)
+            if state is not None and state.has_valid_position:
+                lag += max(0, ends.get(tp, 0) - state.position)
+        return lag
+
+    def ends(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """The last stable offset and the end of each partition, as the last fetch told them."""
+        subscription = self._thread._ensure_consumer()._subscription.subscription
+        if subscription is None or subscription.assignment is None:
+            return {}
+        found = {}
+        for tp in subscription.assignment.tps:
+            state = subscription.assignment.state_value(tp)
+            if state.lso is not None and state.highwater is not None and state.lso >= 0:
+                found[tp.topic, tp.partition] = (state.lso, state.highwater)
+        return found
+
+    def readable(self) -> frozenset[Any]:
+        """The assigned partitions that nothing keeps from being read."""
+        if not self.flow_active or self.app.rebalancing or self.app.closing:
+            return frozenset()
+        # While an agent's queue is full, Faust waits for it before it reads for anyone.
+        if any(topic.queue.full() for topic in self.app.topics):
+            return frozenset()
+        full = self.app.full_topics()
+        # Faust takes out those whose agent is behind; they are paused, not stuck.
+        return frozenset(
+            tp
+            for tp in self._get_active_partitions()
+            if tp.topic not in full and tp.partition not in self.app.standing
+        )
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def verify_event_path(self, now: float, tp: Any) -> None:
+        """Say nothing: Faust counts events here. See ``streams.runtime.watchdog``."""
+
+    async def wait_empty(self) -> None:
+        """Commit. Whoever stops reading has brought the deliveries to an end before."""
+        await self.commit_and_end_transactions()
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> list[Any]:
+        return list(self._positions)
+
+    def _new_offset(self, tp: Any) -> int | None:
+        return self._positions.get(tp)
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Read until ``fetcher`` is stopped: what Faust's fetcher runs."""
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                await self._poll()
+        except (asyncio.CancelledError, *self.consumer_stopped_errors):
+            if not self.app.should_stop:
+                raise
+
+    async def _poll(self) -> None:
+        records, _ = await self._wait_next_records(_POLL_S)
+        # A poll that has its records at once never gives way to others.
+        await asyncio.sleep(0)
+        if self.should_stop:
+            return
+        if not self.flow_active:
+            await self._seek_back()
+        elif records:
+            await self._hand_over(records)
+
+    async def _seek_back(self) -> None:
+        """Read again, after the rebalance that is under way, what a poll has just brought."""
+        try:
+            await self.perform_seek()
+        except Exception as error:
+            log.warning("seek_failed", group=self.app.conf.id, exc_info=error)
+
+    async def _hand_over(self, records: Mapping[Any, Sequence[Any]]) -> None:
+        flow = self.app.flow_control
+        if not flow.is_active():
+            # What is put in before it resumes is cleared away.
+            await self.wait_first(flow.acquire(), self.suspend_flow.wait())
+            if not self.flow_active:
+                return
+        polled = [
+            Delivery(self.app, tp, record) for tp, found in records.items() for record in found
+        ]
+        [channel] = self.app.topics
+        if channel.queue.full():
+            await self.wait_first(channel.queue.put(polled), self.suspend_flow.wait())
+        else:
+            channel.queue.put_nowait(polled)
+
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Any:
+        full, standing = self.app.full_topics(), self.app.standing
+        wanted = active_partitions
+        if (full or standing) and active_partitions:
+            wanted = {
+                tp
+                for tp in active_partitions
+                if tp.topic not in full and tp.partition not in standing
+            }
+            # Short, so that a lane is read again soon after it has room.
+            bound_s = _HELD_POLL_S if full else _STANDING_POLL_S
+            timeout = min(timeout, bound_s)
+            if not wanted:
+                await self.sleep(bound_s)
+                return {}
+        records = await super()._getmany(wanted, timeout)
+        if records:
+            self.last_read_s = time.monotonic()
+        return records
+
+
+class Transport(driver.Transport):  # type: ignore[misc]
+    """Faust's aiokafka transport with our consumer."""
+
+    Consumer = Consumer

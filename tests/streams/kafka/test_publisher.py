@@ -1,0 +1,78 @@
+"""The publisher, against a real broker."""
+
+import asyncio
+
+from schemas.dead_letter import Origin
+from streams.kafka.log_reader import LogReader
+from streams.kafka.publisher import Outgoing, Publisher
+from streams.settings import KafkaSettings
+
+
+async def all_records(kafka: KafkaSettings, topic: str, partition: int) -> list[Origin]:
+    async with LogReader(kafka, client_id="test") as reader:
+        start, end = await reader.bounds(topic, partition)
+        batches = [batch async for batch in reader.read(topic, partition, start, end)]
+    return [record for batch in batches for record in batch]
+
+
+def a_record(topic: str, value: bytes | None, partition: int = 0) -> Outgoing:
+    return Outgoing(topic=topic, partition=partition, key=b"k", value=value)
+
+
+async def test_each_record_gets_its_offset_in_the_order_given(
+    publisher: Publisher, topics: list[str]
+) -> None:
+    records = [a_record(topics[0], b"%d" % n, partition=n % 2) for n in range(100)]
+
+    assert await publisher.publish(records) == [n // 2 for n in range(100)]
+
+
+async def test_records_of_many_callers_are_written_in_the_order_of_the_calls(
+    publisher: Publisher, topics: list[str], kafka: KafkaSettings
+) -> None:
+    calls = [publisher.publish([a_record(topics[0], b"%d" % n)]) for n in range(300)]
+    offsets = await asyncio.gather(*calls)
+
+    written = await all_records(kafka, topics[0], 0)
+    assert offsets == [[n] for n in range(300)]
+    assert [record.value for record in written] == [b"%d" % n for n in range(300)]
+
+
+async def test_keys_values_and_headers_arrive_byte_for_byte(
+    publisher: Publisher, topics: list[str], kafka: KafkaSettings
+) -> None:
+    headers: list[tuple[str, bytes | None]] = [("a", b"1"), ("a", None), ("b", b"\xff"), ("", b"")]
+    record = Outgoing(
+        topic=topics[0],
+        partition=1,
+        key=b"\x00\xff",
+        value=None,
+        headers=headers,
+        timestamp_ms=1_700_000_000_123,
+    )
+    await publisher.publish([record])
+
+    [found] = await all_records(kafka, topics[0], 1)
+    assert (found.key, found.value) == (b"\x00\xff", None)
+    assert list(found.headers) == headers
+    assert found.timestamp_ms == 1_700_000_000_123
+
+
+async def test_an_event_of_four_mebibytes_is_published(
+    publisher: Publisher, topics: list[str]
+) -> None:
+    large = a_record(topics[0], b"x" * (4 * 1024 * 1024))
+
+    assert await publisher.publish([a_record(topics[0], b"1"), large]) == [0, 1]
+
+
+async def test_a_caller_that_is_cancelled_does_not_take_its_record_back(
+    publisher: Publisher, topics: list[str], kafka: KafkaSettings
+) -> None:
+    call = asyncio.create_task(publisher.publish([a_record(topics[0], b"1")]))
+    await asyncio.sleep(0)
+    call.cancel()
+    await publisher.publish([a_record(topics[0], b"2")])
+
+    written = await all_records(kafka, topics[0], 0)
+    assert [record.value for record in written] == [b"1", b"2"]
