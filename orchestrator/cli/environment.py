@@ -14,17 +14,20 @@ _said: set[str] = set()
 """Lines that this process has written: a command may ask for its settings more than once."""
 
 
-def command_settings() -> Settings:
+def command_settings(*, find: bool = True) -> Settings:
     """The settings of this command.
 
     What the environment does not set is taken from the system that ``orchestrator dev`` runs; a
     line on standard error says so. ``ORCH_DEV_FIND=false`` leaves that out.
 
+    Args:
+        find: False for a command whose options name the server.
+
     Raises:
         SettingsError: a variable is unknown or wrong.
     """
     settings = load_settings(os.environ)
-    if not settings.dev.find:
+    if not (find and settings.dev.find):
         return settings
     found = running_system()
     taken = {} if found.system is None else found_variables(os.environ, found.system)

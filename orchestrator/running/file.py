@@ -46,9 +46,14 @@ def write_running(folder: Path, system: RunningSystem) -> None:
         raise
 
 
-def remove_running(folder: Path) -> None:
-    """Remove the file. Harmless where there is none."""
-    (folder / FILE).unlink(missing_ok=True)
+def remove_running(folder: Path, pid: int) -> None:
+    """Remove the file that this process wrote; one of another process, or no file, is left."""
+    try:
+        system = msgspec.json.decode((folder / FILE).read_bytes(), type=RunningSystem)
+    except (OSError, msgspec.DecodeError):
+        return
+    if system.pid == pid:
+        (folder / FILE).unlink(missing_ok=True)
 
 
 def places(environment: Mapping[str, str], folder: Path, installed: Path) -> Iterator[Path]:

@@ -148,7 +148,14 @@ def test_a_stale_file_does_not_hide_a_running_system_further_up(tmp_path: Path) 
 
 def test_a_removed_file_is_not_found_and_removing_it_again_is_harmless(tmp_path: Path) -> None:
     write_running(tmp_path, a_system())
-    remove_running(tmp_path)
-    remove_running(tmp_path)
+    remove_running(tmp_path, os.getpid())
+    remove_running(tmp_path, os.getpid())
 
     assert find_running([tmp_path / FILE]) == find_running([])
+
+
+def test_the_file_of_a_later_process_is_not_removed(tmp_path: Path) -> None:
+    write_running(tmp_path, a_system(pid=1, identity="1"))
+    remove_running(tmp_path, os.getpid())
+
+    assert (tmp_path / FILE).exists()

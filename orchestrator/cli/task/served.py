@@ -56,7 +56,7 @@ class ServedTasks:
     @classmethod
     def of_environment(cls, server: str | None) -> ServedTasks:
         """With the settings, and the address if one is given; BadParameter: it is not one."""
-        settings = command_settings().api
+        settings = command_settings(find=server is None).api
         if server is None:
             return cls(settings)
         try:

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
+import structlog
+
 from orchestrator.local.dev.system import DEMO_SERVICES, SERVE, System
 from orchestrator.local.embedded.jars import KAFKA_VERSION
 from orchestrator.local.embedded.process import Process
@@ -22,6 +24,8 @@ from orchestrator.running.record import (
     ServerRecord,
     shared_variables,
 )
+
+log = structlog.get_logger()
 
 _POLL_S = 0.5
 
@@ -42,7 +46,7 @@ async def kept_record(system: System, servers: Servers, folder: Path) -> AsyncIt
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
-        remove_running(folder)
+        remove_running(folder, os.getpid())
 
 
 def record_of(
@@ -70,9 +74,14 @@ async def _keep(
     while True:
         await asyncio.sleep(_POLL_S)
         record = record_of(system, servers, folder, started_at)
-        if record != written:
+        if record == written:
+            continue
+        try:
             write_running(folder, record)
-            written = record
+        except OSError as error:
+            # The former one still has every address, but a pid that is gone.
+            log.warning("running_not_written", reason=str(error))
+        written = record
 
 
 def _servers(servers: Servers) -> tuple[ServerRecord, ...]:

@@ -90,6 +90,13 @@ def test_a_variable_wins_and_the_search_can_be_turned_off(dev: Dev) -> None:
     assert off.stderr == "error SETTINGS_INVALID: ORCH_KAFKA_BOOTSTRAP is not set\n"
 
 
+def test_an_option_that_names_the_service_needs_no_running_system(dev: Dev) -> None:
+    ended = in_a_terminal(dev.folder, "task", "list", "--server", "127.0.0.1:1")
+
+    assert "API_UNAVAILABLE" in ended.stderr
+    assert "using the system" not in ended.stderr
+
+
 def test_status_shows_servers_processes_versions_ports_and_lag(dev: Dev) -> None:
     shown = status(dev)
 
