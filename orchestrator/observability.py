@@ -64,7 +64,7 @@ class LogSettings:
     """``debug``, ``info``, ``warning`` or ``error``."""
 
     format: str = "json"
-    """``json``: one object a line. ``console``: for eyes."""
+    """``json``: one object a line. ``console``: lines for people."""
 
     def __post_init__(self) -> None:
         if self.level not in _LEVELS:
@@ -78,10 +78,11 @@ class MetricsSettings:
     """``ORCH_METRICS_<FIELD>``."""
 
     port: int = 0
-    """Where this process serves Prometheus metrics; 0: nowhere. One process, one port."""
+    """Where this process serves Prometheus metrics; 0: it serves none. Each process needs a
+    port of its own."""
 
     host: str = "127.0.0.1"
-    """The address that it listens on."""
+    """The address that the metrics are served on."""
 
 
 def set_up_logs(settings: LogSettings, *, role: str) -> None:

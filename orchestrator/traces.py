@@ -21,12 +21,12 @@ class TracesSettings:
     """``ORCH_TRACES_<FIELD>``."""
 
     endpoint: str = ""
-    """Base URL of an OTLP/HTTP receiver, e.g. ``http://127.0.0.1:4318``; empty: no spans are
+    """Base URL of an OTLP/HTTP receiver, such as ``http://127.0.0.1:4318``. Empty: no spans are
     made, and the trace of a record is passed on as it came."""
 
     sample_ratio: float = 1.0
-    """Part of the traces that begin here; one that begins upstream is followed if it is
-    sampled there."""
+    """Share of the traces that begin here, 0 to 1. A trace that begins upstream is followed if
+    it is sampled there."""
 
     def __post_init__(self) -> None:
         if self.endpoint and not self.endpoint.startswith(("http://", "https://")):

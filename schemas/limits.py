@@ -26,7 +26,7 @@ class Limits:
     """
 
     task_input_max_bytes: int = 256 * 1024
-    """A larger input or metadata is refused by admission."""
+    """A task whose input or metadata is larger is refused, as a dead letter or over the API."""
 
     step_input_max_bytes: int = 256 * 1024
     """A step whose built input is larger fails with ``STEP_INPUT_TOO_LARGE``."""
@@ -35,7 +35,8 @@ class Limits:
     """A step whose output is larger fails with ``OUTPUT_TOO_LARGE``."""
 
     record_max_bytes: int = 1024 * 1024
-    """A larger value in a topic that others may write is dead-lettered unread."""
+    """A larger value in a topic that upstream services or step workers write is a dead letter
+    unread."""
 
     event_max_bytes: int = EVENT_MAX_BYTES
     """Upper bound of ``task-events``, ``task-state`` and ``dlq.*`` (``max.message.bytes``)."""

@@ -8,8 +8,8 @@ class PostgresSettings:
     """``ORCH_POSTGRES_<FIELD>``."""
 
     dsn: str = field(default="", repr=False)  # holds the password: keep it out of logs
-    """libpq URI of the database. A direct connection, or a pooler in session mode: migrations
-    hold an advisory lock of their session, and statements are prepared."""
+    """URI of the database, as libpq takes it. A direct connection, or a pooler in session mode:
+    migrations hold an advisory lock of their session, and statements are prepared."""
 
     pool_max_size: int = 4
     """Connections of one process. A writer uses one for each log partition that it writes at
@@ -20,16 +20,16 @@ class PostgresSettings:
     """Bound of opening a connection, and of waiting for a free one."""
 
     statement_timeout_ms: int = 10_000
-    """The server ends a longer statement; nothing of its batch is written, and the batch is
-    tried again. Too short for a large batch, and the sink never gets past it."""
+    """The server ends a longer statement; the whole batch is rolled back and tried again. If it
+    is too short for a large batch, the sink never gets past that batch."""
 
     lock_timeout_ms: int = 3_000
-    """The server ends a statement that waits longer for a lock. Met when another writer of
-    the same log partition is still in its transaction."""
+    """The server ends a statement that waits longer for a lock. This happens while another
+    writer of the same log partition is still in its transaction."""
 
     operation_timeout_s: float = 30.0
-    """Bound of one batch written, or one read, on this side; holds also when the network
-    swallows every packet. Must be above the statement timeout: the server's own answer says
+    """Bound of one batch or one read on this side; it holds also when the network swallows
+    every packet. Must be above the statement timeout, because the server's own error says
     more."""
 
     def __post_init__(self) -> None:

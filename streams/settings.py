@@ -19,28 +19,28 @@ class KafkaSettings:
     instance_id: str = ""
     """Names this process among those of its role (Kafka's ``group.instance.id``), such as the
     name of its pod. A process that comes back under its name within the session timeout gets
-    the same partitions, and the others notice nothing; until then nobody works on them.
-    Two processes of one role with the same name drive each other out. Empty: no name; each
-    start and stop is a rebalance, and partitions never wait for anyone."""
+    the same partitions without a rebalance; until then no process works on them. Two processes
+    of one role with the same name drive each other out. Empty: the process has no name; each
+    start and stop is a rebalance, and partitions never wait for a process."""
 
     request_timeout_s: float = 30.0
     """Bound of one request. A batch that is not acknowledged by then is sent again under the same
     number until it is; the log then says ``publish_waits``."""
 
     session_timeout_s: float = 10.0
-    """A process that is silent for so long loses its partitions. At least 6 s: the broker's
+    """A process that is silent for longer loses its partitions. At least 6 s, the broker's
     own lower bound. Longer: slower takeover; shorter: a pause becomes a rebalance."""
 
     drain_timeout_s: float = 5.0
-    """At a rebalance, work in flight has so long to finish; the rest is cancelled and
-    delivered again to the next owner. Far under the session timeout of the other members."""
+    """At a rebalance, work in flight may run for this time; the rest is cancelled and
+    delivered again to the next owner. Keep it far under the session timeout."""
 
     commit_interval_s: float = 1.0
     """How often acknowledged offsets are committed: bounds what a kill delivers again."""
 
     stall_timeout_s: float = 60.0
-    """A process that reads nothing for so long, although records wait for it and nothing of
-    ours keeps it from reading, ends with exit code 1: its consumer is stuck."""
+    """A process that reads nothing for longer, although records wait and the process itself
+    does not hold the reading back, ends with exit code 1: its consumer is stuck."""
 
     def __post_init__(self) -> None:
         if self.session_timeout_s < 6:
@@ -66,12 +66,12 @@ class SchemasSettings:
 
     registry_url: str = field(default="", repr=False)  # may hold a password
     """The Confluent API of a schema registry; with it our schemas are registered there, and
-    values carry its ids. Empty: values carry the ids of ``schemas/avro/lock.json``. Processes
-    with the one and the other read each other only if both know the registry: set it
-    everywhere, or nowhere."""
+    values carry its ids. Empty: values carry the ids of ``schemas/avro/lock.json``. A process
+    without the registry cannot read the values of a process with it: set it in every process,
+    or in none."""
 
     registry_timeout_s: float = 30.0
-    """Bound of asking the registry at the start of a process, which fails after it."""
+    """Bound of asking the registry at the start of a process; the start fails after it."""
 
     def __post_init__(self) -> None:
         if not self.registry_timeout_s > 0:

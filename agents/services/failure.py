@@ -1,7 +1,7 @@
 """What went wrong with a call, in our words: from gRPC status, HTTP status or exception.
 
-The step worker and the circuit breaker read ``failure_class`` and ``retriable`` and never
-a message. ``docs/services.md`` shows the same tables to the owners of services.
+The step worker and the flood guard read ``failure_class`` and ``retriable``, never a message.
+``docs/services.md`` shows the same tables to the owners of services.
 """
 
 import re

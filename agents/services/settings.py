@@ -24,21 +24,21 @@ class ServicesSettings:
     """Answers from passages: the service ``rag_engine`` (or ``rag-engine``) of a pipeline."""
 
     agent_engine: str = "grpc://127.0.0.1:9003"
-    """Takes steps with tools towards an answer: ``agent-engine``."""
+    """Takes steps with tools towards an answer: the service ``agent-engine`` of a pipeline."""
 
     voice_engine: str = "grpc://127.0.0.1:9004"
-    """Turns speech into text: ``voice-engine``."""
+    """Turns speech into text: the service ``voice-engine`` of a pipeline."""
 
     multimodal_engine: str = "grpc://127.0.0.1:9005"
-    """Describes images: ``multimodal-engine``."""
+    """Describes images: the service ``multimodal-engine`` of a pipeline."""
 
     extra: str = ""
     """The services of pipelines of your own, ``name=address`` each, separated by commas:
-    ``poet=grpc://10.0.0.7:9001,critic=https://critic.internal/run``. Empty is none. A name
-    that has a setting of its own, or that is given twice, is refused."""
+    ``poet=grpc://10.0.0.7:9001,critic=https://critic.internal/run``. A name that has a setting
+    of its own, or that is given twice, stops the start."""
 
     max_message_bytes: int = 2 * 1024 * 1024
-    """Bytes of one request or answer, inclusive. A larger one fails the step. Keep it above
+    """Size of one request or answer, inclusive. A larger one fails the step. Keep it above
     ``ORCH_LIMITS_STEP_OUTPUT_MAX_BYTES`` with room for an agent's substeps; calls in flight
     times this value bounds the memory that a misbehaving service can take."""
 

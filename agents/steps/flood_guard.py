@@ -2,8 +2,8 @@
 
 A dead letter costs a person's attention; a topic that waits costs none. So when most of what
 a service is asked to do ends as a dead letter, its consumption pauses, and one record every
-now and then finds out whether it is back. Breaker and pause differ: the circuit breaker
-counts calls and protects the service; this counts dead letters and protects the people.
+``probe_every_s`` finds out whether it is back. The guard counts dead letters, not failed
+calls: it protects the people who would have to look at them.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ class FloodGuardSettings:
     """``ORCH_FLOOD_GUARD_<FIELD>``: when a service counts as flooding."""
 
     window: int = 50
-    """Executions that are looked at: those that ended fine or dead-lettered, the newest ones. One
-    more than half of them is how many dead letters a service leaves until it is paused."""
+    """How many of the newest executions are looked at, whether they ended well or as a dead
+    letter. A service leaves at most one dead letter more than half of them until it is
+    paused."""
 
     probe_every_s: float = 30.0
     """While a service is paused, one command is run this often. A probe may cost a dead

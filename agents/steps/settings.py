@@ -9,26 +9,28 @@ class WorkerSettings:
 
     slots: int = 64
     """Calls in flight of one process. Bounds its memory, and the load on its service. The
-    last free one is kept for commands of high priority."""
+    last free slot is kept for commands of high priority."""
 
     buffered_max: int = 1_000
     """Commands that were read and wait for a slot. A lane with a third of them is not read."""
 
     patience_s: float = 30.0
-    """After so long a wait in the buffer a lane gets as many slots as the high one."""
+    """A lane whose oldest command waits longer than this in the buffer gets as many slots as
+    the high lane. Longer: low priority waits longer under load."""
 
     started_after_ms: int = 20
-    """A call that runs longer is reported as started; a shorter one costs no extra record."""
+    """A call that runs longer is reported as started; a shorter call costs no extra record."""
 
     drain_s: float = 20.0
-    """After SIGTERM the calls in flight have so long to end; the rest is aborted and run
-    again elsewhere. Whoever stops the process must wait longer, by 10 s, before it kills."""
+    """After SIGTERM the calls in flight may run for this time; the rest is aborted and run
+    again elsewhere. Wait at least 10 s longer before you kill the process."""
 
     answers_max: int = 100_000
     """Results kept for second copies of their commands, which then cost no second call."""
 
     answers_max_bytes: int = 64 * 1024 * 1024
-    """Memory for these results. Too little of it costs calls, never correctness."""
+    """Memory for the results that ``answers_max`` counts. Too little of it costs calls, never
+    correctness."""
 
     cancels_max: int = 100_000
     """Cancelled tasks that are remembered, for commands that come after their cancellation.

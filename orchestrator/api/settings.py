@@ -17,54 +17,58 @@ class ApiSettings:
     """``ORCH_API_<FIELD>``."""
 
     host: str = "127.0.0.1"
-    """The address that both servers listen on. Without keys only a loopback address is taken."""
+    """The address that both servers listen on. Without ``ORCH_API_KEYS`` the start is refused
+    unless it is a loopback address."""
 
     grpc_port: int = _GRPC_PORT
-    """0 takes a free one; the log line ``serving`` tells which."""
+    """Where gRPC listens. 0 takes a free port; the log line ``serving`` names it."""
 
     http_port: int = 8000
-    """As ``grpc_port``."""
+    """Where HTTP listens. 0 takes a free port; the log line ``serving`` names it."""
 
     keys: str = field(default="", repr=False)
     """``tenant:hash`` pairs, separated by commas; ``orchestrator keys new`` makes them. Empty:
     everyone who reaches the ports is ``open_tenant``."""
 
     open_tenant: str = "default"
-    """Whose tasks are served while there are no keys."""
+    """The tenant of every caller while ``ORCH_API_KEYS`` is empty."""
 
     publish_timeout_s: float = 1.5
-    """Bound of an acknowledgement by the broker; with ``answer_timeout_s`` not above 2 s, so
-    that an outage is an answer and not a silence."""
+    """Bound of the broker's acknowledgement of a task or a command. Keep it and
+    ``answer_timeout_s`` at 2 s or less, so that a caller gets an answer when the broker is
+    down."""
 
     answer_timeout_s: float = 2.0
-    """Bound of a command's answer, of reading one's own writes, and of ``min_sequence``."""
+    """Bound of waiting for a command's answer, for one's own write to be readable, and for
+    ``min_sequence``."""
 
     wait_default_s: float = 30.0
-    """How long ``tasks:execute`` waits over HTTP when the caller does not say."""
+    """How long ``tasks:execute`` waits over HTTP when the caller names no time."""
 
     wait_max_s: float = 3600.0
     """The longest wait for the end of a task in one call."""
 
     heartbeat_s: float = 15.0
-    """A stream on which nothing happens says so this often; proxies cut silent ones."""
+    """A stream without events sends a sign of life this often; proxies cut silent streams."""
 
     chunks_max: int = 256
-    """Chunks that wait for one slow reader; beyond that they are left out, and it is told."""
+    """Chunks that wait for one slow reader. Further chunks are left out, and the stream says
+    so."""
 
     send_timeout_s: float = 60.0
-    """A reader that takes nothing for so long is cut off; it can resume."""
+    """A reader that takes nothing for longer is cut off; it can resume."""
 
     replay_timeout_s: float = 60.0
-    """The longest a call that replays dead letters may take. Beyond it what was sent is found
-    by the next replay, which waits seven seconds for that."""
+    """The longest a call that replays dead letters may take. What was sent when it is exceeded
+    is found by the next replay, which waits 7 s for that."""
 
     body_max_bytes: int = 8 * 1024 * 1024
     """The largest HTTP body and gRPC message: a batch."""
 
     drain_s: float = 2.0
-    """After SIGTERM a replica says for so long that it is not ready (``/readyz``, gRPC health)
-    and still serves, so that load balancers send new calls elsewhere before its ports close.
-    Above the time in which they notice; 0: the ports close at once."""
+    """After SIGTERM a replica reports for this time that it is not ready (``/readyz``, gRPC
+    health) and still serves, so that load balancers send new calls elsewhere before its ports
+    close. Keep it above the time in which they notice; 0: the ports close at once."""
 
     ended_max: int = 20_000
     """Ended tasks in memory while the sink has not written them. Beyond it the oldest are
@@ -75,7 +79,8 @@ class ApiSettings:
     separated by commas, are tried in this order. Empty: this machine, at ``grpc_port``."""
 
     key: str = field(default="", repr=False)
-    """The key with which ``orchestrator task`` calls. Empty: none, for a service without keys."""
+    """The key with which ``orchestrator task`` calls. Empty: it calls without a key, for a
+    service without keys."""
 
     @property
     def server_addresses(self) -> list[str]:

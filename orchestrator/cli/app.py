@@ -3,7 +3,8 @@
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -13,6 +14,8 @@ from schemas.errors import OrchestratorError
 # By command: where its function, or the group of its commands, is.
 _COMMANDS = {
     "dev": "orchestrator.cli.dev:dev",
+    "status": "orchestrator.cli.status:status",
+    "env": "orchestrator.cli.env:env",
     "serve": "orchestrator.cli.serve:serve",
     "worker": "orchestrator.cli.worker:worker",
     "task": "orchestrator.cli.task.app:app",
@@ -57,14 +60,25 @@ app = typer.Typer(
     help="Runs AI tasks through their pipelines, on Kafka. Settings are ORCH_* variables.",
     cls=_OnDemand,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
-# Typer wants something to be registered; this does nothing before the command that is meant.
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"orchestrator {version('ai-orchestrator')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _before() -> None: ...
+def _before(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None: ...
 
 
 def run() -> None:

@@ -3,7 +3,7 @@
 import getpass
 import re
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import typer
@@ -14,6 +14,8 @@ from schemas.limits import ID_PATTERN, PRIORITY_MAX, PRIORITY_MIN
 from schemas.records import Json, Millis, TaskId
 
 _PRIORITIES = {"low": 0, "normal": 5, "high": 10}
+_SPAN = re.compile(r"([0-9]{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DOCUMENT_MAX_BYTES = 16 * 1024 * 1024
 """Of a file or of standard input: admission's own limit is far below, and names its code."""
 
@@ -50,13 +52,32 @@ def priority(text: str) -> int:
 
 
 def time(text: str) -> datetime:
-    """A day or a time in ISO 8601; UTC, unless it names its offset."""
+    """A time in the past: a day or a time (RFC 3339), or how long ago, as in ``30m`` or ``2h``."""
+    return _time(text, sign=-1)
+
+
+def deadline(text: str) -> datetime:
+    """A time to come: a day or a time (RFC 3339), or how long from now, as in ``30m`` or ``2h``."""
+    return _time(text, sign=1)
+
+
+def whole_days(text: str) -> datetime:
+    """As :func:`time`, but no shorter unit than days: for what cannot be undone."""
+    if _SPAN.fullmatch(text) and not text.endswith("d"):
+        raise typer.BadParameter(f"{text!r} must be days or a day, as in 400d or 2026-05-01")
+    return time(text)
+
+
+def _time(text: str, *, sign: int) -> datetime:
+    """UTC, unless the text names its offset."""
     try:
+        if span := _SPAN.fullmatch(text):
+            return datetime.now(UTC) + sign * timedelta(**{_UNITS[span[2]]: int(span[1])})
         given = datetime.fromisoformat(text)
         return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise typer.BadParameter(
-            f"{text!r} is no time like 2026-05-01 or 2026-05-01T12:30:00+02:00"
+            f"{text!r} is no time like 30m, 2h, 2026-05-01 or 2026-05-01T12:30:00+02:00"
         ) from None
 
 
@@ -81,8 +102,14 @@ def words(text: str) -> str:
     return text
 
 
+def check_reason(*, execute: bool, reason: str) -> None:
+    """What is done for good has a reason; BadParameter without one."""
+    if execute and not reason.strip():
+        raise typer.BadParameter("--execute needs --reason TEXT")
+
+
 def default_actor() -> str:
-    """Who orders when nobody says: ``cli:`` and the name of the account."""
+    """Who orders when ``--actor`` is not given: ``cli:`` and the name of the account."""
     try:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.api.access import key_hash, new_key
-from schemas.errors import SettingsError
+from orchestrator.cli.output import Output, OutputOption, print_json
 from schemas.limits import ID_PATTERN
 
 app = typer.Typer(help="API keys.", no_args_is_help=True)
@@ -16,14 +16,22 @@ _ENTROPY_BYTES = 32
 
 @app.command()
 def new(
-    tenant: Annotated[str, typer.Argument(help="Whose key it is.")],
+    tenant: Annotated[str, typer.Argument(help="The tenant whose tasks the key gives access to.")],
+    output: OutputOption = Output.TABLE,
 ) -> None:
-    """Make a key. It is shown once; the configuration gets its hash only."""
+    """Make a key. It is shown once; the configuration gets its hash only.
+
+    `-o json` prints one object: tenant, key, and setting, which belongs into ORCH_API_KEYS.
+    """
     if not ID_PATTERN.fullmatch(tenant):
-        raise SettingsError(f"TENANT must match {ID_PATTERN.pattern}")
+        raise typer.BadParameter(f"TENANT must match {ID_PATTERN.pattern}")
     key = new_key(os.urandom(_ENTROPY_BYTES))
+    setting = f"{tenant}:{key_hash(key)}"
+    if output is Output.JSON:
+        print_json({"tenant": tenant, "key": key, "setting": setting})
+        return
     print(f"key (give it to the caller, it is not kept):  {key}")
-    print(f"add to ORCH_API_KEYS (commas between them):   {tenant}:{key_hash(key)}")
+    print(f"add to ORCH_API_KEYS (commas between them):   {setting}")
 
 
 @app.callback()

@@ -1,6 +1,7 @@
 """What commands print: a table for people, or JSON lines for programs."""
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -8,19 +9,25 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+
+from orchestrator.cli.table_layout import lay_out
 
 
 class Output(StrEnum):
     """The forms of what a command prints."""
 
     TABLE = "table"
+    WIDE = "wide"
     JSON = "json"
 
 
 OutputOption = Annotated[
-    Output, typer.Option("--output", "-o", help="A table for people, or JSON for programs.")
+    Output,
+    typer.Option(
+        "--output",
+        "-o",
+        help="table fits the terminal, wide has all columns, json is one document a line.",
+    ),
 ]
 
 
@@ -30,12 +37,41 @@ def print_json(document: Any) -> None:
     sys.stdout.flush()
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table; a None is empty. What strangers wrote is shown as it is, never as markup."""
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
-    Console(highlight=False).print(table)
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    output: Output = Output.TABLE,
+    drop: Sequence[str] | None = None,
+    wrap: bool = False,
+) -> None:
+    """A table as plain lines; what strangers wrote is shown as it is, never as markup.
+
+    On a terminal the table fits its width: the columns in ``drop`` are left out, the least
+    important first (without ``drop``: from the right), and a line on standard error names them.
+    With ``wide``, or when standard output is not a terminal, every column is printed, and every
+    row is one line.
+
+    Args:
+        columns: names of the columns.
+        rows: cells in the order of ``columns``; a None is shown as ``-``.
+        output: the form that the command was asked for.
+        drop: columns that may be left out, the least important first.
+        wrap: whether the last column is text, which a terminal shows on several lines.
+    """
+    width = terminal_width() if output is Output.TABLE else None
+    shown = ([None if cell is None else printable(str(cell)) for cell in row] for row in rows)
+    table = lay_out(columns, shown, width, drop=drop, wrap=wrap)
+    sys.stdout.write("".join(line + "\n" for line in table.lines))
+    sys.stdout.flush()
+    if table.left_out:
+        names = ", ".join(table.left_out)
+        print(f"columns left out: {names}; -o wide shows them", file=sys.stderr)
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that standard output is; None if it is a pipe or a file."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def print_line(text: str) -> None:

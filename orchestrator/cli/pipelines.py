@@ -1,57 +1,49 @@
 """``orchestrator pipelines``: which task types there are, and whether a file is one."""
 
-import json
 import os
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from orchestrator.cli.output import Output, OutputOption, print_json, print_table
 from orchestrator.pipelines import installed_pipelines, text_of, texts_in
 from orchestrator.settings import load_settings
-from schemas.errors import SettingsError
 from tasks.pipeline import Pipeline, PipelineFileError, Pipelines, PipelineStep
 from tasks.pipeline_file import load_pipelines, parse_pipeline
 from tasks.template import to_json
 
 app = typer.Typer(help="Pipelines: one for each task type.", no_args_is_help=True)
 
-Output = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="table or json")]
-
 
 @app.command("list")
-def list_pipelines(output: Output = "table") -> None:
+def list_pipelines(output: OutputOption = Output.TABLE) -> None:
     """Show every version of every pipeline; new tasks get the newest."""
     pipelines = _installed()
-    if output == "json":
-        _print([_summary(pipelines, pipeline) for pipeline in pipelines.all])
+    if output is Output.JSON:
+        print_json([_summary(pipelines, pipeline) for pipeline in pipelines.all])
         return
-    rows = Table("pipeline", "version", "new tasks", "steps", "file")
+    rows = []
     for pipeline in pipelines.all:
         summary = _summary(pipelines, pipeline)
-        rows.add_row(
-            pipeline.name,
-            str(pipeline.version),
-            "yes" if summary["newest"] else "no",
-            " → ".join(summary["steps"]),
-            summary["declared_at"],
-        )
-    Console().print(rows)
+        steps = " → ".join(summary["steps"])
+        newest = "yes" if summary["newest"] else "no"
+        rows.append((pipeline.name, pipeline.version, newest, steps, summary["declared_at"]))
+    print_table(("pipeline", "version", "new tasks", "steps", "file"), rows, output=output)
 
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="NAME for the newest version, or NAME@VERSION")],
-    output: Output = "table",
+    name: Annotated[str, typer.Argument(help="NAME for the newest version, or NAME@VERSION.")],
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Show the steps of a pipeline, what they call, and what they are given."""
     pipeline = _find(_installed(), name)
-    if output == "json":
-        _print(_full(pipeline))
+    if output is Output.JSON:
+        print_json(_full(pipeline))
         return
     console = Console()
     console.print(
@@ -74,7 +66,7 @@ def show(
 @app.command("validate")
 def validate(
     paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pipeline files.")],
-    output: Output = "table",
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Check files, each by itself and all together with the installed pipelines.
 
@@ -85,13 +77,13 @@ def validate(
     problems = [problem for file, text in texts.items() if (problem := _problem(file, text))]
     if not problems:
         problems = _contradiction(texts)
-    if output == "json":
-        _print({"files": list(texts), "problems": problems})
-    for problem in problems if output == "table" else ():
+    if output is Output.JSON:
+        print_json({"files": list(texts), "problems": problems})
+    for problem in () if output is Output.JSON else problems:
         print(problem, file=sys.stderr)
     if problems:
         raise typer.Exit(1)
-    if output == "table":
+    if output is not Output.JSON:
         for file, text in texts.items():
             pipeline = parse_pipeline(text, file=file)
             print(f"{file}: {pipeline.name} version {pipeline.version} is good")
@@ -128,11 +120,11 @@ def _installed() -> Pipelines:
 def _find(pipelines: Pipelines, text: str) -> Pipeline:
     name, _, version = text.partition("@")
     if version and not (version.isascii() and version.isdigit()):
-        raise SettingsError(f"{version!r} is no version; ask for NAME or NAME@VERSION")
+        raise typer.BadParameter(f"{version!r} is not a version; ask for NAME or NAME@VERSION")
     found = pipelines.get(name, int(version) if version else None)
     if found is None:
         known = ", ".join(f"{known.name}@{known.version}" for known in pipelines.all)
-        raise SettingsError(f"there is no pipeline {text!r}; there are {known}")
+        raise typer.BadParameter(f"there is no pipeline {text!r}; there are {known}")
     return found
 
 
@@ -169,7 +161,3 @@ def _step(step: PipelineStep) -> dict[str, Any]:
         },
         "input": to_json(step.input),
     }
-
-
-def _print(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False))

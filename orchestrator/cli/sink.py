@@ -1,10 +1,9 @@
 """``orchestrator sink``: the projection in Postgres, made again, checked, and cut."""
 
 import asyncio
-import os
-import re
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated, TypeVar
 
 import typer
@@ -12,44 +11,98 @@ import typer
 from agents.projection.rebuild import RebuildParts
 from agents.projection.rebuild import rebuild as rebuild_projection
 from agents.projection.rebuild import verify as verify_projection
+from orchestrator.cli import arguments
+from orchestrator.cli.environment import command_settings
+from orchestrator.cli.output import Output, OutputOption, print_json
 from orchestrator.observability import set_up_logs
 from orchestrator.schema_ids import use_schema_ids
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 from schemas.topics import Topics
 from sinks.missing import Missing
 from sinks.schema.retention import drop_months
+from sinks.verify import Comparison
 
 app = typer.Typer(help="The projection in Postgres.", no_args_is_help=True)
 
 T = TypeVar("T")
 
-_AGE = re.compile(r"([1-9][0-9]{0,4})d")
-
 
 @app.command()
-def rebuild() -> None:
+def rebuild(output: OutputOption = Output.TABLE) -> None:
     """Make the rows of all tasks whose log is still there what the log says.
 
-    The sink and all readers go on meanwhile. Rows of older tasks stay. Also makes the schema. Exit
-    1 if the log no longer holds something that has no row: it is named.
+    The sink and all readers go on meanwhile. Rows of older tasks stay. Also makes the schema.
+
+    `-o json` prints one object: tasks, rows (written, by table) and missing (gaps of the log, the
+    number of tasks without a row, the ids of some).
+
+    Exit status: 0 rebuilt, 1 the log no longer holds something that has no row: it is named.
     """
     swapped = asyncio.run(_with_schemas(rebuild_projection))
-    print(f"{swapped.tasks} tasks rebuilt")
-    for table, rows in swapped.changed.items():
-        print(f"{rows} rows written to {table}")
+    if output is Output.JSON:
+        missing = _missing_fields(swapped.missing)
+        print_json({"tasks": swapped.tasks, "rows": swapped.changed, "missing": missing})
+    else:
+        print(f"{swapped.tasks} tasks rebuilt")
+        for table, rows in swapped.changed.items():
+            print(f"{rows} rows written to {table}")
+        _print_missing(swapped.missing)
     if swapped.missing:
-        _tell_missing(swapped.missing)
         raise typer.Exit(1)
 
 
 @app.command()
-def verify() -> None:
-    """Compare the rows with the fold of the log. Exit 1, with a list, if they differ or lack any.
+def verify(output: OutputOption = Output.TABLE) -> None:
+    """Compare the rows with the fold of the log, and list what differs or is missing.
 
     The hash is of all rows that were compared, without identities and write times.
+
+    `-o json` prints one object: tasks, rows, older, hash, differences (how many), listed (some of
+    them: task_id, kind, place, what) and missing, as `sink rebuild` prints it.
+
+    Exit status: 0 rows and log agree, 1 they differ, or rows are missing.
     """
     found = asyncio.run(_with_schemas(verify_projection))
+    if output is Output.JSON:
+        print_json(_comparison_fields(found))
+    else:
+        _print_comparison(found)
+    if found.differences or found.missing:
+        raise typer.Exit(1)
+
+
+@app.command()
+def retention(
+    older_than: Annotated[
+        datetime,
+        typer.Option(
+            parser=arguments.whole_days,
+            metavar="TIME",
+            help="Drop months that ended before this: days ago, as in 400d, or a day.",
+        ),
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be dropped, and drop nothing.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Drop months of tasks and of the trail. One that holds a task that has not ended is kept.
+
+    `-o json` prints one object a line: month, unfinished (its tasks that have not ended), dropped.
+    """
+    settings = _settings()
+    for month in asyncio.run(drop_months(settings.postgres, older_than, dry_run=dry_run)):
+        if output is Output.JSON:
+            dropped = not month.unfinished and not dry_run
+            print_json({"month": month.name, "unfinished": month.unfinished, "dropped": dropped})
+        elif month.unfinished:
+            print(f"kept {month.name}: {month.unfinished} tasks have not ended")
+        else:
+            print(f"{'would drop' if dry_run else 'dropped'} {month.name}")
+
+
+def _print_comparison(found: Comparison) -> None:
     print(f"{found.tasks} tasks compared, {found.rows} rows; {found.older} older rows left out")
     print(f"hash {found.hash}")
     for difference in found.listed:
@@ -58,34 +111,32 @@ def verify() -> None:
         )
     if found.differences:
         print(f"{found.differences} differences")
-    if found.missing:
-        _tell_missing(found.missing)
-    if found.differences or found.missing:
-        raise typer.Exit(1)
-    print("rows and log agree")
+    _print_missing(found.missing)
+    if not found.differences and not found.missing:
+        print("rows and log agree")
 
 
-@app.command()
-def retention(
-    older_than: Annotated[
-        str, typer.Option(help="Days, as in 400d: months that ended before that are dropped.")
-    ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be dropped.")] = False,
-) -> None:
-    """Drop months of tasks and of the trail. One that holds a task that has not ended is kept."""
-    matched = _AGE.fullmatch(older_than)
-    if not matched:
-        raise SettingsError(f"--older-than is {older_than!r}; it must be days, as in 400d")
-    before = datetime.now(UTC) - timedelta(days=int(matched[1]))
-    settings = _settings()
-    for month in asyncio.run(drop_months(settings.postgres, before, dry_run=dry_run)):
-        if month.unfinished:
-            print(f"kept {month.name}: {month.unfinished} tasks have not ended")
-        else:
-            print(f"{'would drop' if dry_run else 'dropped'} {month.name}")
+def _comparison_fields(found: Comparison) -> dict[str, object]:
+    return {
+        "tasks": found.tasks,
+        "rows": found.rows,
+        "older": found.older,
+        "hash": found.hash,
+        "differences": found.differences,
+        "listed": [asdict(difference) for difference in found.listed],
+        "missing": _missing_fields(found.missing),
+    }
 
 
-def _tell_missing(missing: Missing) -> None:
+def _missing_fields(missing: Missing) -> dict[str, object]:
+    return {
+        "gaps": [asdict(gap) for gap in missing.gaps],
+        "tasks": missing.tasks,
+        "named": list(missing.named),
+    }
+
+
+def _print_missing(missing: Missing) -> None:
     for gap in missing.gaps:
         print(
             f"missing: offsets {gap.first_offset} to {gap.end_offset - 1} of task-events"
@@ -113,7 +164,7 @@ async def _with_schemas(work: Callable[[RebuildParts], Awaitable[T]]) -> T:
 
 
 def _settings() -> Settings:
-    settings = load_settings(os.environ)
+    settings = command_settings()
     set_up_logs(settings.log, role="sink-tool")
     if not settings.postgres.dsn:
         raise SettingsError("ORCH_POSTGRES_DSN is not set")

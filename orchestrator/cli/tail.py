@@ -1,79 +1,76 @@
 """``orchestrator tail TOPIC``: the records of a topic, as they come or as they were."""
 
 import asyncio
-import os
-import re
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from orchestrator.cli.running import log_to_standard_error
-from orchestrator.cli.tail_record import TABLE_HEAD, Filter, Shown, as_text, show
+from orchestrator.cli.arguments import millis
+from orchestrator.cli.options import SinceOption, UntilOption
+from orchestrator.cli.output import Output, OutputOption, terminal_width
+from orchestrator.cli.running import kafka_settings, log_to_standard_error
+from orchestrator.cli.tail_record import Filter, Shown, show
+from orchestrator.cli.tail_table import TailTable
 from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.schema_ids import use_schema_ids
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import Settings
 from schemas.codec import decode
 from schemas.dead_letter import Origin
-from schemas.errors import DecodeError, SettingsError
+from schemas.errors import DecodeError
 from schemas.records import TaskEvent
 from schemas.topics import DLQ_PREFIX, Topic
 from streams.history.acceptance import Ownership, accept
 from streams.history.accepted import ownership_at_start, ownership_before
 from streams.kafka.log_reader import LogReader
 
-_AGO = re.compile(r"([0-9]{1,6})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
 
 def tail(
-    topic: Annotated[str, typer.Argument(help="A topic's name, its prefix may be left out.")],
+    topic: Annotated[
+        str, typer.Argument(help="A topic's name; its prefix and version may be left out.")
+    ],
     from_start: Annotated[
         bool, typer.Option("--from-start", help="From the first record that is still there.")
     ] = False,
     until_end: Annotated[
         bool, typer.Option("--until-end", help="Stop at the end that the topic has now.")
     ] = False,
-    since: Annotated[
-        str | None, typer.Option(help="From this time on: 2026-01-31T12:00, or 90s, 15m, 2h, 1d.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(help="Stop before this time, or at the present end.")
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    task: Annotated[str | None, typer.Option(help="Only this task, by its id.")] = None,
     task_type: Annotated[str | None, typer.Option("--type", help="Only this task type.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
     step: Annotated[str | None, typer.Option(help="Only this step.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only this kind, e.g. completed.")] = None,
-    output: Annotated[str, typer.Option("-o", "--output", help="json or table.")] = "json",
+    kind: Annotated[
+        str | None, typer.Option(help="Only this kind of record, such as completed.")
+    ] = None,
+    output: OutputOption = Output.JSON,
     raw: Annotated[
         bool,
-        typer.Option("--raw", help="Of task-events also what the acceptance rule ignores, marked."),
+        typer.Option(
+            "--raw", help="Also the events of task-events that the acceptance rule ignores, marked."
+        ),
     ] = False,
 ) -> None:
     """Print records, decoded: one JSON object a line, or one line of a table.
 
-    Of task-events only what counts is shown: events of the partition's owner. A value that
-    does not decode is printed as hex, with the reason.
+    Events of task-events are shown if the partition's owner wrote them: the others do not count.
+    A value that does not decode is printed as hex, with the reason. With --until the command ends
+    at that time, or at the end that the topic has now; without --until-end and --until it follows
+    the topic until Ctrl-C.
     """
-    settings = load_settings(os.environ)
-    if not settings.kafka.bootstrap:
-        raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
-    if output not in ("json", "table"):
-        raise SettingsError(f"-o is {output!r}; it must be json or table")
+    settings = kafka_settings()
     chosen, origin = _find(topic, settings)
-    span = _Span(from_start, until_end, _time(since), _time(until))
+    span = _Span(from_start, until_end, _millis(since), _millis(until))
     wanted = Filter(task, task_type, tenant, step, kind)
     rule = not raw or chosen.record is not TaskEvent
     log_to_standard_error()
     try:
-        asyncio.run(
-            _Tail(chosen, origin, settings, span, wanted, rule).run(table=output == "table")
-        )
+        asyncio.run(_Tail(chosen, origin, settings, span, wanted, rule).run(output))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
@@ -108,15 +105,17 @@ class _Tail:
         self._rule = rule
         self._owners: dict[int, Ownership | None] = {}
 
-    async def run(self, *, table: bool) -> None:
+    async def run(self, output: Output) -> None:
         kafka = self._settings.kafka
         await use_schema_ids(self._settings)
         async with LogReader(kafka, client_id=f"{kafka.client_id}-tail") as reader:
-            if table:
-                print(TABLE_HEAD, flush=True)
+            table = TailTable(terminal_width() if output is Output.TABLE else None)
+            if output is not Output.JSON:
+                table.announce()
             async for records in self._records(reader):
                 shown = (self._show(record) for record in records)
-                lines = [as_text(one, table=table) for one in shown if self._wants(one)]
+                as_text = Shown.as_text if output is Output.JSON else table.line
+                lines = [as_text(one) for one in shown if self._wants(one)]
                 if lines:
                     sys.stdout.write("\n".join(lines) + "\n")
                     sys.stdout.flush()
@@ -168,19 +167,8 @@ class _Tail:
         return not (self._rule and shown.ignored) and self._wanted.wants(shown)
 
 
-def _time(text: str | None) -> int | None:
-    """Unix milliseconds of an ISO 8601 time (UTC unless it says otherwise), or of so long ago."""
-    if text is None:
-        return None
-    if ago := _AGO.fullmatch(text):
-        at = datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    else:
-        try:
-            at = datetime.fromisoformat(text)
-        except ValueError as error:
-            raise SettingsError(f"{text!r} is no time: write 2026-01-31T12:00, or 15m") from error
-        at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return int(at.timestamp() * 1000)
+def _millis(moment: datetime | None) -> int | None:
+    return None if moment is None else millis(moment)
 
 
 def _find(name: str, settings: Settings) -> tuple[Topic, Topic | None]:
@@ -195,4 +183,4 @@ def _find(name: str, settings: Settings) -> tuple[Topic, Topic | None]:
     for candidate in (name, f"{dlq}{prefix}{short}", f"{dlq}{prefix}{short}.v1"):
         if candidate in table:
             return table[candidate], table.get(candidate.removeprefix(DLQ_PREFIX))
-    raise SettingsError(f"there is no topic {name!r}; `orchestrator topics list` shows all")
+    raise typer.BadParameter(f"there is no topic {name!r}; `orchestrator topics list` shows all")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -85,20 +84,20 @@ class Shown:
         shown["value_hex"] = None if record.value is None else record.value.hex()
         return shown | ({"undecodable": self.undecodable} if self.undecodable else {})
 
-    def as_line(self) -> str:
-        """One line of a table, see :data:`TABLE_HEAD`."""
-        at = datetime.fromtimestamp(self.record.timestamp_ms / 1000, UTC)
-        letter = self.dead_letter
-        columns = (
-            f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}",
-            f"{self.record.partition}/{self.record.offset}",
-            self.kind or "",
-            self.task or _text(self.record.key) or "",
-            self.step or "",
-            self.tenant or "",
-            (letter["code"] if letter else self.undecodable) or ("ignored" if self.ignored else ""),
-        )
-        return _line(columns)
+    def as_text(self) -> str:
+        """One JSON document on one line."""
+        return json.dumps(self.as_json(), ensure_ascii=False)
+
+    @property
+    def named(self) -> str:
+        """The task, or what the record's key says instead of one."""
+        return self.task or _text(self.record.key) or ""
+
+    @property
+    def remark(self) -> str:
+        """Why a dead letter is one, why a value does not decode, or that it is ignored."""
+        code = self.dead_letter["code"] if self.dead_letter else self.undecodable
+        return code or ("ignored" if self.ignored else "")
 
     def _facet(self, name: str, *headers: str) -> str | None:
         value = getattr(self.value, name, None)
@@ -143,7 +142,6 @@ class Filter:
 
 
 _TYPES_MAX = 100_000
-_WIDTHS = (23, 12, 20, 41, 12, 14, 0)
 
 
 def show(record: Origin, topic: Topic, origin: Topic | None, *, ignored: bool = False) -> Shown:
@@ -165,21 +163,6 @@ def show(record: Origin, topic: Topic, origin: Topic | None, *, ignored: bool = 
         return Shown(record, decode(record.value, kind), None, dead_letter, ignored)
     except DecodeError as error:
         return Shown(record, None, f"{error.code}: {error}", dead_letter, ignored)
-
-
-def as_text(shown: Shown, *, table: bool) -> str:
-    """One line."""
-    return shown.as_line() if table else json.dumps(shown.as_json(), ensure_ascii=False)
-
-
-def _line(columns: tuple[str, ...]) -> str:
-    cells = (text.ljust(width) for text, width in zip(columns, _WIDTHS, strict=True))
-    # Bytes of strangers: a control character must not reach the terminal.
-    line = " ".join(cells).rstrip()
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
-
-
-TABLE_HEAD = _line(("time (UTC)", "position", "kind", "task", "step", "tenant", ""))
 
 
 def _text(value: bytes | None) -> str | None:

@@ -1,33 +1,37 @@
 """``orchestrator usage``: tokens and money, from Postgres."""
 
 from dataclasses import asdict
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli import arguments
+from orchestrator.cli.options import SinceOption, UntilOption
 from orchestrator.cli.output import Output, OutputOption, dollars, print_json, print_table
 from orchestrator.cli.running import open_reader, postgres_settings, run
 from orchestrator.settings import Settings
 from sinks.reads.usage import DIMENSIONS, UsageFilter, UsageRow
+
+_LEAST_IMPORTANT = (
+    *("wasted calls", "wasted in", "wasted out", "wasted USD"),
+    *("calls", "tokens in", "tokens out", "tasks"),
+)
 
 By = StrEnum("By", {name.upper(): name for name in DIMENSIONS})  # type: ignore[misc]
 
 
 def usage(
     by: Annotated[
-        list[By] | None, typer.Option(help="Group by this; may be given several times.")
+        list[By] | None,
+        typer.Option(
+            help="Group by this; may be given several times; without it there is one sum."
+        ),
     ] = None,
-    since: Annotated[
-        datetime | None, typer.Option(parser=arguments.time, help="Of tasks created since.")
-    ] = None,
-    until: Annotated[
-        datetime | None, typer.Option(parser=arguments.time, help="Of tasks created before.")
-    ] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     tenant: Annotated[
-        str | None, typer.Option(parser=arguments.words, help="Of this tenant.")
+        str | None, typer.Option(parser=arguments.words, help="Only this tenant.")
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -35,8 +39,8 @@ def usage(
 
     What an attempt consumed that was thrown away is counted apart, as wasted: it failed, was
     given up, or a later run dropped its output. The report of an attempt that came too late is
-    no event of the log, so its usage is not in here. A day is the one (UTC) in which the task
-    was created.
+    no event of the log, so its usage is not in here. Days and times are those (UTC) at which the
+    task was created.
 
     `-o json` prints one object a line: model, type, tenant, day, status (those of --by, the
     others are left out), tasks, calls, input_tokens, output_tokens, cost_micros, wasted_calls,
@@ -54,7 +58,8 @@ def usage(
         return
     columns = (*grouped, "tasks", "calls", "tokens in", "tokens out", "USD")
     wasted = ("wasted calls", "wasted in", "wasted out", "wasted USD")
-    print_table((*columns, *wasted), [_cells(row, grouped) for row in rows])
+    cells = [_cells(row, grouped) for row in rows]
+    print_table((*columns, *wasted), cells, output=output, drop=_LEAST_IMPORTANT)
 
 
 async def _usage(settings: Settings, which: UsageFilter) -> list[UsageRow]:

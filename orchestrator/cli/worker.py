@@ -1,24 +1,36 @@
 """``orchestrator worker ROLE``: one role in this process."""
 
 import asyncio
-import os
 from typing import Annotated
 
 import typer
 
+from orchestrator.cli.environment import command_settings
+from orchestrator.layout import roles
 from orchestrator.observability import serve_metrics, set_up_logs
+from orchestrator.pipelines import installed_pipelines
 from orchestrator.roles import run_role
-from orchestrator.settings import load_settings
+from orchestrator.settings import Settings
 from orchestrator.traces import exported_traces
 
 
 def worker(
-    role: Annotated[str, typer.Argument(help="router, sink, or step.NAME (e.g. step.retrieve)")],
+    role: Annotated[
+        str, typer.Argument(help="router, sink, dlq-index, or step.NAME, such as step.retrieve.")
+    ],
 ) -> None:
     """Run one role until SIGTERM or Ctrl-C. Run several of a step side by side to scale it."""
-    settings = load_settings(os.environ)
+    settings = command_settings()
+    _check(role, settings)
     set_up_logs(settings.log, role=role)
     serve_metrics(settings.metrics)
     with exported_traces(settings.traces, role=role):
         code = asyncio.run(run_role(role, settings))
     raise typer.Exit(code)
+
+
+def _check(role: str, settings: Settings) -> None:
+    """A name that is not a role is a wrong argument: BadParameter, with the roles."""
+    known = roles(installed_pipelines(settings.pipelines))
+    if role not in known:
+        raise typer.BadParameter(f"there is no role {role!r}; roles: {', '.join(known)}")

@@ -12,27 +12,29 @@ class RouterSettings:
     the log; shorter: more records."""
 
     snapshot_events: int = 5_000
-    """After so many events a snapshot is taken at once: bounds what a takeover reads."""
+    """After this many events a snapshot is taken at once: bounds what a takeover reads."""
 
     hold_s: float = 10.0
-    """A command for an unknown task waits so long for the task to be created."""
+    """A command for an unknown task waits this long for the task to be created; then it is a
+    dead letter."""
 
     held_max: int = 10_000
-    """Commands that wait in one partition; beyond that no more are read for a while."""
+    """Commands that wait in one partition. When as many wait, no more are read for a while."""
 
     default_timeout_s: float = 300.0
-    """The time of a task whose creator names neither timeout nor deadline."""
+    """The time that a task has whose creator names neither timeout nor deadline."""
 
     clock_difference_max_s: float = 60.0
-    """A router whose clock is further from the broker's decides nothing: it would fail tasks
-    before their deadlines, or long after. Known only where ``task-state`` has
-    ``message.timestamp.type=LogAppendTime``."""
+    """A router whose clock is further from the broker's decides nothing, because it would fail
+    tasks before their deadlines or long after. The difference is known only where ``task-state``
+    has ``message.timestamp.type=LogAppendTime``."""
 
     remember_s: float = 24 * 3600.0
-    """Completed tasks are remembered so long after their end (and at least 24 h)."""
+    """Completed tasks are remembered this long after their end, and at least 24 h."""
 
     remember_failed_s: float = 30 * 24 * 3600.0
-    """Failed and cancelled tasks are remembered, and can be retried, so long."""
+    """Failed and cancelled tasks are remembered, and can be retried, this long after their
+    end."""
 
     def __post_init__(self) -> None:
         for name in (

@@ -2,7 +2,7 @@
 
 import io
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -39,11 +39,53 @@ def test_a_time_without_an_offset_is_utc(text: str, time: datetime) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "yesterday", "2026-13-01", "0001-01-01T00:00+12:00", "\ud800"]
+    "text",
+    [
+        "",
+        "yesterday",
+        "2026-13-01",
+        "0001-01-01T00:00+12:00",
+        "\ud800",
+        "30",
+        "m",
+        "999999d",
+        "-1h",
+    ],
 )
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="is no time like"):
         arguments.time(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "ago"),
+    [
+        ("90s", timedelta(seconds=90)),
+        ("30m", timedelta(minutes=30)),
+        ("2h", timedelta(hours=2)),
+        ("7d", timedelta(days=7)),
+    ],
+)
+def test_a_time_may_be_how_long_ago_and_a_deadline_how_long_from_now(
+    text: str, ago: timedelta
+) -> None:
+    before = datetime.now(UTC)
+    past, to_come = arguments.time(text), arguments.deadline(text)
+    after = datetime.now(UTC)
+
+    assert before - ago <= past <= after - ago
+    assert before + ago <= to_come <= after + ago
+
+
+@pytest.mark.parametrize("text", ["400s", "400m", "400h"])
+def test_what_is_dropped_for_good_is_bounded_in_days(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="must be days"):
+        arguments.whole_days(text)
+
+
+def test_whole_days_are_days_ago_or_a_day() -> None:
+    assert arguments.whole_days("2026-05-01") == datetime(2026, 5, 1, tzinfo=UTC)
+    assert arguments.whole_days("1d") < datetime.now(UTC)
 
 
 def test_a_time_is_whole_milliseconds_on_the_wire() -> None:

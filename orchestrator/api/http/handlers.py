@@ -59,7 +59,7 @@ class ConversationPage(Asked, frozen=True, kw_only=True):
 
 
 class Handlers(Calls):
-    """One method for each operation about tasks of ``http_contract.py``."""
+    """One method for each operation about tasks of ``contract.py``."""
 
     async def create(self, request: Request) -> Response:
         """Create a task."""

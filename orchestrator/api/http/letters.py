@@ -20,7 +20,7 @@ LETTERS = "/api/v1/dead-letters"
 
 
 class LetterHandlers(Calls):
-    """One method for each operation about dead letters of ``http_contract.py``."""
+    """One method for each operation about dead letters of ``contract.py``."""
 
     async def list_letters(self, request: Request) -> Response:
         """A page of letters."""

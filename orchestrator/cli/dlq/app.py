@@ -15,8 +15,8 @@ from orchestrator.cli.dlq.options import (
     CodeOption,
     ExceptionOption,
     JsonOption,
+    LetterId,
     ServiceOption,
-    SinceOption,
     StageOption,
     StatusOption,
     StepOption,
@@ -24,17 +24,23 @@ from orchestrator.cli.dlq.options import (
     TenantOption,
     TopicOption,
     TypeOption,
-    UntilOption,
     a_filter,
+    form,
 )
-from orchestrator.cli.dlq.show import letter_document, letter_fields, print_list, print_stats
+from orchestrator.cli.dlq.show import (
+    letter_document,
+    print_letter,
+    print_list,
+    print_stats,
+)
+from orchestrator.cli.options import SinceOption, UntilOption
+from orchestrator.cli.output import Output, OutputOption
 from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings
 from orchestrator.letters.connections import LetterConnections, open_connections
 from orchestrator.letters.contents import related_letters
 from orchestrator.letters.timeline import ReadLogs, timeline
 from orchestrator.observability import LogSettings, set_up_logs
 from schemas.dead_letter_record import read_dead_letter
-from schemas.errors import SettingsError
 from schemas.records import TaskId
 from sinks.letters.writer import DeadLetterWriter
 from sinks.reads.stored import StoredLog
@@ -76,13 +82,16 @@ def list_letters(
     since: SinceOption = None,
     until: UntilOption = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Also what is resolved or discarded.")
+        bool, typer.Option("--all", help="Also letters that are resolved or discarded.")
     ] = False,
-    limit: Annotated[int, typer.Option(help="The newest so many; 0: all.")] = 50,
-    ids_only: Annotated[bool, typer.Option("--ids", help="Only ids, one a line.")] = False,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Show at most this many letters, the newest; 0 shows all.")
+    ] = 50,
+    ids_only: Annotated[bool, typer.Option("--ids", help="Print only ids, one a line.")] = False,
+    output: OutputOption = Output.TABLE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show dead letters: those that wait for somebody, or all, or those that match."""
+    """Show the dead letters that are open, replaying or parked, or those that the filters match."""
     chosen = a_filter(
         kafka_settings().topics.prefix,
         topic=topic,
@@ -100,12 +109,15 @@ def list_letters(
         until=until,
     )
     known_letters = asyncio.run(_known_letters(chosen))
-    print_list(known_letters, limit=limit, as_json=as_json, ids_only=ids_only)
+    print_list(known_letters, limit=limit, output=form(output, as_json), ids_only=ids_only)
 
 
 @app.command()
 def stats(
-    by: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(BY)}; several.")] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Count by {', '.join(BY)}; may be given several times."),
+    ] = None,
     topic: TopicOption = None,
     tenant: TenantOption = None,
     step: StepOption = None,
@@ -113,13 +125,14 @@ def stats(
     status: StatusOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    output: OutputOption = Output.TABLE,
     as_json: JsonOption = False,
 ) -> None:
     """Count dead letters: what broke, since when."""
     fields = by or ["code", "step", "service", "tenant", "hour"]
     wrong = [name for name in fields if name not in BY]
     if wrong:
-        raise SettingsError(f"--by {wrong[0]}: it must be one of {', '.join(BY)}")
+        raise typer.BadParameter(f"--by {wrong[0]}: it must be one of {', '.join(BY)}")
     chosen = a_filter(
         kafka_settings().topics.prefix,
         topic=topic,
@@ -130,25 +143,32 @@ def stats(
         since=since,
         until=until,
     )
-    print_stats(asyncio.run(_known_letters(chosen)), fields, as_json=as_json)
+    print_stats(asyncio.run(_known_letters(chosen)), fields, output=form(output, as_json))
 
 
 @app.command()
-def show(letter_id: Annotated[str, typer.Argument(help="An id, or its beginning.")]) -> None:
-    """Show one dead letter: why, its record, earlier replays, and its task's history, as JSON."""
-    print(json.dumps(asyncio.run(_show(letter_id)), ensure_ascii=False, indent=2))
+def show(letter_id: LetterId, output: OutputOption = Output.TABLE) -> None:
+    """Show one dead letter: why, its record, earlier replays, and its task's history.
+
+    It is a JSON document: indented, or on one line with `-o json`.
+    """
+    indent = None if output is Output.JSON else 2
+    print(json.dumps(asyncio.run(_show(letter_id)), ensure_ascii=False, indent=indent))
 
 
 @app.command()
 def tail(
-    from_start: Annotated[bool, typer.Option("--from-start", help="Also what is there.")] = False,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Also the letters that are there already.")
+    ] = False,
     tenant: TenantOption = None,
     code: CodeOption = None,
+    output: OutputOption = Output.JSON,
 ) -> None:
-    """Print dead letters as they come, one JSON object a line; Ctrl-C ends it."""
+    """Print dead letters as they come; Ctrl-C ends it."""
     chosen = a_filter(kafka_settings().topics.prefix, tenant=tenant, code=code)
     try:
-        asyncio.run(_tail(chosen, from_start))
+        asyncio.run(_tail(chosen, from_start, output))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
@@ -202,7 +222,7 @@ def _logs_of(connections: LetterConnections) -> ReadLogs | None:
     return read
 
 
-async def _tail(chosen: LetterFilter, from_start: bool) -> None:
+async def _tail(chosen: LetterFilter, from_start: bool, output: Output) -> None:
     async with open_connections(kafka_settings()) as connections:
         places = await connections.reader.all_partitions(connections.dlq_topics)
         bounds = await connections.reader.all_bounds(places)
@@ -211,7 +231,7 @@ async def _tail(chosen: LetterFilter, from_start: bool) -> None:
             for record in records:
                 known = KnownLetter(read_dead_letter(record, connections.topics), LetterState())
                 if chosen.matches(known):
-                    print(json.dumps(letter_fields(known), ensure_ascii=False), flush=True)
+                    print_letter(known, output)
 
 
 async def _reindex() -> None:

@@ -1,4 +1,4 @@
-"""``orchestrator dlq edit`` and ``discard``: mend a letter, or give it up."""
+"""``orchestrator dlq edit`` and ``discard``: repair a dead letter, or give dead letters up."""
 
 from __future__ import annotations
 
@@ -10,57 +10,69 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli.arguments import check_reason, default_actor
 from orchestrator.cli.dlq.find import one
 from orchestrator.cli.dlq.options import (
-    ActorOption,
     ClassOption,
     CodeOption,
-    ExecuteOption,
     Ids,
-    ReasonOption,
-    SinceOption,
+    LetterId,
     TaskOption,
     TenantOption,
     TopicOption,
-    UntilOption,
     a_filter,
-    actor_of,
-    check_order,
 )
+from orchestrator.cli.options import (
+    ActorOption,
+    ExecuteOption,
+    ReasonOption,
+    SinceOption,
+    UntilOption,
+)
+from orchestrator.cli.output import Output, OutputOption, print_json
 from orchestrator.cli.running import kafka_settings
 from orchestrator.letters.connections import open_connections
 from orchestrator.letters.discarding import can_be_discarded, discarded
-from orchestrator.letters.editing import an_edit
-from schemas.errors import SettingsError
+from orchestrator.letters.editing import Edit, an_edit
 from tasks.letters.editing import EditRefusedError, an_object, with_changes
 from tasks.letters.filter import LetterFilter
 
 
 def edit(
-    letter_id: Annotated[str, typer.Argument(help="An id, or its beginning.")],
+    letter_id: LetterId,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="path=value, e.g. type=rag or input.query=why?; several."),
+        typer.Option(
+            "--set",
+            help="A change as path=value, such as input.query=why; may be given several times.",
+        ),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--json", help="The whole value, as JSON; - for stdin.")
+        Path | None,
+        typer.Option("--json", help="A file with the whole value as JSON; - is standard input."),
     ] = None,
     execute: ExecuteOption = False,
     reason: ReasonOption = "",
     actor: ActorOption = None,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Change the value that a replay will send; the letter keeps the original.
 
     Without --set and --json, $EDITOR opens the value. What does not fit the schema is refused.
     A dry run shows the difference.
+
+    `-o json` prints one object: id, before and after (the values), sha256_before, sha256_after
+    and done (false for a dry run).
     """
-    check_order(execute=execute, reason=reason)
-    asyncio.run(_edit(letter_id, changes or [], file, execute, reason, actor_of(actor)))
+    check_reason(execute=execute, reason=reason)
+    edited = _edit(letter_id, changes or [], file, _Order(execute, reason, actor, output))
+    asyncio.run(edited)
 
 
 def discard(
@@ -75,9 +87,13 @@ def discard(
     execute: ExecuteOption = False,
     reason: ReasonOption = "",
     actor: ActorOption = None,
+    output: OutputOption = Output.TABLE,
 ) -> None:
-    """Give dead letters up. They stay in their topic until it expires."""
-    check_order(execute=execute, reason=reason)
+    """Give dead letters up. They stay in their topic until it expires.
+
+    `-o json` prints one object: letters (how many) and done (false for a dry run).
+    """
+    check_reason(execute=execute, reason=reason)
     chosen = a_filter(
         kafka_settings().topics.prefix,
         ids=ids,
@@ -90,13 +106,25 @@ def discard(
         until=until,
     )
     if chosen == LetterFilter():
-        raise SettingsError("nothing chooses the letters: give ids or filters")
-    asyncio.run(_discard(chosen, execute, reason, actor_of(actor)))
+        raise typer.BadParameter("nothing chooses the letters: give ids or filters")
+    asyncio.run(_discard(chosen, _Order(execute, reason, actor, output)))
 
 
-async def _edit(
-    letter_id: str, changes: list[str], file: Path | None, execute: bool, reason: str, actor: str
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """How a command was given."""
+
+    execute: bool
+    reason: str
+    actor: str | None
+    output: Output
+
+    @property
+    def by(self) -> str:
+        return self.actor or default_actor()
+
+
+async def _edit(letter_id: str, changes: list[str], file: Path | None, order: _Order) -> None:
     settings = kafka_settings()
     async with open_connections(settings) as connections:
         made = an_edit(
@@ -105,17 +133,36 @@ async def _edit(
             connections.topics,
             max_bytes=settings.limits.record_max_bytes,
         )
-        before, after = _lines(made.fields), _lines(made.wanted)
-        for line in difflib.unified_diff(before, after, "before", "after", n=0):
-            print(line)
-        print(f"sha256 before {made.sha256_before}")
-        print(f"sha256 after  {made.sha256_after}")
-        if not execute:
-            print("a dry run: nothing was changed; add --execute --reason TEXT")
-            return
-        await connections.publisher()
-        await connections.log.append([made.action(actor=actor, reason=reason)])
+        if order.output is not Output.JSON:
+            _show(made)
+        if order.execute:
+            await connections.publisher()
+            await connections.log.append([made.action(actor=order.by, reason=order.reason)])
+    if order.output is Output.JSON:
+        print_json(_document(made, done=order.execute))
+    elif order.execute:
         print(f"edited; orchestrator dlq replay {made.letter_id} sends it")
+    else:
+        print("a dry run: nothing was changed; add --execute --reason TEXT")
+
+
+def _show(made: Edit) -> None:
+    before, after = _lines(made.fields), _lines(made.wanted)
+    for line in difflib.unified_diff(before, after, "before", "after", n=0):
+        print(line)
+    print(f"sha256 before {made.sha256_before}")
+    print(f"sha256 after  {made.sha256_after}")
+
+
+def _document(made: Edit, *, done: bool) -> dict[str, object]:
+    return {
+        "id": made.letter_id,
+        "before": made.fields,
+        "after": made.wanted,
+        "sha256_before": made.sha256_before,
+        "sha256_after": made.sha256_after,
+        "done": done,
+    }
 
 
 def _wanted(fields: dict[str, Any], changes: list[str], file: Path | None) -> dict[str, Any]:
@@ -137,20 +184,21 @@ def _in_editor(text: str) -> str:
         return file.read_text("utf-8")
 
 
-async def _discard(chosen: LetterFilter, execute: bool, reason: str, actor: str) -> None:
+async def _discard(chosen: LetterFilter, order: _Order) -> None:
     async with open_connections(kafka_settings()) as connections:
         all_letters = await connections.all_letters(values=False)
-        chosen_letters = [
-            c for c in all_letters.ordered() if can_be_discarded(c) and chosen.matches(c)
-        ]
-        if not execute:
-            print(
-                f"a dry run: {len(chosen_letters)} would be discarded; add --execute --reason TEXT"
+        found = [c for c in all_letters.ordered() if can_be_discarded(c) and chosen.matches(c)]
+        if order.execute:
+            await connections.publisher()
+            await connections.log.append(
+                discarded(found, chosen, actor=order.by, reason=order.reason)
             )
-            return
-        await connections.publisher()
-        await connections.log.append(discarded(chosen_letters, chosen, actor=actor, reason=reason))
-        print(f"{len(chosen_letters)} discarded")
+    if order.output is Output.JSON:
+        print_json({"letters": len(found), "done": order.execute})
+    elif order.execute:
+        print(f"{len(found)} discarded")
+    else:
+        print(f"a dry run: {len(found)} would be discarded; add --execute --reason TEXT")
 
 
 def _lines(fields: dict[str, Any]) -> list[str]:

@@ -12,26 +12,27 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli.arguments import check_reason, default_actor
 from orchestrator.cli.dlq.options import (
-    ActorOption,
     CodeOption,
-    ExecuteOption,
-    ReasonOption,
-    SinceOption,
     StatusOption,
     TaskOption,
     TenantOption,
     TopicOption,
-    UntilOption,
     a_filter,
-    actor_of,
-    check_order,
 )
+from orchestrator.cli.options import (
+    ActorOption,
+    ExecuteOption,
+    ReasonOption,
+    SinceOption,
+    UntilOption,
+)
+from orchestrator.cli.output import Output, OutputOption, print_json
 from orchestrator.cli.running import kafka_settings
 from orchestrator.letters.connections import LetterConnections, open_connections
 from schemas.dead_letter import Origin
 from schemas.dead_letter_record import read_dead_letter
-from schemas.errors import SettingsError
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
 from streams.clock import now_ms
 from streams.kafka.publisher import Outgoing
@@ -44,8 +45,14 @@ _BATCH_MAX = 500
 
 
 def export(
-    file: Annotated[Path, typer.Argument(help="Written anew; one JSON object a line.")],
-    ids: Annotated[list[str] | None, typer.Option("--id", help="An id, or its beginning.")] = None,
+    file: Annotated[
+        Path,
+        typer.Argument(help="The file to write, one JSON object a line; an older one is replaced."),
+    ],
+    ids: Annotated[
+        list[str] | None,
+        typer.Option("--id", help="Only this letter, by its id or the beginning of it."),
+    ] = None,
     topic: TopicOption = None,
     task: TaskOption = None,
     tenant: TenantOption = None,
@@ -53,8 +60,12 @@ def export(
     status: StatusOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    output: OutputOption = Output.TABLE,
 ) -> None:
-    """Write dead letters with keys, values and all headers (base64) into a file."""
+    """Write dead letters with keys, values and all headers (base64) into a file.
+
+    `-o json` prints one object: letters (how many) and file.
+    """
     chosen = a_filter(
         kafka_settings().topics.prefix,
         ids=ids,
@@ -84,22 +95,40 @@ def export(
         file.write_text("".join(line + "\n" for line in lines), "utf-8")
         return len(lines)
 
-    print(f"{asyncio.run(run())} exported to {file}")
+    count = asyncio.run(run())
+    if output is Output.JSON:
+        print_json({"letters": count, "file": str(file)})
+    else:
+        print(f"{count} exported to {file}")
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="Written by export.")],
+    file: Annotated[Path, typer.Argument(help="A file that `dlq export` wrote.")],
     execute: ExecuteOption = False,
     reason: ReasonOption = "",
     actor: ActorOption = None,
+    output: OutputOption = Output.TABLE,
 ) -> None:
-    """Put exported dead letters into this cluster's topics; those that are there are left out."""
-    check_order(execute=execute, reason=reason)
+    """Put exported dead letters into this cluster's topics; those that are there are left out.
+
+    `-o json` prints one object: letters (in the file), new (not here yet) and done (false for a
+    dry run).
+    """
+    check_reason(execute=execute, reason=reason)
     records = list(from_lines(file))
-    asyncio.run(_import(records, execute, reason, actor_of(actor)))
+    new = asyncio.run(_import(records, execute, reason, actor or default_actor()))
+    if output is Output.JSON:
+        print_json({"letters": len(records), "new": new, "done": execute})
+        return
+    print(f"{new} of {len(records)} are not here yet")
+    if execute:
+        print(f"{new} imported")
+    else:
+        print("a dry run: nothing was written; add --execute --reason TEXT")
 
 
-async def _import(records: list[Origin], execute: bool, reason: str, actor: str) -> None:
+async def _import(records: list[Origin], execute: bool, reason: str, actor: str) -> int:
+    """Publish the letters that are not here yet if ``execute`` is set; return how many."""
     async with open_connections(kafka_settings()) as connections:
         all_letters = await connections.all_letters(values=False)
         known = {known.letter.id for known in all_letters.ordered()}
@@ -110,13 +139,10 @@ async def _import(records: list[Origin], execute: bool, reason: str, actor: str)
         }
         strange = sorted({r.topic for r in fresh.values()} - set(connections.dlq_topics))
         if strange:
-            raise SettingsError(f"{strange[0]} is no dead-letter topic of this system")
-        print(f"{len(fresh)} of {len(records)} are not here yet")
-        if not execute:
-            print("a dry run: nothing was written; add --execute --reason TEXT")
-            return
-        await _publish(connections, fresh, reason, actor)
-        print(f"{len(fresh)} imported")
+            raise typer.BadParameter(f"{strange[0]} is not a dead-letter topic of this system")
+        if execute:
+            await _publish(connections, fresh, reason, actor)
+        return len(fresh)
 
 
 async def _publish(
@@ -167,7 +193,7 @@ def from_lines(file: Path) -> Iterator[Origin]:
     """The records of an exported file.
 
     Raises:
-        SettingsError: a line is none that ``export`` writes; the message has its number.
+        typer.BadParameter: ``export`` does not write such a line; the message has its number.
     """
     for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
         try:
@@ -182,7 +208,9 @@ def from_lines(file: Path) -> Iterator[Origin]:
                 headers=tuple((name, _bytes(value)) for name, value in given["headers"]),
             )
         except (ValueError, KeyError, TypeError, binascii.Error) as error:
-            raise SettingsError(f"{file}:{number} is no exported dead letter: {error}") from error
+            raise typer.BadParameter(
+                f"{file}:{number} is not an exported dead letter: {error}"
+            ) from error
 
 
 def _base64(value: bytes | None) -> str | None:

@@ -2,51 +2,61 @@
 
 from __future__ import annotations
 
-import getpass
-import re
-import socket
-import time
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli.arguments import millis
+from orchestrator.cli.output import Output
 from orchestrator.letters.choosing import topic_names
-from schemas.errors import SettingsError
 from tasks.letters.filter import LetterFilter
+
+_ID_MIN_CHARS = 8
 
 Ids = Annotated[
     list[str] | None, typer.Argument(help="Ids, or beginnings of at least 8 characters.")
 ]
+LetterId = Annotated[str, typer.Argument(metavar="ID", help="An id, or the beginning of one.")]
 TopicOption = Annotated[
-    list[str] | None, typer.Option("--topic", help="Where it failed; prefix may be left out.")
+    list[str] | None,
+    typer.Option(
+        "--topic", help="Only this topic, where it failed; prefix and version may be left out."
+    ),
 ]
-TaskOption = Annotated[list[str] | None, typer.Option("--task", help="A task id.")]
-TenantOption = Annotated[list[str] | None, typer.Option("--tenant")]
-TypeOption = Annotated[list[str] | None, typer.Option("--type", help="A task type.")]
-StepOption = Annotated[list[str] | None, typer.Option("--step")]
-ServiceOption = Annotated[list[str] | None, typer.Option("--service")]
+TaskOption = Annotated[list[str] | None, typer.Option("--task", help="Only this task, by its id.")]
+TenantOption = Annotated[list[str] | None, typer.Option("--tenant", help="Only this tenant.")]
+TypeOption = Annotated[list[str] | None, typer.Option("--type", help="Only this task type.")]
+StepOption = Annotated[list[str] | None, typer.Option("--step", help="Only this step.")]
+ServiceOption = Annotated[list[str] | None, typer.Option("--service", help="Only this service.")]
 StageOption = Annotated[
     list[str] | None,
-    typer.Option("--stage", help="decode, validate, route, execute, publish or sink."),
+    typer.Option(
+        "--stage", help="Only this stage: decode, validate, route, execute, publish or sink."
+    ),
 ]
-ClassOption = Annotated[list[str] | None, typer.Option("--class", help="E.g. POISON, REJECTED.")]
-CodeOption = Annotated[list[str] | None, typer.Option("--code", help="See docs/errors.md.")]
-ExceptionOption = Annotated[list[str] | None, typer.Option("--exception")]
+ClassOption = Annotated[
+    list[str] | None,
+    typer.Option("--class", help="Only this class of failure, such as POISON or REJECTED."),
+]
+CodeOption = Annotated[
+    list[str] | None, typer.Option("--code", help="Only this code; docs/errors.md lists them.")
+]
+ExceptionOption = Annotated[
+    list[str] | None, typer.Option("--exception", help="Only this type of exception.")
+]
 StatusOption = Annotated[
     list[str] | None,
-    typer.Option("--status", help="open, replaying, resolved, parked or discarded."),
+    typer.Option(
+        "--status", help="Only this status: open, replaying, resolved, parked or discarded."
+    ),
 ]
-SinceOption = Annotated[
-    str | None, typer.Option("--since", help="90s, 30m, 2h, 7d ago, or an ISO time.")
-]
-UntilOption = Annotated[str | None, typer.Option("--until", help="As --since.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept for 400 days.")]
-ExecuteOption = Annotated[bool, typer.Option("--execute", help="Do it. Without: a dry run.")]
-ActorOption = Annotated[
-    str | None, typer.Option("--actor", help="Who; by default the user of this machine.")
-]
+JsonOption = Annotated[bool, typer.Option("--json", hidden=True, help="The same as -o json.")]
+
+
+def form(output: Output, as_json: bool) -> Output:
+    """The form that is asked for; ``--json`` is the older way to ask for ``-o json``."""
+    return Output.JSON if as_json else output
 
 
 def a_filter(
@@ -54,8 +64,8 @@ def a_filter(
     *,
     ids: list[str] | None = None,
     topic: list[str] | None = None,
-    since: str | None = None,
-    until: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
     **others: list[str] | None,
 ) -> LetterFilter:
     """The filter of a command.
@@ -64,54 +74,21 @@ def a_filter(
         prefix: of this system's topics.
         ids: whole or beginnings.
         topic: names, with or without prefix and version.
-        since: a time, or how long ago.
-        until: the same.
+        since: letters that failed then or later.
+        until: letters that failed before.
         others: the remaining fields of :class:`LetterFilter`.
 
     Raises:
-        SettingsError: a time or an id is none.
+        typer.BadParameter: the beginning of an id is too short to be safe.
     """
-    short = [given for given in ids or () if len(given) < 8]
+    short = [given for given in ids or () if len(given) < _ID_MIN_CHARS]
     if short:
-        raise SettingsError(f"id {short[0]!r} is too short; at least 8 characters")
+        raise typer.BadParameter(f"id {short[0]!r} is too short; at least 8 characters")
     lists: dict[str, Any] = {name: tuple(values or ()) for name, values in others.items()}
     return LetterFilter(
         ids=tuple(ids or ()),
         topic=topic_names(topic or (), prefix),
-        since_ms=_time(since),
-        until_ms=_time(until),
+        since_ms=None if since is None else millis(since),
+        until_ms=None if until is None else millis(until),
         **lists,
     )
-
-
-def actor_of(given: str | None) -> str:
-    """Who does it, for the record."""
-    return given or f"{getpass.getuser()}@{socket.gethostname()}"
-
-
-def check_order(*, execute: bool, reason: str) -> None:
-    """Everything that is done has a reason.
-
-    Raises:
-        SettingsError: there is none.
-    """
-    if execute and not reason.strip():
-        raise SettingsError("--execute needs --reason TEXT")
-
-
-_AGO = re.compile(r"(\d+)([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-
-
-def _time(given: str | None) -> int | None:
-    if given is None:
-        return None
-    ago = _AGO.fullmatch(given)
-    if ago is not None:
-        return int((time.time() - int(ago[1]) * _SECONDS[ago[2]]) * 1000)
-    try:
-        parsed = datetime.fromisoformat(given)
-    except ValueError as error:
-        raise SettingsError(f"{given!r} is no time: 90s, 30m, 2h, 7d or ISO 8601") from error
-    aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-    return int(aware.timestamp() * 1000)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated
@@ -12,17 +11,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from orchestrator.cli.arguments import check_reason, default_actor
 from orchestrator.cli.dlq.options import (
-    ActorOption,
     ClassOption,
     CodeOption,
     ExceptionOption,
-    ExecuteOption,
     Ids,
     JsonOption,
-    ReasonOption,
     ServiceOption,
-    SinceOption,
     StageOption,
     StatusOption,
     StepOption,
@@ -30,16 +26,21 @@ from orchestrator.cli.dlq.options import (
     TenantOption,
     TopicOption,
     TypeOption,
-    UntilOption,
     a_filter,
-    actor_of,
-    check_order,
+    form,
 )
 from orchestrator.cli.dlq.show import print_stats
+from orchestrator.cli.options import (
+    ActorOption,
+    ExecuteOption,
+    ReasonOption,
+    SinceOption,
+    UntilOption,
+)
+from orchestrator.cli.output import Output, OutputOption, print_json
 from orchestrator.cli.running import kafka_settings
 from orchestrator.letters.connections import LetterConnections, open_connections
 from orchestrator.letters.replaying import replay_parts
-from schemas.errors import SettingsError
 from schemas.records import DeadLetterAction, DeadLetterActionKind
 from streams.clock import now_ms
 from streams.letters.action_log import new_id
@@ -65,21 +66,43 @@ def replay(
     since: SinceOption = None,
     until: UntilOption = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every letter; needed when nothing else chooses.")
+        bool,
+        typer.Option(
+            "--all", help="Replay every letter; needed when no id and no filter is given."
+        ),
     ] = False,
     execute: ExecuteOption = False,
     reason: ReasonOption = "",
     actor: ActorOption = None,
-    at_most: Annotated[int | None, typer.Option("--max", min=1, help="Send so many.")] = None,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="Records a second.")] = None,
+    at_most: Annotated[
+        int | None,
+        typer.Option("--max", min=1, help="Send at most this many letters; by default all."),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, help="Send at most this many records a second; by default there is no limit."
+        ),
+    ] = None,
     canary: Annotated[
-        int, typer.Option(min=0, help="Send so many first; the rest when these succeeded.")
+        int,
+        typer.Option(
+            min=0, help="Send this many letters first, and the others only when these succeeded."
+        ),
     ] = 0,
-    canary_timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for them.")] = 120,
+    canary_timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds to wait for the canaries' end.")
+    ] = 120,
     force: Annotated[
-        bool, typer.Option("--force", help="Also what is replaying, resolved, parked, discarded.")
+        bool,
+        typer.Option(
+            "--force", help="Also letters that are replaying, resolved, parked or discarded."
+        ),
     ] = False,
-    stop: Annotated[bool, typer.Option("--stop", help="Stop the replay that runs now.")] = False,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="Ask the replay that runs now to stop.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
     as_json: JsonOption = False,
 ) -> None:
     """Send dead letters back. A dry run, unless --execute is given.
@@ -108,15 +131,19 @@ def replay(
         until=until,
     )
     if stop:
-        asyncio.run(_stop(actor_of(actor), reason))
+        stopping = _stop(actor or default_actor(), reason, form(output, as_json))
+        asyncio.run(stopping)
         return
     if chosen == LetterFilter() and not everything:
-        raise SettingsError("nothing chooses the letters: give ids, filters, or --all")
-    check_order(execute=execute, reason=reason)
-    order = ReplayOrder(replay_id=new_id(), actor=actor_of(actor), reason=reason, force=force)
+        raise typer.BadParameter("nothing chooses the letters: give ids, filters, or --all")
+    check_reason(execute=execute, reason=reason)
+    order = ReplayOrder(
+        replay_id=new_id(), actor=actor or default_actor(), reason=reason, force=force
+    )
     limits = ReplayLimits(
         at_most=at_most, rate_per_s=rate, canaries=canary, canary_timeout_s=canary_timeout
     )
+    as_json = form(output, as_json) is Output.JSON
     outcome = asyncio.run(_replay(chosen, order, limits, execute=execute, as_json=as_json))
     raise typer.Exit({"finished": 0, "dry_run": 0, "stopped": 3, "canary_failed": 4}[outcome])
 
@@ -137,7 +164,7 @@ async def _replay(
         if not execute:
             counts = preview(known_letters, order, connections.topics)
             if not as_json:
-                print_stats(known_letters, ["code", "topic", "tenant"], as_json=False)
+                print_stats(known_letters, ["code", "topic", "tenant"], output=Output.TABLE)
             _report("dry_run", counts, order, as_json=as_json)
             return "dry_run"
         with _progress(len(known_letters), quiet=as_json) as progress:
@@ -166,7 +193,7 @@ async def _explain(connections: LetterConnections, chosen: LetterFilter) -> None
         raise LetterUnknownError(f"no dead letter has an id that begins {chosen.ids[0]!r}")
 
 
-async def _stop(actor: str, reason: str) -> None:
+async def _stop(actor: str, reason: str, output: Output) -> None:
     async with open_connections(kafka_settings()) as connections:
         await connections.log.catch_up()
         running = connections.log.ledger.unended()
@@ -185,8 +212,12 @@ async def _stop(actor: str, reason: str) -> None:
             ]
         )
     for run in running:
-        print(f"asked replay {run.replay_id} of {run.actor} to stop")
-    print(f"{len(running)} asked to stop")
+        if output is Output.JSON:
+            print_json({"replay_id": run.replay_id, "actor": run.actor})
+        else:
+            print(f"asked replay {run.replay_id} of {run.actor} to stop")
+    if output is not Output.JSON:
+        print(f"{len(running)} asked to stop")
 
 
 @contextmanager
@@ -215,7 +246,7 @@ def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[Mapping[str, int
 def _report(outcome: str, counts: Mapping[str, int], order: ReplayOrder, *, as_json: bool) -> None:
     shown = {name: count for name, count in counts.items() if count}
     if as_json:
-        print(json.dumps({"replay_id": order.replay_id, "outcome": outcome, "counts": shown}))
+        print_json({"replay_id": order.replay_id, "outcome": outcome, "counts": shown})
         return
     for name, count in shown.items():
         print(f"{count:8} {name}")

@@ -1,16 +1,14 @@
-"""How dead letters are shown: as tables for eyes, as JSON lines for programs."""
+"""How dead letters are shown: as tables for people, as JSON lines for programs."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
+from orchestrator.cli.output import Output, print_json, print_line, print_table
 from orchestrator.letters.contents import Decoded, Foreign, Undecodable, contents_of, text_of
 from orchestrator.letters.timeline import Happening
 from schemas.dead_letter_record import DeadLetter
@@ -54,12 +52,12 @@ def letter_fields(known: KnownLetter) -> dict[str, Any]:
     }
 
 
+_COLUMNS = ("id", "since", "status", "code", "topic", "task", "step", "tenant", "replays")
+_LEAST_IMPORTANT = ("replays", "tenant", "step", "task", "topic", "since", "status")
+
+
 def print_list(
-    known_letters: Sequence[KnownLetter],
-    *,
-    limit: int,
-    as_json: bool = False,
-    ids_only: bool = False,
+    known_letters: Sequence[KnownLetter], *, limit: int, output: Output, ids_only: bool = False
 ) -> None:
     """Print letters, the newest last, and how many there are."""
     shown = known_letters[-limit:] if limit else known_letters
@@ -67,43 +65,53 @@ def print_list(
         for known in shown:
             print(known.letter.id)
         return
-    if as_json:
+    if output is Output.JSON:
         for known in shown:
-            print(json.dumps(letter_fields(known), ensure_ascii=False))
+            print_json(letter_fields(known))
         return
-    table = Table("id", "since", "status", "topic", "code", "tenant", "task", "step", "replays")
-    for known in shown:
-        letter = known.letter
-        table.add_row(
-            letter.id[:8],
-            _iso(letter.dead_lettered_at),
-            known.status.value,
-            letter.topic,
-            letter.code,
-            letter.tenant_id or "-",
-            letter.task_id or "-",
-            letter.step or "-",
-            str(known.state.replays),
-        )
-    console = Console()
-    console.print(table)
-    console.print(f"{len(shown)} of {len(known_letters)} dead letters", highlight=False)
+    rows = [_row(known) for known in shown]
+    print_table(_COLUMNS, rows, output=output, drop=_LEAST_IMPORTANT)
+    print_line(f"{len(shown)} of {len(known_letters)} dead letters")
 
 
-def print_stats(known_letters: Sequence[KnownLetter], by: Sequence[str], *, as_json: bool) -> None:
+def print_letter(known: KnownLetter, output: Output) -> None:
+    """Print a letter that has just come, on one line."""
+    if output is Output.JSON:
+        print_json(letter_fields(known))
+    else:
+        print_line("  ".join(str(cell) for cell in _row(known)))
+
+
+def print_stats(known_letters: Sequence[KnownLetter], by: Sequence[str], *, output: Output) -> None:
     """Print histograms: what broke, how often, since when, until when."""
-    if as_json:
+    if output is Output.JSON:
         for field in by:
             for bar in histogram(known_letters, field):
-                print(json.dumps({"by": field, **msgspec.to_builtins(bar)}, ensure_ascii=False))
+                print_json({"by": field, **msgspec.to_builtins(bar)})
         return
-    console = Console()
     for field in by:
-        table = Table(field, "letters", "first", "last")
-        for bar in histogram(known_letters, field):
-            table.add_row(bar.value, str(bar.count), _iso(bar.first_at), _iso(bar.last_at))
-        console.print(table)
-    console.print(f"{len(known_letters)} dead letters", highlight=False)
+        rows = [
+            (bar.value, bar.count, _iso(bar.first_at), _iso(bar.last_at))
+            for bar in histogram(known_letters, field)
+        ]
+        print_table((field, "letters", "first", "last"), rows, output=output)
+        print_line("")
+    print_line(f"{len(known_letters)} dead letters")
+
+
+def _row(known: KnownLetter) -> tuple[object, ...]:
+    letter = known.letter
+    return (
+        letter.id,
+        _iso(letter.dead_lettered_at),
+        known.status.value,
+        letter.code,
+        letter.topic,
+        letter.task_id or "-",
+        letter.step or "-",
+        letter.tenant_id or "-",
+        known.state.replays,
+    )
 
 
 def letter_document(

@@ -1,7 +1,7 @@
 """``orchestrator task``: create tasks, look at them, and give orders about them.
 
 All of it by the service (``served.py``), or with ``--direct`` by Kafka, its log and Postgres
-(``direct.py``): ``way.py`` is what both ways promise.
+(``direct.py``): ``ports.py`` is what both ways promise.
 """
 
 import typer

@@ -17,26 +17,49 @@ STILL_RUNNING = 3
 
 
 def create(
-    type_: Annotated[str, typer.Option("--type", help="The pipeline, e.g. rag.")],
+    type_: Annotated[str, typer.Option("--type", help="The pipeline, such as rag.")],
     input_: Annotated[
         str, typer.Option("--input", help="A JSON object, @file, or - for standard input.")
     ],
     key: Annotated[
         str | None, typer.Option(help="An idempotency key: the same key names the same task.")
     ] = None,
-    priority: Annotated[str, typer.Option(help="0 to 10, or low, normal, high.")] = "normal",
-    conversation: Annotated[str | None, typer.Option(help="The conversation's id.")] = None,
-    user: Annotated[str | None, typer.Option(help="The user's id.")] = None,
-    metadata: Annotated[str, typer.Option(help="A JSON object, @file, or -.")] = "{}",
-    hold: Annotated[bool, typer.Option("--hold", help="Wait for `task execute`.")] = False,
+    priority: Annotated[
+        str, typer.Option(help="0 to 10, or low (0), normal (5), high (10).")
+    ] = "normal",
+    conversation: Annotated[
+        str | None, typer.Option(help="The id of the conversation that the task belongs to.")
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option(help="The id of the user whom the task is for.")
+    ] = None,
+    metadata: Annotated[
+        str,
+        typer.Option(
+            help="A JSON object, @file, or - for standard input; it is kept with the task."
+        ),
+    ] = "{}",
+    hold: Annotated[
+        bool, typer.Option("--hold", help="Let the task wait until `task execute`.")
+    ] = False,
     timeout: Annotated[
-        float | None, typer.Option(help="Seconds that the task has from now on.")
+        float | None,
+        typer.Option(
+            help="Seconds that the task has from now on; by default its pipeline decides."
+        ),
     ] = None,
     deadline: Annotated[
-        datetime | None, typer.Option(parser=arguments.time, help="When it must have ended.")
+        datetime | None,
+        typer.Option(
+            parser=arguments.deadline,
+            metavar="TIME",
+            help="When it must have ended: 30m or 2h from now, a day, or a time in RFC 3339.",
+        ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the task's end.")] = False,
-    wait_s: Annotated[float, typer.Option(min=0.1, max=86_400, help="How long.")] = 300.0,
+    wait_s: Annotated[
+        float, typer.Option(min=0.1, max=86_400, help="Seconds that --wait waits at most.")
+    ] = 300.0,
     tenant: Annotated[
         str | None, typer.Option(help="With --direct: whose task it is; `default` without it.")
     ] = None,

@@ -21,21 +21,30 @@ from orchestrator.cli.task.ports import (
 from schemas.records import CommandKind, EventKind, TaskId
 
 ALREADY = "TASK_ALREADY_CANCELLED"
-"""The refusal that is none to who asked: the task is as wanted."""
+"""A refusal that is reported as success: the task is already cancelled."""
 
 IdArgument = Annotated[
     str, typer.Argument(metavar="ID", parser=arguments.task_id, help="The task's id.")
 ]
 TenantOption = Annotated[
-    str | None, typer.Option(help="With --direct: the task's tenant; looked up without it.")
+    str | None, typer.Option(help="With --direct: the task's tenant; by default it is looked up.")
 ]
 ActorOption = Annotated[
     str | None,
-    typer.Option(parser=arguments.words, help="With --direct: who orders; cli:USER without it."),
+    typer.Option(
+        "--actor",
+        parser=arguments.words,
+        metavar="NAME",
+        help="With --direct: who does it, for the record; by default cli:USER.",
+    ),
 ]
-ReasonOption = Annotated[str | None, typer.Option(parser=arguments.words, help="Why, for the log.")]
+ReasonOption = Annotated[
+    str | None,
+    typer.Option("--reason", parser=arguments.words, metavar="TEXT", help="Why, for the record."),
+]
 WaitOption = Annotated[
-    float, typer.Option("--wait-s", min=0.1, max=3600, help="Seconds to wait for the answer.")
+    float,
+    typer.Option("--wait-s", min=0.1, max=3600, help="Seconds to wait for the answer at most."),
 ]
 
 
@@ -84,11 +93,19 @@ def retry(
     id_: IdArgument,
     from_step: Annotated[
         str | None,
-        typer.Option(parser=arguments.words, help="Go back to this step; its output is dropped."),
+        typer.Option(
+            parser=arguments.words,
+            help="Go back to this step, whose output is dropped; by default the first one without.",
+        ),
     ] = None,
     run_: Annotated[
         int | None,
-        typer.Option("--run", min=1, max=2**31 - 1, help="Only if this run is the last one."),
+        typer.Option(
+            "--run",
+            min=1,
+            max=2**31 - 1,
+            help="Only if this is the task's last run; by default any.",
+        ),
     ] = None,
     reason: ReasonOption = None,
     wait_s: WaitOption = 10.0,
@@ -120,7 +137,7 @@ def retry(
 
 def set_priority(
     id_: IdArgument,
-    priority: Annotated[str, typer.Argument(help="0 to 10, or low, normal, high.")],
+    priority: Annotated[str, typer.Argument(help="0 to 10, or low (0), normal (5), high (10).")],
     reason: ReasonOption = None,
     wait_s: WaitOption = 10.0,
     tenant: TenantOption = None,
@@ -167,7 +184,7 @@ def _carry_out(tasks: Tasks, order: CommandWish, wait_s: float, output: Output) 
     if refused and answer["reason"] != ALREADY:
         message = f"{order.task_id} is {answer['status']} ({answer['phase']})"
         raise AnswerError(answer["reason"] or "INTERNAL", message)
-    if output is Output.TABLE:
+    if output is not Output.JSON:
         print_line(
             f"{order.task_id}  is cancelled already"
             if refused

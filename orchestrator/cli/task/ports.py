@@ -22,11 +22,15 @@ View = dict[str, Any]
 
 ServerOption = Annotated[
     str | None,
-    typer.Option("--server", metavar="HOST:PORT", help="The service; else ORCH_API_SERVER."),
+    typer.Option(
+        "--server",
+        metavar="HOST:PORT",
+        help="Where the service listens; by default ORCH_API_SERVER.",
+    ),
 ]
 DirectOption = Annotated[
     bool,
-    typer.Option("--direct", help="Without the service: through Kafka, its log and Postgres."),
+    typer.Option("--direct", help="Do without the service: through Kafka, its log and Postgres."),
 ]
 
 

@@ -1,29 +1,26 @@
 """``orchestrator task get|list|watch``."""
 
 from contextlib import aclosing
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli import arguments
-from orchestrator.cli.output import Output, OutputOption, print_json, print_line, print_table
+from orchestrator.cli.options import SinceOption, UntilOption
+from orchestrator.cli.output import Output, OutputOption, print_json, print_line
 from orchestrator.cli.running import run
 from orchestrator.cli.task.order import IdArgument
 from orchestrator.cli.task.ports import DirectOption, PageQuery, ServerOption, Tasks, way
-from orchestrator.cli.task.show import (
-    LISTED_COLUMNS,
-    listed_row,
-    listed_view,
-    show_event,
-    show_task,
-)
+from orchestrator.cli.task.show import listed_view, show_event, show_list, show_task
 from schemas.records import TaskId
 from sinks.reads.paging import NewestCursor, QueueCursor, TaskFilter
 
 TimeoutOption = Annotated[
-    float, typer.Option("--timeout-s", min=0.1, max=3600, help="Seconds to read what is known.")
+    float,
+    typer.Option(
+        "--timeout-s", min=0.1, max=3600, help="Seconds to wait for what is known at most."
+    ),
 ]
 
 
@@ -73,14 +70,12 @@ def get(
     if output is Output.JSON:
         print_json(view)
     else:
-        show_task(view)
+        show_task(view, output)
 
 
 def watch(
     id_: IdArgument,
-    after: Annotated[
-        int, typer.Option(min=0, help="Only events with a higher sequence number.")
-    ] = 0,
+    after: Annotated[int, typer.Option(min=0, help="Only events after this sequence number.")] = 0,
     timeout_s: TimeoutOption = 60.0,
     server: ServerOption = None,
     direct: DirectOption = False,
@@ -100,22 +95,27 @@ def watch(
 def list_(
     status: Annotated[Status | None, typer.Option(help="Only tasks of this status.")] = None,
     type_: Annotated[str | None, typer.Option("--type", help="Only tasks of this type.")] = None,
-    conversation: Annotated[str | None, typer.Option(help="Only tasks of this one.")] = None,
-    since: Annotated[
-        datetime | None, typer.Option(parser=arguments.time, help="Created then or later.")
+    conversation: Annotated[
+        str | None, typer.Option(help="Only tasks of this conversation, by its id.")
     ] = None,
-    until: Annotated[
-        datetime | None, typer.Option(parser=arguments.time, help="Created before.")
-    ] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     order: Annotated[
-        ListOrder, typer.Option(help="Newest first, or pending ones as they will be served.")
+        ListOrder,
+        typer.Option(
+            help="newest lists the newest first, queue the pending ones as they will be served."
+        ),
     ] = ListOrder.NEWEST,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Tasks on a page.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Tasks on a page at most.")] = 50,
     after: Annotated[
-        str | None, typer.Option(metavar="CURSOR", help="The cursor of the last task seen.")
+        str | None,
+        typer.Option(
+            metavar="CURSOR", help="The cursor of the last task seen; by default the first page."
+        ),
     ] = None,
     tenant: Annotated[
-        str | None, typer.Option(help="With --direct: only tasks of this tenant.")
+        str | None,
+        typer.Option(help="With --direct: only tasks of this tenant; by default of all."),
     ] = None,
     server: ServerOption = None,
     direct: DirectOption = False,
@@ -150,7 +150,7 @@ def list_(
         for task in page:
             print_json(listed_view(task) | {"cursor": str(cursor(task))})
         return
-    print_table(LISTED_COLUMNS, [listed_row(task) for task in page])
+    show_list(page, output)
     if len(page) == limit:
         print_line(f"more: --after {cursor(page[-1])}")
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime
 
+import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from orchestrator.api.settings import ApiSettings, check_address
+from orchestrator.cli.environment import command_settings
 from orchestrator.cli.task.message import (
     end_of,
     has_ended,
@@ -34,8 +35,6 @@ from orchestrator.cli.task.ports import (
 from orchestrator.cli.task.served_order import request_of
 from orchestrator.cli.task.service_client import Service, open_service
 from orchestrator.cli.task.service_refusal import ServiceAwayError, ServiceRefusedError
-from orchestrator.settings import load_settings
-from schemas.errors import SettingsError
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.json_text import check_text
 from schemas.records import TaskId
@@ -56,14 +55,14 @@ class ServedTasks:
 
     @classmethod
     def of_environment(cls, server: str | None) -> ServedTasks:
-        """With the settings, and the address if one is given; SettingsError: one is wrong."""
-        settings = load_settings(os.environ).api
+        """With the settings, and the address if one is given; BadParameter: it is not one."""
+        settings = command_settings(find=server is None).api
         if server is None:
             return cls(settings)
         try:
             return cls(replace(settings, server=check_address(server)))
         except ValueError as error:
-            raise SettingsError(f"--server: {error}") from None
+            raise typer.BadParameter(f"--server: {error}") from None
 
     async def create(self, wish: TaskWish, *, wait_s: float | None) -> CreatedTask:
         """Let the service judge the task and publish it."""

@@ -1,38 +1,51 @@
 """Tasks and events for people: tables and lines."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from orchestrator.cli.output import dollars, print_line, print_table
+from orchestrator.cli.output import Output, dollars, print_line, print_table
 from orchestrator.cli.task.ports import View
 from orchestrator.cli.times import iso
 from sinks.reads.stored import ListedTask
 
-LISTED_COLUMNS = (
-    *("id", "type", "status", "prio", "tenant", "conversation", "created", "ms", "tokens"),
-    *("USD", "error"),
+_LISTED = (
+    *("id", "type", "status", "error", "created", "ms", "prio", "tokens", "USD"),
+    *("tenant", "conversation"),
 )
+_LISTED_LEAST_IMPORTANT = (
+    *("conversation", "tenant", "USD", "tokens", "prio", "ms", "created", "error", "type"),
+)
+_ATTEMPTS = ("run", "step", "attempt", "status", "error", "ms", "tokens", "USD", "started")
+_ATTEMPTS_LEAST_IMPORTANT = ("started", "USD", "tokens")
+_TIMELINE = ("seq", "at", "event", "step", "phase", "by", "why")
+_TIMELINE_LEAST_IMPORTANT = ("by", "phase")
 
 _DOCUMENT_MAX_CHARS = 2000
 
 
-def listed_row(task: ListedTask) -> list[object]:
-    """A task as a row of a list."""
+def show_list(tasks: Sequence[ListedTask], output: Output) -> None:
+    """Tasks as a table."""
+    rows = [_listed_row(task) for task in tasks]
+    print_table(_LISTED, rows, output=output, drop=_LISTED_LEAST_IMPORTANT)
+
+
+def _listed_row(task: ListedTask) -> list[object]:
     status = task.status if task.phase == task.status else f"{task.status} ({task.phase})"
     return [
         task.id,
         task.type,
         status,
-        task.priority,
-        task.tenant_id,
-        task.conversation_id,
+        task.error_code,
         iso(task.created_at),
         task.duration_ms,
+        task.priority,
         task.input_tokens + task.output_tokens,
         dollars(task.cost_micros),
-        task.error_code,
+        task.tenant_id,
+        task.conversation_id,
     ]
 
 
@@ -44,19 +57,17 @@ def listed_view(task: ListedTask) -> View:
     }
 
 
-def show_task(view: View) -> None:
+def show_task(view: View, output: Output) -> None:
     """Everything about a task; long documents are cut."""
-    print_table(("task", str(view["id"])), _facts(view))
+    print_table(("task", str(view["id"])), _facts(view), output=output, drop=(), wrap=True)
     if view["attempts"]:
-        print_table(
-            ("run", "step", "attempt", "status", "started", "ms", "tokens", "USD", "error"),
-            [_attempt_row(attempt) for attempt in view["attempts"]],
-        )
+        rows = [_attempt_row(attempt) for attempt in view["attempts"]]
+        print_line("")
+        print_table(_ATTEMPTS, rows, output=output, drop=_ATTEMPTS_LEAST_IMPORTANT)
     if view["timeline"]:
-        print_table(
-            ("seq", "at", "event", "step", "phase", "by", "why"),
-            [_timeline_row(line) for line in view["timeline"]],
-        )
+        rows = [_timeline_row(line) for line in view["timeline"]]
+        print_line("")
+        print_table(_TIMELINE, rows, output=output, drop=_TIMELINE_LEAST_IMPORTANT, wrap=True)
 
 
 def show_event(line: View) -> None:
@@ -101,11 +112,11 @@ def _attempt_row(attempt: View) -> list[object]:
         attempt["step"],
         attempt["attempt"],
         attempt["status"],
-        attempt["started_at"],
+        attempt["error"] and attempt["error"]["code"],
         attempt["duration_ms"],
         usage["input_tokens"] + usage["output_tokens"],
         dollars(usage["cost_micros"]),
-        attempt["error"] and attempt["error"]["code"],
+        attempt["started_at"],
     ]
 
 

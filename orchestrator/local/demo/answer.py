@@ -42,6 +42,17 @@ class BadInputError(OrchestratorError):
         self.code = code
 
 
+class NotInstalledError(OrchestratorError):
+    """This Python lacks a package that the method needs. Becomes FAILED_PRECONDITION.
+
+    A repeated call fails as well, until the service runs with the package.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class GivenUpError(OrchestratorError):
     """The caller is gone; there is nobody to whom this could be reported."""
 

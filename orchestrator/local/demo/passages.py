@@ -37,7 +37,8 @@ def load_passages(docs_dir: Path) -> list[Passage]:
 def cut(name: str, markdown: str) -> list[Passage]:
     """Cut a Markdown text at its headings, and long sections between paragraphs.
 
-    Fenced code, tables and HTML comments are left out: nobody asks for them in words.
+    Fenced code, tables and HTML comments are left out: nobody asks for them in words. The marks
+    of Markdown go, since passages become answers.
     """
     found: list[Passage] = []
     for title, paragraphs in _sections(_without_code(markdown)):
@@ -75,14 +76,23 @@ def _sections(markdown: str) -> Iterator[tuple[str, list[str]]]:
             paragraphs.extend(_paragraph(lines))
             yield " > ".join(headings), paragraphs
             lines, paragraphs = [], []
-            headings = [*headings[: len(heading[1]) - 1], heading[2]]
+            headings = [*headings[: len(heading[1]) - 1], plain(heading[2])]
         paragraphs.extend(_paragraph(lines))
     yield " > ".join(headings), paragraphs
 
 
 def _paragraph(lines: Iterable[str]) -> list[str]:
-    words = " ".join(line for line in lines if not line.lstrip().startswith("|")).split()
+    kept = (line for line in lines if not line.lstrip().startswith("|"))
+    words = plain(" ".join(_BULLET.sub("", line) for line in kept)).split()
     return [" ".join(words)] if words else []
+
+
+def plain(markdown: str) -> str:
+    """The text without the marks of Markdown: links, code, emphasis. An answer is plain text."""
+    text = _LINK.sub(r"\1", markdown)
+    for mark in (_CODE, _BOLD, _EMPHASIS):
+        text = mark.sub(r"\1", text)
+    return text
 
 
 def _pieces(paragraphs: list[str]) -> Iterator[str]:
@@ -97,5 +107,11 @@ def _pieces(paragraphs: list[str]) -> Iterator[str]:
 
 
 _FENCE = re.compile(r"^ *(```|~~~).*?^ *\1[^\n]*$", re.MULTILINE | re.DOTALL)
+_BULLET = re.compile(r"^\s*(?:>\s*)*(?:[-*+]|[0-9]+\.)\s+")
+"""Of a list or a quotation, before the first word of its line."""
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)\s]*\)")
+_CODE = re.compile(r"`+([^`]+)`+")
+_BOLD = re.compile(r"\*\*([^*]+)\*\*")
+_EMPHASIS = re.compile(r"(?<![\w*])\*([^*\s](?:[^*]*[^*\s])?)\*(?![\w*])")
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*")

@@ -36,6 +36,10 @@ Search = Callable[[str, int], list[Document]]
 
 _RELEVANT_SHARE = 0.4
 """A sentence with less than this share of the best one's score is padding."""
+_ASKS_FOR_A_TERM = re.compile(
+    r"what(?:'s| is| are) (.+?)\s*\??|what (?:do|does) (.+?) mean\s*\??", re.IGNORECASE
+)
+_SUBJECT = re.compile(r"(?!The |This |That )((?:\S+ ){1,6}?)(?:is|are) (?:an?|one|the) ")
 _FOLLOW_UP_WEIGHT = 0.3
 _POSITION_WEIGHT = 0.1
 
@@ -133,6 +137,35 @@ def _last_turn_of_the_person(asked: GenerateInput) -> list[str]:
 
 
 def _best_sentences(asked: GenerateInput, candidates: Sequence[_Sentence]) -> list[_Sentence]:
+    return _definition(asked.query, candidates) or _by_words(asked, candidates)
+
+
+def _definition(query: str, candidates: Sequence[_Sentence]) -> list[_Sentence]:
+    """The sentence that defines what is asked for, and what its passage goes on with."""
+    term = term_asked_for(query)
+    if not term:
+        return []
+    for place, candidate in enumerate(candidates):
+        if _defines(candidate.text, term):
+            following = candidates[place : place + SENTENCES_MAX]
+            same = (s for s in following if s.document == candidate.document)
+            return list({sentence.text: sentence for sentence in same}.values())
+    return []
+
+
+def term_asked_for(query: str) -> tuple[str, ...]:
+    """The words of X in "What is an X?" or "What does X mean?"; empty for other questions."""
+    asked = _ASKS_FOR_A_TERM.fullmatch(query.strip())
+    return terms(asked[1] or asked[2]) if asked else ()
+
+
+def _defines(sentence: str, term: tuple[str, ...]) -> bool:
+    """Whether a sentence says "An X is ..." of exactly this term."""
+    subject = _SUBJECT.match(sentence)
+    return subject is not None and terms(subject[1]) == term
+
+
+def _by_words(asked: GenerateInput, candidates: Sequence[_Sentence]) -> list[_Sentence]:
     weights = _weights(asked, candidates)
     scored = [(_score(candidate, weights), -place) for place, candidate in enumerate(candidates)]
     best = sorted((pair for pair in scored if pair[0] > 0), reverse=True)

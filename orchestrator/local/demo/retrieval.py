@@ -35,7 +35,7 @@ class RetrieveOutput(Struct, frozen=True):
 
 
 class Retrieval:
-    """Finds passages by the words of a query.
+    """Finds passages by the words of a query; those that are headed by these words come first.
 
     Source of the ranking: Robertson and Zaragoza, "The Probabilistic Relevance Framework:
     BM25 and Beyond", 2009, in Lucene's variant (k1 1.5, b 0.75), by the library bm25s.
@@ -45,6 +45,7 @@ class Retrieval:
         if not passages:
             raise ValueError("there are no passages to search in")
         self._passages = passages
+        self._headings = [terms(passage.title.rsplit(" > ", 1)[-1]) for passage in passages]
         self._index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
         self._index.index(
             [list(terms(f"{passage.title} {passage.text}")) for passage in passages],
@@ -70,6 +71,12 @@ class Retrieval:
         if not known:
             return []
         scores: list[float] = self._index.get_scores_from_ids(known).tolist()
+        asked, best = terms(query), max(scores)
+        # A section that is headed by what is asked for is about it, however common the word.
+        scores = [
+            score + best if score and heading == asked else score
+            for score, heading in zip(scores, self._headings, strict=True)
+        ]
         ranked = sorted((-score, place) for place, score in enumerate(scores) if score > 0)
         return [self._document(place, -negated) for negated, place in ranked[:top_k]]
 

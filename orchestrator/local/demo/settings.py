@@ -12,25 +12,31 @@ class DemoSettings:
 
     faults: str = ""
     """A JSON array of faults (``orchestrator/local/demo/faults.py``), such as
-    ``[{"service": "rag_engine", "status": "UNAVAILABLE", "times": 2}]``; empty is none."""
+    ``[{"service": "rag_engine", "status": "UNAVAILABLE", "times": 2}]``; empty: no faults."""
 
     call_log: str = ""
-    """A file to which each call is appended as JSON lines; empty is none. Grows for ever."""
+    """A file to which each call is appended as JSON lines, and which grows for ever; empty: calls
+    are not written down."""
 
     retrieval_port: int = 0
-    """Port on 127.0.0.1; 0 lets the system choose a free one. A taken port stops the start."""
+    """Where the retrieval listens on 127.0.0.1. 0 takes a free port; a taken one stops the
+    start."""
 
     rag_engine_port: int = 0
-    """As ``retrieval_port``."""
+    """Where the rag engine listens on 127.0.0.1. 0 takes a free port; a taken one stops the
+    start."""
 
     agent_engine_port: int = 0
-    """As ``retrieval_port``."""
+    """Where the agent engine listens on 127.0.0.1. 0 takes a free port; a taken one stops the
+    start."""
 
     voice_engine_port: int = 0
-    """As ``retrieval_port``."""
+    """Where the voice engine listens on 127.0.0.1. 0 takes a free port; a taken one stops the
+    start."""
 
     multimodal_engine_port: int = 0
-    """As ``retrieval_port``."""
+    """Where the multimodal engine listens on 127.0.0.1. 0 takes a free port; a taken one stops the
+    start."""
 
     docs_dir: Path = Path("docs")
     """Its ``*.md``, and the README.md beside it, can be retrieved in addition to the packaged

@@ -21,8 +21,12 @@ from orchestrator.local.embedded.java import Java, bundled_java, find_java
 from orchestrator.local.embedded.kafka_config import JVM_FLAGS, server_properties
 from orchestrator.local.embedded.ports import choose_ports
 from orchestrator.local.embedded.process import Child
+from orchestrator.local.embedded.progress import Progress, say_nothing
 from orchestrator.local.embedded.server import EmbeddedServer
 from orchestrator.local.embedded.settings import default_cache_path
+
+USUAL_PORT = 9092
+"""Where Kafka's clients look by default."""
 
 _STOP_GRACE_S = 20.0
 """A clean stop takes 0.5 s; it writes out what a start would otherwise recover."""
@@ -53,18 +57,24 @@ class EmbeddedKafka(EmbeddedServer):
         data_dir: Path,
         *,
         port: int = 0,
+        usual_port: int = 0,
         start_timeout_s: float = 90.0,
         cache_path: Path | None = None,
+        progress: Progress = say_nothing,
     ) -> None:
         """Describe a node; nothing runs and nothing is written yet.
 
         Args:
             data_dir: of this node alone; made when missing.
             port: for clients; 0 keeps the port of the last start if it is free.
+            usual_port: with ``port`` 0, tried before the port of the last start; 0: not.
             start_timeout_s: from the start of the process to its first answer.
             cache_path: where the jars are kept; the user's cache by default.
+            progress: called before what a first start on a machine waits for.
         """
         super().__init__(data_dir, port=port, start_timeout_s=start_timeout_s)
+        self._usual_port = usual_port
+        self._progress = progress
         self._cache_path = cache_path or default_cache_path()
         self._marker = self.data_dir / "formatted.json"
         self._sharing: tuple[str, ...] = ()
@@ -99,14 +109,18 @@ class EmbeddedKafka(EmbeddedServer):
         """
         self._check_stopped()
         java = await asyncio.to_thread(find_java, os.environ, bundled=bundled_java())
-        jars = await asyncio.to_thread(fetch_kafka_jars, self._cache_path)
+        jars = await asyncio.to_thread(fetch_kafka_jars, self._cache_path, progress=self._progress)
         archive = archive_path(java, jars, JVM_FLAGS)
-        await make_archive(archive, partial(self._run_once, java, jars))
+        await make_archive(archive, partial(self._run_once, java, jars), self._progress)
         self._sharing = sharing_flags(archive)
         return await self._start(java, jars)
 
     async def _start(self, java: Java, jars: Path) -> str:
-        ports = choose_ports(self.data_dir / "ports.json", {"kafka": self._port, "controller": 0})
+        ports = choose_ports(
+            self.data_dir / "ports.json",
+            {"kafka": self._port, "controller": 0},
+            {"kafka": self._usual_port},
+        )
         properties = self.data_dir / "server.properties"
         properties.write_text(
             server_properties(port=ports["kafka"], controller_port=ports["controller"])

@@ -23,6 +23,9 @@ from orchestrator.local.embedded.postgres_home import (
 from orchestrator.local.embedded.process import Child
 from orchestrator.local.embedded.server import EmbeddedServer
 
+USUAL_PORT = 5432
+"""Where Postgres' clients look by default."""
+
 USER = "orchestrator"
 DATABASE = "orchestrator"
 
@@ -76,6 +79,7 @@ class EmbeddedPostgres(EmbeddedServer):
         data_dir: Path,
         *,
         port: int = 0,
+        usual_port: int = 0,
         start_timeout_s: float = 90.0,
         durable: bool = True,
     ) -> None:
@@ -84,11 +88,13 @@ class EmbeddedPostgres(EmbeddedServer):
         Args:
             data_dir: of this server alone; made when missing.
             port: 0 keeps the port of the last start if it is free.
+            usual_port: with ``port`` 0, tried before the port of the last start; 0: not.
             start_timeout_s: for each of initialization and start.
             durable: False (tests) does not wait for the disk: a crash of the machine may
                 then corrupt the data, a crash of the server does not.
         """
         super().__init__(data_dir, port=port, start_timeout_s=start_timeout_s)
+        self._usual_port = usual_port
         self._durable = durable
         self._dsn: str | None = None
 
@@ -126,7 +132,12 @@ class EmbeddedPostgres(EmbeddedServer):
         self.data_dir.mkdir(parents=True, exist_ok=True)
         programs = await asyncio.to_thread(find_programs, account)
         home = choose_home(self.data_dir, account)
-        port = choose_ports(self.data_dir / "ports.json", {"postgres": self._port})["postgres"]
+        ports = choose_ports(
+            self.data_dir / "ports.json",
+            {"postgres": self._port},
+            {"postgres": self._usual_port},
+        )
+        port = ports["postgres"]
         marker = home / "initialized"
         if not marker.exists():
             await self._initialize(programs, home, account)

@@ -152,3 +152,17 @@ def test_a_long_section_is_cut_between_paragraphs(markdown: str) -> None:
 def test_without_passages_there_is_no_retrieval() -> None:
     with pytest.raises(ValueError, match="no passages"):
         Retrieval([])
+
+
+@pytest.mark.parametrize(
+    ("markdown", "text"),
+    [
+        ("See [`cli.md`](cli.md), `make run` and **this**.", "See cli.md, make run and this."),
+        ("- one\n- two", "one two"),
+        ("1. **The door.** A task arrives.", "The door. A task arrives."),
+        ("*Fix* 2 * 3 * 4 and a_b_c.", "Fix 2 * 3 * 4 and a_b_c."),
+        ("> A quotation.", "> A quotation."),
+    ],
+)
+def test_a_passage_has_no_marks_of_markdown(markdown: str, text: str) -> None:
+    assert [passage.text for passage in cut("a.md", markdown)] == [text]

@@ -1,0 +1,110 @@
+"""Lays a table out as plain lines: columns that fit, two spaces between them, ids whole. Pure."""
+
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+
+GAP = "  "
+"""Between columns. No cell holds it, so that ``awk -F '  +'`` finds the columns."""
+
+EMPTY = "-"
+"""Stands in a cell that has no value, so that every line has the same number of columns."""
+
+_WRAPPED_MIN = 24
+"""Columns of a terminal that a wrapped last column has at least."""
+_ID_MAX = 64
+"""Longest id, see ``schemas.limits.ID_PATTERN``: a wrapped cell of this width breaks none."""
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A table as lines, the first of which names the columns."""
+
+    lines: list[str]
+    left_out: tuple[str, ...]
+    """Columns that did not fit, in the order in which they were left out."""
+
+
+def lay_out(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    width: int | None,
+    *,
+    drop: Sequence[str] | None = None,
+    wrap: bool = False,
+) -> Layout:
+    """The lines of a table.
+
+    Args:
+        columns: names of the columns.
+        rows: cells in the order of ``columns``; a None or an empty text is shown as ``-``.
+        width: columns of the terminal; None leaves nothing out and wraps nothing.
+        drop: columns that may be left out, the least important first; without it all but the
+            first, from the right. Names that the table does not have are skipped.
+        wrap: whether the last column is text, which continues on further lines. Otherwise a
+            table that is too wide after everything was left out is printed as wide as it is.
+    """
+    cells = [[_text(cell) for cell in row] for row in rows]
+    kept = list(range(len(columns)))
+    left_out: list[str] = []
+    if width is not None:
+        wanted = reversed(columns[1:]) if drop is None else drop
+        names = [name for name in wanted if name in columns]
+        while names and _needed(columns, cells, kept, wrap=wrap) > width:
+            name = names.pop(0)
+            kept.remove(columns.index(name))
+            left_out.append(name)
+    head = [columns[i] for i in kept]
+    body = [[row[i] for i in kept] for row in cells]
+    return Layout(_lines(head, body, width if wrap else None), tuple(left_out))
+
+
+def _text(cell: object) -> str:
+    return EMPTY if cell is None else " ".join(str(cell).split()) or EMPTY
+
+
+def _needed(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], kept: Sequence[int], *, wrap: bool
+) -> int:
+    widths = [max(cell_len(columns[i]), *(cell_len(row[i]) for row in cells), 0) for i in kept]
+    if wrap:
+        widths[-1] = min(widths[-1], _WRAPPED_MIN)
+    return sum(widths) + len(GAP) * (len(kept) - 1)
+
+
+def _lines(head: Sequence[str], body: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    table = [head, *body]
+    widths = [max(cell_len(row[i]) for row in table) for i in range(len(head))]
+    right = [_is_number(i, body) for i in range(len(head))]
+    before = sum(widths[:-1]) + len(GAP) * (len(head) - 1)
+    lines = []
+    for row in table:
+        padded = [_padded(text, widths[i], right[i]) for i, text in enumerate(row)]
+        start = GAP.join(padded[:-1]) + (GAP if len(row) > 1 else "")
+        if width is None or cell_len(start) + cell_len(row[-1]) <= width:
+            lines.append((start + padded[-1]).rstrip())
+        else:
+            first, *others = _wrapped(row[-1], max(width - before, _WRAPPED_MIN))
+            lines += [start + first, *(" " * before + other for other in others)]
+    return lines
+
+
+def _is_number(column: int, body: Sequence[Sequence[str]]) -> bool:
+    """Whether a column holds numbers only. The first one stays left, for ``awk`` and the eye."""
+    found = [row[column] for row in body if row[column] != EMPTY]
+    return column > 0 and bool(found) and all(_NUMBER.fullmatch(text) for text in found)
+
+
+def _padded(text: str, width: int, right: bool) -> str:
+    space = " " * (width - cell_len(text))
+    return space + text if right else text + space
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(
+        text, width, break_long_words=width >= _ID_MAX, break_on_hyphens=False
+    ) or [text]
