@@ -343,8 +343,8 @@ async def test_letters_that_are_listed_and_in_no_topic_are_not_said_to_be_replay
 async def test_everything_that_is_done_needs_a_reason_and_something_that_chooses(
     running: Running,
 ) -> None:
-    without_reason = await dlq(running, "replay", "--all", "--execute", code=1)
-    without_choice = await dlq(running, "replay", "--execute", "--reason", "all of it", code=1)
+    without_reason = await dlq(running, "replay", "--all", "--execute", code=2)
+    without_choice = await dlq(running, "replay", "--execute", "--reason", "all of it", code=2)
 
     assert "--execute needs --reason" in without_reason.err
     assert "nothing chooses the letters" in without_choice.err
