@@ -13,8 +13,8 @@ from orchestrator.cli.arguments import millis
 from orchestrator.cli.options import SinceOption, UntilOption
 from orchestrator.cli.output import Output, OutputOption, terminal_width
 from orchestrator.cli.running import kafka_settings, log_to_standard_error
-from orchestrator.cli.tail_record import Filter, Shown, show
-from orchestrator.cli.tail_table import TailTable
+from orchestrator.cli.tail.record import Filter, Shown, show
+from orchestrator.cli.tail.table import TailTable
 from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.schema_ids import use_schema_ids
