@@ -15,17 +15,21 @@ help: ## show this list
 # A stamp for each lock: an install happens when the lock changed, and only then.
 $(VENV)/.run: requirements/run.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else 0'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.lock
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@test -x $(BIN)/python || { echo "Making a Python environment in $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing dependencies (about a minute) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@echo "Installing the tools for tests (about a minute) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	@touch $@
 
+# DEV_ARGS=--no-demo or --demo: without or with the demonstration's tasks, whatever start it is.
+DEV_ARGS ?=
 run: $(VENV)/.run ## the whole system in the foreground, with demonstration tasks; Ctrl-C stops it
-	@$(ORCH) dev
+	@$(ORCH) dev $(DEV_ARGS)
 
 # Processes, each with servers of its own, which wait for a good part of their time; 0 runs all
 # tests in this one.

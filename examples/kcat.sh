@@ -1,8 +1,11 @@
 #!/bin/sh
 # Look into topics with kcat. What a reader needs to route is in the headers: nothing is decoded.
 set -eu
-PREFIX=${ORCH_TOPICS_PREFIX:-orchestrator.}
-read_all() { kcat -b "$ORCH_KAFKA_BOOTSTRAP" -C -t "$1" -o beginning -e -q -f "$2"; }
+# A variable, or else its value in the system of `make run`.
+variable() { python3 "$(dirname "$0")/running.py" "$@"; }
+BOOTSTRAP=$(variable ORCH_KAFKA_BOOTSTRAP)
+PREFIX=$(variable ORCH_TOPICS_PREFIX orchestrator.)
+read_all() { kcat -b "$BOOTSTRAP" -C -t "$1" -o beginning -e -q -f "$2"; }
 header() { tr ',' '\n' | sed -n "s/^$1=//p"; }
 
 # 1. Position, task and headers of each record of the log; task-events of former owners included.

@@ -3,17 +3,19 @@
 import asyncio
 import io
 import json
-import os
 import struct
 import sys
 import time
 import uuid
+from pathlib import Path
 
 import fastavro
 from aiokafka import AIOKafkaProducer
+from running import variable  # an ORCH_* variable, or the system of `make run`
 
 SCHEMA_ID = 101  # of TaskCreated, version 1: see schemas/avro/lock.json
-SCHEMA = fastavro.schema.load_schema("schemas/avro/TaskCreated.avsc")
+AVRO = Path(__file__).resolve().parents[1] / "schemas" / "avro"
+SCHEMA = fastavro.schema.load_schema(AVRO / "TaskCreated.avsc")
 
 
 async def publish(question: str) -> str:
@@ -30,7 +32,7 @@ async def publish(question: str) -> str:
     value.write(struct.pack(">bI", 0, SCHEMA_ID))
     fastavro.schemaless_writer(value, SCHEMA, task)
     async with AIOKafkaProducer(
-        bootstrap_servers=os.environ["ORCH_KAFKA_BOOTSTRAP"], acks="all", enable_idempotence=True
+        bootstrap_servers=variable("ORCH_KAFKA_BOOTSTRAP"), acks="all", enable_idempotence=True
     ) as producer:
         await producer.send_and_wait(
             "orchestrator.task-created.v1", value.getvalue(), key=task_id.encode()

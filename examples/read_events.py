@@ -6,19 +6,21 @@ Prints one JSON line for each event that counts. ``read_events.py 3600``: of the
 import asyncio
 import io
 import json
-import os
 import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import fastavro
 from accepted import Owner, accept, prevail
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from running import variable
 
-BOOTSTRAP = os.environ["ORCH_KAFKA_BOOTSTRAP"]
-TOPIC = os.environ.get("ORCH_TOPICS_PREFIX", "orchestrator.") + "task-events.v1"
-SCHEMA = fastavro.schema.load_schema("schemas/avro/TaskEvent.avsc")
+BOOTSTRAP = variable("ORCH_KAFKA_BOOTSTRAP")
+TOPIC = variable("ORCH_TOPICS_PREFIX", "orchestrator.") + "task-events.v1"
+AVRO = Path(__file__).resolve().parents[1] / "schemas" / "avro"
+SCHEMA = fastavro.schema.load_schema(AVRO / "TaskEvent.avsc")
 LOOK_BACK = 500  # records before the span, to find the owner that holds at its beginning
 
 

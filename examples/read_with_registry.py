@@ -5,7 +5,6 @@ ids. Prints one JSON line for each event that counts.
 """
 
 import json
-import os
 import uuid
 
 from accepted import Owner, accept
@@ -13,15 +12,14 @@ from confluent_kafka import Consumer, KafkaError
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
+from running import variable
 
-TOPIC = os.environ.get("ORCH_TOPICS_PREFIX", "orchestrator.") + "task-events.v1"
+TOPIC = variable("ORCH_TOPICS_PREFIX", "orchestrator.") + "task-events.v1"
 
-deserialize = AvroDeserializer(
-    SchemaRegistryClient({"url": os.environ["ORCH_SCHEMAS_REGISTRY_URL"]})
-)
+deserialize = AvroDeserializer(SchemaRegistryClient({"url": variable("ORCH_SCHEMAS_REGISTRY_URL")}))
 consumer = Consumer(
     {
-        "bootstrap.servers": os.environ["ORCH_KAFKA_BOOTSTRAP"],
+        "bootstrap.servers": variable("ORCH_KAFKA_BOOTSTRAP"),
         "group.id": f"analysis-{uuid.uuid4()}",
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,

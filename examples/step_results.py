@@ -7,21 +7,23 @@ is reported as started first. Of each attempt the first result that ends it coun
 import asyncio
 import io
 import json
-import os
 from collections import Counter
+from pathlib import Path
 
 import fastavro
 from aiokafka import AIOKafkaConsumer
+from running import variable
 
-TOPIC = os.environ.get("ORCH_TOPICS_PREFIX", "orchestrator.") + "step-results.v1"
-SCHEMA = fastavro.schema.load_schema("schemas/avro/StepResult.avsc")
+TOPIC = variable("ORCH_TOPICS_PREFIX", "orchestrator.") + "step-results.v1"
+AVRO = Path(__file__).resolve().parents[1] / "schemas" / "avro"
+SCHEMA = fastavro.schema.load_schema(AVRO / "StepResult.avsc")
 
 
 async def main() -> None:
     """Print one JSON line for each step: attempts by outcome, and duplicates."""
     consumer = AIOKafkaConsumer(
         TOPIC,
-        bootstrap_servers=os.environ["ORCH_KAFKA_BOOTSTRAP"],
+        bootstrap_servers=variable("ORCH_KAFKA_BOOTSTRAP"),
         auto_offset_reset="earliest",
         enable_auto_commit=False,
     )

@@ -52,10 +52,11 @@ async def check_kafka(settings: Settings, pipelines: Pipelines) -> list[Finding]
     Raises:
         KafkaUnavailableError: no broker answers.
     """
-    table = topic_table(settings, pipelines)
     async with Admin(settings.kafka) as admin:
+        topics = await admin.on_cluster(settings.topics)
+        table = topic_table(settings, pipelines, topics)
         facts = await admin.facts([topic.name for topic in table])
-    return topic_findings(table, facts, settings.topics)
+    return topic_findings(table, facts, topics)
 
 
 async def check_postgres(settings: Settings, _pipelines: Pipelines) -> list[Finding]:
@@ -88,10 +89,18 @@ CHECKS: tuple[Check, ...] = (
 """In the order in which they are printed."""
 
 
-async def examine(settings: Settings, pipelines: Pipelines) -> list[Finding]:
+async def examine(
+    settings: Settings, pipelines: Pipelines, on_check: Callable[[Check], None] = lambda _: None
+) -> list[Finding]:
     """Run all checks; a server that does not answer, or is not set, is a finding, too.
 
-    Such a server is asked once.
+    A server that does not answer is asked once. One whose address is not set is left out, which
+    is fatal only if no server is left to check.
+
+    Args:
+        settings: with the addresses of the servers.
+        pipelines: their steps have topics.
+        on_check: called before each check that is run.
     """
     found: list[Finding] = []
     addresses = {
@@ -99,10 +108,12 @@ async def examine(settings: Settings, pipelines: Pipelines) -> list[Finding]:
         Server.POSTGRES: settings.postgres.dsn,
     }
     away = {server for server, address in addresses.items() if not address}
-    found += [_not_set(server) for server in Server if server in away]
+    severity = Severity.FATAL if len(away) == len(Server) else Severity.WARNING
+    found += [_not_set(server, severity) for server in Server if server in away]
     for check in CHECKS:
         if check.server in away:
             continue
+        on_check(check)
         try:
             differences = await check.run(settings, pipelines)
         except OrchestratorError as error:
@@ -126,12 +137,13 @@ def log_findings(findings: Sequence[Finding]) -> None:
             )
 
 
-def _not_set(server: Server) -> Finding:
+def _not_set(server: Server, severity: Severity) -> Finding:
+    left_out = ", ".join(check.about for check in CHECKS if check.server is server)
     return Finding(
-        severity=Severity.FATAL,
+        severity=severity,
         about=server.name.lower(),
         what="its address is not set",
-        breaks="nothing was checked",
+        breaks=f"nothing by itself; not checked: {left_out}",
         fix=f"set {server}",
     )
 

@@ -43,6 +43,7 @@ _GROUPS: Mapping[str, str] = MappingProxyType(
         "postgres": "Postgres: needed by the sink, the dead-letter index, `serve` for lists",
         "api": "The service (`orchestrator serve`) and its callers",
         "embedded": "The servers that `orchestrator dev` starts",
+        "dev": "How commands find the system of `orchestrator dev`",
         "demo": "The reference services of `orchestrator dev`",
         "log": "Logs",
         "metrics": "Metrics",
@@ -128,11 +129,9 @@ def _unit(name: str, kind: Any) -> str:
             return unit
     if name.endswith("port"):
         return "port"
-    if kind is int:
-        return "number"
-    if kind is float:
-        return "share"
-    return "path" if Path in (kind, *getattr(kind, "__args__", ())) else "text"
+    units = {int: "number", float: "share", bool: "true or false", Path: "path"}
+    kinds = (kind, *getattr(kind, "__args__", ()))
+    return next((units[one] for one in kinds if one in units), "text")
 
 
 def _on_one_line(docstring: str) -> str:

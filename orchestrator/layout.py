@@ -1,7 +1,7 @@
 """What a whole system is made of: its roles, its topics, and the rules that all obey."""
 
 from orchestrator.settings import Settings
-from schemas.topics import Topic, Topics
+from schemas.topics import DLQ_PREFIX, Topic, Topics, TopicsSettings
 from tasks.decision import Rules
 from tasks.pipeline import Pipelines
 
@@ -16,9 +16,31 @@ def roles(pipelines: Pipelines) -> list[str]:
     return [ROUTER, SINK, DLQ_INDEX, *(STEP_PREFIX + step for step in pipelines.step_names)]
 
 
-def topic_table(settings: Settings, pipelines: Pipelines) -> list[Topic]:
-    """The topics of this system."""
-    return Topics(settings.topics).table(pipelines.step_names, settings.limits)
+def topic_table(
+    settings: Settings, pipelines: Pipelines, topics: TopicsSettings | None = None
+) -> list[Topic]:
+    """The topics of this system.
+
+    Args:
+        settings: of the system.
+        pipelines: their steps have topics.
+        topics: in place of those of ``settings``: with the number of copies that a cluster takes.
+    """
+    named = Topics(topics or settings.topics)
+    return named.table(pipelines.step_names, settings.limits)
+
+
+def consumer_groups(settings: Settings, pipelines: Pipelines) -> dict[str, list[str]]:
+    """Every consumer group of this system, with the topics that it reads."""
+    topics, prefix = Topics(settings.topics), settings.topics.prefix
+    letters = [t.name for t in topic_table(settings, pipelines) if t.name.startswith(DLQ_PREFIX)]
+    steps = {prefix + STEP_PREFIX + step: topics.lanes(step) for step in pipelines.step_names}
+    return {
+        prefix + ROUTER: topics.router_inputs,
+        **steps,
+        prefix + SINK: [topics.task_events],
+        prefix + DLQ_INDEX: [*letters, topics.dlq_actions],
+    }
 
 
 def rules_of(settings: Settings, pipelines: Pipelines) -> Rules:

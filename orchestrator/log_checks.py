@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from orchestrator.layout import DLQ_INDEX, ROUTER, SINK, STEP_PREFIX, topic_table
+from orchestrator.layout import DLQ_INDEX, SINK, consumer_groups
 from orchestrator.settings import Settings
 from schemas.errors import OrchestratorError
 from schemas.findings import Finding, Severity
-from schemas.topics import DLQ_PREFIX, Topics, dlq
+from schemas.topics import Topics, dlq
 from streams.errors import KafkaUnavailableError, PublishError
 from streams.kafka.admin import Admin
 from streams.kafka.broker_clock import BrokerClock
@@ -127,20 +127,15 @@ async def check_positions(settings: Settings, pipelines: Pipelines) -> list[Find
     Raises:
         KafkaUnavailableError: no broker answers.
     """
-    topics, prefix = Topics(settings.topics), settings.topics.prefix
-    groups = {prefix + ROUTER: topics.router_inputs}
-    groups |= {prefix + STEP_PREFIX + step: topics.lanes(step) for step in pipelines.step_names}
-    letters = [t.name for t in topic_table(settings, pipelines) if t.name.startswith(DLQ_PREFIX)]
     # They go on from what is stored with the rows: only an end before it says anything.
-    stored = {prefix + SINK: [topics.task_events]}
-    stored |= {prefix + DLQ_INDEX: [*letters, topics.dlq_actions]}
+    stored = {settings.topics.prefix + role for role in (SINK, DLQ_INDEX)}
     found: list[Finding] = []
     async with (
         # The sink also reads what an open transaction holds up.
         LogReader(settings.kafka, client_id=_client(settings), committed=False) as reader,
         Admin(settings.kafka) as admin,
     ):
-        for group, names in (groups | stored).items():
+        for group, names in consumer_groups(settings, pipelines).items():
             places = await reader.all_partitions(names)
             # The positions first: a bound that is asked for later is not before them.
             committed = await admin.committed(group, places)

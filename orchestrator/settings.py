@@ -14,6 +14,7 @@ from orchestrator.local.demo.settings import DemoSettings
 from orchestrator.local.embedded.settings import EmbeddedSettings
 from orchestrator.observability import LogSettings, MetricsSettings
 from orchestrator.pipelines import PipelinesSettings
+from orchestrator.running.settings import DevSettings
 from orchestrator.traces import TracesSettings
 from schemas.errors import SettingsError
 from schemas.limits import Limits
@@ -41,6 +42,7 @@ class Settings:
     postgres: PostgresSettings = field(default_factory=PostgresSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
     embedded: EmbeddedSettings = field(default_factory=EmbeddedSettings)
+    dev: DevSettings = field(default_factory=DevSettings)
     demo: DemoSettings = field(default_factory=DemoSettings)
     log: LogSettings = field(default_factory=LogSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)

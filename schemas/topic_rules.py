@@ -52,7 +52,7 @@ def topic_findings(
     found = [
         *_missing(table, facts),
         *partition_findings(table, facts, settings),
-        *_replication_findings(table, facts, settings),
+        *_replication_findings(table, facts),
         *_config_findings(config_differences(table, facts)),
         *_unknown(table, facts),
     ]
@@ -164,19 +164,18 @@ def _partition_finding(topic: Topic, number: int) -> Finding | None:
 
 
 def _replication_findings(
-    table: Sequence[Topic], facts: Mapping[str, TopicFacts], settings: TopicsSettings
+    table: Sequence[Topic], facts: Mapping[str, TopicFacts]
 ) -> Iterator[Finding]:
-    fewer: dict[int, list[str]] = defaultdict(list)
+    fewer: dict[tuple[int, int], list[str]] = defaultdict(list)
     for topic in table:
         copies = facts[topic.name].replication_factor if topic.name in facts else None
         if copies is not None and copies < topic.replication_factor:
-            fewer[copies].append(topic.name)
-    for copies, names in sorted(fewer.items()):
+            fewer[copies, topic.replication_factor].append(topic.name)
+    for (copies, wanted), names in sorted(fewer.items()):
         yield Finding(
             severity=Severity.WARNING,
             about=_named(names),
-            what=f"{_plural(copies, 'copy', 'copies')} of each partition, "
-            f"ORCH_TOPICS_REPLICATION_FACTOR says {settings.replication_factor}",
+            what=f"{_plural(copies, 'copy', 'copies')} of each partition, there should be {wanted}",
             breaks="acknowledged records are lost with fewer brokers than you think",
             fix=f"kafka-reassign-partitions.sh, or ORCH_TOPICS_REPLICATION_FACTOR={copies}",
         )

@@ -5,7 +5,7 @@ the documentation. Topics are created from it and never by auto-creation.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from schemas.limits import Limits
 from schemas.records import (
@@ -28,6 +28,9 @@ LANES = (Lane.HIGH, Lane.NORMAL, Lane.LOW)
 
 DLQ_PREFIX = "dlq."
 
+COPIES_MAX = 3
+"""Copies of a partition on a cluster that has as many brokers or more."""
+
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 # A batch adds its own header, and its records their keys and headers, to the values whose
@@ -46,16 +49,28 @@ class TopicsSettings:
     """Partitions of every co-partitioned topic. Never change it once topics exist: the partition
     of a task is its key's hash, modulo this."""
 
-    replication_factor: int = 3
-    """Copies of each partition; from 3 on, a write needs 2 of them (``min.insync.replicas``)."""
+    replication_factor: int | None = None
+    """Copies of each partition; from 3 on, a write needs 2 of them (``min.insync.replicas``).
+    Without it: as many as the cluster has brokers, at most 3."""
 
     def __post_init__(self) -> None:
         if self.partitions < 1:
             raise ValueError(f"partitions is {self.partitions}; it must be at least 1")
-        if self.replication_factor < 1:
+        if self.replication_factor is not None and self.replication_factor < 1:
             raise ValueError(
                 f"replication_factor is {self.replication_factor}; it must be at least 1"
             )
+
+    @property
+    def copies(self) -> int:
+        """Copies of each partition; 3 where neither a setting nor a cluster says."""
+        return COPIES_MAX if self.replication_factor is None else self.replication_factor
+
+    def on_cluster(self, brokers: int) -> "TopicsSettings":
+        """These settings with the number of copies that a cluster of so many brokers takes."""
+        if self.replication_factor is not None:
+            return self
+        return replace(self, replication_factor=max(1, min(COPIES_MAX, brokers)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +208,7 @@ class Topics:
                 written_by=written_by,
                 read_by=read_by,
                 partitions=partitions,
-                replication_factor=self.settings.replication_factor,
+                replication_factor=self.settings.copies,
                 max_bytes=max_bytes,
                 broker_times=broker_times,
                 retention_ms=None if days is None else int(days * _DAY_MS),

@@ -11,6 +11,9 @@ from typing import Any
 
 from orchestrator.cli.app import run
 
+_ALONE = {"COLUMNS": "240", "ORCH_DEV_FIND": "false", "ORCH_API_SERVER": "127.0.0.1:1"}
+"""Also with a system of somebody else on this machine."""
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -42,7 +45,14 @@ def run_command(
     out, err = io.StringIO(), io.StringIO()
     with (
         _arguments(["orchestrator", *arguments], given),
-        _environment({"COLUMNS": "240", "ORCH_API_SERVER": "127.0.0.1:1", **environment}),
+        _environment(
+            {
+                "COLUMNS": "240",
+                "ORCH_DEV_FIND": "false",
+                "ORCH_API_SERVER": "127.0.0.1:1",
+                **environment,
+            }
+        ),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):

@@ -1,21 +1,27 @@
 """``orchestrator dev``: the whole system in the foreground, with a demonstration."""
 
 import asyncio
-import json
 import logging
 import os
 import signal
-import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from orchestrator.local.dev.demonstration import Demonstration
+from orchestrator.local.dev.first_start import is_first_start, note_start
+from orchestrator.local.dev.notices import Terminal, show_events, shown_path
+from orchestrator.local.dev.ports_taken import ports_taken
+from orchestrator.local.dev.readiness import service_answers
+from orchestrator.local.dev.record_keeper import kept_record
+from orchestrator.local.dev.role_watch import LogWatch
 from orchestrator.local.dev.server_keeper import kept_running
+from orchestrator.local.dev.summary import show_summary
 from orchestrator.local.dev.system import DEV_DEFAULTS, System, open_system
-from orchestrator.local.embedded.servers import open_servers
+from orchestrator.local.embedded.servers import Servers, open_servers
 from orchestrator.observability import LogSettings, set_up_logs
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings, load_settings
@@ -30,22 +36,35 @@ def dev(
             "--once", help="Stop after the demonstration; exit 1 if it did not go as it should."
         ),
     ] = False,
+    demo: Annotated[
+        bool | None,
+        typer.Option(
+            "--demo/--no-demo",
+            help="Create the demonstration's tasks, or never; by default at the first start "
+            "on a data folder.",
+        ),
+    ] = None,
 ) -> None:
     """Start Kafka, Postgres and every role, run demonstration tasks, stay up until Ctrl-C.
 
     ORCH_KAFKA_BOOTSTRAP and ORCH_POSTGRES_DSN name servers of your own; otherwise real ones
-    are started here. Their data is kept in .orchestrator/.
+    are started here: Kafka on 9092, Postgres on 5432, or on another port if that is taken.
+    Data, logs and running.json, by which other commands find this system, are kept in
+    .orchestrator/.
     """
+    if once and demo is False:
+        raise typer.BadParameter("--once stops after the demonstration; --no-demo leaves it out")
     settings = load_settings(os.environ, DEV_DEFAULTS)
     set_up_logs(LogSettings(level="warning", format="console"), role="dev")
+    show_events()
     # It warns of every partition that is new, and tries again by itself.
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
-    raise typer.Exit(asyncio.run(_until_stopped(settings, once)))
+    raise typer.Exit(asyncio.run(_until_stopped(_Dev(settings, once, demo))))
 
 
-async def _until_stopped(settings: Settings, once: bool) -> int:
+async def _until_stopped(program: "_Dev") -> int:
     """Run until done or until the first SIGINT or SIGTERM; then everything is stopped."""
-    running = asyncio.ensure_future(_run(settings, once))
+    running = asyncio.ensure_future(program.run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, running.cancel)
@@ -56,67 +75,84 @@ async def _until_stopped(settings: Settings, once: bool) -> int:
         return 0
 
 
-async def _run(settings: Settings, once: bool) -> int:
-    console, started = Console(), time.monotonic()
-    await use_schema_ids(settings)
-    data_dir = settings.embedded.data_dir.absolute()
-    console.print("starting Kafka and Postgres …")
-    async with open_servers(
-        settings.embedded,
-        kafka_bootstrap=settings.kafka.bootstrap or None,
-        postgres_dsn=settings.postgres.dsn or None,
-    ) as servers:
-        found = {
-            "ORCH_KAFKA_BOOTSTRAP": servers.kafka_bootstrap,
-            "ORCH_POSTGRES_DSN": servers.postgres_dsn,
-        }
-        settings = load_settings({**os.environ, **found}, DEV_DEFAULTS)
-        console.print(f"servers answer after {time.monotonic() - started:.1f} s")
-        async with (
-            kept_running(servers) as failed,
-            open_system(settings, environment={}, logs=data_dir / "logs") as system,
-        ):
-            shown = await Demonstration(settings, console).run(timeout_s=_DEMONSTRATION_S)
-            console.print(f"demonstration over after {time.monotonic() - started:.1f} s")
-            if not shown:
-                console.print(f"[red]it did not go as it should[/red]; see {data_dir / 'logs'}")
-            if once:
+class _Dev:
+    """One run of the whole system."""
+
+    def __init__(self, settings: Settings, once: bool, demo: bool | None) -> None:
+        self._settings = settings
+        self._once = once
+        self._demo = demo
+        self._folder = settings.embedded.data_dir.absolute()
+        self._terminal = Terminal(Console())
+        self._began = time.monotonic()
+        self._watch = LogWatch(self._folder / "logs", self._report)
+
+    async def run(self) -> int:
+        """Return the exit status; runs until it is cancelled, or to the end of ``--once``."""
+        settings, say = self._settings, self._terminal.notice
+        await use_schema_ids(settings)
+        say(f"Starting Kafka and Postgres; their data is in {shown_path(self._folder)}")
+        async with open_servers(
+            settings.embedded,
+            kafka_bootstrap=settings.kafka.bootstrap or None,
+            postgres_dsn=settings.postgres.dsn or None,
+            progress=say,
+        ) as servers:
+            found = {
+                "ORCH_KAFKA_BOOTSTRAP": servers.kafka_bootstrap,
+                "ORCH_POSTGRES_DSN": servers.postgres_dsn,
+            }
+            settings = load_settings({**os.environ, **found}, DEV_DEFAULTS)
+            async with (
+                kept_running(servers) as failed,
+                open_system(
+                    settings, environment={}, logs=self._folder / "logs", progress=say
+                ) as system,
+                kept_record(system, servers, self._folder),
+            ):
+                return await self._with(system, servers, asyncio.ensure_future(failed))
+
+    async def _with(self, system: System, servers: Servers, failed: "asyncio.Future[None]") -> int:
+        for sentence in ports_taken(self._settings, servers, system):
+            self._terminal.notice(sentence)
+        watching = asyncio.create_task(self._watch.run(system.supervisor.children))
+        try:
+            await self._until_ready(system)
+            shown = await self._demonstrate(system)
+            if self._once:
                 return 0 if shown else 1
-            _invite(console, system)
+            show_summary(self._terminal, system, servers, self._folder)
             await failed  # never, unless a server cannot be started again
-    return 0
+            return 0
+        finally:
+            watching.cancel()
 
+    async def _until_ready(self, system: System) -> None:
+        answers = await service_answers(system.http_address)
+        seconds = f"{time.monotonic() - self._began:.1f} s"
+        if answers:
+            self._terminal.notice(f"The service answers; everything started within {seconds}")
+        else:
+            log = shown_path(system.logs / "serve.log")
+            self._terminal.notice(f"The service does not answer after {seconds}; see {log}")
 
-def _invite(console: Console, system: System) -> None:
-    """Say where things are, and what to try."""
-    settings, program = system.settings, sys.argv[0]
-    bootstrap = f"ORCH_KAFKA_BOOTSTRAP={settings.kafka.bootstrap}"
-    console.print(f"Kafka     {settings.kafka.bootstrap}", highlight=False)
-    console.print(f"Postgres  {settings.postgres.dsn}", highlight=False)
-    console.print(f"gRPC      {system.grpc_address}", highlight=False)
-    console.print(f"HTTP      http://{system.http_address}", highlight=False)
-    console.print("Try, in another terminal:", highlight=False)
-    for command in (
-        f"{bootstrap} {sys.executable} examples/publish_task.py 'What is a lane?'",
-        f"{bootstrap} {program} tail task-events --from-start",
-        f"{bootstrap} {program} tail dlq.task-created --from-start --until-end",
-        *_calls(system),
-    ):
-        console.print(f"  {command}", highlight=False, soft_wrap=True)
-    console.print("Ctrl-C stops everything; the data is kept.", highlight=False)
+    async def _demonstrate(self, system: System) -> bool:
+        """Whether the demonstration went as it should; also true where there was none."""
+        wanted = self._demo
+        if wanted is None:
+            wanted = self._once or is_first_start(self._folder)
+        note_start(self._folder)
+        if not wanted:
+            return True
+        terminal = self._terminal
+        shown = await Demonstration(system.settings, terminal.console).run(
+            timeout_s=_DEMONSTRATION_S
+        )
+        terminal.line(f"demonstration over after {time.monotonic() - self._began:.1f} s")
+        if not shown:
+            terminal.console.print("[red]it did not go as it should[/red]")
+            terminal.line(f"see {shown_path(system.logs)}")
+        return shown
 
-
-def _calls(system: System) -> tuple[str, ...]:
-    """Calls of the service: by command, over HTTP, over gRPC, and create and watch."""
-    question = json.dumps({"query": "What is a lane?"})
-    body = json.dumps({"type": "rag", "input": json.loads(question)})
-    message = json.dumps({"type": "rag", "input": question})
-    post = f"http://{system.http_address}/api/v1/tasks:execute -H 'Content-Type: application/json'"
-    return (
-        f"{sys.argv[0]} task create --type rag --input '{question}' --wait "
-        f"--server {system.grpc_address}",
-        f"curl -sS {post} -d '{body}'",
-        f"grpcurl -plaintext -d '{message}' {system.grpc_address} "
-        "orchestrator.v1.Orchestrator/CreateAndExecuteTask",
-        f"curl -sSN {post} -H 'Accept: text/event-stream' -d '{body}'",
-    )
+    def _report(self, name: str, what: str, log: Path) -> None:
+        self._terminal.notice(f"{name}: {what} (log: {shown_path(log)})")

@@ -2,15 +2,15 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import typer
 
+from orchestrator.cli.environment import command_settings
 from orchestrator.observability import LogSettings, set_up_logs
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 from sinks.reads.reader import Reader
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 def kafka_settings() -> Settings:
     """The settings, for a command that needs Kafka; SettingsError without its address."""
-    settings = load_settings(os.environ)
+    settings = command_settings()
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
     return settings
@@ -27,7 +27,7 @@ def kafka_settings() -> Settings:
 
 def postgres_settings() -> Settings:
     """The settings, for a command that needs Postgres; SettingsError without its address."""
-    settings = load_settings(os.environ)
+    settings = command_settings()
     if not settings.postgres.dsn:
         raise SettingsError("ORCH_POSTGRES_DSN is not set")
     return settings

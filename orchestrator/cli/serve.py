@@ -1,12 +1,12 @@
 """``orchestrator serve``: the service for callers who do not speak Kafka."""
 
 import asyncio
-import os
 import signal
 
 from orchestrator.api.server import serve as run_service
+from orchestrator.cli.environment import command_settings
 from orchestrator.observability import serve_metrics, set_up_logs
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import Settings
 from orchestrator.traces import exported_traces
 
 _ROLE = "serve"
@@ -17,7 +17,7 @@ def serve() -> None:
 
     Several can run side by side, behind any load balancer: each sees all tasks.
     """
-    settings = load_settings(os.environ)
+    settings = command_settings()
     set_up_logs(settings.log, role=_ROLE)
     serve_metrics(settings.metrics)
     with (

@@ -1,7 +1,6 @@
 """``orchestrator sink``: the projection in Postgres, made again, checked, and cut."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime
@@ -13,10 +12,11 @@ from agents.projection.rebuild import RebuildParts
 from agents.projection.rebuild import rebuild as rebuild_projection
 from agents.projection.rebuild import verify as verify_projection
 from orchestrator.cli import arguments
+from orchestrator.cli.environment import command_settings
 from orchestrator.cli.output import Output, OutputOption, print_json
 from orchestrator.observability import set_up_logs
 from orchestrator.schema_ids import use_schema_ids
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 from schemas.topics import Topics
 from sinks.missing import Missing
@@ -164,7 +164,7 @@ async def _with_schemas(work: Callable[[RebuildParts], Awaitable[T]]) -> T:
 
 
 def _settings() -> Settings:
-    settings = load_settings(os.environ)
+    settings = command_settings()
     set_up_logs(settings.log, role="sink-tool")
     if not settings.postgres.dsn:
         raise SettingsError("ORCH_POSTGRES_DSN is not set")

@@ -23,6 +23,21 @@ async def check_server(settings: PostgresSettings) -> list[Finding]:
         await close_pool(pool, settings.connect_timeout_s)
 
 
+async def server_version(settings: PostgresSettings) -> str:
+    """The version of the server, as it calls itself.
+
+    Raises:
+        SinkUnavailableError: no answer, or the account is refused.
+    """
+    pool = await open_pool(settings)
+    try:
+        async with connection(pool, settings) as conn:
+            # Packagers add their own words behind the number.
+            return str(await conn.fetchval("SHOW server_version")).split(" ")[0]
+    finally:
+        await close_pool(pool, settings.connect_timeout_s)
+
+
 async def check_connection(conn: Connection, settings: PostgresSettings) -> list[Finding]:
     """The same over a connection that is open."""
     return server_findings(await _facts(conn), pool_max_size=settings.pool_max_size)

@@ -68,6 +68,19 @@ class Admin:
             if entry["error_code"] == 0
         }
 
+    async def on_cluster(self, settings: TopicsSettings) -> TopicsSettings:
+        """The settings, with the number of copies that this cluster takes where none is set.
+
+        Raises:
+            KafkaUnavailableError: the broker did not answer.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                cluster = await self._client.describe_cluster()
+        except (KafkaError, TimeoutError) as error:
+            raise KafkaUnavailableError(f"the brokers: {error!r}") from error
+        return settings.on_cluster(len(cluster["brokers"]))
+
     async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str] | None:
         """The ids of those topics that exist; None: the broker knows no ids.
 

@@ -25,6 +25,24 @@ class PositionGap:
         return max(0, self.first - self.committed)
 
 
+def lag_by_topic(
+    committed: Mapping[Place, int], bounds: Mapping[Place, tuple[int, int]]
+) -> dict[str, int]:
+    """How many offsets of each topic a group has not passed yet.
+
+    A partition of which nothing is committed counts from its first record.
+
+    Args:
+        committed: of the group; a partition of which nothing is committed is missing.
+        bounds: the first offset and the end of each partition of the group's topics.
+    """
+    lag: dict[str, int] = {}
+    for (topic, partition), (first, end) in sorted(bounds.items()):
+        stands = max(first, committed.get((topic, partition), first))
+        lag[topic] = lag.get(topic, 0) + max(0, end - stands)
+    return lag
+
+
 def gaps(
     committed: Mapping[Place, int], bounds: Mapping[Place, tuple[int, int]]
 ) -> list[PositionGap]:

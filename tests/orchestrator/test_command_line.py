@@ -11,7 +11,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ORCH_")}
     return subprocess.run(
         [sys.executable, "-m", "orchestrator", *arguments],
-        env={**kept, "COLUMNS": "200", **environment},
+        env={**kept, "COLUMNS": "200", "ORCH_DEV_FIND": "false", **environment},
         capture_output=True,
         text=True,
         timeout=60,

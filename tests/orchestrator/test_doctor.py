@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -27,8 +28,8 @@ from sinks.letters.writer import DeadLetterWriter
 from sinks.schema.migrate import migrate_up
 from streams.errors import TopicsDifferError
 from streams.kafka.admin import Admin
+from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.publisher import Outgoing, Publisher
-from streams.letters.dead_letters import DeadLetters
 from tests.e2e.driving import a_database
 from tests.logged import logged
 from tests.streams.kafka.test_topic_ids import make_again
@@ -49,6 +50,7 @@ class System:
             "ORCH_TOPICS_PARTITIONS": "1",
             "ORCH_TOPICS_REPLICATION_FACTOR": "1",
             "ORCH_LOG_LEVEL": "error",
+            "ORCH_DEV_FIND": "false",
         }
 
     @property
@@ -295,7 +297,48 @@ async def test_the_list_of_topics_shows_what_exists_beside_the_table(system: Sys
     ended = await system.run("topics", "list", ORCH_TOPICS_PARTITIONS="12", COLUMNS="200")
 
     [line] = [line for line in ended.stdout.splitlines() if "dlq" not in line and "task-cr" in line]
-    assert [cell.strip() for cell in line.split("│")][5:7] == ["12", "1"]
+    assert re.split("  +", line)[1:3] == ["1, not 12", "1"]
+
+
+async def test_the_list_of_topics_is_json_with_what_is_beside_what_should_be(
+    system: System,
+) -> None:
+    missing = await system.run("topics", "list", "-o", "json", ORCH_TOPICS_PREFIX="missing.")
+    await system.run("topics", "apply")
+    changed = ConfigDifference(
+        system.topics.control, "retention.ms", "", "1000", Severity.WARNING, ""
+    )
+    async with Admin(system.settings.kafka) as admin:
+        await admin.alter([changed])
+    ended = await system.run("topics", "list", "-o", "json", ORCH_TOPICS_PARTITIONS="12")
+    shown = {topic["name"]: topic for topic in map(json.loads, ended.stdout.splitlines())}
+
+    created = shown[system.topics.task_created]
+    assert created["exists"] is True
+    assert created["partitions"] == {"wanted": 12, "found": 1}
+    assert created["copies"] == {"wanted": 1, "found": 1}
+    assert created["config"] == []
+    assert shown[system.topics.control]["config"] == [
+        {"name": "retention.ms", "found": "1000", "wanted": "259200000"}
+    ]
+    assert {json.loads(line)["exists"] for line in missing.stdout.splitlines()} == {False}
+
+
+async def test_without_a_setting_topics_have_as_many_copies_as_there_are_brokers(
+    system: System,
+) -> None:
+    del system.variables["ORCH_TOPICS_REPLICATION_FACTOR"]
+    applied = await system.run("topics", "apply")
+    _, found = await system.doctor()
+    listed = await system.run("topics", "list", "-o", "json")
+
+    assert applied.exit_code == 0, applied.output
+    assert "replication" not in applied.stdout.lower()
+    assert "fatal" not in found
+    assert all(
+        json.loads(line)["copies"] == {"wanted": 1, "found": 1}
+        for line in listed.stdout.splitlines()
+    )
 
 
 async def test_a_database_without_the_schema_is_fatal_with_the_command(
@@ -333,7 +376,6 @@ async def test_rights_that_are_missing_are_named(system: System) -> None:
     [
         ("ORCH_KAFKA_BOOTSTRAP", "127.0.0.1:1", "KAFKA_UNAVAILABLE"),
         ("ORCH_POSTGRES_DSN", "postgresql://a:b@127.0.0.1:1/x", "SINK_UNAVAILABLE"),
-        ("ORCH_POSTGRES_DSN", "", "not set"),
     ],
 )
 async def test_a_server_that_does_not_answer_is_a_finding_beside_the_others(
@@ -347,6 +389,40 @@ async def test_a_server_that_does_not_answer_is_a_finding_beside_the_others(
     assert [one["about"] for one in found.get("ok", [])] == (
         OF_KAFKA if "POSTGRES" in variable else []
     )
+
+
+async def test_a_server_whose_address_is_not_set_is_left_out_and_the_other_is_checked(
+    system: System,
+) -> None:
+    await system.run("topics", "apply")
+    system.variables["ORCH_POSTGRES_DSN"] = ""
+    status, found = await system.doctor()
+
+    assert (status, found.get("fatal")) == (0, None)
+    [left_out] = found["warning"]
+    assert (left_out["about"], left_out["fix"]) == ("postgres", "set ORCH_POSTGRES_DSN")
+    assert "not set" in left_out["what"]
+    assert left_out["breaks"] == "nothing by itself; not checked: postgres"
+    assert [one["about"] for one in found["ok"]] == OF_KAFKA
+
+
+async def test_without_any_address_doctor_is_fatal(system: System) -> None:
+    system.variables |= {"ORCH_POSTGRES_DSN": "", "ORCH_KAFKA_BOOTSTRAP": ""}
+    status, found = await system.doctor()
+
+    assert status == 1
+    assert [one["about"] for one in found["fatal"]] == ["kafka", "postgres"]
+
+
+async def test_a_check_that_takes_long_is_named_on_standard_error(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.cli.doctor.QUIET_S", 0.0)
+    ended = await system.run("doctor", "-o", "json")
+
+    said = [line for line in ended.stderr.splitlines() if line.startswith("checking ")]
+    assert "checking kafka (Kafka) ..." in said
+    assert "checking postgres (Postgres) ..." in said
 
 
 def test_a_finding_is_one_line_for_a_program_and_wrapped_for_a_terminal() -> None:

@@ -52,6 +52,12 @@ def test_three_copies_need_two_to_acknowledge() -> None:
     assert TABLE[TOPICS.task_events].config["min.insync.replicas"] == "2"
 
 
+@pytest.mark.parametrize(("brokers", "copies"), [(0, 1), (1, 1), (2, 2), (3, 3), (7, 3)])
+def test_without_a_setting_copies_follow_the_brokers_up_to_three(brokers: int, copies: int) -> None:
+    assert TopicsSettings().on_cluster(brokers).copies == copies
+    assert TopicsSettings(replication_factor=2).on_cluster(brokers).copies == 2
+
+
 def test_one_copy_needs_no_other_to_acknowledge() -> None:
     single = Topics(TopicsSettings(replication_factor=1)).table(STEPS)
 

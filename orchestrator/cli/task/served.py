@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
@@ -14,6 +13,7 @@ import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from orchestrator.api.settings import ApiSettings, check_address
+from orchestrator.cli.environment import command_settings
 from orchestrator.cli.task.message import (
     end_of,
     has_ended,
@@ -35,7 +35,6 @@ from orchestrator.cli.task.ports import (
 from orchestrator.cli.task.served_order import request_of
 from orchestrator.cli.task.service_client import Service, open_service
 from orchestrator.cli.task.service_refusal import ServiceAwayError, ServiceRefusedError
-from orchestrator.settings import load_settings
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.json_text import check_text
 from schemas.records import TaskId
@@ -57,7 +56,7 @@ class ServedTasks:
     @classmethod
     def of_environment(cls, server: str | None) -> ServedTasks:
         """With the settings, and the address if one is given; BadParameter: it is not one."""
-        settings = load_settings(os.environ).api
+        settings = command_settings(find=server is None).api
         if server is None:
             return cls(settings)
         try:

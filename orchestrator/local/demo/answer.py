@@ -39,7 +39,18 @@ class BadInputError(OrchestratorError):
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
-        self.code = code  # type: ignore[misc]  # varies by instance, see InvalidRecordError
+        self.code = code
+
+
+class NotInstalledError(OrchestratorError):
+    """This Python lacks a package that the method needs. Becomes FAILED_PRECONDITION.
+
+    A repeated call fails as well, until the service runs with the package.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class GivenUpError(OrchestratorError):

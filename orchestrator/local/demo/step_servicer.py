@@ -10,7 +10,13 @@ from typing import NoReturn
 import grpc
 import structlog
 
-from orchestrator.local.demo.answer import Answer, BadInputError, LongMethod, Method
+from orchestrator.local.demo.answer import (
+    Answer,
+    BadInputError,
+    LongMethod,
+    Method,
+    NotInstalledError,
+)
 from orchestrator.local.demo.calls import CallLog
 from orchestrator.local.demo.faults import Fault, Faults
 from schemas.gen.services.v1 import step_service_pb2 as pb
@@ -102,6 +108,8 @@ class StepServicer(StepServiceServicer):
             return self._methods[request.method](request.input)
         except BadInputError as error:
             await _abort(context, "INVALID_ARGUMENT", str(error), error.code)
+        except NotInstalledError as error:
+            await _abort(context, "FAILED_PRECONDITION", str(error), error.code)
 
     async def _in_a_thread(self, method: LongMethod, text: str) -> Answer:
         """Await a long method; if this coroutine is cancelled it goes on alone, and ends soon."""

@@ -2,15 +2,31 @@
 
 import io
 import struct
+import sys
 import threading
 import wave
+from typing import Any
 
 from msgspec import Struct
-from pocketsphinx import Decoder
 
 from orchestrator.local.demo import base64_bytes
-from orchestrator.local.demo.answer import Answer, BadInputError, check_wanted, dump, load
+from orchestrator.local.demo.answer import (
+    Answer,
+    BadInputError,
+    NotInstalledError,
+    check_wanted,
+    dump,
+    load,
+)
 from schemas.records import Usage
+
+try:
+    from pocketsphinx import Decoder
+except ImportError:  # its wheels end with Python 3.11
+    Decoder = None
+
+NOT_INSTALLED = "SPEECH_NOT_INSTALLED"
+"""The code of a call where there is no pocketsphinx."""
 
 MODEL = "pocketsphinx-en-us"
 RATE_HZ = 16_000
@@ -44,7 +60,7 @@ class VoiceEngine:
     """
 
     def __init__(self) -> None:
-        self._decoder: Decoder | None = None
+        self._decoder: Any = None
 
     def transcribe(self, request: str, stop: threading.Event) -> Answer:
         """Answer a ``Transcribe`` call. The machine's own time is free: the cost is 0.
@@ -53,6 +69,7 @@ class VoiceEngine:
             BadInputError: ``INPUT_INVALID``, ``AUDIO_NOT_BASE64``, ``AUDIO_EMPTY``,
                 ``AUDIO_NOT_WAV``, ``AUDIO_FORMAT_UNSUPPORTED``, ``AUDIO_TOO_LONG`` or
                 ``SPEECH_NOT_FOUND``.
+            NotInstalledError: ``SPEECH_NOT_INSTALLED``; the audio itself can be read.
             GivenUpError: ``stop`` was set.
         """
         asked = load(request, TranscribeInput)
@@ -70,6 +87,12 @@ class VoiceEngine:
         return Answer(output=dump(output), usage=usage)
 
     def _recognise(self, samples: bytes, stop: threading.Event) -> tuple[list[str], float]:
+        if Decoder is None:
+            raise NotInstalledError(
+                NOT_INSTALLED,
+                "speech recognition needs Python 3.11: pocketsphinx has no wheel for Python "
+                f"{sys.version_info[0]}.{sys.version_info[1]}",
+            )
         if self._decoder is None:
             # It would write its own lines to standard error, past our logs.
             self._decoder = Decoder(samprate=RATE_HZ, loglevel="FATAL")

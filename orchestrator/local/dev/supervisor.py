@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from orchestrator.local.dev.log_excerpt import last_error
 from orchestrator.local.embedded.process import Process
 
 log = structlog.get_logger()
@@ -21,6 +22,8 @@ _HEALTHY_AFTER_S = 30.0
 _STOP_GRACE_S = 30.0
 _START_S = 10.0
 _POLL_S = 0.02
+_TAIL_LINES = 200
+"""Of a log since the last start: enough for a traceback and what was logged after it."""
 
 
 class Supervisor:
@@ -123,7 +126,8 @@ class Supervisor:
                     name=child.name,
                     returncode=returncode,
                     restart_in_s=delay_s,
-                    last_line=child.log_tail(1),
+                    last_error=last_error(child.log_tail(_TAIL_LINES)),
+                    log=str(child.log_path),
                 )
                 await asyncio.sleep(delay_s)
                 delay_s = min(_RESTART_MAX_S, delay_s * 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from orchestrator.local.dev.fork import Fork
 from orchestrator.local.dev.supervisor import Supervisor
 from orchestrator.local.embedded.ports import is_free
 from orchestrator.local.embedded.process import Process
+from orchestrator.local.embedded.progress import Progress, say_nothing
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
 from sinks.schema.migrate import migrate_up
@@ -78,6 +80,7 @@ async def open_system(
     environment: Mapping[str, str],
     logs: Path,
     replicas: Mapping[str, int] | None = None,
+    progress: Progress = say_nothing,
 ) -> AsyncIterator[System]:
     """Create topics and tables, start every role, and stop them all at the end.
 
@@ -86,18 +89,24 @@ async def open_system(
         environment: further ``ORCH_*`` variables for the processes.
         logs: the folder for one log file per process.
         replicas: how many processes a role has; 1 where it says nothing.
+        progress: called when topics and tables are there, and when the processes are started.
     """
+    started = time.monotonic()
     pipelines = installed_pipelines(settings.pipelines)
-    table = topic_table(settings, pipelines)
     async with Admin(settings.kafka) as admin:
-        await admin.apply(table)
+        topics = await admin.on_cluster(settings.topics)
+        table = topic_table(settings, pipelines, topics)
+        await admin.apply(table, topics)
     await register_schemas(settings.schemas, table)
     await migrate_up(settings.postgres.dsn)
+    progress(f"Topics and tables are ready after {time.monotonic() - started:.1f} s")
     variables = {
         **DEV_DEFAULTS,
         **{name: value for name, value in os.environ.items() if name.startswith("ORCH_")},
         "ORCH_KAFKA_BOOTSTRAP": settings.kafka.bootstrap,
         "ORCH_POSTGRES_DSN": settings.postgres.dsn,
+        # Its processes are given every address.
+        "ORCH_DEV_FIND": "false",
         **_service_addresses(),
         **environment,
     }
@@ -114,6 +123,7 @@ async def open_system(
         _child(["serve"], SERVE, variables, logs),
     ]
     async with Supervisor(children) as supervisor:
+        progress(f"Started {len(children)} processes: {', '.join(c.name for c in children)}")
         yield System(settings, supervisor, variables, logs)
 
 

@@ -19,6 +19,7 @@ import structlog
 
 from orchestrator.local.embedded.errors import EmbeddedError
 from orchestrator.local.embedded.java import Java
+from orchestrator.local.embedded.progress import Progress, say_nothing
 
 _log = structlog.get_logger()
 
@@ -42,7 +43,9 @@ def sharing_flags(archive: Path) -> tuple[str, ...]:
 
 
 async def make_archive(
-    archive: Path, run_node: Callable[[Path, tuple[str, ...]], Awaitable[None]]
+    archive: Path,
+    run_node: Callable[[Path, tuple[str, ...]], Awaitable[None]],
+    progress: Progress = say_nothing,
 ) -> None:
     """Make the archive if there is none and no other process is at it. Never fails.
 
@@ -50,6 +53,7 @@ async def make_archive(
         archive: appears complete or not at all; stays empty where Java cannot make one.
         run_node: starts a node in an empty directory with further flags for its JVM, and
             ends it cleanly.
+        progress: called once before the archive is made.
     """
     if _is_made(archive):
         return
@@ -61,6 +65,7 @@ async def make_archive(
             if not ours or _is_made(archive):
                 return
             _log.info("kafka_classes_archiving")
+            progress("Preparing Kafka's classes, once on this machine (about 10 s)")
             made = Path(scratch, "classes.jsa")
             await run_node(Path(scratch, "node"), (f"-XX:ArchiveClassesAtExit={made}",))
             _keep(made, archive)

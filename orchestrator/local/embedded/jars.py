@@ -24,6 +24,7 @@ from typing import Any
 import structlog
 
 from orchestrator.local.embedded.errors import KafkaJarsRefusedError, KafkaJarsUnavailableError
+from orchestrator.local.embedded.progress import Progress, say_nothing
 
 KAFKA_VERSION = "4.3.1"
 JAR_LIST = Path(__file__).with_name("kafka_jars.sha256")
@@ -59,7 +60,9 @@ def read_jar_list(path: Path = JAR_LIST) -> tuple[Jar, ...]:
     return tuple(Jar(PurePosixPath(name), digest) for digest, name in lines)
 
 
-def fetch_kafka_jars(cache_path: Path, *, jars: tuple[Jar, ...] | None = None) -> Path:
+def fetch_kafka_jars(
+    cache_path: Path, *, jars: tuple[Jar, ...] | None = None, progress: Progress = say_nothing
+) -> Path:
     """The directory with all listed jars and nothing else. Blocks: run it in a thread.
 
     The first call on a machine fetches 45 MB; later ones only hash what is there (0.1 s).
@@ -69,6 +72,7 @@ def fetch_kafka_jars(cache_path: Path, *, jars: tuple[Jar, ...] | None = None) -
     Args:
         cache_path: the directory of all our caches; made when missing.
         jars: another list than the committed one.
+        progress: called before the jars are fetched, and after each quarter of them.
 
     Raises:
         KafkaJarsUnavailableError: no network, no space, or no ``jgo``. Nothing was kept.
@@ -84,7 +88,7 @@ def fetch_kafka_jars(cache_path: Path, *, jars: tuple[Jar, ...] | None = None) -
             cache_path.mkdir(parents=True, exist_ok=True)
             with _locked(target.with_name(f"{target.name}.lock")):
                 if not target.is_dir():
-                    _fetch_into(target, jars)
+                    _fetch_into(target, jars, progress)
         for jar in jars:
             _verify(target / jar.name, jar)
     except OSError as error:  # requests' errors are OSErrors, too
@@ -107,17 +111,20 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _fetch_into(target: Path, jars: tuple[Jar, ...]) -> None:
+def _fetch_into(target: Path, jars: tuple[Jar, ...], progress: Progress) -> None:
     _log.info("kafka_jars_fetching", version=KAFKA_VERSION, jars=len(jars))
+    progress(f"Fetching Kafka {KAFKA_VERSION}, once on this machine ({len(jars)} jars, 45 MB)")
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=".kafka-", dir=target.parent) as scratch:
         complete = Path(scratch, "jars")
         complete.mkdir()
         source = _Repositories(Path(scratch, "repository"))
-        for jar in jars:
+        for number, jar in enumerate(jars, 1):
             if time.monotonic() - started > _FETCH_TIMEOUT_S:
                 raise TimeoutError(f"not all jars came within {_FETCH_TIMEOUT_S:.0f} s")
             source.copy(jar, complete / jar.name)
+            if number % max(1, len(jars) // 4) == 0:
+                progress(f"Fetched {number} of {len(jars)} jars")
         # The name appears only with all jars behind it.
         complete.rename(target)
     _log.info("kafka_jars_fetched", seconds=round(time.monotonic() - started, 1))

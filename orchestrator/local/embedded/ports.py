@@ -14,12 +14,16 @@ to a stopped server on an ephemeral port can be given that same port as its own 
 talks to itself, and the server cannot come back."""
 
 
-def choose_ports(path: Path, wanted: Mapping[str, int]) -> dict[str, int]:
+def choose_ports(
+    path: Path, wanted: Mapping[str, int], usual: Mapping[str, int] | None = None
+) -> dict[str, int]:
     """Choose a port for each name and remember the choice in ``path``.
 
     Args:
         path: a JSON file; made when missing, a broken one is replaced.
-        wanted: name to port. 0: the remembered port if it is free, else any free one.
+        wanted: name to port. 0: the usual port if it is free, else the remembered one, else
+            any free one.
+        usual: name to the port that its clients try first; a name may be missing.
 
     Returns:
         Name to port, all different, each free at this moment.
@@ -27,16 +31,17 @@ def choose_ports(path: Path, wanted: Mapping[str, int]) -> dict[str, int]:
     Raises:
         PortTakenError: a port other than 0 is taken; nothing was written.
     """
-    remembered = _load(path)
+    remembered, usual = _load(path), usual or {}
     chosen: dict[str, int] = {}
     for name, port in sorted(wanted.items(), key=lambda item: item[1] == 0):
         if port != 0:
             _require_free(name, port)
             chosen[name] = port
             continue
-        kept = remembered.get(name, 0)
-        usable = kept not in chosen.values() and is_free(kept)
-        chosen[name] = kept if usable else _free_port(set(chosen.values()))
+        taken = set(chosen.values())
+        tried = (usual.get(name, 0), remembered.get(name, 0))
+        usable = (port for port in tried if port not in taken and is_free(port))
+        chosen[name] = next(usable, None) or _free_port(taken)
     if chosen != remembered:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(chosen) + "\n")

@@ -1,16 +1,20 @@
 """Kafka and Postgres for one program: the configured ones, or else embedded ones."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
 
 from orchestrator.local.embedded.errors import EmbeddedError
+from orchestrator.local.embedded.kafka import USUAL_PORT as KAFKA_USUAL_PORT
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from orchestrator.local.embedded.lock import hold_data_dir
+from orchestrator.local.embedded.postgres import USUAL_PORT as POSTGRES_USUAL_PORT
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.progress import Progress, say_nothing
 from orchestrator.local.embedded.settings import EmbeddedSettings
 
 _log = structlog.get_logger()
@@ -31,7 +35,11 @@ class Servers:
 
 @asynccontextmanager
 async def open_servers(
-    settings: EmbeddedSettings, *, kafka_bootstrap: str | None, postgres_dsn: str | None
+    settings: EmbeddedSettings,
+    *,
+    kafka_bootstrap: str | None,
+    postgres_dsn: str | None,
+    progress: Progress = say_nothing,
 ) -> AsyncIterator[Servers]:
     """Start what was not configured, both at once; stop it when the context ends.
 
@@ -42,6 +50,7 @@ async def open_servers(
         settings: where the embedded ones keep their data; not looked at if both are given.
         kafka_bootstrap: of a Kafka that runs elsewhere; it is not contacted.
         postgres_dsn: of a Postgres that runs elsewhere; it is not contacted.
+        progress: called for what takes long, and when a server answers.
 
     Raises:
         DataDirInUseError: another process runs on ``settings.data_dir``.
@@ -49,13 +58,13 @@ async def open_servers(
             :meth:`EmbeddedPostgres.start`. The other one was stopped again.
         RuntimeError: this is not the main thread.
     """
-    kafka = None if kafka_bootstrap else _embedded_kafka(settings)
+    kafka = None if kafka_bootstrap else _embedded_kafka(settings, progress)
     postgres = None if postgres_dsn else _embedded_postgres(settings)
     with ExitStack() as stack:
         if kafka is not None or postgres is not None:
             stack.enter_context(hold_data_dir(settings.data_dir))
         try:
-            await _start(kafka, postgres)
+            await _start({"Kafka": kafka, "Postgres": postgres}, progress)
             yield Servers(
                 kafka_bootstrap=kafka_bootstrap or (kafka.bootstrap if kafka else ""),
                 postgres_dsn=postgres_dsn or (postgres.dsn if postgres else ""),
@@ -69,29 +78,34 @@ async def open_servers(
                         group.create_task(server.stop())
 
 
-def _embedded_kafka(settings: EmbeddedSettings) -> EmbeddedKafka:
+def _embedded_kafka(settings: EmbeddedSettings, progress: Progress) -> EmbeddedKafka:
     return EmbeddedKafka(
         settings.data_dir / "kafka",
-        port=settings.kafka_port,
+        port=settings.kafka_port or 0,
+        usual_port=KAFKA_USUAL_PORT if settings.kafka_port is None else 0,
         start_timeout_s=settings.start_timeout_s,
         cache_path=settings.cache_path,
+        progress=progress,
     )
 
 
 def _embedded_postgres(settings: EmbeddedSettings) -> EmbeddedPostgres:
     return EmbeddedPostgres(
         settings.data_dir / "postgres",
-        port=settings.postgres_port,
+        port=settings.postgres_port or 0,
+        usual_port=POSTGRES_USUAL_PORT if settings.postgres_port is None else 0,
         start_timeout_s=settings.start_timeout_s,
     )
 
 
-async def _start(kafka: EmbeddedKafka | None, postgres: EmbeddedPostgres | None) -> None:
+async def _start(
+    servers: Mapping[str, EmbeddedKafka | EmbeddedPostgres | None], progress: Progress
+) -> None:
     try:
         async with asyncio.TaskGroup() as group:
-            for server in (kafka, postgres):
+            for name, server in servers.items():
                 if server is not None:
-                    group.create_task(server.start())
+                    group.create_task(_start_one(name, server, progress))
     except BaseExceptionGroup as failures:
         ours, others = failures.split(EmbeddedError)
         if ours is None or others is not None:
@@ -101,3 +115,11 @@ async def _start(kafka: EmbeddedKafka | None, postgres: EmbeddedPostgres | None)
             _log.error("server_not_started", reason=str(error))
         # One error with one code for the caller, in place of a group.
         raise first from None
+
+
+async def _start_one(
+    name: str, server: EmbeddedKafka | EmbeddedPostgres, progress: Progress
+) -> None:
+    started = time.monotonic()
+    await server.start()
+    progress(f"{name} answers after {time.monotonic() - started:.1f} s")

@@ -13,11 +13,12 @@ class EmbeddedSettings:
     """Holds the data, ports and logs of both servers; made when missing. Delete it (while
     nothing runs on it) to start from nothing."""
 
-    kafka_port: int = 0
-    """Port of Kafka on 127.0.0.1. 0 takes the port of the last start, or a free one."""
+    kafka_port: int | None = None
+    """Port of Kafka on 127.0.0.1; a taken one stops the start. Without it 9092 is used, and if
+    that is taken the port of the last start, or a free one. 0 does not try 9092."""
 
-    postgres_port: int = 0
-    """Port of Postgres on 127.0.0.1. 0 takes the port of the last start, or a free one."""
+    postgres_port: int | None = None
+    """Port of Postgres on 127.0.0.1, as ``kafka_port``. The port that is tried first is 5432."""
 
     start_timeout_s: float = 90.0
     """Each server must answer within this many seconds of its start, or the start fails.
@@ -30,9 +31,9 @@ class EmbeddedSettings:
 
     def __post_init__(self) -> None:
         for name in ("kafka_port", "postgres_port"):
-            if not 0 <= getattr(self, name) <= 65_535:
+            if not 0 <= (getattr(self, name) or 0) <= 65_535:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 to 65535")
-        if self.kafka_port == self.postgres_port != 0:
+        if self.kafka_port and self.kafka_port == self.postgres_port:
             raise ValueError(f"kafka_port and postgres_port are both {self.kafka_port}")
         if not 0 < self.start_timeout_s < float("inf"):
             raise ValueError(f"start_timeout_s is {self.start_timeout_s}; it must be positive")

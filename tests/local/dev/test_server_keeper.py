@@ -53,7 +53,7 @@ async def executed(dsn: str, statement: str) -> str:
 async def test_servers_that_are_killed_come_back_on_their_ports_with_their_data(
     server_dir: Path,
 ) -> None:
-    settings = EmbeddedSettings(data_dir=server_dir / "kept")
+    settings = EmbeddedSettings(data_dir=server_dir / "kept", kafka_port=0, postgres_port=0)
     with logged("orchestrator.local.dev.server_keeper.log") as lines:
         async with (
             open_servers(settings, kafka_bootstrap=None, postgres_dsn=None) as servers,

@@ -134,6 +134,20 @@ def test_a_remembered_port_is_kept_until_somebody_else_listens_on_it(tmp_path: P
     assert choose_ports(path, {"kafka": 0, "controller": 0}) == moved
 
 
+def test_the_usual_port_comes_first_and_gives_way_to_whoever_listens_on_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ports.json"
+    remembered = choose_ports(path, {"kafka": 0})
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        usual = {"kafka": other.getsockname()[1]}
+        taken = choose_ports(path, {"kafka": 0}, usual)
+    free = choose_ports(path, {"kafka": 0}, usual)
+
+    assert taken == remembered
+    assert free == usual
+
+
 async def a_topic(bootstrap: str) -> str:
     """A new topic with one partition that takes records of 4 MiB."""
     name = f"embedded-{uuid.uuid4().hex}"

@@ -26,7 +26,7 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("bare_machine")
 async def test_both_servers_run_on_a_machine_with_nothing_but_python(server_dir: Path) -> None:
-    settings = EmbeddedSettings(data_dir=server_dir / "dev")
+    settings = EmbeddedSettings(data_dir=server_dir / "dev", kafka_port=0, postgres_port=0)
     started = time.monotonic()
 
     async with open_servers(settings, kafka_bootstrap=None, postgres_dsn=None) as servers:
@@ -43,7 +43,7 @@ async def test_both_servers_run_on_a_machine_with_nothing_but_python(server_dir:
 
 
 async def test_a_cancellation_stops_both_servers(server_dir: Path) -> None:
-    settings = EmbeddedSettings(data_dir=server_dir / "cancelled")
+    settings = EmbeddedSettings(data_dir=server_dir / "cancelled", kafka_port=0, postgres_port=0)
     opened: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
 
     async def run() -> None:
@@ -64,7 +64,7 @@ async def test_a_cancellation_stops_both_servers(server_dir: Path) -> None:
 
 
 async def test_a_server_that_does_not_start_stops_the_other_one(server_dir: Path) -> None:
-    settings = EmbeddedSettings(data_dir=server_dir / "half")
+    settings = EmbeddedSettings(data_dir=server_dir / "half", kafka_port=0, postgres_port=0)
     a_broken_kafka(settings.data_dir / "kafka")
 
     with pytest.raises(KafkaNotStartedError, match=r"meta\.properties"):

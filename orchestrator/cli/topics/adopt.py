@@ -1,19 +1,19 @@
 """``orchestrator topics adopt``: go on with a topic that was made again, mirrored or cut."""
 
-import os
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from orchestrator.cli.arguments import default_actor
-from orchestrator.cli.running import run
-from orchestrator.settings import Settings, load_settings
+from orchestrator.cli.output import print_table
+from orchestrator.cli.running import kafka_settings, run
+from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 from schemas.topics import Topics
 from streams.kafka.publisher import Publisher
 from streams.ownership.adoption import AdoptedAs, Candidate, adopt, candidate, check
+
+_COLUMNS = ("partition", "first", "end", "remembered id", "log up to", "created up to")
 
 
 def adopt_topic(
@@ -38,9 +38,7 @@ def adopt_topic(
     Shows what is remembered beside what the topic has, and changes nothing without --execute.
     Routers that wait for it go on within seconds; restart the others.
     """
-    settings = load_settings(os.environ)
-    if not settings.kafka.bootstrap:
-        raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
+    settings = kafka_settings()
     if execute and not reason:
         raise SettingsError("--execute needs a --reason")
     run(_adopt(settings, topic, how, reason, actor or default_actor(), execute))
@@ -66,16 +64,16 @@ async def _adopt(
 
 
 def _show(found: Candidate) -> None:
-    rows = Table("partition", "first", "end", "remembered id", "log up to", "created up to")
+    rows = []
     for known in found.partitions:
         point = known.checkpoint
-        remembered = ("", "", "")
+        remembered: tuple[object, ...] = (None, None, None)
         if point is not None:
             topic_id = point.topics.get(found.topic, "")
-            remembered = (topic_id[:8], str(point.offset), str(point.decided_created + 1))
-        rows.add_row(str(known.partition), str(known.first), str(known.end), *remembered)
+            remembered = (topic_id[:8], point.offset, point.decided_created + 1)
+        rows.append((known.partition, known.first, known.end, *remembered))
     print(f"{found.topic} has the id {found.topic_id}")
-    Console().print(rows)
+    print_table(_COLUMNS, rows, drop=())
 
 
 def _full_name(name: str, settings: Settings) -> str:

@@ -1,0 +1,57 @@
+"""The settings of a command: its variables, and what a running ``orchestrator dev`` left."""
+
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator.running.file import Found, find_running, places
+from orchestrator.running.record import RunningSystem, found_variables
+from orchestrator.settings import Settings, load_settings
+
+_said: set[str] = set()
+"""Lines that this process has written: a command may ask for its settings more than once."""
+
+
+def command_settings(*, find: bool = True) -> Settings:
+    """The settings of this command.
+
+    What the environment does not set is taken from the system that ``orchestrator dev`` runs; a
+    line on standard error says so. ``ORCH_DEV_FIND=false`` leaves that out.
+
+    Args:
+        find: False for a command whose options name the server.
+
+    Raises:
+        SettingsError: a variable is unknown or wrong.
+    """
+    settings = load_settings(os.environ)
+    if not (find and settings.dev.find):
+        return settings
+    found = running_system()
+    taken = {} if found.system is None else found_variables(os.environ, found.system)
+    _say(found.ignored)
+    if found.system is None or not taken:
+        return settings
+    _say([_using(found.system)])
+    return load_settings(os.environ, taken)
+
+
+def running_system() -> Found:
+    """The system that runs nearest to the current folder."""
+    return find_running(places(os.environ, Path.cwd(), Path(sys.prefix)))
+
+
+def _using(system: RunningSystem) -> str:
+    folder = os.path.relpath(system.folder)
+    shown = system.folder if folder.startswith("..") else folder
+    at = datetime.fromisoformat(system.started_at).strftime("%H:%M")
+    return f"using the system in {shown} (started {at}, pid {system.pid})"
+
+
+def _say(lines: Sequence[str]) -> None:
+    for line in lines:
+        if line not in _said:
+            _said.add(line)
+            print(line, file=sys.stderr)

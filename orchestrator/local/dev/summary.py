@@ -1,0 +1,69 @@
+"""What ``dev`` prints when everything runs: where things are, and what to try."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from orchestrator.local.dev.notices import Terminal, shown_path
+from orchestrator.local.dev.system import System
+from orchestrator.local.embedded.servers import Servers
+from orchestrator.running.address import masked_dsn
+
+_QUESTION = {"query": "What is a lane?"}
+_EXAMPLE = Path("examples", "publish_task.py")
+
+
+def show_summary(terminal: Terminal, system: System, servers: Servers, folder: Path) -> None:
+    """Addresses, log files, and commands that work in another terminal as they are printed."""
+    terminal.line()
+    for name, text in (
+        ("HTTP", f"http://{system.http_address}"),
+        ("gRPC", system.grpc_address),
+        ("Kafka", system.settings.kafka.bootstrap),
+        ("Postgres", masked_dsn(system.settings.postgres.dsn)),
+        ("Data", shown_path(folder)),
+        *(("Log", shown_path(path)) for path in _logs(system, servers)),
+    ):
+        terminal.line(f"  {name:9} {text}")
+    terminal.line()
+    terminal.line("Try, in another terminal; no variable has to be set there:")
+    terminal.line()
+    for command in _commands(system):
+        terminal.line(f"  {command}")
+    terminal.line()
+    terminal.line("Ctrl-C stops everything; the data is kept.")
+
+
+def program() -> str:
+    """How this program is called from the current folder."""
+    if sys.argv[0].endswith("__main__.py"):
+        return f"{shlex.quote(shown_path(sys.executable))} -m orchestrator"
+    return shlex.quote(shown_path(sys.argv[0]) if "/" in sys.argv[0] else sys.argv[0])
+
+
+def _logs(system: System, servers: Servers) -> list[Path]:
+    ours = [server.log_path for server in (servers.kafka, servers.postgres) if server is not None]
+    return [*ours, system.logs / "*.log"]
+
+
+def _commands(system: System) -> list[str]:
+    """Commands, calls over HTTP and gRPC, and a program of an upstream service."""
+    called, question = program(), json.dumps(_QUESTION)
+    body = json.dumps({"type": "rag", "input": _QUESTION})
+    message = json.dumps({"type": "rag", "input": question})
+    json_type = "'Content-Type: application/json'"
+    example = f"{shown_path(sys.executable)} {_EXAMPLE} 'What is a lane?'"
+    return [
+        f"{called} status",
+        f"{called} task create --type rag --wait \\\n    --input '{question}'",
+        f"{called} task list",
+        f"{called} tail task-events --from-start --until-end",
+        f"{called} dlq list",
+        *([example] if _EXAMPLE.exists() else []),
+        f"curl -sS http://{system.http_address}/api/v1/tasks:execute \\\n"
+        f"    -H {json_type} \\\n    -d '{body}'",
+        f"grpcurl -plaintext \\\n    -d '{message}' \\\n    {system.grpc_address} "
+        "orchestrator.v1.Orchestrator/CreateAndExecuteTask",
+        f'eval "$({called} env)"  # ORCH_* variables for your own programs',
+    ]

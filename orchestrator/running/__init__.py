@@ -1,0 +1,1 @@
+"""How a second terminal finds the system that ``orchestrator dev`` runs on this machine."""

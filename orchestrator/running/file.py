@@ -1,0 +1,136 @@
+"""The file ``running.json`` in the data folder of ``orchestrator dev``: written, removed, found."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from orchestrator.running.record import RunningSystem
+
+FILE = "running.json"
+FOLDER = ".orchestrator"
+
+_PS_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found."""
+
+    system: RunningSystem | None
+    """None: no system runs in the searched folders."""
+    file: Path | None
+    ignored: tuple[str, ...]
+    """Files that were passed over, each with the reason, in a sentence."""
+
+
+def write_running(folder: Path, system: RunningSystem) -> None:
+    """Write the file at once (a reader sees the former one or this one), for this user alone.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    # Made with mode 0600, which the file keeps.
+    number, name = tempfile.mkstemp(prefix=f".{FILE}-", dir=folder)
+    scratch = Path(name)
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(system), indent=2) + b"\n")
+        scratch.replace(folder / FILE)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def remove_running(folder: Path, pid: int) -> None:
+    """Remove the file that this process wrote; one of another process, or no file, is left."""
+    try:
+        system = msgspec.json.decode((folder / FILE).read_bytes(), type=RunningSystem)
+    except (OSError, msgspec.DecodeError):
+        return
+    if system.pid == pid:
+        (folder / FILE).unlink(missing_ok=True)
+
+
+def places(environment: Mapping[str, str], folder: Path, installed: Path) -> Iterator[Path]:
+    """Where a running system is looked for, the nearest place first; no place twice. Pure.
+
+    Args:
+        environment: ``ORCH_EMBEDDED_DATA_DIR`` names a data folder that is looked at first.
+        folder: the current folder; it and all above it are looked at.
+        installed: the Python environment; a checkout holds it beside its data folder.
+    """
+    seen: set[Path] = set()
+    given = environment.get("ORCH_EMBEDDED_DATA_DIR")
+    data_folders = [
+        *([folder / given] if given else []),
+        *(above / FOLDER for start in (folder, installed) for above in (start, *start.parents)),
+    ]
+    for data_folder in data_folders:
+        if data_folder not in seen:
+            seen.add(data_folder)
+            yield data_folder / FILE
+
+
+def find_running(files: Iterable[Path]) -> Found:
+    """The first of these files whose system runs. One that cannot be used is passed over."""
+    ignored: list[str] = []
+    for file in files:
+        try:
+            owner, content = file.stat().st_uid, file.read_bytes()
+        except OSError:
+            continue
+        if owner != os.geteuid():
+            # It names servers that would be given passwords and tasks.
+            ignored.append(f"{file} is ignored: the file belongs to another user")
+            continue
+        try:
+            system = msgspec.json.decode(content, type=RunningSystem)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            ignored.append(f"{file} is ignored: its content is not readable")
+            continue
+        if process_identity(system.pid) != system.identity:
+            ignored.append(f"{file} is ignored: its process {system.pid} has ended")
+            continue
+        return Found(system, file, tuple(ignored))
+    return Found(None, None, tuple(ignored))
+
+
+def process_identity(pid: int) -> str | None:
+    """When a process was started, as the kernel says; None: no such process runs.
+
+    A pid is used again after its process has ended; pid and start together are not.
+    """
+    if Path("/proc/self/stat").exists():
+        return _started_linux(pid)
+    return _started_elsewhere(pid)
+
+
+def _started_linux(pid: int) -> str | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    # The name in parentheses may hold spaces and parentheses (proc(5)).
+    fields = text.rpartition(")")[2].split()
+    state, started = fields[0], fields[19]
+    return None if state in ("Z", "X") else started
+
+
+def _started_elsewhere(pid: int) -> str | None:
+    try:
+        shown = subprocess.run(
+            ["ps", "-o", "lstart=", "-p", str(pid)],
+            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PS_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return shown.stdout.decode(errors="replace").strip() or None

@@ -1,0 +1,92 @@
+"""What ``orchestrator dev`` leaves for other processes of its user. Pure."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+KAFKA = "ORCH_KAFKA_BOOTSTRAP"
+POSTGRES = "ORCH_POSTGRES_DSN"
+API = "ORCH_API_SERVER"
+
+_ADDRESSES = (KAFKA, POSTGRES, API)
+_OWN_PREFIXES = (
+    "ORCH_DEMO_",
+    "ORCH_DEV_",
+    "ORCH_EMBEDDED_",
+    "ORCH_LOG_",
+    "ORCH_METRICS_",
+)
+_OWN = frozenset(
+    {"ORCH_API_DRAIN_S", "ORCH_API_GRPC_PORT", "ORCH_API_HTTP_PORT", "ORCH_KAFKA_INSTANCE_ID"}
+)
+
+
+class ServerRecord(Struct, frozen=True, kw_only=True):
+    """A Kafka or a Postgres of the system."""
+
+    name: str
+    address: str
+    """``HOST:PORT``, never with a password; several brokers are separated by commas."""
+    pid: int | None = None
+    """None: the server is not a child of ``orchestrator dev``."""
+    version: str | None = None
+    """As ``orchestrator dev`` started it; None: not known."""
+    log: str | None = None
+
+
+class ProcessRecord(Struct, frozen=True, kw_only=True):
+    """A process of the system: a role, the service, or the reference services."""
+
+    name: str
+    pid: int | None
+    """None: it does not run at this moment."""
+    restarts: int
+    log: str
+    ports: tuple[int, ...] = ()
+
+
+class RunningSystem(Struct, frozen=True, kw_only=True):
+    """The content of ``running.json``."""
+
+    pid: int
+    """Of ``orchestrator dev``."""
+    identity: str
+    """Tells the process from a later one with the same pid; see ``process_identity``."""
+    started_at: str
+    """ISO 8601 with an offset."""
+    folder: str
+    """The data folder, absolute."""
+    http: str
+    """The URL of the service over HTTP."""
+    variables: dict[str, str]
+    """``ORCH_*``: what a command needs to work on this system. Holds a password."""
+    servers: tuple[ServerRecord, ...] = ()
+    processes: tuple[ProcessRecord, ...] = ()
+
+
+def shared_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """The ``ORCH_*`` variables of a system that other processes need to work on it.
+
+    What belongs to one process alone is left out: its ports, its logs, its name in its group.
+    """
+    return {
+        name: value
+        for name, value in sorted(environment.items())
+        if name.startswith("ORCH_") and name not in _OWN and not name.startswith(_OWN_PREFIXES)
+    }
+
+
+def found_variables(environment: Mapping[str, str], system: RunningSystem) -> dict[str, str]:
+    """The variables of a running system that a command takes in addition to its own.
+
+    A variable of the environment always wins. If the environment names another server than the
+    system's, nothing is taken: a command never works on the servers of two systems.
+    """
+    given = {name: environment[name] for name in _ADDRESSES if environment.get(name)}
+    if any(value != system.variables.get(name) for name, value in given.items()):
+        return {}
+    missing = {n: v for n, v in system.variables.items() if n not in environment}
+    if "ORCH_API_GRPC_PORT" in environment:
+        # It names the service on this machine, as ORCH_API_SERVER does.
+        missing.pop(API, None)
+    return missing
