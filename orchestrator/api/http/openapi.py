@@ -62,7 +62,7 @@ def _types(operations: Sequence[Operation]) -> set[type[msgspec.Struct]]:
 
 def _operation(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "operationId": operation.handler,
+        "operationId": operation.name,
         "summary": operation.summary,
         "parameters": [*_path_parameters(operation), *_query(operation), *_header(operation)],
         "responses": _responses(operation),

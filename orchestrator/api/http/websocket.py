@@ -158,12 +158,12 @@ class _Connection:
                     stream.cancel()
             case "cancel":
                 wanted = Cancel(reason=message.reason)
-                await self._use.commanding.cancel(self._caller, task_id, wanted)
+                await self._use.commands.cancel(self._caller, task_id, wanted)
                 await self._out.put(Cancelled(task_id))
 
     async def _stream(self, task_id: str, after: int) -> None:
         try:
-            async for item in self._use.watching.watch(self._caller, task_id, after):
+            async for item in self._use.watch.watch(self._caller, task_id, after):
                 await self._out.put(item)
             await self._out.put(Ended(task_id))
         except ApiError as error:

@@ -144,7 +144,7 @@ class LetterLookup:
     async def _indexed(self, caller: Caller, ids: Sequence[str]) -> list[KnownLetter] | None:
         which = owned(caller)
         try:
-            return await self._parts.history.ask(
+            return await self._parts.projection.ask(
                 lambda reader: letter_pages.by_id(reader, which, ids)
             )
         except SinkUnavailableError:

@@ -48,7 +48,7 @@ class LetterQueries:
         which = self._lookup.filter_of(caller, request, status=_statuses(request.status))
         after, limit = cursor_of(request.page_token), request.page_size
         try:
-            known_letters = await self._parts.history.ask(
+            known_letters = await self._parts.projection.ask(
                 lambda reader: letter_pages.newest(reader, which, limit=limit + 1, after=after)
             )
         except SinkUnavailableError as error:
@@ -78,7 +78,7 @@ class LetterQueries:
         async with self._lookup.letter(caller, letter_id) as (connections, found):
             related = await self._related(connections, caller, found.known)
             happened = await timeline(
-                connections, found.known.letter.task_id, self._parts.history.logs
+                connections, found.known.letter.task_id, self._parts.projection.logs
             )
         return LetterDetail(
             dead_letter=letter_view(found.known),
@@ -91,7 +91,7 @@ class LetterQueries:
 
     async def _histogram(self, which: LetterFilter, by: str) -> LetterHistogram:
         try:
-            bars = await self._parts.history.ask(
+            bars = await self._parts.projection.ask(
                 lambda reader: letter_pages.count(reader, which, by)
             )
         except SinkUnavailableError as error:
@@ -103,7 +103,7 @@ class LetterQueries:
     ) -> list[KnownLetter]:
         which, letter_id = owned(caller), known.letter.id
         try:
-            return await self._parts.history.ask(
+            return await self._parts.projection.ask(
                 lambda reader: letter_pages.related(reader, which, letter_id, limit=_RELATED_MAX)
             )
         except SinkUnavailableError:

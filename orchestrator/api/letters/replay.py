@@ -131,7 +131,7 @@ class LetterReplay:
             until_ms=min(until_ms, until_ms if chosen.until_ms is None else chosen.until_ms),
         )
         try:
-            found = await self._parts.history.ask(
+            found = await self._parts.projection.ask(
                 lambda reader: letter_pages.oldest(reader, which, limit=limit + 1, after=after)
             )
         except SinkUnavailableError:

@@ -34,7 +34,7 @@ class TaskCommands:
 
     def __init__(self, parts: Parts, reading: TaskQueries) -> None:
         self._parts = parts
-        self._reading = reading
+        self._queries = reading
 
     async def execute(
         self, caller: Caller, task_id: str, request: Execute, within_s: float | None = None
@@ -96,7 +96,7 @@ class TaskCommands:
 
     async def _order(self, caller: Caller, task_id: str, order: _Order) -> Answered:
         _check_reason(order.reason)
-        known = await self._reading.find_decided(caller, task_id)
+        known = await self._queries.find_decided(caller, task_id)
         if order.kind is CommandKind.RETRY and order.run is None:
             run = _run(known) if isinstance(known, LiveTask | StoredTask) else 1
             order = replace(order, run=run)
@@ -112,7 +112,7 @@ class TaskCommands:
         receipt, code = replace(receipt, answer=event_view(event)), event.reason or ""
         if event.kind is EventKind.COMMAND_REFUSED and code not in _AS_WANTED:
             raise refused_command(code, receipt)
-        task = await self._reading.get(caller, task_id, min_sequence=event.sequence)
+        task = await self._queries.get(caller, task_id, min_sequence=event.sequence)
         return Answered(task=task, receipt=receipt)
 
     def _command(self, caller: Caller, task_id: TaskId, order: _Order) -> TaskCommand:

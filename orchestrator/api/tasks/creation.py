@@ -39,7 +39,7 @@ class TaskCreation:
 
     def __init__(self, parts: Parts, reading: TaskQueries) -> None:
         self._parts = parts
-        self._reading = reading
+        self._queries = reading
 
     async def create(self, caller: Caller, request: CreateTask) -> Answered:
         """Create a task, or find the one that the same key created.
@@ -116,7 +116,7 @@ class TaskCreation:
         elsewhere = [task_id for task_id in ids if task_id not in found]
         if elsewhere:
             try:
-                found.update(await self._parts.history.tasks(elsewhere))
+                found.update(await self._parts.projection.tasks(elsewhere))
             except SinkUnavailableError as error:
                 log.warning("keys_not_looked_up", code=error.code, keys=len(elsewhere))
         return found
@@ -141,7 +141,7 @@ class TaskCreation:
         topic = self._parts.topics.task_created
         try:
             async with asyncio.timeout(self._parts.settings.answer_timeout_s):
-                await self._parts.following.read_up_to(topic, partition, offset)
+                await self._parts.follower.read_up_to(topic, partition, offset)
         except (TimeoutError, KafkaUnavailableError) as error:
             message = "created, but not read back in time: repeat with the same key"
             raise unavailable(message, task_id=record.task_id) from error
@@ -154,7 +154,7 @@ class TaskCreation:
                 kind=Kind.EXISTS,
                 field="request_id",
             )
-        return Answered(task=await self._reading.view(known), replayed=True)
+        return Answered(task=await self._queries.view(known), replayed=True)
 
 
 def _is_ours(known: Found, offset: int) -> bool:

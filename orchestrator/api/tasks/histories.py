@@ -19,7 +19,7 @@ class TaskHistories:
 
     def __init__(self, parts: Parts, reading: TaskQueries) -> None:
         self._parts = parts
-        self._reading = reading
+        self._queries = reading
 
     async def story(self, caller: Caller, task_id: str, min_sequence: int = 0) -> TaskHistory:
         """A task and how it came to be so.
@@ -29,8 +29,8 @@ class TaskHistories:
                 it cannot be read now, or ``min_sequence`` was not seen in time.
         """
         if min_sequence > 0:
-            await self._reading.get(caller, task_id, min_sequence)
-        match await self._reading.find(caller, task_id):
+            await self._queries.get(caller, task_id, min_sequence)
+        match await self._queries.find(caller, task_id):
             case AcceptedTask() as accepted:
                 return story_of_door(accepted.record())
             case StoredTask() as row:
@@ -41,7 +41,7 @@ class TaskHistories:
                 return await self._from_elsewhere(live)
 
     async def _stored(self, row: StoredTask) -> TaskHistory:
-        history = self._parts.history
+        history = self._parts.projection
         try:
             steps, logs = await history.steps(row.id), await history.logs(row.id)
         except SinkUnavailableError as error:
@@ -52,7 +52,7 @@ class TaskHistories:
         """Of a task whose first events memory does not hold."""
         sequence = live.sequence
         try:
-            row = await self._parts.history.task(live.task_id)
+            row = await self._parts.projection.task(live.task_id)
             if row is not None and row.sequence >= sequence:
                 return await self._stored(row)
         except SinkUnavailableError:
