@@ -5,9 +5,7 @@ never existed is found by :func:`problem`.
 """
 
 import ast
-import io
 import re
-import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import cache
@@ -18,16 +16,12 @@ import typer
 
 from orchestrator.cli.app import app
 from orchestrator.settings import Settings
-
-PACKAGES = ("schemas", "tasks", "streams", "sinks", "agents", "orchestrator")
-FOLDERS = (*PACKAGES, "tests", "benchmarks", "examples", "deploy")
-OTHER_SOURCES = ("*.proto", "*.avsc", "*.sql", "*.yaml", "*.toml", "*.sh", "*.patch", "*.json")
+from tests.source_words import PACKAGES, all_files, all_tests, all_text, all_words, python_files
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _FILE = re.compile(r"(?:[\w.-]+/)*[\w-]+\.(?:py|md|sql|proto|avsc|yaml|json|toml|sh|lock|txt|gz)")
 _FOLDER = re.compile(r"(?:[\w.-]+/)+")
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def problem(text: str) -> str | None:
@@ -50,7 +44,7 @@ def defines(path: Path, name: str) -> bool:
 
 def _no_file(text: str) -> str | None:
     found = Path(text).exists() or any(
-        file.as_posix().endswith("/" + text) or file.as_posix() == text for file in _files()
+        file.as_posix().endswith("/" + text) or file.as_posix() == text for file in all_files()
     )
     return None if found else "no such file"
 
@@ -58,9 +52,9 @@ def _no_file(text: str) -> str | None:
 def _no_folder(text: str) -> str | None:
     folder = text.rstrip("/")
     found = Path(folder).is_dir() or any(
-        f"/{folder}/" in f"/{file.as_posix()}" for file in _files()
+        f"/{folder}/" in f"/{file.as_posix()}" for file in all_files()
     )
-    return None if found or folder in _text() else "no such folder"
+    return None if found or folder in all_text() else "no such folder"
 
 
 def _no_command(text: str) -> str | None:
@@ -93,22 +87,24 @@ def _no_setting(text: str) -> str | None:
 
 def _no_option(text: str) -> str | None:
     name = re.split(r"[ =]", text)[0]
-    return None if name in _options() or name in _text() else "no such option"
+    return None if name in _options() or name in all_text() else "no such option"
 
 
 def _no_test(text: str) -> str | None:
-    known = f"def {text}(" in _tests() or _no_file(text + ".py") is None
+    known = f"def {text}(" in all_tests() or _no_file(text + ".py") is None
     return None if known else "no such test"
 
 
 def _no_dotted(text: str) -> str | None:
     first, *rest = text.split(".")
     if first in PACKAGES:
-        of_others = f"package {text}" in _text() or f"COLUMN ai_orchestrator.{text} " in _text()
+        of_others = (
+            f"package {text}" in all_text() or f"COLUMN ai_orchestrator.{text} " in all_text()
+        )
         return None if of_others or _is_message(text) else _no_part(text)
     if first in _classes():
         return _no_member(first, rest[0])
-    return None if text in _text() or text.split(".")[-1] in _words() else "found nowhere"
+    return None if text in all_text() or text.split(".")[-1] in all_words() else "found nowhere"
 
 
 def _no_part(text: str) -> str | None:
@@ -141,15 +137,15 @@ def _no_member(class_: str, member: str) -> str | None:
 def _is_message(text: str) -> bool:
     """Whether it is a message or a service of a proto file, with its package."""
     package, _, name = text.rpartition(".")
-    source, declared = _text(), rf"^(message|service|enum) {name} "
+    source, declared = all_text(), rf"^(message|service|enum) {name} "
     known = name in _classes() or re.search(declared, source, re.MULTILINE) is not None
     return known and f"package {package};" in source
 
 
 def _no_word(text: str) -> str | None:
     if text.endswith("_"):
-        return None if any(word.startswith(text) for word in _words()) else "found nowhere"
-    return None if text in _words() else "found nowhere"
+        return None if any(word.startswith(text) for word in all_words()) else "found nowhere"
+    return None if text in all_words() else "found nowhere"
 
 
 def _no_call(text: str) -> str | None:
@@ -201,18 +197,6 @@ def _settings() -> frozenset[str]:
 
 
 @cache
-def _files() -> tuple[Path, ...]:
-    roots = [Path(folder) for folder in (*FOLDERS, "docs", "requirements")]
-    kept = [file for root in roots for file in root.rglob("*") if file.is_file()]
-    return (*kept, *(file for file in Path().glob("*") if file.is_file()))
-
-
-@cache
-def _python_files() -> tuple[Path, ...]:
-    return tuple(file for file in _files() if file.suffix == ".py")
-
-
-@cache
 def _defined_in(path: Path) -> frozenset[str]:
     return frozenset(_names_of(ast.parse(path.read_text("utf-8"))))
 
@@ -221,7 +205,7 @@ def _defined_in(path: Path) -> frozenset[str]:
 def _classes() -> dict[str, frozenset[str]]:
     """What each of our classes has by itself or from our classes."""
     found: dict[str, set[str]] = {}
-    for path in _python_files():
+    for path in python_files():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ClassDef):
                 members = found.setdefault(node.name, set())
@@ -260,45 +244,3 @@ def _with_bases(name: str, classes: dict[str, set[str]], seen: tuple[str, ...]) 
     for base in [member for member in members if member in classes and member not in (name, *seen)]:
         members |= _with_bases(base, classes, (*seen, name))
     return members
-
-
-@cache
-def _text() -> str:
-    """All sources but docs and test cases, as one text."""
-    return "\n".join(file.read_text("utf-8") for file in _sources())
-
-
-@cache
-def _sources() -> tuple[Path, ...]:
-    wanted = ("*.py", *OTHER_SOURCES)
-    found = (file for file in _files() if any(file.match(pattern) for pattern in wanted))
-    kept = (f for f in found if f.parts[0] != "docs" and not f.name.startswith("test_"))
-    return (*kept, Path("Makefile"))
-
-
-@cache
-def _tests() -> str:
-    return "\n".join(file.read_text("utf-8") for file in Path("tests").rglob("test_*.py"))
-
-
-@cache
-def _words() -> frozenset[str]:
-    """Every word of the code: names, and words of strings, without comments and docstrings."""
-    words: set[str] = set()
-    for file in _sources():
-        text = file.read_text("utf-8")
-        words.update(_code_words(text) if file.suffix == ".py" else _WORD.findall(text))
-    return frozenset(words)
-
-
-def _code_words(text: str) -> Iterator[str]:
-    before = tokenize.INDENT
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        is_docstring = token.type == tokenize.STRING and before in _BEFORE_A_DOCSTRING
-        if token.type != tokenize.COMMENT and not is_docstring:
-            yield from _WORD.findall(token.string)
-        if token.type not in (tokenize.COMMENT, tokenize.NL):
-            before = token.type
-
-
-_BEFORE_A_DOCSTRING = (tokenize.INDENT, tokenize.NEWLINE, tokenize.ENCODING, tokenize.DEDENT)

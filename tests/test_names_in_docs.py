@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.backticks import docstring_spans, docstrings, spans
-from tests.names import PACKAGES, problem
+from tests.names import problem
+from tests.source_words import PACKAGES
 
 PAGES = [Path("README.md"), Path("CHANGELOG.md"), *sorted(Path("docs").rglob("*.md"))]
 MODULES = sorted(

@@ -1,11 +1,9 @@
 """``orchestrator migrate``: the schema of the projection."""
 
-import asyncio
-
 import typer
 
 from orchestrator.cli.output import Output, OutputOption, print_json, print_table
-from orchestrator.cli.running import postgres_settings
+from orchestrator.cli.running import postgres_settings, run
 from orchestrator.cli.times import iso
 from sinks.schema.migrate import migrate_status, migrate_up
 
@@ -18,7 +16,7 @@ def up(output: OutputOption = Output.TABLE) -> None:
 
     `-o json` prints one object: applied, the names of the migrations.
     """
-    applied = asyncio.run(migrate_up(_dsn()))
+    applied = run(migrate_up(_dsn()))
     if output is Output.JSON:
         print_json({"applied": list(applied)})
         return
@@ -33,7 +31,7 @@ def status(output: OutputOption = Output.TABLE) -> None:
 
     `-o json` prints one object a line: name and applied_at, which is null if it is pending.
     """
-    found = [(m.name, iso(m.applied_at)) for m in asyncio.run(migrate_status(_dsn()))]
+    found = [(m.name, iso(m.applied_at)) for m in run(migrate_status(_dsn()))]
     if output is Output.JSON:
         for name, applied_at in found:
             print_json({"name": name, "applied_at": applied_at})

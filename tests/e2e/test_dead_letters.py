@@ -156,6 +156,39 @@ async def test_a_record_that_is_replayed_unmended_three_times_is_parked_until_an
     assert '"kind": "edited"' in shown.out
 
 
+async def test_what_commands_did_or_would_do_is_printed_as_json(
+    running: Running, tmp_path: Path
+) -> None:
+    tenant = a_tenant("json")
+    await running.create([a_rag_task(tenant, type="poetry")])
+    [known] = await letters(running, tenant, 1)
+    async with asyncio.timeout(WAIT_S):
+        while not await indexed(running, [tenant]):  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+    letter_id, file, form = known.letter.id, tmp_path / "letters.jsonl", ("-o", "json")
+    edited = (await dlq(running, "edit", letter_id, "--set", "type=rag", *form)).document
+    done = ("--execute", "--reason", "a test")
+
+    assert (edited["id"], edited["after"]["type"], edited["done"]) == (letter_id, "rag", False)
+    assert (await dlq(running, "export", str(file), "--tenant", tenant, *form)).document == {
+        "letters": 1,
+        "file": str(file),
+    }
+    assert (await dlq(running, "import", str(file), *form)).document == {
+        "letters": 1,
+        "new": 0,
+        "done": False,
+    }
+    listed = await dlq(running, "list", "--tenant", tenant)
+    assert listed.out.splitlines()[1].split()[0] == letter_id
+    assert (await dlq(running, "show", letter_id, *form)).document["id"] == letter_id
+    assert (await dlq(running, "discard", letter_id, *form)).document == {
+        "letters": 1,
+        "done": False,
+    }
+    assert (await dlq(running, "discard", letter_id, *form, *done)).document["done"] is True
+
+
 async def test_an_edit_that_is_no_record_is_refused_and_changes_nothing(running: Running) -> None:
     tenant = a_tenant("edit")
     await running.create([a_rag_task(tenant, type="poetry")])
@@ -343,8 +376,8 @@ async def test_letters_that_are_listed_and_in_no_topic_are_not_said_to_be_replay
 async def test_everything_that_is_done_needs_a_reason_and_something_that_chooses(
     running: Running,
 ) -> None:
-    without_reason = await dlq(running, "replay", "--all", "--execute", code=1)
-    without_choice = await dlq(running, "replay", "--execute", "--reason", "all of it", code=1)
+    without_reason = await dlq(running, "replay", "--all", "--execute", code=2)
+    without_choice = await dlq(running, "replay", "--execute", "--reason", "all of it", code=2)
 
     assert "--execute needs --reason" in without_reason.err
     assert "nothing chooses the letters" in without_choice.err

@@ -93,6 +93,7 @@ def test_options_of_one_name_mean_one_thing() -> None:
     [
         (("dlq", "list", "--since", "yesterday"), "is no time like 30m"),
         (("dlq", "list", "-o", "xml"), "xml"),
+        (("dlq", "list", "--status", "opne"), "must be one of open, replaying"),
         (("dlq", "stats", "--by", "colour"), "must be one of"),
         (("dlq", "replay"), "nothing chooses the letters"),
         (("dlq", "replay", "short"), "is too short"),
@@ -124,6 +125,14 @@ def test_a_wrong_argument_of_any_command_is_a_sentence_and_status_2(
 
 def test_the_version_is_that_of_the_package() -> None:
     assert run_command(["--version"], {}).out == f"orchestrator {version('ai-orchestrator')}\n"
+
+
+def test_a_new_key_is_printed_as_json() -> None:
+    made = run_command(["keys", "new", "acme", "-o", "json"], {}).document
+
+    assert set(made) == {"tenant", "key", "setting"}
+    assert made["setting"].startswith("acme:")
+    assert made["key"] not in made["setting"]
 
 
 @pytest.mark.parametrize(("typed", "wanted"), [("tas", "task"), ("task can", "cancel")])

@@ -1,4 +1,4 @@
-"""``orchestrator dlq``: see dead letters, understand them, mend them, replay them."""
+"""``orchestrator dlq``: show dead letters, explain, edit and replay them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from tasks.letters.histogram import BY
 from tasks.letters.known import KnownLetter
 from tasks.letters.ledger import LetterState
 
-app = typer.Typer(help="Dead letters: see, mend and replay them.", no_args_is_help=True)
+app = typer.Typer(help="Show dead letters, edit, replay and discard them.", no_args_is_help=True)
 app.command("replay")(replay.replay)
 app.command("edit")(edit.edit)
 app.command("discard")(edit.discard)

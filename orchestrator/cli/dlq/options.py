@@ -11,6 +11,7 @@ from orchestrator.cli.arguments import millis
 from orchestrator.cli.output import Output
 from orchestrator.letters.choosing import topic_names
 from tasks.letters.filter import LetterFilter
+from tasks.letters.ledger import LetterStatus
 
 _ID_MIN_CHARS = 8
 
@@ -79,11 +80,17 @@ def a_filter(
         others: the remaining fields of :class:`LetterFilter`.
 
     Raises:
-        typer.BadParameter: the beginning of an id is too short to be safe.
+        typer.BadParameter: the beginning of an id is too short to be safe, or a status does not
+            exist.
     """
     short = [given for given in ids or () if len(given) < _ID_MIN_CHARS]
     if short:
         raise typer.BadParameter(f"id {short[0]!r} is too short; at least 8 characters")
+    unknown = sorted(set(others.get("status") or ()) - set(LetterStatus))
+    if unknown:
+        raise typer.BadParameter(
+            f"--status {unknown[0]}: it must be one of {', '.join(LetterStatus)}"
+        )
     lists: dict[str, Any] = {name: tuple(values or ()) for name, values in others.items()}
     return LetterFilter(
         ids=tuple(ids or ()),

@@ -8,7 +8,9 @@ import typer
 
 from orchestrator.cli.task import create, order, read
 
-app = typer.Typer(help="Tasks: create, look, order.", no_args_is_help=True)
+app = typer.Typer(
+    help="Create tasks, show them, and give commands about them.", no_args_is_help=True
+)
 app.command("create")(create.create)
 app.command("get")(read.get)
 app.command("list")(read.list_)

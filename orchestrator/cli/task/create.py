@@ -73,10 +73,11 @@ def create(
 ) -> None:
     """Create a task, and print its id.
 
-    The service judges it; with --direct it is judged here, as its owner will judge it. What is
-    refused is not sent. `-o json` prints {"id", "partition", "offset"}, and with --wait "end":
-    the last event as in `task watch`, or null. The position is null if --key named a task that
-    was there already.
+    The service checks the task; with --direct this command checks it as the task's owner will. A
+    task that is refused is not published.
+
+    `-o json` prints {"id", "partition", "offset"}, and with --wait "end": the last event as in
+    `task watch`, or null. The position is null if --key names a task that exists already.
 
     Exit status: 0 created (with --wait: completed), 1 refused (with --wait: failed or
     cancelled), 2 an argument is wrong, 3 not ended within --wait-s; the task goes on.

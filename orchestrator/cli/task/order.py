@@ -1,4 +1,4 @@
-"""``orchestrator task execute|cancel|retry|set-priority``: orders, and their answers."""
+"""``orchestrator task execute|cancel|retry|set-priority``: commands, and their answers."""
 
 from typing import Annotated
 
@@ -78,7 +78,7 @@ def cancel(
     direct: DirectOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Cancel a task that has not ended. To cancel a cancelled one again is a success.
+    """Cancel a task that has not ended. Cancelling a cancelled task is a success.
 
     Exit status: 0 cancelled, 1 refused (TASK_NOT_CANCELLABLE), 2 an argument is wrong, 3 no
     answer yet.
@@ -117,8 +117,8 @@ def retry(
 ) -> None:
     """Begin a new run of a task that failed or was cancelled, with a fresh deadline.
 
-    It goes on from the first step without a result. With --run the order means that run: when
-    the task is in another one by then, nothing happens and nothing answers (status 3).
+    The task goes on from the first step without a result. With --run the command counts only if
+    that run is the last one; otherwise nothing happens, and there is no answer (status 3).
 
     Exit status: 0 a new run began, 1 refused (TASK_NOT_RETRIABLE, STEP_UNKNOWN), 2 an argument
     is wrong, 3 no answer.

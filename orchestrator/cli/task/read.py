@@ -50,10 +50,10 @@ def get(
 ) -> None:
     """Show a task: its state, attempts, usage, error and timeline.
 
-    The service tells what the log says, or Postgres when it no longer has it in memory; a task
-    that still waits in task-created is shown, too (phase accepted). With --direct the log is asked
-    first, from the time in the id (UUIDv7) on, or else from when Postgres says that the task was
-    created, or else from its beginning, which can take a while when it is long.
+    The service shows its memory of the log, or what Postgres has if the task is no longer in
+    memory. A task that still waits in task-created is shown too (phase accepted). With --direct
+    the command reads the log first: from the time in the id (UUIDv7) on, or from the creation time
+    that Postgres knows, or from the beginning, which can take a while.
 
     `-o json` prints one object: id, type, tenant_id, status, phase, priority, run, sequence,
     conversation_id, user_id, idempotency_key, pipeline, pipeline_version, created_at,
@@ -64,7 +64,7 @@ def get(
     usage), timeline (as `task watch` prints it) and source (log, postgres or door). Names stay;
     new ones may come.
 
-    Exit status: 0 shown, 1 not known (TASK_UNKNOWN) or not to be read, 2 an argument is wrong.
+    Exit status: 0 shown, 1 unknown (TASK_UNKNOWN) or not readable, 2 an argument is wrong.
     """
     view = run(way(server, direct).view(TaskId(id_), timeout_s=timeout_s))
     if output is Output.JSON:

@@ -17,11 +17,12 @@ _LISTED = (
 )
 _LISTED_LEAST_IMPORTANT = (
     *("conversation", "tenant", "USD", "tokens", "prio", "ms", "created", "error", "type"),
+    "status",
 )
 _ATTEMPTS = ("run", "step", "attempt", "status", "error", "ms", "tokens", "USD", "started")
-_ATTEMPTS_LEAST_IMPORTANT = ("started", "USD", "tokens")
+_ATTEMPTS_LEAST_IMPORTANT = ("started", "USD", "tokens", "ms", "attempt")
 _TIMELINE = ("seq", "at", "event", "step", "phase", "by", "why")
-_TIMELINE_LEAST_IMPORTANT = ("by", "phase")
+_TIMELINE_LEAST_IMPORTANT = ("by", "phase", "at")
 
 _DOCUMENT_MAX_CHARS = 2000
 

@@ -1,0 +1,68 @@
+"""The files of the project, and the words of its code: what a name in a page can resolve to."""
+
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGES = ("schemas", "tasks", "streams", "sinks", "agents", "orchestrator")
+FOLDERS = (*PACKAGES, "tests", "benchmarks", "examples", "deploy")
+OTHER_SOURCES = ("*.proto", "*.avsc", "*.sql", "*.yaml", "*.toml", "*.sh", "*.patch", "*.json")
+
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@cache
+def all_files() -> tuple[Path, ...]:
+    roots = [Path(folder) for folder in (*FOLDERS, "docs", "requirements")]
+    kept = [file for root in roots for file in root.rglob("*") if file.is_file()]
+    return (*kept, *(file for file in Path().glob("*") if file.is_file()))
+
+
+@cache
+def python_files() -> tuple[Path, ...]:
+    return tuple(file for file in all_files() if file.suffix == ".py")
+
+
+@cache
+def all_text() -> str:
+    """All sources but docs and test cases, as one text."""
+    return "\n".join(file.read_text("utf-8") for file in sources())
+
+
+@cache
+def sources() -> tuple[Path, ...]:
+    wanted = ("*.py", *OTHER_SOURCES)
+    found = (file for file in all_files() if any(file.match(pattern) for pattern in wanted))
+    kept = (f for f in found if f.parts[0] != "docs" and not f.name.startswith("test_"))
+    return (*kept, Path("Makefile"))
+
+
+@cache
+def all_tests() -> str:
+    return "\n".join(file.read_text("utf-8") for file in Path("tests").rglob("test_*.py"))
+
+
+@cache
+def all_words() -> frozenset[str]:
+    """Every word of the code: names, and words of strings, without comments and docstrings."""
+    words: set[str] = set()
+    for file in sources():
+        text = file.read_text("utf-8")
+        words.update(_code_words(text) if file.suffix == ".py" else _WORD.findall(text))
+    return frozenset(words)
+
+
+def _code_words(text: str) -> Iterator[str]:
+    before = tokenize.INDENT
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        is_docstring = token.type == tokenize.STRING and before in _BEFORE_A_DOCSTRING
+        if token.type != tokenize.COMMENT and not is_docstring:
+            yield from _WORD.findall(token.string)
+        if token.type not in (tokenize.COMMENT, tokenize.NL):
+            before = token.type
+
+
+_BEFORE_A_DOCSTRING = (tokenize.INDENT, tokenize.NEWLINE, tokenize.ENCODING, tokenize.DEDENT)
