@@ -21,11 +21,11 @@ from schemas.dead_letter import Failure, FailureClass, Origin, Stage
 from schemas.records import Millis, TaskCreated, TaskId
 from schemas.topics import DLQ_PREFIX, Topics, TopicsSettings
 from streams.kafka.admin import Admin
+from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Publisher
 from streams.letters.action_log import ActionLog, new_id
 from streams.letters.canary import Canary
-from streams.letters.dead_letters import DeadLetters
 from streams.letters.replay import Replay, ReplayLimits, ReplayParts
 from streams.letters.scan import scan
 from streams.settings import KafkaSettings

@@ -34,9 +34,9 @@ from schemas.records import CommandKind, Json, Millis, TaskCommand, TaskCreated,
 from schemas.topics import Topics, TopicsSettings
 from streams.kafka.admin import Admin
 from streams.kafka.broker_clock import BrokerClock
+from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Publisher
-from streams.letters.dead_letters import DeadLetters
 from streams.ownership.kafka_world import KafkaWorld, WorldParts
 from streams.ownership.owned_log import OwnedLog
 from streams.ownership.owner import Owner

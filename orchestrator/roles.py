@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import socket
-import time
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -31,19 +30,20 @@ from orchestrator.pipelines import installed_pipelines
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError
-from schemas.findings import described, fatal
-from schemas.records import Millis, StepName
+from schemas.findings import Finding, described, fatal
+from schemas.records import StepName
 from schemas.topics import DLQ_PREFIX, Topics
 from sinks.errors import PostgresRefusedError, SinkUnavailableError
 from sinks.letters.writer import DeadLetterWriter
-from sinks.waiting import Wait, WaitLog
+from sinks.waiting import WaitLog, when_taken
 from sinks.writer import Writer
+from streams.clock import now_ms
 from streams.errors import KafkaUnavailableError, TopicsDifferError
 from streams.kafka.broker_clock import BrokerClock
+from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.log_reader import LogReader
 from streams.kafka.patience import when_there
 from streams.kafka.publisher import Publisher
-from streams.letters.dead_letters import DeadLetters
 from streams.ownership.kafka_world import WorldParts
 from streams.ownership.parts import OwnerParts
 from streams.runtime.app import App
@@ -147,7 +147,7 @@ class _Composition:
                 topics=self._topics,
                 rules=rules_of(settings, self._pipelines),
                 settings=settings.router,
-                clock=_now,
+                clock=now_ms,
                 jitter=random.random,
             ),
             WorldParts(
@@ -218,12 +218,12 @@ class _Composition:
                     topics=self._topics,
                     step=step,
                     at_most=worker.answers_max,
-                    clock=_now,
+                    clock=now_ms,
                 ),
                 flood_gate=FloodGate(self._settings.flood_guard),
                 worker=f"{socket.gethostname()}-{os.getpid()}",
                 started_after_ms=worker.started_after_ms,
-                clock=_now,
+                clock=now_ms,
             )
         )
         # All of the topic is read before the first command is.
@@ -258,22 +258,17 @@ async def _open_when_there(writer: Writer | DeadLetterWriter) -> None:
         MigrationError: a migration is not applied.
         PostgresRefusedError: the server, the database or the account cannot be used.
     """
-    waiting = Wait(WaitLog())
-    while True:
+
+    async def opened() -> list[Finding]:
         try:
             await writer.open()
-            findings = await writer.check_server()
-        except SinkUnavailableError as error:
+            return await writer.check_server()
+        except SinkUnavailableError:
             await writer.close()
-            await waiting.pause(error)
-        else:
-            waiting.over()
-            break
+            raise
+
+    findings = await when_taken(WaitLog(), opened)
     log_findings(findings)
     wrong = fatal(findings)
     if wrong:
         raise PostgresRefusedError("; ".join(map(described, wrong)))
-
-
-def _now() -> Millis:
-    return Millis(time.time_ns() // 1_000_000)

@@ -4,16 +4,15 @@ The tree answers one question for the caller -- *may this be tried again unchang
 so that nobody has to read a message to decide. ``docs/errors.md`` lists the codes.
 """
 
-from typing import ClassVar
-
 
 class OrchestratorError(Exception):
     """Root of all deliberate errors; anything else that escapes is a bug."""
 
-    code: ClassVar[str] = "INTERNAL"
-    """Stable machine name: in dead-letter headers, logs, metrics and replies. Never renamed."""
+    code: str = "INTERNAL"
+    """Stable machine name: in dead-letter headers, logs, metrics and replies. Never renamed.
+    A class names the code of its errors. An error that carries somebody else's code sets it."""
 
-    retriable: ClassVar[bool] = False
+    retriable: bool = False
     """True if the same input may succeed later (Kafka's word for it, and its spelling)."""
 
 
@@ -86,4 +85,4 @@ class InvalidRecordError(OrchestratorError):
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
-        self.code = code  # type: ignore[misc]  # the one error whose code varies by instance
+        self.code = code

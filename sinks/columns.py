@@ -1,12 +1,13 @@
 """The rows of one batch, as tuples whose fields are the columns of the queries' ``unnest``.
 
-The order of the fields is the order of the parameters in ``queries.sql``; a test compares
-their names. Times are Unix milliseconds, JSON documents are text.
+The statements derive their lists of columns from these types (:mod:`sinks.row_sql`). Times are
+Unix milliseconds, JSON documents are text.
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from schemas.records import Error, Json, Millis, TaskId, Usage
+from sinks.row_sql import Integer, SqlType
 
 
 class TaskRow(NamedTuple):
@@ -16,7 +17,7 @@ class TaskRow(NamedTuple):
     type: str
     status: str
     phase: str
-    priority: int
+    priority: Integer
     conversation_id: str | None
     user_id: str | None
     tenant_id: str
@@ -29,8 +30,8 @@ class TaskRow(NamedTuple):
     completed_at: Millis | None
     deadline_at: Millis
     pipeline: str
-    pipeline_version: int
-    run: int
+    pipeline_version: Integer
+    run: Integer
     sequence: int
     idempotency_key: str | None
     error_code: str | None
@@ -39,15 +40,15 @@ class TaskRow(NamedTuple):
     error_retriable: bool | None
     error_service: str | None
     error_step: str | None
-    error_attempt: int | None
+    error_attempt: Integer | None
     usage_model: str | None
     input_tokens: int
     output_tokens: int
     cost_micros: int
     usage_estimated: bool
-    event_partition: int
+    event_partition: Integer
     event_offset: int
-    born_offset: int | None
+    born_offset: Annotated[int | None, SqlType("bigint", stored=False)]
     """Of the ``created`` event; None if only a run begins in this batch."""
 
 
@@ -58,9 +59,9 @@ class ChangeRow(NamedTuple):
     status: str | None
     """None keeps the row's: a status that this version does not know."""
     phase: str
-    priority: int
+    priority: Integer
     output: Json | None
-    run: int
+    run: Integer
     """The row's, too: a run begins with a TaskRow."""
     steps_changed: bool
     updated_at: Millis
@@ -74,7 +75,7 @@ class ChangeRow(NamedTuple):
     error_retriable: bool | None
     error_service: str | None
     error_step: str | None
-    error_attempt: int | None
+    error_attempt: Integer | None
     usage_model: str | None
     input_tokens: int | None
     """None keeps the row's usage, all of it."""
@@ -96,10 +97,10 @@ class StepRow(NamedTuple):
     """What a batch says about one attempt; None keeps what the row holds."""
 
     task_id: TaskId
-    run: int
+    run: Integer
     step: str
-    attempt: int
-    step_index: int
+    attempt: Integer
+    step_index: Integer
     tenant_id: str
     command_id: str
     service: str
@@ -136,7 +137,7 @@ class LogRow(NamedTuple):
     created_at: Millis
     tenant_id: str
     actor: str | None
-    log_partition: int
+    log_partition: Integer
     event_offset: int
 
 

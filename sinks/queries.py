@@ -7,6 +7,11 @@ import re
 from functools import cache
 from importlib.resources import files
 
+from sinks.columns import ChangeRow, LogRow, RefusalRow, StepRow, TaskRow
+from sinks.letters.rows import LetterRow, StateRow
+from sinks.reads.stored import ListedTask, StoredLog, StoredTask
+from sinks.row_sql import fill_in
+
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
@@ -49,6 +54,12 @@ def in_schema(statement: str, schema: str) -> str:
     return statement.replace(f"{SCHEMA}.", f"{schema}.").replace(f"'{SCHEMA}'", f"'{schema}'")
 
 
+_ROWS = (TaskRow, ChangeRow, RefusalRow, StepRow, LogRow, LetterRow, StateRow)
+_STORED = (StoredTask, ListedTask, StoredLog)
+
 _QUERIES = load(
-    "\n".join(files("sinks").joinpath(name).read_text(encoding="utf-8") for name in _FILES)
+    fill_in(
+        "\n".join(files("sinks").joinpath(name).read_text(encoding="utf-8") for name in _FILES),
+        {row.__name__: row for row in (*_ROWS, *_STORED)},
+    )
 )

@@ -55,34 +55,9 @@ WHERE t.id = b.id
 
 -- name: upsert_steps
 -- Write attempts (StepRow). What the batch does not say, and a later event's row, is kept.
-INSERT INTO ai_orchestrator.task_steps AS s (
-    task_id, run, step, attempt, step_index, tenant_id, command_id, service, lane, status,
-    input, output, substeps, error_code, error_message, error_category, error_retriable,
-    error_service, usage_model, input_tokens, output_tokens, cost_micros, usage_estimated,
-    worker, dispatched_at, started_at, completed_at, next_attempt_at, event_offset
-)
-SELECT
-    task_id, run, step, attempt, step_index, tenant_id, command_id, service, lane, status,
-    input, output, substeps, error_code, error_message, error_category, error_retriable,
-    error_service, usage_model, input_tokens, output_tokens, cost_micros, usage_estimated,
-    worker,
-    ai_orchestrator.from_millis(dispatched_at),
-    ai_orchestrator.from_millis(started_at),
-    ai_orchestrator.from_millis(completed_at),
-    ai_orchestrator.from_millis(next_attempt_at),
-    event_offset
-FROM unnest(
-    $1::text[], $2::integer[], $3::text[], $4::integer[], $5::integer[], $6::text[],
-    $7::text[], $8::text[], $9::text[], $10::text[], $11::jsonb[], $12::jsonb[], $13::jsonb[],
-    $14::text[], $15::text[], $16::text[], $17::boolean[], $18::text[], $19::text[],
-    $20::bigint[], $21::bigint[], $22::bigint[], $23::boolean[], $24::text[], $25::bigint[],
-    $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[]
-) AS p (
-    task_id, run, step, attempt, step_index, tenant_id, command_id, service, lane, status,
-    input, output, substeps, error_code, error_message, error_category, error_retriable,
-    error_service, usage_model, input_tokens, output_tokens, cost_micros, usage_estimated,
-    worker, dispatched_at, started_at, completed_at, next_attempt_at, event_offset
-)
+INSERT INTO ai_orchestrator.task_steps AS s ({StepRow.columns})
+SELECT {StepRow.values}
+FROM {StepRow.rows}
 ON CONFLICT (task_id, run, step, attempt) DO UPDATE SET
     lane            = coalesce(excluded.lane, s.lane),
     status          = excluded.status,
@@ -135,17 +110,7 @@ UPDATE ai_orchestrator.tasks AS t SET
     cost_micros     = coalesce(p.cost_micros, t.cost_micros),
     usage_estimated = coalesce(p.usage_estimated, t.usage_estimated),
     event_offset    = p.event_offset
-FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::integer[], $5::jsonb[], $6::integer[],
-    $7::boolean[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[],
-    $13::text[], $14::text[], $15::boolean[], $16::text[], $17::text[], $18::integer[],
-    $19::text[], $20::bigint[], $21::bigint[], $22::bigint[], $23::boolean[], $24::bigint[]
-) AS p (
-    id, status, phase, priority, output, run, steps_changed, updated_at, started_at,
-    completed_at, sequence, error_code, error_message, error_category, error_retriable,
-    error_service, error_step, error_attempt, usage_model, input_tokens, output_tokens,
-    cost_micros, usage_estimated, event_offset
-)
+FROM {ChangeRow.rows}
 LEFT JOIN LATERAL ai_orchestrator.steps_of(p.id, p.run) AS made ON p.steps_changed
 WHERE t.id = p.id AND t.event_offset < p.event_offset;
 
@@ -155,102 +120,27 @@ WHERE t.id = p.id AND t.event_offset < p.event_offset;
 UPDATE ai_orchestrator.tasks AS t SET
     sequence     = p.sequence,
     event_offset = p.event_offset
-FROM unnest(
-    $1::text[], $2::bigint[], $3::bigint[]
-) AS p (
-    id, sequence, event_offset
-)
+FROM {RefusalRow.rows}
 WHERE t.id = p.id AND t.event_offset < p.event_offset;
 
 
 -- name: begin_tasks
 -- Write tasks that begin in this batch, with their life or with a run (TaskRow).
-INSERT INTO ai_orchestrator.tasks AS t (
-    id, type, status, phase, priority, conversation_id, user_id, tenant_id, input, output,
-    steps, metadata, created_at, updated_at, started_at, completed_at, deadline_at, pipeline,
-    pipeline_version, run, sequence, idempotency_key, error_code, error_message,
-    error_category, error_retriable, error_service, error_step, error_attempt, usage_model,
-    input_tokens, output_tokens, cost_micros, usage_estimated, event_partition, event_offset
-)
-SELECT
-    id, type, status, phase, priority, conversation_id, user_id, tenant_id, input, output,
-    made.steps,
-    metadata,
-    ai_orchestrator.from_millis(created_at),
-    ai_orchestrator.from_millis(updated_at),
-    ai_orchestrator.from_millis(started_at),
-    ai_orchestrator.from_millis(completed_at),
-    ai_orchestrator.from_millis(deadline_at),
-    pipeline, pipeline_version, run, sequence, idempotency_key, error_code, error_message,
-    error_category, error_retriable, error_service, error_step, error_attempt, usage_model,
-    input_tokens, output_tokens, cost_micros, usage_estimated, event_partition, event_offset
-FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::text[],
-    $8::text[], $9::jsonb[], $10::jsonb[], $11::jsonb[], $12::bigint[], $13::bigint[],
-    $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], $18::integer[], $19::integer[],
-    $20::bigint[], $21::text[], $22::text[], $23::text[], $24::text[], $25::boolean[],
-    $26::text[], $27::text[], $28::integer[], $29::text[], $30::bigint[], $31::bigint[],
-    $32::bigint[], $33::boolean[], $34::integer[], $35::bigint[], $36::bigint[]
-) AS p (
-    id, type, status, phase, priority, conversation_id, user_id, tenant_id, input, output,
-    metadata, created_at, updated_at, started_at, completed_at, deadline_at, pipeline,
-    pipeline_version, run, sequence, idempotency_key, error_code, error_message,
-    error_category, error_retriable, error_service, error_step, error_attempt, usage_model,
-    input_tokens, output_tokens, cost_micros, usage_estimated, event_partition, event_offset,
-    born_offset
-)
+INSERT INTO ai_orchestrator.tasks AS t (steps, {TaskRow.columns})
+SELECT made.steps, {TaskRow.values}
+FROM {TaskRow.rows}
 CROSS JOIN LATERAL ai_orchestrator.steps_of(p.id, p.run) AS made
 ON CONFLICT (id, created_at) DO UPDATE SET
-    type             = excluded.type,
-    status           = excluded.status,
-    phase            = excluded.phase,
-    priority         = excluded.priority,
-    conversation_id  = excluded.conversation_id,
-    user_id          = excluded.user_id,
-    tenant_id        = excluded.tenant_id,
-    input            = excluded.input,
-    output           = excluded.output,
-    steps            = excluded.steps,
-    metadata         = excluded.metadata,
-    updated_at       = excluded.updated_at,
-    started_at       = excluded.started_at,
-    completed_at     = excluded.completed_at,
-    deadline_at      = excluded.deadline_at,
-    pipeline         = excluded.pipeline,
-    pipeline_version = excluded.pipeline_version,
-    run              = excluded.run,
-    sequence         = excluded.sequence,
-    idempotency_key  = excluded.idempotency_key,
-    error_code       = excluded.error_code,
-    error_message    = excluded.error_message,
-    error_category   = excluded.error_category,
-    error_retriable  = excluded.error_retriable,
-    error_service    = excluded.error_service,
-    error_step       = excluded.error_step,
-    error_attempt    = excluded.error_attempt,
-    usage_model      = excluded.usage_model,
-    input_tokens     = excluded.input_tokens,
-    output_tokens    = excluded.output_tokens,
-    cost_micros      = excluded.cost_micros,
-    usage_estimated  = excluded.usage_estimated,
-    event_offset     = excluded.event_offset
+    steps = excluded.steps,
+    {TaskRow.excluded(id, created_at, event_partition)}
 WHERE t.event_offset < excluded.event_offset;
 
 
 -- name: append_logs
 -- Append events to the audit trail (LogRow); one that is there already is left alone.
-INSERT INTO ai_orchestrator.task_execution_logs (
-    task_id, event_type, event_data, created_at, tenant_id, actor, log_partition, event_offset
-)
-SELECT
-    task_id, event_type, event_data, ai_orchestrator.from_millis(created_at), tenant_id,
-    actor, log_partition, event_offset
-FROM unnest(
-    $1::text[], $2::text[], $3::jsonb[], $4::bigint[], $5::text[], $6::text[], $7::integer[],
-    $8::bigint[]
-) AS p (
-    task_id, event_type, event_data, created_at, tenant_id, actor, log_partition, event_offset
-)
+INSERT INTO ai_orchestrator.task_execution_logs ({LogRow.columns})
+SELECT {LogRow.values}
+FROM {LogRow.rows}
 ON CONFLICT (log_partition, event_offset, created_at) DO NOTHING;
 
 

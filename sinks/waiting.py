@@ -2,10 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import structlog
 
 from sinks.errors import SinkBlockedError, SinkUnavailableError
+
+T = TypeVar("T")
 
 _log = structlog.get_logger()
 
@@ -92,3 +96,23 @@ class Wait:
         if self._begun:
             self._begun = False
             self._lines.over()
+
+
+async def when_taken(lines: WaitLog, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Do something with Postgres; while it is away or refuses everything, wait and try again.
+
+    Unbounded: cancel it.
+
+    Args:
+        lines: of the process.
+        attempt: leaves nothing open when it raises.
+    """
+    waiting = Wait(lines)
+    while True:
+        try:
+            done = await attempt()
+        except SinkUnavailableError as error:
+            await waiting.pause(error)
+        else:
+            waiting.over()
+            return done

@@ -17,23 +17,18 @@ import structlog
 
 from schemas.findings import Finding
 from schemas.records import Millis
+from sinks.database import Database
 from sinks.errors import SinkPositionError, SinkRowError
 from sinks.group_commit import GroupCommit
 from sinks.pool import (
     FIND_BY_KEY,
     Connection,
-    Pool,
-    close_pool,
-    connection,
     is_lost,
-    open_pool,
 )
 from sinks.probe import blocked, check_tasks_are_accepted
 from sinks.queries import SCHEMA, query
 from sinks.rows import Batch, LogEvent, joined, project
-from sinks.schema.migrate import check_migrated
 from sinks.schema.partitions import ensure_months, months_ahead
-from sinks.server.check import check_connection
 from sinks.settings import PostgresSettings
 from sinks.statements import write_batch
 
@@ -73,9 +68,8 @@ class Writer:
     """
 
     def __init__(self, settings: PostgresSettings, *, schema: str = SCHEMA) -> None:
-        self._settings = settings
+        self._database = Database(settings, planning=FIND_BY_KEY)
         self._schema = schema
-        self._pool: Pool | None = None
         self._group = GroupCommit[_Write](self._write_together, size_max=EVENTS_MAX)
         # Months known to have partitions. Forgotten at every failure: after a restore from
         # a backup, a month that was there may be gone.
@@ -90,13 +84,7 @@ class Writer:
             SinkUnavailableError: try again later.
             MigrationError: a migration that this program needs was not applied.
         """
-        self._pool = await open_pool(self._settings, planning=FIND_BY_KEY)
-        try:
-            async with connection(self._pool, self._settings) as conn:
-                await check_migrated(conn)
-        except BaseException:
-            await self.close()
-            raise
+        await self._database.open()
 
     async def check_server(self) -> list[Finding]:
         """What of the server, the database and our account differs from what is needed.
@@ -104,14 +92,11 @@ class Writer:
         Raises:
             SinkUnavailableError: no answer.
         """
-        async with connection(self._opened(), self._settings) as conn:
-            return await check_connection(conn, self._settings)
+        return await self._database.check_server()
 
     async def close(self) -> None:
         """Close the connections; a write under way ends within ``operation_timeout_s``."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await close_pool(pool, self._settings.operation_timeout_s)
+        await self._database.close()
         await self._group.ended()
 
     async def positions(self, partitions: Iterable[int]) -> dict[int, Position]:
@@ -120,7 +105,7 @@ class Writer:
         Raises:
             SinkUnavailableError: try again later.
         """
-        async with connection(self._opened(), self._settings) as conn:
+        async with self._database.connection() as conn:
             rows = await conn.fetch(query("read_positions", self._schema), list(partitions))
         return {
             row["log_partition"]: Position(row["next_offset"], row["epoch"], row["owner"])
@@ -176,19 +161,14 @@ class Writer:
         Raises:
             SinkUnavailableError: try again later; a batch makes the months that it needs anyway.
         """
-        async with connection(self._opened(), self._settings) as conn:
+        async with self._database.connection() as conn:
             made = await ensure_months(conn, await months_ahead(conn))
         if made:
             _log.info("sink_months_made", months=[month.isoformat()[:7] for month in made])
 
     async def _check_others_are_accepted(self, at: Millis) -> None:
-        async with connection(self._opened(), self._settings) as conn:
+        async with self._database.connection() as conn:
             await check_tasks_are_accepted(conn, at, schema=self._schema)
-
-    def _opened(self) -> Pool:
-        if self._pool is None:
-            raise RuntimeError("the writer is not open")
-        return self._pool
 
     def _projected(self, partition: int, events: Sequence[LogEvent]) -> Batch:
         offsets = [event.offset for event in events]
@@ -204,7 +184,7 @@ class Writer:
     async def _write_together(self, writes: Sequence[_Write]) -> None:
         batch = joined([write.batch for write in writes])
         try:
-            async with connection(self._opened(), self._settings) as conn:
+            async with self._database.connection() as conn:
                 await self._ensure_months(conn, batch.months)
                 await self._commit(conn, writes, batch)
         except BaseException:

@@ -11,9 +11,10 @@ import structlog
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
 from schemas.topics import dlq
 from sinks.letters.writer import SentRecord
+from streams.clock import now_ms
 from streams.kafka.admin import Admin
 from streams.kafka.log_reader import LogReader
-from streams.letters.action_log import action_record, new_id, now_ms
+from streams.letters.action_log import action_record, new_id
 
 if TYPE_CHECKING:
     from agents.letters.indexer import IndexerParts

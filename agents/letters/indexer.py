@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -16,14 +16,14 @@ from schemas.dead_letter_record import DeadLetter, read_dead_letter
 from schemas.errors import DecodeError
 from schemas.records import DeadLetterAction
 from schemas.topics import Topics
-from sinks.errors import SinkPositionError, SinkUnavailableError
+from sinks.errors import SinkPositionError
 from sinks.letters.writer import DeadLetterWriter, Moved
-from sinks.waiting import Wait, WaitLog
+from sinks.waiting import WaitLog, when_taken
 from streams import metrics
+from streams.kafka.dead_letters import DeadLetters, poison
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Publisher
 from streams.letters.action_log import PARTITION
-from streams.letters.dead_letters import DeadLetters, poison
 from streams.runtime.delivery import Delivery
 from streams.settings import KafkaSettings
 
@@ -71,8 +71,8 @@ class Indexer:
             # Somebody may have added partitions: the group assigns them to us as well.
             found = await reader.all_partitions(self._names)
             self._consumed = [name for name, partition in found if partition == self._partition]
-            stored = await self._patiently(
-                lambda: writer.positions(self._consumed, self._partition)
+            stored = await when_taken(
+                self._parts.waits, lambda: writer.positions(self._consumed, self._partition)
             )
             places = [(name, self._partition) for name in self._consumed]
             for (topic, _), (first, end) in (await reader.all_bounds(places)).items():
@@ -93,7 +93,7 @@ class Indexer:
             "index_position_beyond_end", topic=topic, partition=self._partition, at=at, first=first
         )
         moved = [Moved(topic, self._partition, at, first)]
-        await self._patiently(lambda: self._parts.writer.write([], [], moved))
+        await when_taken(self._parts.waits, lambda: self._parts.writer.write([], [], moved))
         self._stored[topic] = first
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
@@ -129,7 +129,9 @@ class Indexer:
             Moved(topic, self._partition, self._stored.get(topic), end)
             for topic, end in ends.items()
         ]
-        await self._patiently(lambda: self._parts.writer.write(letters, actions, moved))
+        await when_taken(
+            self._parts.waits, lambda: self._parts.writer.write(letters, actions, moved)
+        )
         self._stored.update(ends)
 
     def _read(
@@ -153,26 +155,16 @@ class Indexer:
     async def _check_positions(self) -> None:
         """Notice that somebody emptied the index: it is filled again after a restart."""
         writer = self._parts.writer
-        stored = await self._patiently(lambda: writer.positions(self._consumed, self._partition))
+        stored = await when_taken(
+            self._parts.waits, lambda: writer.positions(self._consumed, self._partition)
+        )
         known = {topic: end for topic, end in self._stored.items() if end is not None}
         if stored != known:
             raise SinkPositionError("the index is not where this process left it")
 
     async def _close(self, closing: Closing) -> None:
         indexed_to = self._stored.get(self._parts.topics.dlq_actions) or 0
-        await self._patiently(lambda: closing.close(indexed_to))
-
-    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do something with Postgres; wait while it is away."""
-        waiting = Wait(self._parts.waits)
-        while True:
-            try:
-                done = await work()
-            except SinkUnavailableError as error:
-                await waiting.pause(error)
-            else:
-                waiting.over()
-                return done
+        await when_taken(self._parts.waits, lambda: closing.close(indexed_to))
 
     def _reader(self) -> LogReader:
         kafka = self._parts.kafka

@@ -14,8 +14,8 @@ from schemas.topics import Topics
 from sinks.errors import HistoryExpiredError, SinkRowError, SinkUnavailableError
 from sinks.letters.rewriter import LockedPartition, Rewriter
 from sinks.rows import LogEvent
+from streams.history.acceptance import Ownership, accept
 from streams.kafka.log_reader import LogReader
-from streams.ownership.acceptance import Ownership, accept
 
 log = structlog.get_logger()
 

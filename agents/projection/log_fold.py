@@ -12,9 +12,9 @@ from sinks.errors import SinkRowError
 from sinks.isolation import write_isolating
 from sinks.rows import LogEvent
 from sinks.writer import Position, Writer
+from streams.history.acceptance import Ownership
 from streams.history.accepted import ownership_at_start, read_accepted
 from streams.kafka.log_reader import LogReader
-from streams.ownership.acceptance import Ownership
 
 log = structlog.get_logger()
 

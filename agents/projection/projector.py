@@ -15,14 +15,14 @@ from schemas.topics import Topics
 from sinks.errors import SinkPositionError, SinkRowError, SinkUnavailableError
 from sinks.isolation import write_isolating
 from sinks.rows import LogEvent
-from sinks.waiting import Wait, WaitLog
+from sinks.waiting import WaitLog, when_taken
 from sinks.writer import Position, Writer
 from streams import metrics
+from streams.history.acceptance import Ownership
 from streams.history.accepted import is_of_owner, ownership_at_start, read_accepted
 from streams.kafka.admin import Admin
+from streams.kafka.dead_letters import DeadLetters, failure_of
 from streams.kafka.log_reader import LogReader
-from streams.letters.dead_letters import DeadLetters, failure_of
-from streams.ownership.acceptance import Ownership
 from streams.runtime.delivery import Delivery
 from streams.settings import KafkaSettings
 
@@ -189,15 +189,10 @@ class Projector:
 
     async def _store(self, events: Sequence[LogEvent], after: Position) -> None:
         """Write events and the position after them, waiting for Postgres if it is away."""
-        waiting = Wait(self._parts.waits)
-        while True:
-            try:
-                await self._parts.writer.write(self._partition, self._stored, events, after)
-            except SinkUnavailableError as error:
-                await waiting.pause(error)
-            else:
-                break
-        waiting.over()
+        writer = self._parts.writer
+        await when_taken(
+            self._parts.waits, lambda: writer.write(self._partition, self._stored, events, after)
+        )
         self._stored = after
         self._follow(after)
 
@@ -207,15 +202,9 @@ class Projector:
         self._ownership = owned if position.owner else None
 
     async def _position(self) -> Position | None:
-        waiting = Wait(self._parts.waits)
-        while True:
-            try:
-                positions = await self._parts.writer.positions([self._partition])
-            except SinkUnavailableError as error:
-                await waiting.pause(error)
-            else:
-                waiting.over()
-                return positions.get(self._partition)
+        writer = self._parts.writer
+        positions = await when_taken(self._parts.waits, lambda: writer.positions([self._partition]))
+        return positions.get(self._partition)
 
     def _reader(self) -> LogReader:
         kafka = self._parts.kafka

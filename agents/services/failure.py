@@ -82,9 +82,9 @@ class ServiceError(OrchestratorError):
         self.message = one_line(message)
         super().__init__(self.message)
         self.failure_class = verdict.failure_class
-        self.code = verdict.code  # type: ignore[misc]  # varies by instance, see InvalidRecordError
+        self.code = verdict.code
         self.category = verdict.category
-        self.retriable = verdict.failure_class.retriable  # type: ignore[misc]
+        self.retriable = verdict.failure_class.retriable
         self.service = service
         self.detail_code = detail_code
         self.retry_after_ms = retry_after_ms if self.retriable else None

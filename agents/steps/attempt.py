@@ -34,9 +34,9 @@ from schemas.records import (
 )
 from schemas.topics import Topics
 from streams.errors import PublishError
+from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.patience import publish_patiently
 from streams.kafka.publisher import Outgoing, Publisher
-from streams.letters.dead_letters import DeadLetters
 from streams.tracing import trace_headers
 
 log = structlog.get_logger()

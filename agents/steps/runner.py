@@ -17,9 +17,9 @@ from schemas.errors import DecodeError, InvalidRecordError, OrchestratorError
 from schemas.records import CommandId, Control, ResultKind, StepCommand, StepResult, TaskId
 from streams import metrics
 from streams.envelopes import result_record
+from streams.kafka.dead_letters import failure_of
 from streams.kafka.patience import publish_patiently
 from streams.kafka.publisher import Outgoing
-from streams.letters.dead_letters import failure_of
 from streams.runtime.app import App
 from streams.runtime.delivery import Delivery
 from streams.runtime.window import AtOnce, GivenBackError

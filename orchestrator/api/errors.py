@@ -1,10 +1,10 @@
 """What a call can be refused with: one error, told by HTTP and gRPC in their own words."""
 
-from collections.abc import Mapping
 from enum import Enum
 
-from orchestrator.api.tasks.receipt import Receipt
-from schemas.errors import InvalidRecordError, OrchestratorError
+import msgspec
+
+from schemas.errors import OrchestratorError
 
 
 class Kind(Enum):
@@ -42,16 +42,13 @@ class ApiError(OrchestratorError):
         kind: Kind = Kind.INVALID,
         field: str | None = None,
         task_id: str | None = None,
-        receipt: Receipt | None = None,
     ) -> None:
         super().__init__(message)
-        self.code = code  # type: ignore[misc]  # varies by instance, as InvalidRecordError's
+        self.code = code
         self.kind = kind
         self.field = field
         self.task_id = task_id
         """The task that the call was about to create: it may exist all the same."""
-        self.receipt = receipt
-        """The order that was published; its answer is a refusal, or there was none in time."""
 
     @property
     def retry_after_s(self) -> float | None:
@@ -59,11 +56,9 @@ class ApiError(OrchestratorError):
         return RETRY_AFTER_S if self.kind is Kind.UNAVAILABLE else None
 
 
-def unavailable(
-    what: str, *, task_id: str | None = None, receipt: Receipt | None = None
-) -> ApiError:
-    """Kafka or Postgres does not answer, or nobody decided in time."""
-    return ApiError("UNAVAILABLE", what, kind=Kind.UNAVAILABLE, task_id=task_id, receipt=receipt)
+def unavailable(what: str, *, task_id: str | None = None) -> ApiError:
+    """Kafka or Postgres does not answer, or a task's owner did not decide in time."""
+    return ApiError("UNAVAILABLE", what, kind=Kind.UNAVAILABLE, task_id=task_id)
 
 
 def replica_stopping(task_id: str) -> ApiError:
@@ -90,56 +85,10 @@ def invalid(field: str, message: str) -> ApiError:
     return ApiError("FIELD_INVALID", f"{field}: {message}", field=field)
 
 
-def refused_at_the_door(error: InvalidRecordError, *, prefix: str = "") -> ApiError:
-    """What admission says of a task, with the field that it speaks of."""
-    field = _FIELDS.get(error.code)
-    if field is None or error.code in _SPOKEN:
-        word = str(error).split(maxsplit=1)[0].strip(":,'\"") if str(error) else ""
-        field = word if word in _NAMES else field or "input"
-    name = prefix + ("request_id" if field == "idempotency_key" else field)
-    return ApiError(error.code, str(error), field=name)
-
-
-def refused_command(code: str, receipt: Receipt | None = None) -> ApiError:
-    """A command that the task's owner refused."""
-    message = _REFUSALS.get(code, "the task's owner refused")
-    kind = Kind.INVALID if code in _WRONG_ARGUMENT else Kind.CONFLICT
-    return ApiError(code, message, kind=kind, field=_WRONG_ARGUMENT.get(code), receipt=receipt)
-
-
-_FIELDS: Mapping[str, str] = {
-    "ID_KEY_MISMATCH": "request_id",
-    "TASK_TYPE_UNKNOWN": "type",
-    "PIPELINE_VERSION_UNKNOWN": "pipeline_version",
-    "PRIORITY_OUT_OF_RANGE": "priority",
-    "TIMEOUT_OUT_OF_RANGE": "timeout_ms",
-    "INPUT_INCOMPLETE": "input",
-    "INPUT_TOO_LARGE": "input",
-}
-# The message of these begins with the name of what they speak of.
-_SPOKEN = frozenset({"INPUT_TOO_LARGE", "TIMEOUT_OUT_OF_RANGE"})
-_NAMES = frozenset(
-    {
-        "input",
-        "metadata",
-        "conversation_id",
-        "user_id",
-        "task_id",
-        "tenant_id",
-        "idempotency_key",
-        "timeout_ms",
-        "deadline_at",
-    }
-)
-_WRONG_ARGUMENT: Mapping[str, str] = {
-    "PRIORITY_OUT_OF_RANGE": "priority",
-    "STEP_UNKNOWN": "from_step",
-}
-_REFUSALS: Mapping[str, str] = {
-    "TASK_NOT_PENDING": "only a pending task can be executed",
-    "TASK_NOT_CANCELLABLE": "the task has ended",
-    "TASK_ALREADY_ENDED": "the task has ended",
-    "TASK_NOT_RETRIABLE": "only a failed or cancelled task can be retried",
-    "STEP_UNKNOWN": "the pipeline has no such step, or a step before it has no result",
-    "PRIORITY_OUT_OF_RANGE": "priority is not 0..10",
-}
+def from_validation(error: msgspec.ValidationError) -> ApiError:
+    """A field of the wrong type or out of range; msgspec ends its message with the path."""
+    message, _, path = str(error).partition(" - at `$")
+    field = path.rstrip("`").removeprefix(".")
+    if not field and "unknown field" in message:
+        field = message.rsplit("`", 2)[1] if "`" in message else ""
+    return invalid(field or "body", message[:300])

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import socket
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -40,8 +39,8 @@ from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 from schemas.gen.orchestrator.v1 import dead_letters_pb2, orchestrator_pb2
-from schemas.records import Millis
 from schemas.topics import Topics
+from streams.clock import now_ms
 from streams.kafka.patience import when_there
 
 log = structlog.get_logger()
@@ -142,7 +141,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         history=history,
         log_scan=LogScan(settings.kafka, topics),
         producer=producer,
-        clock=lambda: Millis(time.time_ns() // 1_000_000),
+        clock=now_ms,
         entropy=os.urandom,
     )
     keys = Keys.parse(settings.api.keys)

@@ -19,17 +19,17 @@ _COMMANDS = {
     "serve": "orchestrator.cli.serve:serve",
     "worker": "orchestrator.cli.worker:worker",
     "task": "orchestrator.cli.task.app:app",
-    "tail": "orchestrator.cli.tail:tail",
+    "tail": "orchestrator.cli.tail.command:tail",
     "usage": "orchestrator.cli.usage:usage",
     "doctor": "orchestrator.cli.doctor:doctor",
-    "topics": "orchestrator.cli.topics:app",
+    "topics": "orchestrator.cli.topics.app:app",
     "pipelines": "orchestrator.cli.pipelines:app",
     "migrate": "orchestrator.cli.migrate:app",
     "sink": "orchestrator.cli.sink:app",
     "keys": "orchestrator.cli.keys:app",
     "dlq": "orchestrator.cli.dlq.app:app",
 }
-_HIDDEN = {"demo-services": "orchestrator.cli.worker:demo_services"}
+_HIDDEN = {"demo-services": "orchestrator.local.demo.command:demo_services"}
 
 
 class _OnDemand(TyperGroup):

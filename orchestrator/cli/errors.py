@@ -24,4 +24,4 @@ class AnswerError(OrchestratorError):
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
-        self.code = code  # type: ignore[misc]  # as of InvalidRecordError: data, not a type
+        self.code = code

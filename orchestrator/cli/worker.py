@@ -1,7 +1,6 @@
 """``orchestrator worker ROLE``: one role in this process."""
 
 import asyncio
-import signal
 from typing import Annotated
 
 import typer
@@ -35,22 +34,3 @@ def _check(role: str, settings: Settings) -> None:
     known = roles(installed_pipelines(settings.pipelines))
     if role not in known:
         raise typer.BadParameter(f"there is no role {role!r}; roles: {', '.join(known)}")
-
-
-def demo_services() -> None:
-    """Run the reference services, for `dev` and for tests."""
-    # Only here: a deployment does without what they need (speech models, image readers).
-    from orchestrator.local.demo.server import ReferenceServices
-
-    settings = command_settings()
-    set_up_logs(settings.log, role="demo-services")
-
-    async def serve() -> None:
-        stopping = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
-        async with ReferenceServices(settings.demo):
-            await stopping.wait()
-
-    asyncio.run(serve())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
-from streams.letters.action_log import new_id, now_ms
+from streams.clock import now_ms
+from streams.letters.action_log import new_id
 from streams.letters.unsettled import chunks
 from tasks.letters.filter import LetterFilter
 from tasks.letters.known import KnownLetter

@@ -10,7 +10,8 @@ from typing import Any
 
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
 from schemas.topics import Topics
-from streams.letters.action_log import new_id, now_ms
+from streams.clock import now_ms
+from streams.letters.action_log import new_id
 from tasks.letters.editing import EditRefusedError, as_value, fields_of, record_type_of
 from tasks.letters.known import KnownLetter
 

@@ -41,57 +41,15 @@ RETURNING topic;
 
 -- name: upsert_letters
 -- Write what letters say (LetterRow). A second copy of a letter changes nothing.
-INSERT INTO ai_orchestrator.dead_letters AS d (
-    id, topic, origin_partition, origin_offset, original_at, dlq_partition, dlq_offset,
-    dead_lettered_at, consumer_group, stage, failure_class, code, message, exception,
-    delivery_count, task_id, tenant_id, task_type, step, service, run, traceparent,
-    carried_replays, replay_of
-)
-SELECT
-    id, topic, origin_partition, origin_offset,
-    ai_orchestrator.from_millis(original_at), dlq_partition, dlq_offset,
-    ai_orchestrator.from_millis(dead_lettered_at), consumer_group, stage, failure_class, code,
-    message, exception, delivery_count, task_id, tenant_id, task_type, step, service, run,
-    traceparent, carried_replays, replay_of
-FROM unnest(
-    $1::text[], $2::text[], $3::integer[], $4::bigint[], $5::bigint[], $6::integer[],
-    $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[],
-    $14::text[], $15::integer[], $16::text[], $17::text[], $18::text[], $19::text[],
-    $20::text[], $21::integer[], $22::text[], $23::integer[], $24::text[]
-) AS p (
-    id, topic, origin_partition, origin_offset, original_at, dlq_partition, dlq_offset,
-    dead_lettered_at, consumer_group, stage, failure_class, code, message, exception,
-    delivery_count, task_id, tenant_id, task_type, step, service, run, traceparent,
-    carried_replays, replay_of
-)
+INSERT INTO ai_orchestrator.dead_letters AS d ({LetterRow.columns})
+SELECT {LetterRow.values}
+FROM {LetterRow.rows}
 ON CONFLICT (id) DO UPDATE SET
-    topic            = excluded.topic,
-    origin_partition = excluded.origin_partition,
-    origin_offset    = excluded.origin_offset,
-    original_at      = excluded.original_at,
-    dlq_partition    = excluded.dlq_partition,
-    dlq_offset       = excluded.dlq_offset,
-    dead_lettered_at = excluded.dead_lettered_at,
-    consumer_group   = excluded.consumer_group,
-    stage            = excluded.stage,
-    failure_class    = excluded.failure_class,
-    code             = excluded.code,
-    message          = excluded.message,
-    exception        = excluded.exception,
-    delivery_count   = excluded.delivery_count,
-    task_id          = excluded.task_id,
-    tenant_id        = excluded.tenant_id,
-    task_type        = excluded.task_type,
-    step             = excluded.step,
-    service          = excluded.service,
-    run              = excluded.run,
-    traceparent      = excluded.traceparent,
-    carried_replays  = excluded.carried_replays,
-    replay_of        = excluded.replay_of
+    {LetterRow.excluded(id)}
 WHERE d.topic IS NULL;
 
 
--- name: read_entries
+-- name: read_states
 -- What was done with letters ($1) so far.
 SELECT
     id, status, status_reason, status_by, (extract(epoch FROM status_at) * 1000)::bigint AS status_at,
@@ -101,34 +59,12 @@ WHERE id = ANY ($1::text[]);
 
 
 -- name: upsert_states
--- Write what was done with letters (EntryRow); the last action in the ledger's order counts.
-INSERT INTO ai_orchestrator.dead_letters AS d (
-    id, status, status_reason, status_by, status_at, replays, replay_id, sent_topic,
-    sent_partition, sent_offset, sha256, mended, action_offset
-)
-SELECT
-    id, status, status_reason, status_by, ai_orchestrator.from_millis(status_at), replays,
-    replay_id, sent_topic, sent_partition, sent_offset, sha256, mended, action_offset
-FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::integer[], $7::text[],
-    $8::text[], $9::integer[], $10::bigint[], $11::text[], $12::boolean[], $13::bigint[]
-) AS p (
-    id, status, status_reason, status_by, status_at, replays, replay_id, sent_topic,
-    sent_partition, sent_offset, sha256, mended, action_offset
-)
+-- Write what was done with letters (StateRow); the last action in the ledger's order counts.
+INSERT INTO ai_orchestrator.dead_letters AS d ({StateRow.columns})
+SELECT {StateRow.values}
+FROM {StateRow.rows}
 ON CONFLICT (id) DO UPDATE SET
-    status         = excluded.status,
-    status_reason  = excluded.status_reason,
-    status_by      = excluded.status_by,
-    status_at      = excluded.status_at,
-    replays        = excluded.replays,
-    replay_id      = excluded.replay_id,
-    sent_topic     = excluded.sent_topic,
-    sent_partition = excluded.sent_partition,
-    sent_offset    = excluded.sent_offset,
-    sha256         = excluded.sha256,
-    mended         = excluded.mended,
-    action_offset  = excluded.action_offset
+    {StateRow.excluded(id)}
 WHERE excluded.action_offset > d.action_offset;
 
 

@@ -1,7 +1,7 @@
 """Read the index of dead letters. The topics are the truth; this is quicker."""
 
+from sinks.database import Database
 from sinks.letters.rows import stored_letter, stored_state
-from sinks.pool import connection, open_pool
 from sinks.queries import query
 from sinks.settings import PostgresSettings
 from tasks.letters.known import KnownLetters
@@ -14,12 +14,13 @@ async def read_index(settings: PostgresSettings) -> KnownLetters:
     Raises:
         SinkUnavailableError: read the topics instead.
     """
-    pool = await open_pool(settings)
+    database = Database(settings)
+    await database.open(migrated=False)
     try:
-        async with connection(pool, settings) as conn:
+        async with database.connection() as conn:
             rows = await conn.fetch(query("read_letters"))
     finally:
-        pool.terminate()
+        await database.close()
     ledger = Ledger()
     ledger.states = {row["id"]: stored_state(row) for row in rows}
     return KnownLetters([stored_letter(row) for row in rows], ledger)

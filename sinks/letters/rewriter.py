@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from schemas.records import Millis, TaskId
+from sinks.database import Database
 from sinks.errors import SinkRowError
-from sinks.pool import Connection, Pool, close_pool, connection, open_pool
+from sinks.pool import Connection
 from sinks.probe import check_tasks_are_accepted
 from sinks.queries import SCHEMA, query
 from sinks.rows import LogEvent, project
@@ -50,18 +51,15 @@ class Rewriter:
     """Rewrites tasks beside the running sink, under the lock that the sink's writes take."""
 
     def __init__(self, settings: PostgresSettings) -> None:
-        self._settings = settings
-        self._pool: Pool | None = None
+        self._database = Database(settings)
 
     async def open(self) -> None:
         """Connect; SinkUnavailableError: try again later."""
-        self._pool = await open_pool(self._settings)
+        await self._database.open(migrated=False)
 
     async def close(self) -> None:
         """Close the connections."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await close_pool(pool, self._settings.operation_timeout_s)
+        await self._database.close()
 
     async def check_others_are_accepted(self, at: Millis) -> None:
         """After one task alone was refused: whether the tables take rows of that time at all.
@@ -70,9 +68,7 @@ class Rewriter:
             SinkBlockedError: they refuse known good rows, so the task is not at fault.
             SinkUnavailableError: nothing is known; try again later.
         """
-        if self._pool is None:
-            raise RuntimeError("the rewriter is not open")
-        async with connection(self._pool, self._settings) as conn:
+        async with self._database.connection() as conn:
             await check_tasks_are_accepted(conn, at, schema=SCHEMA)
 
     @asynccontextmanager
@@ -82,8 +78,6 @@ class Rewriter:
         Raises:
             SinkUnavailableError: nothing was changed; try again later.
         """
-        if self._pool is None:
-            raise RuntimeError("the rewriter is not open")
-        async with connection(self._pool, self._settings) as conn, conn.transaction():
+        async with self._database.connection() as conn, conn.transaction():
             row = await conn.fetchrow(query("lock_position"), partition)
             yield LockedPartition(row["next_offset"] if row else 0, conn)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from schemas.dead_letter_record import DeadLetter
 from schemas.short_text import short_key, short_text
 from sinks.errors import SinkRowError
+from sinks.row_sql import Integer, UnixMillis
 from tasks.letters.ledger import LetterState, LetterStatus, Target
 
 _REASON_MAX_BYTES = 4096
@@ -15,27 +16,27 @@ class LetterRow(NamedTuple):
 
     id: str
     topic: str
-    origin_partition: int
+    origin_partition: Integer
     origin_offset: int
-    original_at: int
-    dlq_partition: int
+    original_at: UnixMillis
+    dlq_partition: Integer
     dlq_offset: int
-    dead_lettered_at: int
+    dead_lettered_at: UnixMillis
     consumer_group: str
     stage: str
     failure_class: str
     code: str
     message: str
     exception: str
-    delivery_count: int
+    delivery_count: Integer
     task_id: str | None
     tenant_id: str | None
     task_type: str | None
     step: str | None
     service: str | None
-    run: int | None
+    run: Integer | None
     traceparent: str | None
-    carried_replays: int
+    carried_replays: Integer
     replay_of: str | None
 
 
@@ -46,11 +47,11 @@ class StateRow(NamedTuple):
     status: str
     status_reason: str
     status_by: str
-    status_at: int
-    replays: int
+    status_at: UnixMillis
+    replays: Integer
     replay_id: str | None
     sent_topic: str | None
-    sent_partition: int | None
+    sent_partition: Integer | None
     sent_offset: int | None
     sha256: str | None
     mended: bool

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from schemas.dead_letter_record import DeadLetter
 from schemas.findings import Finding
 from schemas.records import DeadLetterAction
+from sinks.database import Database
 from sinks.errors import SinkPositionError, SinkRowError
 from sinks.letters.isolation import write_letters_apart, write_states_apart
 from sinks.letters.rows import StateRow, index_key, letter_row, state_row, stored_state
-from sinks.pool import Connection, Pool, close_pool, connection, open_pool
+from sinks.pool import Connection
 from sinks.probe import check_letters_are_accepted
 from sinks.queries import query
-from sinks.schema.migrate import check_migrated
-from sinks.server.check import check_connection
 from sinks.settings import PostgresSettings
 from sinks.statements import send
 from tasks.letters.ledger import LetterState, after
@@ -58,18 +57,11 @@ class DeadLetterWriter:
     """The index's only writer. Every method may raise ``SinkUnavailableError``: try again."""
 
     def __init__(self, settings: PostgresSettings) -> None:
-        self._settings = settings
-        self._pool: Pool | None = None
+        self._database = Database(settings)
 
     async def open(self) -> None:
         """Connect, and check that the schema is there (``MigrationError``)."""
-        self._pool = await open_pool(self._settings)
-        try:
-            async with connection(self._pool, self._settings) as conn:
-                await check_migrated(conn)
-        except BaseException:
-            await self.close()
-            raise
+        await self._database.open()
 
     async def check_server(self) -> list[Finding]:
         """What of the server, the database and our account differs from what is needed.
@@ -77,18 +69,15 @@ class DeadLetterWriter:
         Raises:
             SinkUnavailableError: no answer.
         """
-        async with connection(self._opened(), self._settings) as conn:
-            return await check_connection(conn, self._settings)
+        return await self._database.check_server()
 
     async def close(self) -> None:
         """Close the connections."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await close_pool(pool, self._settings.operation_timeout_s)
+        await self._database.close()
 
     async def positions(self, topics: Sequence[str], partition: int) -> dict[str, int]:
         """How far these topics were read in a partition; one that never was is left out."""
-        async with connection(self._opened(), self._settings) as conn:
+        async with self._database.connection() as conn:
             rows = await conn.fetch(query("read_index_positions"), list(topics), partition)
         return {row["topic"]: row["next_offset"] for row in rows}
 
@@ -112,12 +101,12 @@ class DeadLetterWriter:
         unique = {letter.id: letter for letter in reversed(letters)}
         rows = [letter_row(letter) for letter in unique.values()]
         try:
-            async with connection(self._opened(), self._settings) as conn, conn.transaction():
+            async with self._database.connection() as conn, conn.transaction():
                 await _move_all(conn, moved)
                 await send(conn, "upsert_letters", rows)
                 await send(conn, "upsert_states", await _state_rows(conn, actions))
         except SinkRowError:
-            async with connection(self._opened(), self._settings) as conn, conn.transaction():
+            async with self._database.connection() as conn, conn.transaction():
                 await check_letters_are_accepted(conn)
                 await _move_all(conn, moved)
                 await write_letters_apart(conn, rows)
@@ -125,31 +114,26 @@ class DeadLetterWriter:
 
     async def gone_on(self, created_topic: str, at_most: int) -> list[GoneOn]:
         """Unsettled letters whose task went on without them."""
-        async with connection(self._opened(), self._settings) as conn:
+        async with self._database.connection() as conn:
             rows = await conn.fetch(query("find_gone_on"), created_topic, at_most)
         return [GoneOn(row["id"], row["run"], row["status"]) for row in rows]
 
     async def sent(self, at_most: int) -> list[SentRecord]:
         """Replayed records whose outcome is not known."""
-        async with connection(self._opened(), self._settings) as conn:
+        async with self._database.connection() as conn:
             rows = await conn.fetch(query("find_sent"), at_most)
         return [SentRecord(*row.values()) for row in rows]
 
     async def successors(self, letter_ids: Sequence[str]) -> Mapping[str, str]:
         """Which of these letters failed again, and as which letter."""
-        async with connection(self._opened(), self._settings) as conn:
+        async with self._database.connection() as conn:
             rows = await conn.fetch(query("find_successors"), list(letter_ids))
         return {row["replay_of"]: row["id"] for row in rows}
 
     async def empty(self) -> None:
         """Forget everything. The index agent notices, and fills the index again."""
-        async with connection(self._opened(), self._settings) as conn:
+        async with self._database.connection() as conn:
             await conn.execute(query("empty_index"))
-
-    def _opened(self) -> Pool:
-        if self._pool is None:
-            raise RuntimeError("the writer is not open")
-        return self._pool
 
 
 async def _move_all(conn: Connection, moved: Sequence[Moved]) -> None:
@@ -174,7 +158,7 @@ async def _state_rows(
     ids = sorted({index_key(item.letter_id) for _, action in actions for item in action.items})
     if not ids:
         return []
-    stored = await conn.fetch(query("read_entries"), ids)
+    stored = await conn.fetch(query("read_states"), ids)
     states = {row["id"]: (stored_state(row), row["action_offset"]) for row in stored}
     changed: dict[str, tuple[LetterState, int]] = {}
     for offset, action in actions:

@@ -4,13 +4,7 @@
 
 -- name: read_tasks
 -- Tasks by id ($1), in the order of their creation.
-SELECT
-    id, type, status, phase, priority, conversation_id, user_id, tenant_id, input, output,
-    steps, metadata, created_at, updated_at, started_at, completed_at, duration_ms,
-    deadline_at, pipeline, pipeline_version, run, sequence, idempotency_key, error_code,
-    error_message, error_category, error_retriable, error_service, error_step, error_attempt,
-    usage_model, input_tokens, output_tokens, cost_micros, usage_estimated, event_partition,
-    event_offset
+SELECT {StoredTask.columns}
 FROM ai_orchestrator.tasks
 WHERE id = ANY ($1::text[])
 ORDER BY created_at, id;
@@ -31,8 +25,7 @@ ORDER BY run, step_index, step, attempt;
 
 -- name: read_logs
 -- The audit trail of a task ($1), in its order.
-SELECT id, task_id, event_type, event_data, created_at, tenant_id, actor, log_partition,
-    event_offset
+SELECT {StoredLog.columns}
 FROM ai_orchestrator.task_execution_logs
 WHERE task_id = $1
 ORDER BY event_offset;
@@ -51,10 +44,7 @@ GROUP BY status;
 -- last one seen; nulls for the first page), at most $9. Each filter counts if it is not null:
 -- $1 status, $2 type, $3 tenant, $4 conversation, $5 <= created_at < $6.
 -- Must be planned for its values (sinks/pool.py): only then is a filter that is null no filter.
-SELECT
-    id, type, status, phase, priority, conversation_id, user_id, tenant_id, created_at,
-    updated_at, started_at, completed_at, duration_ms, run, error_code, input_tokens,
-    output_tokens, cost_micros
+SELECT {ListedTask.columns}
 FROM ai_orchestrator.tasks
 WHERE ($1::text IS NULL OR status = $1)
     AND ($2::text IS NULL OR type = $2)
@@ -76,10 +66,7 @@ LIMIT $9::integer;
 -- the priority where the last page ended, then the lower ones. Both begin inside the index.
 SELECT * FROM (
     (
-        SELECT
-            id, type, status, phase, priority, conversation_id, user_id, tenant_id, created_at,
-            updated_at, started_at, completed_at, duration_ms, run, error_code, input_tokens,
-            output_tokens, cost_micros
+        SELECT {ListedTask.columns}
         FROM ai_orchestrator.tasks
         WHERE status = 'pending' AND priority = $5::integer
             AND (created_at, id) > ($6::timestamptz, $7::text)
@@ -92,10 +79,7 @@ SELECT * FROM (
     )
     UNION ALL
     (
-        SELECT
-            id, type, status, phase, priority, conversation_id, user_id, tenant_id, created_at,
-            updated_at, started_at, completed_at, duration_ms, run, error_code, input_tokens,
-            output_tokens, cost_micros
+        SELECT {ListedTask.columns}
         FROM ai_orchestrator.tasks
         WHERE status = 'pending' AND priority < $5::integer
             AND ($1::text IS NULL OR type = $1)

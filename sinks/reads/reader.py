@@ -6,18 +6,18 @@ from typing import Any
 import asyncpg
 
 from schemas.records import TaskId
+from sinks.database import Database
 from sinks.errors import (
     PostgresRefusedError,
     SinkBlockedError,
     SinkRowError,
     SinkUnavailableError,
 )
-from sinks.pool import PLAN_FOR_VALUES, Pool, close_pool, connection, open_pool
+from sinks.pool import PLAN_FOR_VALUES
 from sinks.queries import query
 from sinks.reads.paging import NewestCursor, QueueCursor, TaskFilter
 from sinks.reads.stored import ListedTask, StoredLog, StoredStep, StoredTask
 from sinks.reads.usage import UsageFilter, UsageRow
-from sinks.schema.migrate import check_migrated
 from sinks.settings import PostgresSettings
 
 
@@ -30,8 +30,7 @@ class Reader:
     """
 
     def __init__(self, settings: PostgresSettings) -> None:
-        self._settings = settings
-        self._pool: Pool | None = None
+        self._database = Database(settings, planning=PLAN_FOR_VALUES)
 
     async def open(self) -> None:
         """Connect, and check that the schema is there.
@@ -42,27 +41,18 @@ class Reader:
             MigrationError: a migration that this program needs was not applied.
         """
         try:
-            self._pool = await open_pool(self._settings, planning=PLAN_FOR_VALUES)
-            async with connection(self._pool, self._settings) as conn:
-                await check_migrated(conn)
+            await self._database.open()
         except SinkBlockedError as error:
-            await self.close()
             raise PostgresRefusedError(str(error)) from error
         except (asyncpg.PostgresError, SinkRowError, ValueError) as error:
-            await self.close()
             # The message of a wrong DSN may quote it, with its password.
             told = isinstance(error, asyncpg.PostgresError)
             said = str(error) if told else "the DSN is no libpq URI of a database"
             raise PostgresRefusedError(said) from (error if told else None)
-        except BaseException:
-            await self.close()
-            raise
 
     async def close(self) -> None:
         """Close the connections."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await close_pool(pool, self._settings.operation_timeout_s)
+        await self._database.close()
 
     async def task(self, task_id: TaskId) -> StoredTask | None:
         """One task; None if it is not (yet) written."""
@@ -143,10 +133,8 @@ class Reader:
 
     async def fetch_sql(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
         """The rows of a statement that was put together from named queries."""
-        if self._pool is None:
-            raise RuntimeError("the reader is not open")
         try:
-            async with connection(self._pool, self._settings) as conn:
+            async with self._database.connection() as conn:
                 return [dict(row) for row in await conn.fetch(statement, *arguments)]
         except PostgresRefusedError as error:
             # A schema that is not there (any more): it is made by others.

@@ -9,8 +9,8 @@ from schemas.dead_letter import Origin
 from schemas.errors import DecodeError
 from schemas.limits import EVENT_MAX_BYTES
 from schemas.records import EventKind, TaskEvent
+from streams.history.acceptance import Ownership, accept, prevailing_owner
 from streams.kafka.log_reader import LogReader
-from streams.ownership.acceptance import Ownership, accept, prevailing_owner
 
 WINDOW = 500
 """Records that a reader in the middle of a log looks at to find its owner there."""
@@ -38,7 +38,7 @@ def read_accepted(
     Args:
         records: in the order of their offsets.
         ownership: the one that holds before the records; None: see
-            :func:`~streams.ownership.acceptance.accept`.
+            :func:`~streams.history.acceptance.accept`.
         max_bytes: a longer value is undecodable.
     """
     events: list[tuple[Origin, TaskEvent]] = []

@@ -6,7 +6,7 @@ from schemas.codec import decode
 from schemas.dead_letter import Origin
 from schemas.errors import DecodeError
 from schemas.records import EventKind, TaskEvent, TaskId
-from streams.ownership.acceptance import Ownership, accept
+from streams.history.acceptance import Ownership, accept
 
 
 @dataclass(slots=True)

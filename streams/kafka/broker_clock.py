@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from streams.clock import now_ms
 from streams.kafka.publisher import Outgoing, Publisher
 
 _MEASURE_EVERY_MS = 60_000
@@ -44,7 +45,7 @@ class BrokerClock:
         publisher: Publisher,
         topic: str,
         *,
-        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        wall_ms: Callable[[], int] = now_ms,
         monotonic_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,
     ) -> None:
         self._publisher = publisher

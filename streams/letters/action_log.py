@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import Sequence
 
@@ -14,7 +13,7 @@ from schemas.codec import decode, encode
 from schemas.dead_letter import Origin
 from schemas.errors import DecodeError
 from schemas.headers import cloudevent_headers
-from schemas.records import DeadLetterAction, Millis
+from schemas.records import DeadLetterAction
 from schemas.topics import Topics
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Outgoing, Publisher
@@ -131,8 +130,3 @@ def action_record(topic: str, action: DeadLetterAction) -> Outgoing:
 def new_id() -> str:
     """An id for an action or a run of the replay tool."""
     return str(uuid.uuid4())
-
-
-def now_ms() -> Millis:
-    """Unix milliseconds, UTC."""
-    return Millis(time.time_ns() // 1_000_000)

@@ -11,10 +11,10 @@ from schemas.dead_letter import Origin
 from schemas.headers import header_text
 from schemas.records import TaskEvent, TaskId, TaskStatus
 from schemas.topics import Topics, dlq
+from streams.history.acceptance import Ownership
 from streams.history.accepted import ownership_before, read_accepted
 from streams.kafka.admin import Admin
 from streams.kafka.log_reader import LogReader
-from streams.ownership.acceptance import Ownership
 from streams.settings import KafkaSettings
 
 _POLL_S = 0.3

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from schemas.records import DeadLetterAction, DeadLetterActionKind, Json
-from streams.letters.action_log import ActionLog, new_id, now_ms
+from streams.clock import now_ms
+from streams.letters.action_log import ActionLog, new_id
 from streams.letters.errors import ReplayRunningError, ReplaySupersededError
 from tasks.letters.ledger import Run
 from tasks.letters.plan import ReplayOrder

@@ -10,10 +10,11 @@ from typing import Protocol
 
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem, TaskId
 from schemas.topics import Topics
+from streams.clock import now_ms
 from streams.kafka.log_reader import LogReader
 from streams.kafka.partitioner import partition_of
 from streams.kafka.publisher import Outgoing, Publisher
-from streams.letters.action_log import ActionLog, new_id, now_ms
+from streams.letters.action_log import ActionLog, new_id
 from streams.letters.canary import Canary, Watch
 from streams.letters.lease import Lease, LeaseSettings
 from streams.letters.unsettled import chunks, settle

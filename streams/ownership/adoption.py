@@ -6,18 +6,18 @@ takeover. It names the id of the topic, so it says nothing of a later topic of t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from schemas.topics import Topics
+from streams.clock import now_ms
 from streams.errors import AdoptionRefusedError
+from streams.history.acceptance import Ownership
 from streams.history.accepted import ownership_before
 from streams.kafka.admin import Admin
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Publisher
-from streams.ownership.acceptance import Ownership
 from streams.ownership.ports import Adoption, Checkpoint, StateRecord
 from streams.ownership.state_record import read_state, write_state
 from streams.settings import KafkaSettings
@@ -167,7 +167,7 @@ async def adopt(
         PublishError: unknown whether it was written; adopting again changes nothing.
     """
     check(candidate, topics, how)
-    now_ms = time.time_ns() // 1_000_000
+    at = now_ms()
     records = []
     for known in candidate.partitions:
         adoption = Adoption(
@@ -177,7 +177,7 @@ async def adopt(
             log_start=known.first,
             actor=actor,
             reason=reason,
-            at=now_ms,
+            at=at,
         )
         record = StateRecord(adoption, Ownership(_NO_EPOCH, actor))
         records.append(write_state(topics.task_state, known.partition, record))

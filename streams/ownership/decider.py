@@ -17,9 +17,9 @@ from schemas.errors import DecodeError, InvalidRecordError, OrchestratorError
 from schemas.records import CommandKind, TaskId
 from streams import metrics
 from streams.envelopes import Trace
+from streams.history.acceptance import Ownership
+from streams.kafka.dead_letters import failure_of
 from streams.kafka.partitioner import partition_of
-from streams.letters.dead_letters import failure_of
-from streams.ownership.acceptance import Ownership
 from streams.ownership.held import HeldCommands
 from streams.ownership.parts import OwnerParts
 from streams.ownership.ports import Arrival, World

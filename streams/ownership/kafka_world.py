@@ -16,9 +16,9 @@ from streams.envelopes import Trace, command_record, control_record, event_recor
 from streams.inbound import Inbound
 from streams.kafka.admin import Admin
 from streams.kafka.broker_clock import BrokerClock
+from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Outgoing, Publisher
-from streams.letters.dead_letters import DeadLetters
 from streams.ownership.ports import Arrival, Logged, Sealed, StateRecord
 from streams.ownership.state_record import read_state, write_state
 from streams.ownership.step_letter import step_letter

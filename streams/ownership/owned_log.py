@@ -10,7 +10,7 @@ import structlog
 
 from schemas.records import EventKind, Millis, TaskEvent, TaskId
 from streams.errors import LogLostError, OwnershipLostError
-from streams.ownership.acceptance import Ownership, accept
+from streams.history.acceptance import Ownership, accept
 from streams.ownership.ports import Sealed, World
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Protocol
 from schemas.dead_letter import Failure
 from schemas.records import TaskEvent, TaskId
 from streams.envelopes import Trace
-from streams.ownership.acceptance import Ownership
+from streams.history.acceptance import Ownership
 from tasks.effects import Effect
 from tasks.inputs import Input
 from tasks.task import Task

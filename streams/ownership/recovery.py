@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from schemas.records import EventKind, TaskEvent, TaskId
 from streams.errors import SnapshotUnreadableError, TopicReplacedError, TopicsDifferError
-from streams.ownership.acceptance import Ownership, accept, prevailing_owner
+from streams.history.acceptance import Ownership, accept, prevailing_owner
 from streams.ownership.ports import (
     ADOPTION,
     CHECKPOINT,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from schemas.records import Millis, TaskId
 from streams.errors import OwnershipLostError
-from streams.ownership.acceptance import Ownership
+from streams.history.acceptance import Ownership
 from streams.ownership.ports import Checkpoint, Snapshot, StateRecord, Unreadable, World
 from tasks.task import Task
 

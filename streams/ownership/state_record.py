@@ -22,8 +22,8 @@ from schemas.dead_letter import Origin
 from schemas.errors import DecodeError
 from schemas.headers import Headers, header_text
 from schemas.records import Json, TaskId, TaskState
+from streams.history.acceptance import Ownership
 from streams.kafka.publisher import Outgoing
-from streams.ownership.acceptance import Ownership
 from streams.ownership.ports import (
     ADOPTION,
     CHECKPOINT,

@@ -2,7 +2,7 @@
 
 from schemas.errors import InvalidRecordError
 from schemas.records import EventKind, TaskCreated, TaskEvent, TaskStatus, Usage
-from tasks.admission import Admitted, admit
+from tasks.deciding.admission import Admitted, admit
 from tasks.deciding.context import Context
 from tasks.deciding.event import bytes_at_most, event_id_of
 from tasks.decision import Accepted, Decision, Ignored, Rejected

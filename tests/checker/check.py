@@ -60,4 +60,4 @@ def _check_unreadable_events(evidence: Evidence, letters: Letters, findings: Fin
         passed = record.offset < positions.get(record.partition, 0)
         unreadable = decode(record.value, "TaskEvent") is None
         if passed and unreadable and not letters.of(record.position, "sink"):
-            findings.add("UNREADABLE_NOT_BURIED", record.position, "no dead letter")
+            findings.add("UNREADABLE_NOT_DEAD_LETTERED", record.position, "no dead letter")

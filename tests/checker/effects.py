@@ -239,7 +239,7 @@ def _check_deadline_letter(
         return
     run, command_id = logged.event["run"], step["command_id"] if step else None
     if not letters.holds_deadline(logged.task_id, run, command_id):
-        findings.add("DEADLINE_NOT_BURIED", logged.position, f"{logged.task_id}, run {run}")
+        findings.add("DEADLINE_NOT_DEAD_LETTERED", logged.position, f"{logged.task_id}, run {run}")
 
 
 def _check_deadline(evidence: Evidence, history: list[Logged], findings: Findings) -> None:

@@ -76,7 +76,7 @@ class _Inputs:
             return
         value = self._values.get(record.position)
         if value is None:
-            self._findings.add("UNREADABLE_NOT_BURIED", record.position, "no dead letter")
+            self._findings.add("UNREADABLE_NOT_DEAD_LETTERED", record.position, "no dead letter")
         elif self._is_elsewhere(record):
             self._check_forwarded(name, record)
         elif name == "task-created":
@@ -204,7 +204,7 @@ def check_workers(evidence: Evidence, letters: Letters, findings: Findings) -> N
             continue
         command = decode(record.value, "StepCommand")
         if command is None:
-            findings.add("UNREADABLE_NOT_BURIED", record.position, "no dead letter")
+            findings.add("UNREADABLE_NOT_DEAD_LETTERED", record.position, "no dead letter")
         elif command["command_id"] not in answered:
             findings.add("COMMAND_UNANSWERED", record.position, command["command_id"])
 

@@ -14,7 +14,8 @@ from orchestrator.letters.connections import LetterConnections, open_connections
 from schemas.headers import header_text
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
 from sinks.letters.reader import read_index
-from streams.letters.action_log import new_id, now_ms
+from streams.clock import now_ms
+from streams.letters.action_log import new_id
 from tasks.letters.known import KnownLetter
 from tasks.letters.ledger import LetterStatus
 from tests.commands import Ended, run_command

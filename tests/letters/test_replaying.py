@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
+import msgspec
 import pytest
 
 from schemas.dead_letter import (
@@ -21,12 +22,12 @@ from schemas.headers import header_text
 from schemas.records import StepName, TaskId
 from schemas.topics import DLQ_PREFIX, Topics, TopicsSettings
 from streams.kafka.admin import Admin
+from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.log_reader import LogReader
 from streams.kafka.partitioner import partition_of
 from streams.kafka.publisher import Outgoing, Publisher
 from streams.letters.action_log import ActionLog, new_id
 from streams.letters.canary import Canary
-from streams.letters.dead_letters import DeadLetters
 from streams.letters.errors import ReplayRunningError, ReplaySupersededError
 from streams.letters.lease import LeaseSettings
 from streams.letters.replay import Replay, ReplayLimits, ReplayParts
@@ -317,7 +318,7 @@ async def test_a_letter_that_came_after_the_start_is_left_for_the_next_replay(
 ) -> None:
     await place.dead_letter(some_origins(place.topics, 3))
     all_letters = await place.all_letters()
-    await place.dead_letter([replace(some_origins(place.topics, 1)[0], offset=99)])
+    await place.dead_letter([msgspec.structs.replace(some_origins(place.topics, 1)[0], offset=99)])
     log = ActionLog(place.reader, place.topics, place.publisher)
     order = ReplayOrder(replay_id=new_id(), actor="ada", reason="mended")
     replayed = Replay(place.parts(log, place.publisher), order, QUICK)

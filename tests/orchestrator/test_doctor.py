@@ -28,8 +28,8 @@ from sinks.letters.writer import DeadLetterWriter
 from sinks.schema.migrate import migrate_up
 from streams.errors import TopicsDifferError
 from streams.kafka.admin import Admin
+from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.publisher import Outgoing, Publisher
-from streams.letters.dead_letters import DeadLetters
 from tests.e2e.driving import a_database
 from tests.logged import logged
 from tests.streams.kafka.test_topic_ids import make_again

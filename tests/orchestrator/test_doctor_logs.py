@@ -12,9 +12,9 @@ from aiokafka.structs import TopicPartition
 from orchestrator.log_checks import probe
 from schemas.topics import dlq
 from streams.errors import KafkaUnavailableError
+from streams.history.acceptance import Ownership
 from streams.kafka.broker_clock import BrokerClock
 from streams.kafka.publisher import Outgoing, Publisher
-from streams.ownership.acceptance import Ownership
 from streams.ownership.ports import Checkpoint, StateRecord
 from streams.ownership.state_record import write_state
 from tests.orchestrator.test_doctor import System, system

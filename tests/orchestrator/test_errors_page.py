@@ -17,7 +17,7 @@ def codes_in_the_source() -> set[str]:
         for path in Path(room).rglob("*.py"):
             if DEMO not in path.parents and "gen" not in path.parts:
                 text = path.read_text("utf-8")
-                found |= set(re.findall(r'code(?:: ClassVar\[str\])? = "([A-Z_]+)"', text))
+                found |= set(re.findall(r'code(?:: str)? = "([A-Z_]+)"', text))
                 found |= set(re.findall(r'Error\(\s*"([A-Z]+(?:_[A-Z]+)+)"', text))
                 found |= set(re.findall(r'Verdict\([^)]*"([A-Z]+(?:_[A-Z]+)+)"', text))
     return {code for code in found if not OTHERS.search(code)}

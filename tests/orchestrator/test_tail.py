@@ -16,8 +16,8 @@ from schemas.records import EventKind, Lane, Millis, StepCommand, StepName, Task
 from schemas.topics import Topics, TopicsSettings, dlq
 from streams.envelopes import command_record, event_record
 from streams.kafka.admin import Admin
+from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.publisher import Outgoing, Publisher
-from streams.letters.dead_letters import DeadLetters
 from streams.settings import KafkaSettings
 from tests.sinks.building import ALog
 from tests.streams.building import a_topic

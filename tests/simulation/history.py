@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from schemas.records import EventKind, StepName, TaskEvent, TaskId, TaskStatus
-from streams.ownership.acceptance import Ownership
+from streams.history.acceptance import Ownership
 from streams.ownership.ports import Snapshot, StateRecord
 from tasks.apply import apply
 from tasks.effects import Effect, effects

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from schemas.records import EventKind, TaskId
-from streams.ownership.acceptance import Ownership, accept
+from streams.history.acceptance import Ownership, accept
 from streams.ownership.recovery import Recovery
 from tasks import apply as rules_of_fold
 from tasks.decision import Rules

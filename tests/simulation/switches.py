@@ -15,8 +15,8 @@ import msgspec
 import tasks.apply
 import tasks.decide
 from schemas.records import EventKind, StepResult, TaskEvent, TaskId
+from streams.history.acceptance import Ownership
 from streams.ownership import owner, recovery
-from streams.ownership.acceptance import Ownership
 from streams.ownership.decider import Decider
 from streams.ownership.owned_log import OwnedLog
 from streams.ownership.owner import Owner

@@ -4,12 +4,17 @@ import json
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
+import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.records import CommandKind, Error, ResultKind, TaskId
+from orchestrator.api.replica.live_task import folded
+from orchestrator.api.tasks.viewing import live_view, stored_view
+from orchestrator.api.tasks.views import TaskView
+from schemas.records import CommandKind, Error, EventKind, ResultKind, TaskEvent, TaskId
 from sinks.reads.reader import Reader
 from sinks.reads.stored import StoredTask
 from sinks.writer import Writer
@@ -165,6 +170,36 @@ def _time(at: int | None) -> datetime | None:
     if at is None:
         return None
     return datetime.fromtimestamp(at // 1000, UTC).replace(microsecond=at % 1000 * 1000)
+
+
+@_EXAMPLES
+@given(log=logs())
+async def test_a_task_in_memory_is_shown_as_its_row_is(
+    database: str, writer: Writer, reader: Reader, log: ALog
+) -> None:
+    await _empty(database)
+    await write_all(writer, log.events)
+    rows = {row.id: row for row in await reader.tasks(log.states)}
+    lives = {task_id: _last_life(log, task_id) for task_id in rows}
+
+    assert {
+        task_id: _as_json(live_view(folded(None, life))) for task_id, life in lives.items()
+    } == {task_id: _as_json(stored_view(row)) for task_id, row in rows.items()}
+
+
+def _last_life(log: ALog, task_id: TaskId) -> list[TaskEvent]:
+    life: list[TaskEvent] = []
+    for logged in log.events:
+        if logged.event.task_id == task_id:
+            created = logged.event.kind is EventKind.CREATED
+            life = [logged.event] if created else [*life, logged.event]
+    return life
+
+
+def _as_json(view: TaskView) -> dict[str, Any]:
+    """Documents as values: Postgres writes the same JSON in another way."""
+    document: dict[str, Any] = json.loads(msgspec.json.encode(view))
+    return document
 
 
 async def _empty(database: str) -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from schemas.records import CommandKind
 from sinks.errors import CursorError
-from sinks.pool import connection
 from sinks.queries import query
 from sinks.reads.paging import NewestCursor, QueueCursor, TaskFilter
 from sinks.reads.reader import Reader
@@ -74,8 +73,7 @@ class Explaining(Reader):
     plan: dict[str, Any]
 
     async def fetch(self, name: str, *arguments: object) -> list[dict[str, Any]]:
-        assert self._pool is not None
-        async with connection(self._pool, self._settings) as conn:
+        async with self._database.connection() as conn:
             explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {query(name)}"
             self.plan = json.loads(await conn.fetchval(explained, *arguments))[0]["Plan"]
         return []

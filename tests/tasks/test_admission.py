@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from schemas.errors import InvalidRecordError
 from schemas.limits import Limits
 from schemas.records import Lane, Millis, TaskCreated, TaskId
-from tasks.admission import admit
 from tasks.decide import Accepted, Ignored, Rejected, Rules
+from tasks.deciding.admission import admit
 from tasks.identity import check_key, task_id_for
 from tests.tasks.builders import RULES, START, TASK, Life, a_life, a_task_created, the_event
 

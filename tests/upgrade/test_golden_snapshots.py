@@ -14,8 +14,8 @@ from schemas.errors import DecodeError
 from schemas.headers import header_text
 from schemas.records import Json, TaskId, TaskState
 from streams.errors import SnapshotUnreadableError
+from streams.history.acceptance import Ownership
 from streams.kafka.publisher import Outgoing
-from streams.ownership.acceptance import Ownership
 from streams.ownership.ports import Adoption, Checkpoint, Snapshot, StateRecord, Unreadable
 from streams.ownership.recovery import Recovery
 from streams.ownership.state_record import CHECKPOINT_KEY, read_state, write_state

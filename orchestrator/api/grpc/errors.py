@@ -18,6 +18,7 @@ from google.rpc.status_pb2 import Status
 
 from orchestrator.api.errors import ApiError, Kind
 from orchestrator.api.grpc.history import receipt_message
+from orchestrator.api.tasks.refusals import CommandError
 from schemas.errors import OrchestratorError
 
 log = structlog.get_logger()
@@ -102,8 +103,8 @@ def _details(error: ApiError) -> list[AnyMessage]:
         # Of UNAVAILABLE: which of our servers it was.
         info.metadata["cause"] = error.__cause__.code
     details: list[Any] = [info]
-    if (receipt := receipt_message(error.receipt)) is not None:
-        details.append(receipt)
+    if isinstance(error, CommandError) and error.receipt is not None:
+        details.append(receipt_message(error.receipt))
     if error.field is not None:
         violation = BadRequest.FieldViolation(field=error.field, description=str(error))
         details.append(BadRequest(field_violations=[violation]))

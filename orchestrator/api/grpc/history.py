@@ -13,7 +13,7 @@ def task_response(answer: Answered) -> pb.TaskResponse:
     return pb.TaskResponse(
         task=task_message(answer.task),
         replayed=answer.replayed,
-        receipt=receipt_message(answer.receipt),
+        receipt=None if answer.receipt is None else receipt_message(answer.receipt),
     )
 
 
@@ -24,7 +24,7 @@ def execute_response(answer: Answered) -> pb.ExecuteTaskResponse:
         task=task,
         output=task.output if task.HasField("output") else None,
         replayed=answer.replayed,
-        receipt=receipt_message(answer.receipt),
+        receipt=None if answer.receipt is None else receipt_message(answer.receipt),
     )
 
 
@@ -38,10 +38,8 @@ def history_message(story: TaskHistory) -> pb.TaskHistory:
     )
 
 
-def receipt_message(receipt: Receipt | None) -> pb.Receipt | None:
+def receipt_message(receipt: Receipt) -> pb.Receipt:
     """Where a record is, and its answer."""
-    if receipt is None:
-        return None
     return pb.Receipt(
         topic=receipt.topic,
         partition=receipt.partition,

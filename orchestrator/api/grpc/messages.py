@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import Raw
 
-from orchestrator.api.errors import ApiError, invalid
+from orchestrator.api.errors import from_validation, invalid
 from orchestrator.api.tasks.requests import (
     Cancel,
     CreateTask,
@@ -149,15 +149,6 @@ def checked(kind: type[R], fields: dict[str, Any], **unchecked: Any) -> R:
     except msgspec.ValidationError as error:
         raise from_validation(error) from None
     return msgspec.structs.replace(request, **unchecked) if unchecked else request
-
-
-def from_validation(error: msgspec.ValidationError) -> ApiError:
-    """A field of the wrong type or out of range; msgspec ends its message with the path."""
-    message, _, path = str(error).partition(" - at `$")
-    field = path.rstrip("`").removeprefix(".")
-    if not field and "unknown field" in message:
-        field = message.rsplit("`", 2)[1] if "`" in message else ""
-    return invalid(field or "body", message[:300])
 
 
 def optional(message: Message, field: str, default: Any = None) -> Any:

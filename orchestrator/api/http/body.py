@@ -9,8 +9,7 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from orchestrator.api.errors import ApiError, Kind, invalid
-from orchestrator.api.grpc.messages import from_validation
+from orchestrator.api.errors import ApiError, Kind, from_validation, invalid
 from schemas.errors import InvalidRecordError
 from schemas.json_text import check_depth
 

@@ -19,7 +19,7 @@ from schemas.errors import DecodeError
 from schemas.headers import header_text
 from schemas.records import EventKind, StreamChunk, TaskCreated, TaskEvent, TaskId
 from schemas.topics import Topics, dlq
-from streams.ownership.acceptance import Ownership, accept
+from streams.history.acceptance import Ownership, accept
 from streams.ownership.recovery import Recovery
 
 log = structlog.get_logger()

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from orchestrator.api.access import Caller
-from orchestrator.api.errors import refused_at_the_door, refused_command, unavailable
+from orchestrator.api.errors import unavailable
 from orchestrator.api.replica.live_task import LiveTask
 from orchestrator.api.replica.parts import Parts
 from orchestrator.api.tasks.queries import TaskQueries
 from orchestrator.api.tasks.receipt import Answered, Receipt
+from orchestrator.api.tasks.refusals import refused_command, refused_create, undecided_command
 from orchestrator.api.tasks.requests import Cancel, Execute, ExecutePending, Retry, SetPriority
 from orchestrator.api.tasks.viewing import event_view
 from schemas.errors import InvalidRecordError
@@ -143,7 +144,7 @@ class TaskCommands:
                 return await self._parts.live.answer(*position)
         except TimeoutError as error:
             message = "the task's owner did not answer in time"
-            raise unavailable(message, receipt=receipt) from error
+            raise undecided_command(message, receipt) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,4 +168,4 @@ def _check_reason(reason: str | None) -> None:
         try:
             check_text(reason, "reason")
         except InvalidRecordError as error:
-            raise refused_at_the_door(error) from None
+            raise refused_create(error) from None

@@ -10,11 +10,12 @@ import msgspec
 import structlog
 
 from orchestrator.api.access import Caller
-from orchestrator.api.errors import ApiError, Kind, invalid, refused_at_the_door, unavailable
+from orchestrator.api.errors import ApiError, Kind, invalid, unavailable
 from orchestrator.api.replica.live_task import AcceptedTask, LiveTask
 from orchestrator.api.replica.parts import Parts
 from orchestrator.api.tasks.queries import Found, TaskQueries
 from orchestrator.api.tasks.receipt import Answered, Receipt
+from orchestrator.api.tasks.refusals import refused_create
 from orchestrator.api.tasks.requests import BATCH_MAX, CreateTask
 from orchestrator.api.tasks.viewing import accepted_view
 from schemas.errors import InvalidRecordError
@@ -24,7 +25,7 @@ from schemas.uuid7 import new_task_id
 from sinks.errors import SinkUnavailableError
 from sinks.reads.stored import StoredTask
 from streams.errors import KafkaUnavailableError
-from tasks.admission import admit
+from tasks.deciding.admission import admit
 from tasks.identity import task_id_for
 from tasks.remember import content_hash
 
@@ -84,7 +85,7 @@ class TaskCreation:
             )
             admit(record, rules=self._parts.rules, now=now)
         except InvalidRecordError as error:
-            raise refused_at_the_door(error, prefix=prefix) from None
+            raise refused_create(error, prefix=prefix) from None
         return record
 
     def _task_id(self, caller: Caller, request: CreateTask, now: Millis) -> TaskId:

@@ -34,8 +34,9 @@ from orchestrator.letters.connections import LetterConnections, open_connections
 from schemas.dead_letter import Origin
 from schemas.dead_letter_record import read_dead_letter
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
+from streams.clock import now_ms
 from streams.kafka.publisher import Outgoing
-from streams.letters.action_log import new_id, now_ms
+from streams.letters.action_log import new_id
 from streams.letters.scan import scan_records
 from streams.letters.unsettled import chunks
 from tasks.letters.known import KnownLetters

@@ -42,7 +42,8 @@ from orchestrator.cli.running import kafka_settings
 from orchestrator.letters.connections import LetterConnections, open_connections
 from orchestrator.letters.replaying import replay_parts
 from schemas.records import DeadLetterAction, DeadLetterActionKind
-from streams.letters.action_log import new_id, now_ms
+from streams.clock import now_ms
+from streams.letters.action_log import new_id
 from streams.letters.errors import LettersGoneError, LetterUnknownError
 from streams.letters.replay import Replay, ReplayLimits, preview
 from tasks.letters.filter import LetterFilter

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -29,8 +28,9 @@ from schemas.records import Millis, TaskCommand, TaskCreated, TaskEvent, TaskId
 from schemas.uuid7 import new_task_id
 from sinks.reads.paging import NewestCursor, QueueCursor
 from sinks.reads.stored import ListedTask
+from streams.clock import now_ms
 from streams.history.task_log import ended
-from tasks.admission import admit
+from tasks.deciding.admission import admit
 from tasks.identity import task_id_for
 
 _TENANT = "default"
@@ -43,7 +43,7 @@ class DirectTasks:
 
     async def create(self, wish: TaskWish, *, wait_s: float | None) -> CreatedTask:
         """Judge the task as its owner will; publish it only if it is accepted."""
-        settings, now = kafka_settings(), _now()
+        settings, now = kafka_settings(), now_ms()
         record = _record(wish, now)
         admit(record, rules=rules_of(settings, installed_pipelines(settings.pipelines)), now=now)
         async with open_producer(settings) as producer:
@@ -109,7 +109,7 @@ class DirectTasks:
             run=order.run,
             reason=order.reason,
             actor=order.actor or default_actor(),
-            issued_at=_now(),
+            issued_at=now_ms(),
         )
         async with open_producer(settings) as producer:
             sent = await producer.order(command)
@@ -166,7 +166,3 @@ async def _tenant(settings: Settings, order: CommandWish) -> str:
             return await finder.tenant(order.task_id)
         await finder.check_not_refused(order.task_id)
         return order.tenant
-
-
-def _now() -> Millis:
-    return Millis(time.time_ns() // 1_000_000)

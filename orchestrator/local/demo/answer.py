@@ -39,7 +39,7 @@ class BadInputError(OrchestratorError):
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
-        self.code = code  # type: ignore[misc]  # varies by instance, see InvalidRecordError
+        self.code = code
 
 
 class NotInstalledError(OrchestratorError):
@@ -50,7 +50,7 @@ class NotInstalledError(OrchestratorError):
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
-        self.code = code  # type: ignore[misc]  # varies by instance, see InvalidRecordError
+        self.code = code
 
 
 class GivenUpError(OrchestratorError):

@@ -2,13 +2,13 @@
 
 import base64
 import json
-import time
 import uuid
 from importlib import resources
 from typing import Any
 
 from orchestrator.local.demo.picture import sunset
-from schemas.records import Json, Millis, TaskCreated, TaskId
+from schemas.records import Json, TaskCreated, TaskId
+from streams.clock import now_ms
 
 
 def demo_tasks() -> list[TaskCreated]:
@@ -36,7 +36,7 @@ def _a_task(kind: str, given: dict[str, Any]) -> TaskCreated:
         tenant_id="demonstration",
         type=kind,
         input=Json(json.dumps(given)),
-        created_at=Millis(time.time_ns() // 1_000_000),
+        created_at=now_ms(),
     )
 
 

@@ -22,6 +22,7 @@ from orchestrator.local.embedded.kafka_config import JVM_FLAGS, server_propertie
 from orchestrator.local.embedded.ports import choose_ports
 from orchestrator.local.embedded.process import Child
 from orchestrator.local.embedded.progress import Progress, say_nothing
+from orchestrator.local.embedded.server import EmbeddedServer
 from orchestrator.local.embedded.settings import default_cache_path
 
 USUAL_PORT = 9092
@@ -40,7 +41,7 @@ _REQUEST_TIMEOUT_S = 5.0
 _log = structlog.get_logger()
 
 
-class EmbeddedKafka:
+class EmbeddedKafka(EmbeddedServer):
     """Apache Kafka on 127.0.0.1, without encryption or passwords: never for production.
 
     Topics are not created by use. Data, ports and log (``kafka.log``) are in ``data_dir``
@@ -48,6 +49,8 @@ class EmbeddedKafka:
     process ends with ours (see :class:`~orchestrator.local.embedded.process.Child`). Not bound
     to an event loop: each method may be called in another one.
     """
+
+    name = "Kafka"
 
     def __init__(
         self,
@@ -69,15 +72,12 @@ class EmbeddedKafka:
             cache_path: where the jars are kept; the user's cache by default.
             progress: called before what a first start on a machine waits for.
         """
-        self.data_dir = data_dir.absolute()
-        self._port = port
+        super().__init__(data_dir, port=port, start_timeout_s=start_timeout_s)
         self._usual_port = usual_port
         self._progress = progress
-        self._start_timeout_s = start_timeout_s
         self._cache_path = cache_path or default_cache_path()
         self._marker = self.data_dir / "formatted.json"
         self._sharing: tuple[str, ...] = ()
-        self._child: Child | None = None
         self._bootstrap: str | None = None
 
     @property
@@ -90,13 +90,6 @@ class EmbeddedKafka:
         if self._bootstrap is None:
             raise RuntimeError("this Kafka was never started")
         return self._bootstrap
-
-    @property
-    def pid(self) -> int | None:
-        """The server's process id; None when it does not run."""
-        if self._child is None or self._child.returncode is not None:
-            return None
-        return self._child.pid
 
     async def start(self) -> str:
         """Start the node and wait until it answers: about 3 s, 4 s on a new directory.
@@ -114,8 +107,7 @@ class EmbeddedKafka:
             KafkaNotStartedError: the server ended or did not answer in time.
             RuntimeError: it runs already, or this is not the main thread.
         """
-        if self.pid is not None:
-            raise RuntimeError(f"this Kafka runs already as pid {self.pid}")
+        self._check_stopped()
         java = await asyncio.to_thread(find_java, os.environ, bundled=bundled_java())
         jars = await asyncio.to_thread(fetch_kafka_jars, self._cache_path, progress=self._progress)
         archive = archive_path(java, jars, JVM_FLAGS)
@@ -139,51 +131,13 @@ class EmbeddedKafka:
         self._bootstrap = f"127.0.0.1:{ports['kafka']}"
         return self._bootstrap
 
-    async def start_again(self) -> str:
-        """Start it with its data on the port of the last start, after it ended.
-
-        Raises:
-            PortTakenError: somebody else took the port meanwhile; try again.
-            KafkaNotStartedError: as :meth:`start`.
-            RuntimeError: it was never started, or runs.
-        """
-        port = int(self.bootstrap.rsplit(":", 1)[1])
-        asked, self._port = self._port, port
-        try:
-            return await self.start()
-        finally:
-            self._port = asked
-
     async def stop(self) -> None:
         """End the node cleanly; kill it after 20 s. Harmless when it does not run."""
         if self._child is not None:
             await self._child.stop(_STOP_GRACE_S)
 
-    async def kill(self) -> None:
-        """End the node as a crash does. What it acknowledged is still there afterwards:
-        the operating system keeps what was written."""
-        if self._child is not None:
-            self._child.kill()
-            await self._child.wait(_KILL_WAIT_S)
-
-    async def wait(self) -> int:
-        """Wait, without limit, until the started node ends; returns its exit status.
-
-        Raises:
-            RuntimeError: it was never started.
-        """
-        if self._child is None:
-            raise RuntimeError("this Kafka was never started")
-        return await self._child.wait()
-
-    @property
-    def log_path(self) -> Path:
-        """Its log file."""
-        return self.data_dir / "kafka.log"
-
-    def log_tail(self, lines: int = 20) -> str:
-        """The last lines of its log since the last start."""
-        return "" if self._child is None else self._child.log_tail(lines)
+    def _last_port(self) -> int:
+        return int(self.bootstrap.rsplit(":", 1)[1])
 
     async def _run_once(
         self, java: Java, jars: Path, data_dir: Path, flags: tuple[str, ...]
@@ -217,26 +171,8 @@ class EmbeddedKafka:
 
     async def _run(self, java: Java, jars: Path, properties: Path, port: int) -> None:
         child = self._java_child("kafka", java, jars, ["kafka.Kafka", str(properties)])
-        self._child = child
-        child.start()
-        try:
-            await self._until_ready(child, port)
-        except BaseException:
-            # After a cancellation, too, nothing is left running when this returns.
-            await child.stop(0.0)
-            raise
+        await self._run_child(child, partial(self._answers, port))
         _log.info("kafka_started", port=port, pid=child.pid, java=java.version)
-
-    async def _until_ready(self, child: Child, port: int) -> None:
-        try:
-            async with asyncio.timeout(self._start_timeout_s):
-                while not await self._answers(port):
-                    if child.returncode is not None:
-                        raise self._not_started(child, f"ended with status {child.returncode}")
-                    await asyncio.sleep(_ATTEMPT_INTERVAL_S)
-        except TimeoutError:
-            reason = f"no answer within {self._start_timeout_s:g} s"
-            raise self._not_started(child, reason) from None
 
     async def _answers(self, port: int) -> bool:
         """Whether *this* node answers a metadata request with itself as a live broker."""
@@ -261,7 +197,7 @@ class EmbeddedKafka:
             name,
             [java.executable, *JVM_FLAGS, *self._sharing, "-cp", f"{jars}/*", *main],
             env={name: value for name, value in os.environ.items() if name not in dropped},
-            log_path=self.data_dir / "kafka.log",
+            log_path=self.log_path,
             cwd=self.data_dir,
         )
 

@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from orchestrator.local.embedded.postgres_home import (
     find_programs,
 )
 from orchestrator.local.embedded.process import Child
+from orchestrator.local.embedded.server import EmbeddedServer
 
 USUAL_PORT = 5432
 """Where Postgres' clients look by default."""
@@ -60,7 +62,7 @@ only a crash of the machine loses (or corrupts) it."""
 _log = structlog.get_logger()
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(EmbeddedServer):
     """Postgres on 127.0.0.1, UTF-8, C locale, UTC; a password of its own, TCP only.
 
     Data, port, password and log (``postgres.log``) are in ``data_dir`` and survive stop,
@@ -69,6 +71,8 @@ class EmbeddedPostgres:
     time. The process ends with ours (see :class:`~orchestrator.local.embedded.process.Child`).
     Not bound to an event loop: each method may be called in another one.
     """
+
+    name = "Postgres"
 
     def __init__(
         self,
@@ -89,12 +93,9 @@ class EmbeddedPostgres:
             durable: False (tests) does not wait for the disk: a crash of the machine may
                 then corrupt the data, a crash of the server does not.
         """
-        self.data_dir = data_dir.absolute()
-        self._port = port
+        super().__init__(data_dir, port=port, start_timeout_s=start_timeout_s)
         self._usual_port = usual_port
-        self._start_timeout_s = start_timeout_s
         self._durable = durable
-        self._child: Child | None = None
         self._dsn: str | None = None
 
     @property
@@ -111,13 +112,6 @@ class EmbeddedPostgres:
             raise RuntimeError("this Postgres was never started")
         return self._dsn
 
-    @property
-    def pid(self) -> int | None:
-        """The server's process id; None when it does not run."""
-        if self._child is None or self._child.returncode is not None:
-            return None
-        return self._child.pid
-
     async def start(self) -> str:
         """Start the server and wait until it answers: 0.3 s, 1.5 s on a new directory.
 
@@ -133,8 +127,7 @@ class EmbeddedPostgres:
             PostgresNotStartedError: the server ended or did not answer in time.
             RuntimeError: it runs already, or this is not the main thread.
         """
-        if self.pid is not None:
-            raise RuntimeError(f"this Postgres runs already as pid {self.pid}")
+        self._check_stopped()
         account = choose_account()
         self.data_dir.mkdir(parents=True, exist_ok=True)
         programs = await asyncio.to_thread(find_programs, account)
@@ -155,21 +148,6 @@ class EmbeddedPostgres:
         self._dsn = dsn
         return dsn
 
-    async def start_again(self) -> str:
-        """Start it with its data on the port of the last start, after it ended.
-
-        Raises:
-            PortTakenError: somebody else took the port meanwhile; try again.
-            PostgresNotStartedError: as :meth:`start`.
-            RuntimeError: it was never started, or runs.
-        """
-        port = urlsplit(self.dsn).port or 0
-        asked, self._port = self._port, port
-        try:
-            return await self.start()
-        finally:
-            self._port = asked
-
     async def stop(self) -> None:
         """End the server cleanly (open transactions are rolled back); kill it after 20 s.
 
@@ -179,30 +157,8 @@ class EmbeddedPostgres:
             # Postgres' fast shutdown; SIGTERM would wait for clients to go.
             await self._child.stop(_STOP_GRACE_S, signal.SIGINT)
 
-    async def kill(self) -> None:
-        """End the server as a crash does. What was committed is still there afterwards."""
-        if self._child is not None:
-            self._child.kill()
-            await self._child.wait(_KILL_WAIT_S)
-
-    async def wait(self) -> int:
-        """Wait, without limit, until the started server ends; returns its exit status.
-
-        Raises:
-            RuntimeError: it was never started.
-        """
-        if self._child is None:
-            raise RuntimeError("this Postgres was never started")
-        return await self._child.wait()
-
-    @property
-    def log_path(self) -> Path:
-        """Its log file."""
-        return self.data_dir / "postgres.log"
-
-    def log_tail(self, lines: int = 20) -> str:
-        """The last lines of its log since the last start."""
-        return "" if self._child is None else self._child.log_tail(lines)
+    def _last_port(self) -> int:
+        return urlsplit(self.dsn).port or 0
 
     async def _initialize(self, programs: Path, home: Path, account: Account | None) -> None:
         # No marker: no server ever ran on these data. What was interrupted is redone.
@@ -227,29 +183,12 @@ class EmbeddedPostgres:
         settings = {**_SETTINGS, "port": str(port), **({} if self._durable else _NOT_DURABLE)}
         options = [text for item in settings.items() for text in ("-c", "=".join(item))]
         child = self._postgres_child("postgres", programs, home, account, options)
-        self._child = child
-        child.start()
-        try:
-            await self._until_ready(child, port, password)
-        except BaseException:
-            # After a cancellation, too, nothing is left running when this returns.
-            await child.stop(0.0)
-            raise
+        await self._run_child(child, partial(self._answers, port, password))
         _log.info("postgres_started", port=port, pid=child.pid)
 
-    async def _until_ready(self, child: Child, port: int, password: str) -> None:
-        try:
-            async with asyncio.timeout(self._start_timeout_s):
-                while not await self._answers(port, password):
-                    if child.returncode is not None:
-                        if _SHARED_MEMORY_IN_USE not in child.log_tail():
-                            reason = f"ended with status {child.returncode}"
-                            raise self._not_started(child, reason)
-                        child.start()
-                    await asyncio.sleep(_ATTEMPT_INTERVAL_S)
-        except TimeoutError:
-            reason = f"no answer within {self._start_timeout_s:g} s"
-            raise self._not_started(child, reason) from None
+    def _may_start_again(self, child: Child) -> bool:
+        # A killed server's children may hold the memory for a moment longer.
+        return _SHARED_MEMORY_IN_USE in child.log_tail()
 
     async def _answers(self, port: int, password: str) -> bool:
         """Whether this server (it knows the password) answers, and has our database."""
@@ -284,7 +223,7 @@ class EmbeddedPostgres:
             program,
             [programs / program, "-D", home / "data", *args],
             env={**env, "LC_ALL": "C"},
-            log_path=self.data_dir / "postgres.log",
+            log_path=self.log_path,
             cwd=home,
             uid=None if account is None else account.uid,
             gid=None if account is None else account.gid,

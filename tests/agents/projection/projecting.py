@@ -21,8 +21,8 @@ from sinks.settings import PostgresSettings
 from sinks.writer import Writer
 from streams.envelopes import event_record
 from streams.kafka.admin import Admin
+from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.publisher import Publisher
-from streams.letters.dead_letters import DeadLetters
 from streams.runtime.app import App
 from streams.settings import KafkaSettings
 from tests.e2e.driving import a_database

@@ -9,9 +9,9 @@ from agents.projection.rebuild import rebuild, verify
 from schemas.records import ResultKind, TaskId
 from sinks.missing import Missing, TrimmedRange, gaps
 from sinks.writer import Position
+from streams.history.acceptance import Ownership
 from streams.kafka.admin import Admin
 from streams.kafka.publisher import Outgoing
-from streams.ownership.acceptance import Ownership
 from streams.ownership.ports import Snapshot, StateRecord
 from streams.ownership.state_record import write_state
 from tasks.task import Task

@@ -41,9 +41,9 @@ from schemas.records import (
 from schemas.topics import Topics, TopicsSettings, dlq
 from streams.envelopes import command_record, control_record
 from streams.kafka.admin import Admin
+from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Publisher
-from streams.letters.dead_letters import DeadLetters
 from streams.runtime.app import App
 from streams.settings import KafkaSettings
 from tests.streams.building import a_topic, until

@@ -19,7 +19,7 @@ from schemas.records import (
     TaskStatus,
 )
 from schemas.topics import Topics, dlq
-from streams.ownership.acceptance import Ownership
+from streams.history.acceptance import Ownership
 from streams.ownership.recovery import Recovery
 from tests.streams.ownership.test_recovery import a_marker, by
 from tests.tasks.builders import RULES, TASK, Life, a_command, a_completed_life, a_life

@@ -19,11 +19,11 @@ from schemas.topics import Topics, TopicsSettings
 from sinks.settings import PostgresSettings
 from streams.envelopes import event_record
 from streams.errors import KafkaUnavailableError, LogLostError
+from streams.history.acceptance import Ownership
 from streams.kafka.admin import Admin
 from streams.kafka.follower import FollowedTooLateError, Follower, Place
 from streams.kafka.patience import Patience
 from streams.kafka.publisher import Publisher
-from streams.ownership.acceptance import Ownership
 from streams.ownership.ports import Adoption, Checkpoint, StateRecord
 from streams.ownership.state_record import write_state
 from streams.settings import KafkaSettings

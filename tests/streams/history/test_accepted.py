@@ -3,8 +3,8 @@
 from schemas.codec import encode
 from schemas.dead_letter import Origin
 from schemas.records import EventKind, Millis, TaskEvent, TaskId
+from streams.history.acceptance import Ownership
 from streams.history.accepted import before_first_marker, prevailing, read_accepted
-from streams.ownership.acceptance import Ownership
 
 
 def a_record(offset: int, epoch: int, owner: str, kind: EventKind = EventKind.STARTED) -> Origin:

@@ -15,10 +15,10 @@ from schemas.topics import Topics, dlq
 from streams import metrics
 from streams.errors import PublishRefusedError
 from streams.kafka.admin import Admin
+from streams.kafka.cut_letter import HEADERS_KEPT_BYTES, VALUE_KEPT_BYTES
+from streams.kafka.dead_letters import DeadLetters, failure_of
 from streams.kafka.patience import publish_patiently
 from streams.kafka.publisher import Outgoing, Publisher
-from streams.letters.cut_letter import HEADERS_KEPT_BYTES, VALUE_KEPT_BYTES
-from streams.letters.dead_letters import DeadLetters, failure_of
 from streams.settings import KafkaSettings
 from tests.streams.building import a_record, a_topic
 from tests.streams.kafka.test_publisher import all_records

@@ -10,12 +10,12 @@ import pytest
 from schemas.records import Millis
 from schemas.topics import Topics, TopicsSettings
 from streams.errors import LogLostError, OwnershipLostError
+from streams.history.acceptance import Ownership
 from streams.kafka.admin import Admin
 from streams.kafka.broker_clock import BrokerClock
+from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Publisher
-from streams.letters.dead_letters import DeadLetters
-from streams.ownership.acceptance import Ownership
 from streams.ownership.kafka_world import KafkaWorld, WorldParts
 from streams.ownership.owned_log import OwnedLog
 from streams.ownership.ports import Checkpoint, Sealed, StateRecord

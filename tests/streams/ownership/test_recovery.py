@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from schemas.records import EventKind, Millis, TaskEvent, TaskId
 from streams.errors import TopicsDifferError
-from streams.ownership.acceptance import Ownership
+from streams.history.acceptance import Ownership
 from streams.ownership.ports import Checkpoint, Logged, Snapshot, StateRecord
 from streams.ownership.recovery import Recovery
 from streams.ownership.timers import Timers

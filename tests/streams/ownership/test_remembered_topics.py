@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.records import TaskEvent
 from streams.errors import LogTrimmedError, SnapshotUnreadableError, TopicReplacedError
-from streams.ownership.acceptance import Ownership
+from streams.history.acceptance import Ownership
 from streams.ownership.ports import (
     Adoption,
     Checkpoint,

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from schemas.codec import decode, encode
 from schemas.dead_letter import FetchFault, Origin
 from schemas.records import Json, TaskState
+from streams.history.acceptance import Ownership
 from streams.kafka.publisher import Outgoing
-from streams.ownership.acceptance import Ownership
 from streams.ownership.ports import Adoption, Checkpoint, Snapshot, StateRecord, Unreadable
 from streams.ownership.state_record import CHECKPOINT_KEY, read_state, write_state
 from tasks.remember import shrunk

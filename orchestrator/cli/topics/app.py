@@ -6,8 +6,8 @@ import typer
 
 from orchestrator.cli.findings import print_findings
 from orchestrator.cli.running import kafka_settings, run
-from orchestrator.cli.topics_adopt import adopt_topic
-from orchestrator.cli.topics_list import list_topics
+from orchestrator.cli.topics.adopt import adopt_topic
+from orchestrator.cli.topics.list import list_topics
 from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings

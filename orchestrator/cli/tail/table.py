@@ -4,7 +4,7 @@ import sys
 from datetime import UTC, datetime
 
 from orchestrator.cli.output import printable
-from orchestrator.cli.tail_record import Shown
+from orchestrator.cli.tail.record import Shown
 
 _WIDTHS = {"time (UTC)": 23, "position": 12, "kind": 20, "task": 41, "step": 12, "tenant": 14}
 """By column; what is longer moves the rest of its line. A task's id has 41 characters."""

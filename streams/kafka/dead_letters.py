@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,10 +21,11 @@ from schemas.errors import DecodeError, OrchestratorError
 from schemas.limits import EVENT_MAX_BYTES
 from schemas.topics import dlq
 from streams import metrics
+from streams.clock import now_ms
 from streams.errors import PublishRefusedError
+from streams.kafka.cut_letter import cut
 from streams.kafka.patience import publish_patiently
 from streams.kafka.publisher import Outgoing, Publisher
-from streams.letters.cut_letter import cut
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ class DeadLetters:
     Args:
         publisher: open.
         group: the consumer group that gives records up.
-        max_bytes: of a whole letter. A larger one is cut (:func:`~streams.letters.cut_letter.cut`).
+        max_bytes: of a whole letter. A larger one is cut (:func:`~streams.kafka.cut_letter.cut`).
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class DeadLetters:
         if not letters:
             return
         described = [(origin, _with_fault(origin, failure)) for origin, failure in letters]
-        now_ms = time.time_ns() // 1_000_000
-        records = [self._outgoing(origin, failure, now_ms) for origin, failure in described]
+        at = now_ms()
+        records = [self._outgoing(origin, failure, at) for origin, failure in described]
         try:
             await self._publisher.publish(records)
         except PublishRefusedError:

@@ -1,7 +1,7 @@
 """The acceptance rule: what a former owner writes changes nothing for any reader."""
 
 from schemas.records import EventKind, Millis, TaskEvent, TaskId
-from streams.ownership.acceptance import Ownership, accept
+from streams.history.acceptance import Ownership, accept
 
 CURRENT = Ownership(4, "alice")
 

@@ -6,8 +6,8 @@ from schemas.dead_letter import Failure, FailureClass, Origin, Stage
 from schemas.topics import dlq
 from streams import metrics
 from streams.kafka.admin import Admin
+from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.publisher import Publisher
-from streams.letters.dead_letters import DeadLetters
 from streams.settings import KafkaSettings
 from tests.streams.building import a_topic
 

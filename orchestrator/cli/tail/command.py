@@ -13,8 +13,8 @@ from orchestrator.cli.arguments import millis
 from orchestrator.cli.options import SinceOption, UntilOption
 from orchestrator.cli.output import Output, OutputOption, terminal_width
 from orchestrator.cli.running import kafka_settings, log_to_standard_error
-from orchestrator.cli.tail_record import Filter, Shown, show
-from orchestrator.cli.tail_table import TailTable
+from orchestrator.cli.tail.record import Filter, Shown, show
+from orchestrator.cli.tail.table import TailTable
 from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.schema_ids import use_schema_ids
@@ -24,9 +24,9 @@ from schemas.dead_letter import Origin
 from schemas.errors import DecodeError
 from schemas.records import TaskEvent
 from schemas.topics import DLQ_PREFIX, Topic
+from streams.history.acceptance import Ownership, accept
 from streams.history.accepted import ownership_at_start, ownership_before
 from streams.kafka.log_reader import LogReader
-from streams.ownership.acceptance import Ownership, accept
 
 
 def tail(

@@ -1,0 +1,1 @@
+"""``orchestrator tail``: the records of a topic as they come."""

@@ -1,0 +1,25 @@
+"""``orchestrator demo-services``: the reference services in this process."""
+
+import asyncio
+import os
+import signal
+
+from orchestrator.local.demo.server import ReferenceServices
+from orchestrator.observability import set_up_logs
+from orchestrator.settings import load_settings
+
+
+def demo_services() -> None:
+    """Run the reference services, for `dev` and for tests."""
+    settings = load_settings(os.environ)
+    set_up_logs(settings.log, role="demo-services")
+
+    async def serve() -> None:
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        async with ReferenceServices(settings.demo):
+            await stopping.wait()
+
+    asyncio.run(serve())

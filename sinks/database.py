@@ -1,0 +1,73 @@
+"""The connections of one writer or reader: opened, checked, lent out and closed alike."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+
+from schemas.findings import Finding
+from sinks.pool import Connection, Pool, close_pool, connection, open_pool
+from sinks.schema.migrate import check_migrated
+from sinks.server.check import check_connection
+from sinks.settings import PostgresSettings
+
+
+class Database:
+    """A pool of connections to the projection's database.
+
+    Args:
+        settings: where, and how long to wait.
+        planning: how Postgres plans the statements of this pool (:mod:`sinks.pool`).
+    """
+
+    def __init__(
+        self, settings: PostgresSettings, *, planning: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self.settings = settings
+        self._planning = planning
+        self._pool: Pool | None = None
+
+    async def open(self, *, migrated: bool = True) -> None:
+        """Connect, and with ``migrated`` check that the schema is there. Closed if it raises.
+
+        Raises:
+            SinkUnavailableError: try again later.
+            MigrationError: a migration that this program needs was not applied.
+        """
+        self._pool = await open_pool(self.settings, planning=self._planning)
+        try:
+            if migrated:
+                async with self.connection() as conn:
+                    await check_migrated(conn)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the connections; what is under way ends within ``operation_timeout_s``."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await close_pool(pool, self.settings.operation_timeout_s)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Borrow a connection for at most ``operation_timeout_s``.
+
+        Raises:
+            SinkError: what :func:`sinks.errors.ours` makes of the driver's error.
+            RuntimeError: the database is not open; a fault of the caller.
+        """
+        if self._pool is None:
+            raise RuntimeError("the database is not open")
+        async with connection(self._pool, self.settings) as conn:
+            yield conn
+
+    async def check_server(self) -> list[Finding]:
+        """What of the server, the database and our account differs from what is needed.
+
+        Raises:
+            SinkUnavailableError: no answer.
+        """
+        async with self.connection() as conn:
+            return await check_connection(conn, self.settings)

@@ -1,0 +1,132 @@
+"""What a statement says about a row type: its columns, where its rows come from, its values. Pure.
+
+A query names a row type in braces, so that a column is listed once, in the type:
+
+| in the SQL                 | becomes                                                      |
+|----------------------------|--------------------------------------------------------------|
+| ``{TaskRow.columns}``      | the columns of the table, in the order of the type           |
+| ``{TaskRow.values}``       | the same as expressions, times made from milliseconds        |
+| ``{TaskRow.rows}``         | the source: ``unnest`` of one array a column, named ``p``    |
+| ``{TaskRow.excluded(id)}`` | ``column = excluded.column`` for every column but these keys |
+
+:func:`json_rows` is the source for rows that come as one JSON text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import NoneType
+from typing import Annotated, Any, NewType, get_args, get_origin, get_type_hints
+
+from schemas.records import Json, Millis
+
+
+@dataclass(frozen=True, slots=True)
+class SqlType:
+    """How a field of a row is sent."""
+
+    name: str
+    is_time: bool = False
+    """Unix milliseconds that become a ``timestamptz``."""
+    stored: bool = True
+    """False: no column of the table; a statement uses it by name."""
+
+
+Integer = Annotated[int, SqlType("integer")]
+"""A column of four bytes; a plain ``int`` has eight."""
+UnixMillis = Annotated[int, SqlType("bigint", is_time=True)]
+"""A time, as :data:`~schemas.records.Millis` is."""
+
+_PLAIN: Mapping[object, SqlType] = {
+    str: SqlType("text"),
+    int: SqlType("bigint"),
+    bool: SqlType("boolean"),
+    Json: SqlType("jsonb"),
+    Millis: SqlType("bigint", is_time=True),
+    datetime: SqlType("timestamptz"),
+}
+_NAMED = re.compile(r"\{(\w+)\.(columns|values|rows|excluded)(?:\(([\w, ]*)\))?\}")
+_WIDTH = 92
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    name: str
+    type: SqlType
+
+    @property
+    def value(self) -> str:
+        return f"ai_orchestrator.from_millis({self.name})" if self.type.is_time else self.name
+
+
+def fill_in(sql: str, rows: Mapping[str, type]) -> str:
+    """Replace what a statement says in braces about row types.
+
+    Args:
+        sql: one statement or many.
+        rows: the row types that may be named.
+
+    Raises:
+        KeyError: a type is named that is not among them; a fault of the query file.
+    """
+
+    def replaced(found: re.Match[str]) -> str:
+        columns = _columns_of(rows[found[1]])
+        stored = [column for column in columns if column.type.stored]
+        match found[2]:
+            case "columns":
+                return _wrapped([column.name for column in stored])
+            case "values":
+                return _wrapped([column.value for column in stored])
+            case "rows":
+                return _unnest(columns)
+        keys = {key.strip() for key in (found[3] or "").split(",")}
+        return ",\n    ".join(f"{c.name} = excluded.{c.name}" for c in stored if c.name not in keys)
+
+    return _NAMED.sub(replaced, sql)
+
+
+def json_rows(row: type, parameter: str = "$1") -> str:
+    """The source of rows of a type that come as one JSON text: an array of objects."""
+    typed = [f"{column.name} {column.type.name}" for column in _columns_of(row)]
+    return f"json_to_recordset({parameter}::json) AS p (\n    {_wrapped(typed)}\n)"
+
+
+def _unnest(columns: list[_Column]) -> str:
+    arrays = [f"${n}::{column.type.name}[]" for n, column in enumerate(columns, 1)]
+    names = _wrapped([column.name for column in columns])
+    return f"unnest(\n    {_wrapped(arrays)}\n) AS p (\n    {names}\n)"
+
+
+def _columns_of(row: type) -> list[_Column]:
+    hints = get_type_hints(row, include_extras=True)
+    return [_Column(name, _sql_type(hint)) for name, hint in hints.items()]
+
+
+def _sql_type(hint: Any) -> SqlType:
+    if get_origin(hint) is Annotated:
+        [marked] = [note for note in hint.__metadata__ if isinstance(note, SqlType)]
+        return marked
+    parts = [part for part in get_args(hint) if part is not NoneType] or [hint]
+    if parts != [hint]:
+        return _sql_type(parts[0])
+    if (found := _PLAIN.get(hint)) is not None:
+        return found
+    if isinstance(hint, NewType):
+        return _sql_type(hint.__supertype__)
+    raise TypeError(f"{hint}: no type of SQL is known for it")
+
+
+def _wrapped(parts: list[str]) -> str:
+    """A list with commas, in lines of at most 92 characters."""
+    lines = [""]
+    for number, part in enumerate(parts):
+        piece = part if number == len(parts) - 1 else f"{part}, "
+        if len(lines[-1]) + len(piece) > _WIDTH:
+            lines[-1] = lines[-1].rstrip()
+            lines.append("")
+        lines[-1] += piece
+    return "\n    ".join(lines)
