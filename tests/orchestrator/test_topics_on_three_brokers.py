@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from orchestrator.local.embedded.jars import fetch_kafka_jars
 from orchestrator.local.embedded.java import bundled_java, find_java
@@ -21,8 +22,8 @@ from tests.commands import Ended, run_command
 WAIT_S = 60.0
 
 
-def properties_of(first: EmbeddedKafka, number: int, folder: Path) -> Path:
-    """The configuration of a broker whose only controller is the first node."""
+def properties_of(first: EmbeddedKafka, number: int, folder: Path) -> tuple[Path, str]:
+    """The configuration of a broker whose only controller is the first node, and its address."""
     folder.mkdir()
     controller = json.loads((first.data_dir / "ports.json").read_text())["controller"]
     port = choose_ports(folder / "ports.json", {"kafka": 0})["kafka"]
@@ -30,13 +31,13 @@ def properties_of(first: EmbeddedKafka, number: int, folder: Path) -> Path:
     roles = f"process.roles=broker\nnode.id={number}\nlisteners=CLIENT://127.0.0.1:{port}\n"
     properties = folder / "server.properties"
     properties.write_text(server_properties(port=port, controller_port=controller) + roles)
-    return properties
+    return properties, f"127.0.0.1:{port}"
 
 
 @asynccontextmanager
-async def one_broker_more(first: EmbeddedKafka, number: int, folder: Path) -> AsyncIterator[None]:
-    """A broker that joins the cluster of the first node."""
-    properties = properties_of(first, number, folder)
+async def one_broker_more(first: EmbeddedKafka, number: int, folder: Path) -> AsyncIterator[str]:
+    """A broker that joins the cluster of the first node; yields its address."""
+    properties, address = properties_of(first, number, folder)
     cluster_id = json.loads((first.data_dir / "formatted.json").read_text())["cluster_id"]
     java = await asyncio.to_thread(find_java, os.environ, bundled=bundled_java())
     jars = await asyncio.to_thread(fetch_kafka_jars, default_cache_path())
@@ -57,19 +58,26 @@ async def one_broker_more(first: EmbeddedKafka, number: int, folder: Path) -> As
     broker = child("kafka.Kafka", str(properties))
     broker.start()
     try:
-        yield
+        yield address
     finally:
         broker.kill()
         await broker.wait(WAIT_S)
 
 
-async def until_there_are(count: int, bootstrap: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
+async def until_it_knows(count: int, address: str) -> None:
+    """Until a broker answers itself, and knows so many brokers."""
+    async with asyncio.timeout(WAIT_S):
+        while await known_by(address) < count:  # noqa: ASYNC110  # another process
+            await asyncio.sleep(0.1)
+
+
+async def known_by(address: str) -> int:
+    admin = AIOKafkaAdminClient(bootstrap_servers=address)
     try:
-        async with asyncio.timeout(WAIT_S):
-            while len((await admin.describe_cluster())["brokers"]) < count:  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
+        await admin.start()
+        return len((await admin.describe_cluster())["brokers"])
+    except KafkaError:
+        return 0
     finally:
         await admin.close()
 
@@ -81,10 +89,12 @@ async def test_topics_have_three_copies_on_three_brokers_and_need_two_of_them(
     async with AsyncExitStack() as brokers:
         await first.start()
         brokers.push_async_callback(first.kill)
+        addresses = [first.bootstrap]
         for number in (2, 3):
-            folder = server_dir / f"three-{number}"
-            await brokers.enter_async_context(one_broker_more(first, number, folder))
-        await until_there_are(3, first.bootstrap)
+            more = one_broker_more(first, number, server_dir / f"three-{number}")
+            addresses.append(await brokers.enter_async_context(more))
+        for address in addresses:
+            await until_it_knows(3, address)
         variables = {"ORCH_KAFKA_BOOTSTRAP": first.bootstrap, "ORCH_TOPICS_PARTITIONS": "1"}
 
         applied, listed, examined = [
