@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test simulate chaos defects fuzz dead-letters test-docker test-analytics check format bench bench-small bench-peers bench-long bench-page lock proto asyncapi configuration clean
+.PHONY: help run test test-fast simulate chaos defects fuzz dead-letters test-docker test-analytics check format bench bench-small bench-peers bench-long bench-page lock proto asyncapi configuration clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ run: $(VENV)/.run ## the whole system in the foreground, with demonstration task
 WORKERS ?= 3
 test: $(VENV)/.dev ## all tests, against a real Kafka and Postgres started here
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --reruns 1 --rerun-show-tracebacks $(PYTEST_ARGS)
+
+test-fast: $(VENV)/.dev ## the tests that need no server, in less than a minute
+	@$(BIN)/python -m pytest -q --fast -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 # Prints its seed; SEED=… draws the same faults again, MINUTES=… is how long all at once takes.
 chaos: $(VENV)/.dev ## the full form of the kill tests: every fault many times, then all at once

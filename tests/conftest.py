@@ -35,13 +35,23 @@ _SYSTEMS = ("running", "chaos", "served")
 """Fixtures that start a whole system, in the order of how long their tests take."""
 
 
+_SERVERS_OF_THEIR_OWN = ("tests/local", "tests/chaos")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--fast``: the tests that need no server."""
+    parser.addoption("--fast", action="store_true", help="only tests that need no server")
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Say which tests stay together, and begin with those that take longest.
 
     For ``--dist loadgroup``: each process has servers of its own, so the tests of one system,
     and elsewhere those of one file, share what their fixtures started.
     """
+    if config.getoption("--fast"):
+        _keep_fast(config, items)
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return
     for item in items:
@@ -51,6 +61,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             group = f"{item.path.parent.name}/{item.path.stem}"
         item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=_turn)
+
+
+def _keep_fast(config: pytest.Config, items: list[pytest.Item]) -> None:
+    fast = [item for item in items if not _needs_a_server(item)]
+    config.hook.pytest_deselected(items=[item for item in items if _needs_a_server(item)])
+    items[:] = fast
+
+
+def _needs_a_server(item: pytest.Item) -> bool:
+    folder = item.path.relative_to(item.config.rootpath).as_posix()
+    return "server_dir" in getattr(item, "fixturenames", ()) or folder.startswith(
+        _SERVERS_OF_THEIR_OWN
+    )
 
 
 def _system(item: pytest.Item) -> str | None:

@@ -16,7 +16,15 @@ import typer
 
 from orchestrator.cli.app import app
 from orchestrator.settings import Settings
-from tests.source_words import PACKAGES, all_files, all_tests, all_text, all_words, python_files
+from tests.source_words import (
+    PACKAGES,
+    all_files,
+    all_strings,
+    all_tests,
+    all_text,
+    all_words,
+    python_files,
+)
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
@@ -46,7 +54,8 @@ def _no_file(text: str) -> str | None:
     found = Path(text).exists() or any(
         file.as_posix().endswith("/" + text) or file.as_posix() == text for file in all_files()
     )
-    return None if found else "no such file"
+    written = text.rsplit("/", 1)[-1] in all_strings()
+    return None if found or written else "no such file"
 
 
 def _no_folder(text: str) -> str | None:

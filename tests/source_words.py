@@ -55,14 +55,31 @@ def all_words() -> frozenset[str]:
     return frozenset(words)
 
 
+@cache
+def all_strings() -> str:
+    """Every string of the Python code, docstrings left out."""
+    texts = (file.read_text("utf-8") for file in sources() if file.suffix == ".py")
+    return "\n".join(t.string for text in texts for t in _code(text) if t.type in _STRINGS)
+
+
 def _code_words(text: str) -> Iterator[str]:
+    for token in _code(text):
+        yield from _WORD.findall(token.string)
+
+
+def _code(text: str) -> Iterator[tokenize.TokenInfo]:
+    """The tokens of a Python file without comments and docstrings."""
     before = tokenize.INDENT
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         is_docstring = token.type == tokenize.STRING and before in _BEFORE_A_DOCSTRING
         if token.type != tokenize.COMMENT and not is_docstring:
-            yield from _WORD.findall(token.string)
+            yield token
         if token.type not in (tokenize.COMMENT, tokenize.NL):
             before = token.type
+
+
+_STRINGS = (tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING))
+"""An f-string is a string to Python 3.11, and has parts from 3.12 on."""
 
 
 _BEFORE_A_DOCSTRING = (tokenize.INDENT, tokenize.NEWLINE, tokenize.ENCODING, tokenize.DEDENT)

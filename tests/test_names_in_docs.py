@@ -48,7 +48,14 @@ def test_every_name_of_a_docstring_resolves(module: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("tasks/decide.py", "decide.py", "docs/adr/", "pyproject.toml", "schemas/gen"),
+        *(
+            "tasks/decide.py",
+            "decide.py",
+            "docs/adr/",
+            "pyproject.toml",
+            "schemas/gen",
+            "value.json",
+        ),
         *(
             "streams.runtime.app.App.drained",
             "App.drained",
