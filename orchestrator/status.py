@@ -54,7 +54,7 @@ class GroupLag(Struct, frozen=True, kw_only=True):
     topics: dict[str, int]
 
 
-class Status(Struct, frozen=True, kw_only=True):
+class SystemStatus(Struct, frozen=True, kw_only=True):
     """All of it."""
 
     pid: int | None
@@ -75,7 +75,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
 async def ask_status(
     settings: Settings, system: RunningSystem | None, *, timeout_s: float
-) -> Status:
+) -> SystemStatus:
     """Ask the servers of the settings, and look at the processes of the system.
 
     Never raises for a server that does not answer: that is its answer.
@@ -86,7 +86,7 @@ async def ask_status(
         _processes(system, timeout_s),
         _lag(settings, timeout_s),
     )
-    return Status(
+    return SystemStatus(
         pid=None if system is None else system.pid,
         started_at=None if system is None else system.started_at,
         folder=None if system is None else system.folder,

@@ -13,8 +13,8 @@ import websockets
 from orchestrator.api.access import Access, Caller, Keys
 from orchestrator.api.server import Serving, open_service
 from orchestrator.api.tasks.queries import TaskQueries
-from orchestrator.api.tasks.viewing import event_view, live_view, stored_view
-from orchestrator.api.tasks.views import EventView
+from orchestrator.api.tasks.views.event import EventView, event_view
+from orchestrator.api.tasks.views.task import live_view, stored_view
 from orchestrator.api.tasks.watch import TaskWatch
 from orchestrator.api.use_cases import UseCases
 from orchestrator.settings import load_settings

@@ -41,15 +41,15 @@ from orchestrator.api.tasks.requests import (
     Retry,
     SetPriority,
 )
-from orchestrator.api.tasks.views import (
+from orchestrator.api.tasks.views.event import LogPage
+from orchestrator.api.tasks.views.task import (
     BatchAnswer,
-    LogPage,
     ReleasedAnswer,
     TaskAnswer,
     TaskPage,
     TaskView,
-    UsageAnswer,
 )
+from orchestrator.api.tasks.views.usage import UsageAnswer
 
 Answers = Mapping[int, type[msgspec.Struct] | None]
 

@@ -28,13 +28,8 @@ from orchestrator.api.tasks.requests import (
 from orchestrator.api.tasks.requests import (
     Request as Asked,
 )
-from orchestrator.api.tasks.views import (
-    BatchAnswer,
-    ReleasedAnswer,
-    StreamItem,
-    TaskAnswer,
-    TaskView,
-)
+from orchestrator.api.tasks.views.event import StreamItem
+from orchestrator.api.tasks.views.task import BatchAnswer, ReleasedAnswer, TaskAnswer, TaskView
 
 TASKS = "/api/v1/tasks"
 

@@ -19,10 +19,10 @@ from starlette.websockets import WebSocket
 from orchestrator.api.access import Caller
 from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.http.body import decode_json
-from orchestrator.api.http.problems import problem_of
+from orchestrator.api.http.problems import Problem, problem_of
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.tasks.requests import Cancel, Request
-from orchestrator.api.tasks.views import Problem, StreamItem
+from orchestrator.api.tasks.views.event import StreamItem
 from orchestrator.api.use_cases import UseCases
 
 log = structlog.get_logger()

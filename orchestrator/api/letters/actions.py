@@ -12,8 +12,7 @@ from orchestrator.api.access import Caller
 from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.letters.lookup import LetterLookup, owned
 from orchestrator.api.letters.requests import DiscardLetter, EditLetter
-from orchestrator.api.letters.viewing import letter_view
-from orchestrator.api.letters.views import EditAnswer, LetterView
+from orchestrator.api.letters.views import EditAnswer, LetterView, letter_view
 from orchestrator.api.replica.parts import Parts
 from orchestrator.letters.connections import LetterConnections
 from orchestrator.letters.discarding import can_be_discarded, discarded

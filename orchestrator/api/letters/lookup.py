@@ -35,7 +35,7 @@ LOOK_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundLetter:
     """A letter, and what was done with it."""
 
     known: KnownLetter
@@ -76,7 +76,7 @@ class LetterLookup:
     @asynccontextmanager
     async def letter(
         self, caller: Caller, letter_id: str
-    ) -> AsyncIterator[tuple[LetterConnections, Found]]:
+    ) -> AsyncIterator[tuple[LetterConnections, FoundLetter]]:
         """A open_connections, and one letter of the caller on it.
 
         Raises:
@@ -150,14 +150,14 @@ class LetterLookup:
         except SinkUnavailableError:
             return None
 
-    async def _whole(self, connections: LetterConnections, known: KnownLetter) -> Found:
+    async def _whole(self, connections: LetterConnections, known: KnownLetter) -> FoundLetter:
         letter = known.letter
         whole = await with_values(connections.reader, [letter], connections.topics)
         history = await connections.log.history(letter.id, since_ms=letter.dead_lettered_at)
         state = state_from(history)
         counted = replace(state, replays=max(state.replays, known.state.replays))
         read = whole[0] if whole else None
-        return Found(KnownLetter(read or letter, counted), read, history)
+        return FoundLetter(KnownLetter(read or letter, counted), read, history)
 
 
 def owned(caller: Caller) -> LetterFilter:

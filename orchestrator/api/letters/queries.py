@@ -8,14 +8,17 @@ from orchestrator.api.access import Caller
 from orchestrator.api.errors import ApiError, invalid, unavailable
 from orchestrator.api.letters.lookup import LetterLookup, owned
 from orchestrator.api.letters.requests import CountLetters, ListLetters
-from orchestrator.api.letters.viewing import (
+from orchestrator.api.letters.views import (
+    LetterDetail,
+    LetterHistogram,
+    LetterPage,
+    LetterStats,
     action_view,
     contents_view,
     happening_view,
     histogram_view,
     letter_view,
 )
-from orchestrator.api.letters.views import LetterDetail, LetterHistogram, LetterPage, LetterStats
 from orchestrator.api.replica.parts import Parts
 from orchestrator.letters.connections import LetterConnections
 from orchestrator.letters.contents import related_letters

@@ -14,7 +14,7 @@ from orchestrator.api.tasks.queries import TaskQueries
 from orchestrator.api.tasks.receipt import Answered, Receipt
 from orchestrator.api.tasks.refusals import refused_command, refused_create, undecided_command
 from orchestrator.api.tasks.requests import Cancel, Execute, ExecutePending, Retry, SetPriority
-from orchestrator.api.tasks.viewing import event_view
+from orchestrator.api.tasks.views.event import event_view
 from schemas.errors import InvalidRecordError
 from schemas.json_text import check_text
 from schemas.records import CommandKind, EventKind, TaskCommand, TaskEvent, TaskId
@@ -40,21 +40,21 @@ class TaskCommands:
         self, caller: Caller, task_id: str, request: Execute, within_s: float | None = None
     ) -> Answered:
         """Release a held task."""
-        order = _Order(kind=CommandKind.EXECUTE, reason=request.reason, within_s=within_s)
+        order = _TaskCommandWish(kind=CommandKind.EXECUTE, reason=request.reason, within_s=within_s)
         return await self._order(caller, task_id, order)
 
     async def cancel(
         self, caller: Caller, task_id: str, request: Cancel, within_s: float | None = None
     ) -> Answered:
         """End a task; one that is cancelled stays so."""
-        order = _Order(kind=CommandKind.CANCEL, reason=request.reason, within_s=within_s)
+        order = _TaskCommandWish(kind=CommandKind.CANCEL, reason=request.reason, within_s=within_s)
         return await self._order(caller, task_id, order)
 
     async def set_priority(
         self, caller: Caller, task_id: str, request: SetPriority, within_s: float | None = None
     ) -> Answered:
         """Change the priority of a task that has not ended."""
-        order = _Order(
+        order = _TaskCommandWish(
             kind=CommandKind.SET_PRIORITY,
             reason=request.reason,
             priority=request.priority,
@@ -66,7 +66,7 @@ class TaskCommands:
         self, caller: Caller, task_id: str, request: Retry, within_s: float | None = None
     ) -> Answered:
         """Begin a new run of a task that failed or was cancelled."""
-        order = _Order(
+        order = _TaskCommandWish(
             kind=CommandKind.RETRY,
             reason=request.reason,
             from_step=request.from_step,
@@ -87,14 +87,14 @@ class TaskCommands:
         ][: request.limit]
         if not held:
             return []
-        execute = _Order(kind=CommandKind.EXECUTE)
+        execute = _TaskCommandWish(kind=CommandKind.EXECUTE)
         commands = [self._command(caller, task.task_id, execute) for task in held]
         positions = await self._parts.producer.command(commands)
         waiting = (self._answer(position, execute) for position in positions)
         events = await asyncio.gather(*waiting)
         return [e.task_id for e in events if e.kind is EventKind.EXECUTE_REQUESTED]
 
-    async def _order(self, caller: Caller, task_id: str, order: _Order) -> Answered:
+    async def _order(self, caller: Caller, task_id: str, order: _TaskCommandWish) -> Answered:
         _check_reason(order.reason)
         known = await self._queries.find_decided(caller, task_id)
         if order.kind is CommandKind.RETRY and order.run is None:
@@ -115,7 +115,7 @@ class TaskCommands:
         task = await self._queries.get(caller, task_id, min_sequence=event.sequence)
         return Answered(task=task, receipt=receipt)
 
-    def _command(self, caller: Caller, task_id: TaskId, order: _Order) -> TaskCommand:
+    def _command(self, caller: Caller, task_id: TaskId, order: _TaskCommandWish) -> TaskCommand:
         return TaskCommand(
             command_id=str(UUID(bytes=self._parts.entropy(16), version=4)),
             task_id=task_id,
@@ -130,7 +130,7 @@ class TaskCommands:
         )
 
     async def _answer(
-        self, position: tuple[int, int], order: _Order, receipt: Receipt | None = None
+        self, position: tuple[int, int], order: _TaskCommandWish, receipt: Receipt | None = None
     ) -> TaskEvent:
         """The event that decides the command at this position."""
         if position[1] < 0:
@@ -148,7 +148,7 @@ class TaskCommands:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Order:
+class _TaskCommandWish:
     """What is ordered, and how long its answer is waited for (None: as long as is usual)."""
 
     kind: CommandKind

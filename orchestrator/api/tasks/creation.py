@@ -17,7 +17,7 @@ from orchestrator.api.tasks.queries import Found, TaskQueries
 from orchestrator.api.tasks.receipt import Answered, Receipt
 from orchestrator.api.tasks.refusals import refused_create
 from orchestrator.api.tasks.requests import BATCH_MAX, CreateTask
-from orchestrator.api.tasks.viewing import accepted_view
+from orchestrator.api.tasks.views.task import accepted_view
 from schemas.errors import InvalidRecordError
 from schemas.json_text import check_text
 from schemas.records import Json, Millis, TaskCreated, TaskId, TaskSpec

@@ -8,7 +8,7 @@ from orchestrator.api.replica.live_task import AcceptedTask, LiveTask, folded
 from orchestrator.api.replica.parts import Parts
 from orchestrator.api.tasks.history import TaskHistory, story_of_door, story_of_log, story_of_rows
 from orchestrator.api.tasks.queries import TaskQueries
-from orchestrator.api.tasks.viewing import last_life
+from orchestrator.api.tasks.views.event import last_life
 from sinks.errors import SinkUnavailableError
 from sinks.reads.stored import StoredTask
 from streams.errors import KafkaUnavailableError

@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from orchestrator.api.replica.live_task import Folded
-from orchestrator.api.tasks.viewing import (
+from orchestrator.api.tasks.views.event import EventView, event_view, stored_event
+from orchestrator.api.tasks.views.task import (
+    StepView,
+    TaskView,
     accepted_view,
-    event_view,
     live_view,
     step_view,
-    stored_event,
     stored_view,
 )
-from orchestrator.api.tasks.views import EventView, StepView, TaskView
 from schemas.records import TaskCreated, TaskEvent
 from sinks.columns import StepRow
 from sinks.reads.stored import StoredLog, StoredStep, StoredTask

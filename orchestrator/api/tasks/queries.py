@@ -21,22 +21,17 @@ from orchestrator.api.errors import (
 from orchestrator.api.replica.live_task import AcceptedTask, Folded, LiveTask
 from orchestrator.api.replica.parts import Parts
 from orchestrator.api.tasks.requests import GetUsage, ListLogs, ListTasks
-from orchestrator.api.tasks.viewing import (
+from orchestrator.api.tasks.views.event import LogPage, last_life, log_view
+from orchestrator.api.tasks.views.task import (
+    TaskPage,
+    TaskView,
     accepted_view,
-    last_life,
     live_view,
-    log_view,
     stored_view,
     summary,
 )
-from orchestrator.api.tasks.views import (
-    LogPage,
-    Status,
-    TaskPage,
-    TaskView,
-    UsageAnswer,
-    UsageGroup,
-)
+from orchestrator.api.tasks.views.usage import UsageAnswer, UsageGroup
+from orchestrator.api.tasks.views.view import Status
 from schemas.limits import ID_PATTERN
 from schemas.records import TaskEvent, TaskId
 from sinks.errors import CursorError, SinkUnavailableError

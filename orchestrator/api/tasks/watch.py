@@ -9,8 +9,16 @@ from orchestrator.api.errors import replica_stopping, unavailable
 from orchestrator.api.replica.live_task import AcceptedTask, LiveTask
 from orchestrator.api.replica.parts import Parts
 from orchestrator.api.tasks.queries import TaskQueries, ended
-from orchestrator.api.tasks.viewing import chunk_view, event_view, last_life, stored_event
-from orchestrator.api.tasks.views import EventView, HeartbeatView, LaggedView, StreamItem
+from orchestrator.api.tasks.views.event import (
+    EventView,
+    HeartbeatView,
+    LaggedView,
+    StreamItem,
+    chunk_view,
+    event_view,
+    last_life,
+    stored_event,
+)
 from schemas.records import TaskId
 from sinks.errors import SinkUnavailableError
 from streams.errors import KafkaUnavailableError

@@ -24,7 +24,7 @@ TimeoutOption = Annotated[
 ]
 
 
-class Status(StrEnum):
+class StatusChoice(StrEnum):
     """By which status tasks can be listed."""
 
     PENDING = "pending"
@@ -93,7 +93,7 @@ def watch(
 
 
 def list_(
-    status: Annotated[Status | None, typer.Option(help="Only tasks of this status.")] = None,
+    status: Annotated[StatusChoice | None, typer.Option(help="Only tasks of this status.")] = None,
     type_: Annotated[str | None, typer.Option("--type", help="Only tasks of this type.")] = None,
     conversation: Annotated[
         str | None, typer.Option(help="Only tasks of this conversation, by its id.")
@@ -131,7 +131,7 @@ def list_(
 
     Exit status: 0 listed, 1 Postgres or the cursor is the fault, 2 an argument is wrong.
     """
-    if order is ListOrder.QUEUE and (conversation or status not in (None, Status.PENDING)):
+    if order is ListOrder.QUEUE and (conversation or status not in (None, StatusChoice.PENDING)):
         raise typer.BadParameter("--order queue lists pending tasks, by type, tenant and time")
     which = TaskFilter(
         status=status.value if status else None,
