@@ -14,7 +14,6 @@ from orchestrator.api.access import Caller
 from orchestrator.api.errors import ApiError, Kind, invalid, unavailable
 from orchestrator.api.letters.requests import LISTS, LetterChoice
 from orchestrator.api.replica.parts import Parts
-from orchestrator.letters.choosing import topic_names
 from orchestrator.letters.connections import LetterConnections, open_connections
 from schemas.dead_letter_record import DeadLetter
 from schemas.limits import ID_PATTERN
@@ -26,6 +25,7 @@ from streams.letters.scan import with_values
 from tasks.letters.filter import LetterFilter
 from tasks.letters.known import KnownLetter
 from tasks.letters.ledger import state_from
+from tasks.letters.topic_names import topic_names
 
 log = structlog.get_logger()
 

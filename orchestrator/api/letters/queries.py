@@ -21,11 +21,11 @@ from orchestrator.api.letters.views import (
 )
 from orchestrator.api.replica.parts import Parts
 from orchestrator.letters.connections import LetterConnections
-from orchestrator.letters.contents import related_letters
 from orchestrator.letters.timeline import timeline
 from sinks.errors import CursorError, SinkUnavailableError
 from sinks.letters import pages as letter_pages
 from sinks.letters.pages import LetterCursor
+from tasks.letters.contents import related_letters
 from tasks.letters.filter import LetterFilter
 from tasks.letters.known import KnownLetter
 from tasks.letters.ledger import LetterStatus

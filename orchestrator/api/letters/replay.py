@@ -15,7 +15,7 @@ from orchestrator.api.letters.requests import LISTS, ReplayLetters
 from orchestrator.api.letters.views import ReplayAnswer
 from orchestrator.api.replica.parts import Parts
 from orchestrator.letters.connections import LetterConnections
-from orchestrator.letters.replaying import replay_parts
+from orchestrator.letters.replay_parts import replay_parts
 from sinks.errors import SinkUnavailableError
 from sinks.letters import pages as letter_pages
 from sinks.letters.pages import LetterCursor

@@ -9,11 +9,11 @@ import msgspec
 from msgspec import Raw
 
 from orchestrator.api.tasks.views.view import View
-from orchestrator.letters.contents import Decoded, Foreign, Undecodable, contents_of, text_of
 from orchestrator.letters.timeline import Happening
 from schemas.dead_letter_record import DeadLetter
 from schemas.records import DeadLetterAction
 from schemas.topics import Topics
+from tasks.letters.contents import Decoded, Foreign, Undecodable, contents_of, text_of
 from tasks.letters.histogram import Bar
 from tasks.letters.known import KnownLetter
 

@@ -1,4 +1,4 @@
-"""Mends the value of a dead letter: decoded, changed, checked against its schema. Pure."""
+"""Edits the value of a dead letter: decoded, changed, checked against its schema. Pure."""
 
 from __future__ import annotations
 
