@@ -71,8 +71,8 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
         """A task."""
         caller = self._caller(context)
         if request.with_history:
-            story = await self._use.histories.story(caller, request.task_id, request.min_sequence)
-            task, history = task_message(story.task), history_message(story)
+            found = await self._use.histories.history(caller, request.task_id, request.min_sequence)
+            task, history = task_message(found.task), history_message(found)
             return pb.GetTaskResponse(task=task, history=history)
         view = await self._use.queries.get(caller, request.task_id, request.min_sequence)
         return pb.GetTaskResponse(task=task_message(view))

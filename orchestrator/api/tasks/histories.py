@@ -6,7 +6,12 @@ from orchestrator.api.access import Caller
 from orchestrator.api.errors import unavailable
 from orchestrator.api.replica.live_task import AcceptedTask, LiveTask, folded
 from orchestrator.api.replica.parts import Parts
-from orchestrator.api.tasks.history import TaskHistory, story_of_door, story_of_log, story_of_rows
+from orchestrator.api.tasks.history import (
+    TaskHistory,
+    history_of_log,
+    history_of_rows,
+    history_of_wish,
+)
 from orchestrator.api.tasks.queries import TaskQueries
 from orchestrator.api.tasks.views.event import last_life
 from sinks.errors import SinkUnavailableError
@@ -21,7 +26,7 @@ class TaskHistories:
         self._parts = parts
         self._queries = reading
 
-    async def story(self, caller: Caller, task_id: str, min_sequence: int = 0) -> TaskHistory:
+    async def history(self, caller: Caller, task_id: str, min_sequence: int = 0) -> TaskHistory:
         """A task and how it came to be so.
 
         Raises:
@@ -32,11 +37,11 @@ class TaskHistories:
             await self._queries.get(caller, task_id, min_sequence)
         match await self._queries.find(caller, task_id):
             case AcceptedTask() as accepted:
-                return story_of_door(accepted.record())
+                return history_of_wish(accepted.record())
             case StoredTask() as row:
                 return await self._stored(row)
             case LiveTask() as live if live.whole:
-                return story_of_log(live.folded(), live.events(0))
+                return history_of_log(live.folded(), live.events(0))
             case LiveTask() as live:
                 return await self._from_elsewhere(live)
 
@@ -46,7 +51,7 @@ class TaskHistories:
             steps, logs = await history.steps(row.id), await history.logs(row.id)
         except SinkUnavailableError as error:
             raise unavailable("Postgres does not answer") from error
-        return story_of_rows(row, steps, last_life(logs))
+        return history_of_rows(row, steps, last_life(logs))
 
     async def _from_elsewhere(self, live: LiveTask) -> TaskHistory:
         """Of a task whose first events memory does not hold."""
@@ -64,4 +69,4 @@ class TaskHistories:
             raise unavailable(message) from error
         if [event.sequence for event in events] != list(range(1, len(events) + 1)) or not events:
             raise unavailable(message)
-        return story_of_log(folded(None, events), events)
+        return history_of_log(folded(None, events), events)

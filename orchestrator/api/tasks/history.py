@@ -46,12 +46,12 @@ class TaskHistory:
     source: Literal["log", "postgres", "door"]
 
 
-def story_of_door(record: TaskCreated) -> TaskHistory:
+def history_of_wish(record: TaskCreated) -> TaskHistory:
     """Of a task that nobody has decided yet."""
     return TaskHistory(task=accepted_view(record), request_id=record.idempotency_key, source="door")
 
 
-def story_of_log(folded: Folded, events: Sequence[TaskEvent]) -> TaskHistory:
+def history_of_log(folded: Folded, events: Sequence[TaskEvent]) -> TaskHistory:
     """From all events of a life, and what they fold to."""
     return TaskHistory(
         task=live_view(folded),
@@ -62,7 +62,7 @@ def story_of_log(folded: Folded, events: Sequence[TaskEvent]) -> TaskHistory:
     )
 
 
-def story_of_rows(
+def history_of_rows(
     task: StoredTask, steps: Sequence[StoredStep], logs: Sequence[StoredLog]
 ) -> TaskHistory:
     """From what the sink wrote; ``logs`` are those of the present life."""
