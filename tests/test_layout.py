@@ -2,7 +2,10 @@
 
 import ast
 from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import grimp
 
 from tests.source_words import PACKAGES
 
@@ -37,3 +40,10 @@ def test_no_two_public_classes_have_one_name() -> None:
     )
 
     assert [name for name, n in classes.items() if n > 1] == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = grimp.build_graph(*PACKAGES)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+
+    assert list(TopologicalSorter(imports).static_order())  # raises CycleError, with the circle
