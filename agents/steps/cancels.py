@@ -33,7 +33,7 @@ class Cancels:
     def find(self, task_id: TaskId, run: int) -> Control | None:
         """What stopped this run of a task, or a later one; None if nothing did."""
         control = self._by_task.get(task_id)
-        return control if control is not None and run <= control.run else None
+        return control if control is not None and stops(control, task_id, run) else None
 
     def _forget(self, now: Millis) -> None:
         while self._by_task:
@@ -41,6 +41,11 @@ class Cancels:
             if len(self._by_task) <= self._max_tasks and not _expired(oldest, now):
                 break
             del self._by_task[task_id]
+
+
+def stops(control: Control, task_id: TaskId, run: int) -> bool:
+    """Whether a control record stops this run of this task: it stops the earlier runs, too."""
+    return control.task_id == task_id and run <= control.run
 
 
 def _expired(control: Control, now: Millis) -> bool:

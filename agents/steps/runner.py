@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import structlog
 
 from agents.steps.attempt import RunnerParts, RunningAttempt
+from agents.steps.cancels import stops
 from agents.steps.report import Attempt
 from schemas.codec import decode
 from schemas.dead_letter import FailureClass, Stage
@@ -99,7 +100,7 @@ class StepRunner:
         metrics.CANCELS_IN_MEMORY.set(len(parts.cancels))
         for command_id in self._of_task.get(control.task_id, ()):
             attempt, _ = self._running[command_id]
-            if attempt.command.run <= control.run:
+            if stops(control, attempt.command.task_id, attempt.command.run):
                 attempt.stop(control)
 
     async def remember(self, partitions: frozenset[int]) -> None:
