@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from schemas.codec import decode
-from schemas.errors import DecodeError
-from schemas.records import EventKind, Millis, TaskEvent, TaskId
+from schemas.dead_letter import Origin
+from schemas.records import Millis, TaskId
 from schemas.topics import Topics
 from sinks.errors import HistoryExpiredError, SinkRowError, SinkUnavailableError
 from sinks.letters.rewriter import LockedPartition, Rewriter
 from sinks.rows import LogEvent
-from streams.history.acceptance import Ownership, accept
+from streams.history.acceptance import Ownership
+from streams.history.accepted import ownership_at_start, read_accepted
 from streams.kafka.log_reader import LogReader
 
 log = structlog.get_logger()
@@ -114,12 +114,13 @@ class _History:
 
     async def read_to(self, end: int) -> None:
         if self._next_offset is None:
-            self._next_offset, _ = await self._reader.bounds(*self._place)
+            first, last = await self._reader.bounds(*self._place)
+            self._ownership = await ownership_at_start(self._reader, *self._place, first, last)
+            self._next_offset = first
         if self._next_offset >= end:
             return
         async for records in self._reader.read(*self._place, self._next_offset, end):
-            for record in records:
-                self._take(record.partition, record.offset, record.value)
+            self._take(records)
         self._next_offset = end
 
     def is_whole(self, task_id: TaskId) -> bool:
@@ -136,14 +137,9 @@ class _History:
         found = [e for task_id in task_ids for e in self._events[task_id] if e.offset < before]
         return sorted(found, key=lambda event: event.offset)
 
-    def _take(self, partition: int, offset: int, value: bytes | None) -> None:
-        try:
-            event = decode(value, TaskEvent)
-        except DecodeError:
-            return
-        accepted = accept(self._ownership, event)
-        if accepted is None:
-            return
-        self._ownership = accepted
-        if event.kind is not EventKind.OWNERSHIP_TAKEN and event.task_id in self._wanted:
-            self._events[event.task_id].append(LogEvent(partition, offset, event))
+    def _take(self, records: Sequence[Origin]) -> None:
+        read = read_accepted(records, self._ownership)
+        self._ownership = read.ownership
+        for record, event in read.events:
+            if event.task_id in self._wanted:
+                self._events[event.task_id].append(LogEvent(record.partition, record.offset, event))
