@@ -8,16 +8,14 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
-from orchestrator.letters.connections import LetterConnections
-from orchestrator.letters.timeline import timeline
-from orchestrator.settings import load_settings
+from orchestrator.api.tasks.sources import timeline
 from schemas.records import EventKind, ResultKind, StepName, TaskEvent, TaskId, TaskStatus
 from schemas.topics import Topics, TopicsSettings
 from streams.envelopes import event_record
+from streams.history.task_log import TaskLog
 from streams.kafka.admin import Admin
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Outgoing, Publisher
-from streams.letters.action_log import ActionLog
 from streams.letters.canary import Canary, Watch
 from streams.settings import KafkaSettings
 from tests.sinks.building import ALog, a_marker
@@ -147,32 +145,14 @@ async def test_the_timeline_of_a_letter_leaves_out_what_a_zombie_wrote(log: Log)
     zombie = an_end(life[-1], EventKind.CANCELLED, ("", -1))
     end = an_end(life[-1], EventKind.FAILED, ("", -1))
     await log.append(a_marker(1), *by(1, life), a_marker(2), *by(1, [zombie]), *by(2, [end]))
-    connections = LetterConnections(
-        settings=load_settings({"ORCH_KAFKA_BOOTSTRAP": log.kafka.bootstrap}),
-        topics=log.topics,
-        dlq_topics=[],
-        reader=log.reader,
-        log=ActionLog(log.reader, log.topics),
-        resources=AsyncExitStack(),
-    )
+    told = await timeline(TaskLog(log.reader, log.topics), TASK, None)
 
-    told = await timeline(connections, TASK, None)
-
-    assert [happening.event for happening in told] == ["created", "started", "failed"]
+    assert [event.kind for event in told.events] == ["created", "started", "failed"]
 
 
 async def test_the_timeline_has_the_last_life_of_an_id(log: Log) -> None:
     life = a_life()
     await log.append(a_marker(1), *by(1, life), *by(1, life[:1]))
-    connections = LetterConnections(
-        settings=load_settings({"ORCH_KAFKA_BOOTSTRAP": log.kafka.bootstrap}),
-        topics=log.topics,
-        dlq_topics=[],
-        reader=log.reader,
-        log=ActionLog(log.reader, log.topics),
-        resources=AsyncExitStack(),
-    )
+    told = await timeline(TaskLog(log.reader, log.topics), TASK, None)
 
-    told = await timeline(connections, TASK, None)
-
-    assert [happening.event for happening in told] == ["created"]
+    assert [event.kind for event in told.events] == ["created"]

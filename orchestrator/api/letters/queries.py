@@ -20,11 +20,12 @@ from orchestrator.api.letters.views import (
     letter_view,
 )
 from orchestrator.api.replica.parts import Parts
+from orchestrator.api.tasks.sources import timeline
 from orchestrator.letters.connections import LetterConnections
-from orchestrator.letters.timeline import timeline
 from sinks.errors import CursorError, SinkUnavailableError
 from sinks.letters import pages as letter_pages
 from sinks.letters.pages import LetterCursor
+from streams.history.task_log import TaskLog
 from tasks.letters.contents import related_letters
 from tasks.letters.filter import LetterFilter
 from tasks.letters.known import KnownLetter
@@ -80,16 +81,17 @@ class LetterQueries:
         """
         async with self._lookup.letter(caller, letter_id) as (connections, found):
             related = await self._related(connections, caller, found.known)
-            happened = await timeline(
-                connections, found.known.letter.task_id, self._parts.projection.logs
-            )
+            log = TaskLog(connections.reader, connections.topics)
+            task = await timeline(log, found.known.letter.task_id, self._parts.projection.logs)
         return LetterDetail(
             dead_letter=letter_view(found.known),
             contents=contents_view(found.whole, self._parts.topics, stacktrace=caller.operator),
             history=[action_view(action) for action in found.history],
             related=[letter_view(known) for known in related],
             # A letter may name a task that is another tenant's.
-            task_timeline=[happening_view(h) for h in happened if h.tenant_id == caller.tenant_id],
+            task_timeline=list(map(happening_view, task.events))
+            if task.tenant_id == caller.tenant_id
+            else [],
         )
 
     async def _histogram(self, which: LetterFilter, by: str) -> LetterHistogram:

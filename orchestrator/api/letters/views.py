@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import Raw
 
+from orchestrator.api.tasks.views.event import EventView
 from orchestrator.api.tasks.views.view import View
-from orchestrator.letters.timeline import Happening
 from schemas.dead_letter_record import DeadLetter
 from schemas.records import DeadLetterAction
 from schemas.topics import Topics
@@ -248,9 +248,9 @@ def action_view(action: DeadLetterAction) -> LetterActionView:
     )
 
 
-def happening_view(happening: Happening) -> HappeningView:
+def happening_view(event: EventView) -> HappeningView:
     """An event of the letter's task."""
-    return HappeningView(at=happening.at, event=happening.event, actor=happening.actor)
+    return HappeningView(at=event.occurred_at, event=event.kind, actor=event.actor)
 
 
 def histogram_view(by: str, bars: Sequence[Bar]) -> LetterHistogram:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from orchestrator.api.access import Caller
 from orchestrator.api.errors import unavailable
-from orchestrator.api.replica.live_task import AcceptedTask, LiveTask, folded
+from orchestrator.api.replica.live_task import AcceptedTask, LiveTask
 from orchestrator.api.replica.parts import Parts
 from orchestrator.api.tasks.history import (
     TaskHistory,
     history_of_log,
-    history_of_rows,
     history_of_wish,
 )
 from orchestrator.api.tasks.queries import TaskQueries
-from orchestrator.api.tasks.views.event import last_life
+from orchestrator.api.tasks.sources import logged_history, stored_history
 from sinks.errors import SinkUnavailableError
 from sinks.reads.stored import StoredTask
 from streams.errors import KafkaUnavailableError
@@ -46,12 +45,10 @@ class TaskHistories:
                 return await self._from_elsewhere(live)
 
     async def _stored(self, row: StoredTask) -> TaskHistory:
-        history = self._parts.projection
         try:
-            steps, logs = await history.steps(row.id), await history.logs(row.id)
+            return await stored_history(self._parts.projection, row)
         except SinkUnavailableError as error:
             raise unavailable("Postgres does not answer") from error
-        return history_of_rows(row, steps, last_life(logs))
 
     async def _from_elsewhere(self, live: LiveTask) -> TaskHistory:
         """Of a task whose first events memory does not hold."""
@@ -67,6 +64,6 @@ class TaskHistories:
             events = await self._parts.log_scan.events(live.task_id)
         except KafkaUnavailableError as error:
             raise unavailable(message) from error
-        if [event.sequence for event in events] != list(range(1, len(events) + 1)) or not events:
+        if (found := logged_history(events)) is None:
             raise unavailable(message)
-        return history_of_log(folded(None, events), events)
+        return found

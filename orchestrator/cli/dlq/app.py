@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.api.tasks.sources import ReadLogs, timeline
 from orchestrator.cli.dlq import edit, files, replay
 from orchestrator.cli.dlq.find import one
 from orchestrator.cli.dlq.options import (
@@ -37,12 +38,12 @@ from orchestrator.cli.options import SinceOption, UntilOption
 from orchestrator.cli.output import Output, OutputOption
 from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings
 from orchestrator.letters.connections import LetterConnections, open_connections
-from orchestrator.letters.timeline import ReadLogs, timeline
 from orchestrator.observability import LogSettings, set_up_logs
 from schemas.dead_letter_record import read_dead_letter
 from schemas.records import TaskId
 from sinks.letters.writer import DeadLetterWriter
 from sinks.reads.stored import StoredLog
+from streams.history.task_log import TaskLog
 from streams.letters.scan import read_letter
 from tasks.letters.contents import related_letters
 from tasks.letters.filter import LetterFilter
@@ -194,7 +195,11 @@ async def _show(letter_id: str) -> dict[str, object]:
             connections.topics,
             history=await connections.log.history(known.letter.id),
             related=related_letters(all_letters.ordered(), known.letter),
-            timeline=await timeline(connections, known.letter.task_id, _logs_of(connections)),
+            timeline=await timeline(
+                TaskLog(connections.reader, connections.topics),
+                known.letter.task_id,
+                _logs_of(connections),
+            ),
         )
 
 

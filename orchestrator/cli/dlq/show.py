@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.api.tasks.sources import Timeline
+from orchestrator.api.tasks.views.event import EventView
 from orchestrator.cli.output import Output, print_json, print_line, print_table
-from orchestrator.letters.timeline import Happening
 from schemas.dead_letter_record import DeadLetter
 from schemas.records import DeadLetterAction
 from schemas.topics import Topics
@@ -120,7 +121,7 @@ def letter_document(
     *,
     history: Sequence[DeadLetterAction],
     related: Sequence[KnownLetter],
-    timeline: Sequence[Happening],
+    timeline: Timeline,
 ) -> dict[str, Any]:
     """All that is known about one letter, ready for JSON."""
     letter = known.letter
@@ -133,7 +134,7 @@ def letter_document(
         "edited_sha256": known.state.sha256,
         "history": [_action(action) for action in history],
         "letters_of_this_record": [letter_fields(other) for other in related],
-        "task_timeline": [happening_fields(happening) for happening in timeline],
+        "task_timeline": [happening_fields(event) for event in timeline.events],
     }
 
 
@@ -154,15 +155,15 @@ def value_document(letter: DeadLetter, topics: Topics) -> dict[str, Any]:
             }
 
 
-def happening_fields(happening: Happening) -> dict[str, Any]:
+def happening_fields(event: EventView) -> dict[str, Any]:
     """An event of a task, ready for JSON; what is not known of it is left out."""
     fields = {
-        "at": happening.at.isoformat(),
-        "event": happening.event,
-        "by": happening.actor,
-        "run": happening.run,
-        "status": happening.status,
-        "code": happening.code,
+        "at": event.occurred_at.isoformat(),
+        "event": event.kind,
+        "by": event.actor,
+        "run": event.run,
+        "status": event.status,
+        "code": event.error.code if event.error else None,
     }
     return {name: value for name, value in fields.items() if name == "by" or value is not None}
 

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 
+from orchestrator.api.tasks.sources import stored_history
 from orchestrator.cli.arguments import millis
 from orchestrator.cli.errors import TaskExpiredError, TaskUnknownError
 from orchestrator.cli.task.dead_answer import answer_of_letter, is_letter_of
 from orchestrator.cli.task.ports import View
-from orchestrator.cli.task.view import view_of_log, view_of_rows, view_of_wish
+from orchestrator.cli.task.view import view_of_history, view_of_log, view_of_wish
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.codec import decode
@@ -100,7 +101,7 @@ class TaskFinder:
         async with self._open_reader() as reader:
             if reader is None or (task := await reader.task(task_id)) is None:
                 return None
-            return view_of_rows(task, await reader.steps(task_id), await reader.logs(task_id))
+            return view_of_history(await stored_history(reader, task))
 
     async def _row(self, task_id: TaskId) -> StoredTask | None:
         """The row, where Postgres answers: it only tells where to begin to read."""

@@ -8,31 +8,24 @@ from orchestrator.api.replica.live_task import folded
 from orchestrator.api.tasks.history import (
     TaskHistory,
     history_of_log,
-    history_of_rows,
     history_of_wish,
 )
-from orchestrator.api.tasks.views.event import event_view, last_life
+from orchestrator.api.tasks.views.event import event_view
 from orchestrator.cli.task.message import line_of, view_of
 from orchestrator.cli.task.ports import View
 from schemas.records import TaskCreated, TaskEvent
-from sinks.reads.stored import StoredLog, StoredStep, StoredTask
 from streams.history.task_log import Seen
 
 
 def view_of_log(life: Sequence[Seen]) -> View:
     """From the events of a life, the first of which carries the whole task."""
     events = [seen.event for seen in life]
-    return _view(history_of_log(folded(None, events), events))
-
-
-def view_of_rows(task: StoredTask, steps: Sequence[StoredStep], logs: Sequence[StoredLog]) -> View:
-    """From what the sink wrote; ``logs`` may begin with a former life of the id."""
-    return _view(history_of_rows(task, steps, last_life(logs)))
+    return view_of_history(history_of_log(folded(None, events), events))
 
 
 def view_of_wish(wish: TaskCreated) -> View:
     """From a record whose task's owner has not decided yet."""
-    return _view(history_of_wish(wish))
+    return view_of_history(history_of_wish(wish))
 
 
 def event_line(event: TaskEvent) -> View:
@@ -40,5 +33,6 @@ def event_line(event: TaskEvent) -> View:
     return line_of(event_message(event_view(event)))
 
 
-def _view(history: TaskHistory) -> View:
+def view_of_history(history: TaskHistory) -> View:
+    """From a history, wherever it was read."""
     return view_of(task_message(history.task), history_message(history))
