@@ -63,12 +63,12 @@ def letter_view(known: KnownLetter) -> LetterView:
 
 
 def contents_view(letter: DeadLetter | None, topics: Topics, *, stacktrace: bool) -> ContentsView:
-    """What is in a letter; None: its topic holds it no longer.
+    """The contents of a letter; None: its topic no longer holds it.
 
     Args:
         letter: with its value.
         topics: of this system.
-        stacktrace: shows also where in our code it happened.
+        stacktrace: also shows the place in our code at which it failed.
     """
     if letter is None:
         return ContentsView(available=False, headers=[])

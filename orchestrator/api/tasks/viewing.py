@@ -1,4 +1,4 @@
-"""Tasks, steps and events as callers see them: the same, whether memory or Postgres tells."""
+"""Tasks, steps and events as callers see them: equal whether from memory or from Postgres."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _StoredStep(msgspec.Struct, frozen=True):
-    """An element of ``tasks.steps``. (msgspec decodes no optional raw JSON: null is raw, too.)"""
+    """An element of ``tasks.steps``. (msgspec has no optional raw JSON: null is raw, too.)"""
 
     id: str
     name: str
@@ -66,7 +66,7 @@ _decode_steps = msgspec.json.Decoder(list[_StoredStep]).decode
 
 
 def accepted_view(record: TaskCreated) -> TaskView:
-    """A task that its owner has not seen."""
+    """A task that its owner has not read yet."""
     created_at = _time(record.created_at)
     return TaskView(
         id=record.task_id,
@@ -173,7 +173,7 @@ def summary(row: ListedTask) -> TaskSummary:
 
 
 def _steps(folded: Folded, earlier: Sequence[StoredStep]) -> list[StepView]:
-    """Of each step the last attempt, in the pipeline's order; as ``steps_of`` of the SQL says."""
+    """The last attempt of each step, in the pipeline's order, as SQL's ``steps_of``."""
     rows: dict[tuple[int, str, int], StepRow | StoredStep] = {}
     rows.update(((row.run, row.step, row.attempt), row) for row in earlier)
     rows.update(((row.run, row.step, row.attempt), row) for row in folded.attempts)
@@ -195,7 +195,7 @@ def _steps(folded: Folded, earlier: Sequence[StoredStep]) -> list[StepView]:
 
 
 def step_view(row: StepRow | StoredStep, first_input: str | None) -> StepView:
-    """An attempt; its input is that of the first one, which alone carries it."""
+    """An attempt; its input is taken from the first attempt, the only one that carries it."""
     given = row.input if row.input is not None else first_input
     error = None
     if row.error_code is not None:
@@ -248,7 +248,7 @@ def _step_usage(row: StepRow | StoredStep) -> UsageView | None:
 
 
 def event_view(event: TaskEvent) -> EventView:
-    """An event as memory or the log has it."""
+    """An event from memory or the log."""
     completed = event.kind is EventKind.COMPLETED and event.output is not None
     return EventView(
         task_id=event.task_id,
@@ -270,7 +270,7 @@ def event_view(event: TaskEvent) -> EventView:
 
 
 def stored_event(row: StoredLog, output: str | None) -> EventView:
-    """An event as the audit trail has it; ``output`` is that of the task."""
+    """An event from the audit trail; ``output`` is the output of the task."""
     data: dict[str, Any] = msgspec.json.decode(row.event_data)
     step = _convert(data.get("step"), StepOutcome)
     usage = _convert(data.get("usage"), Usage)
@@ -388,7 +388,7 @@ def _convert(value: Any, kind: type[msgspec.Struct]) -> Any:
 
 
 def _raw(text: str) -> Raw:
-    # A completed task whose owner dropped its documents has none.
+    # A completed task whose owner dropped its documents has no text here.
     return Raw(text.encode() or b"null")
 
 

@@ -1,4 +1,4 @@
-"""What the service answers, in one form for HTTP and gRPC.
+"""The answers about tasks, in one form for HTTP and gRPC.
 
 Documents are raw JSON: they pass through as they are. Times have a zone (UTC).
 """
@@ -57,7 +57,7 @@ class StepView(View, frozen=True, kw_only=True):
 
 
 class TaskView(View, frozen=True, kw_only=True):
-    """A task, whole."""
+    """A task with its documents and steps."""
 
     id: str
     type: str
@@ -77,18 +77,18 @@ class TaskView(View, frozen=True, kw_only=True):
     completed_at: datetime | None = None
     duration_ms: int | None = None
     deadline_at: datetime | None = None
-    """None while its owner has not seen it (phase ``accepted``)."""
+    """None while its owner has not read it (phase ``accepted``)."""
     error: ErrorView | None = None
     usage: UsageView = field(default_factory=UsageView)
     sequence: int
-    """Of its last event; 0 while only the broker has the task."""
+    """Sequence of its last event; 0 while only the broker has the task."""
     run: int = 1
     pipeline: str | None = None
     pipeline_version: int | None = None
 
 
 class TaskAnswer(View, frozen=True, kw_only=True):
-    """A task, and whether a create named one that was there already."""
+    """A task, and whether a create named an existing one."""
 
     task: TaskView
     replayed: bool = False
@@ -154,7 +154,7 @@ class LogPage(View, frozen=True, kw_only=True):
 
 
 class UsageGroup(View, frozen=True, kw_only=True):
-    """One group of usage: a dimension that was not asked for is null."""
+    """One group of usage: a dimension that was not requested is null."""
 
     model: str | None
     type: str | None
@@ -172,7 +172,7 @@ class UsageGroup(View, frozen=True, kw_only=True):
 
 
 class UsageAnswer(View, frozen=True, kw_only=True):
-    """Usage, grouped as asked for."""
+    """Usage in the requested groups."""
 
     groups: list[UsageGroup]
 
@@ -212,7 +212,7 @@ class EventView(View, frozen=True, kw_only=True, tag="event"):
     occurred_at: datetime
     step: StepEventView | None = None
     output: Raw | None = None
-    """In ``completed``: that of the task."""
+    """Only in ``completed``: the output of the task."""
     error: ErrorView | None = None
     usage: UsageView | None = None
     actor: str | None = None
@@ -233,20 +233,20 @@ class ChunkView(View, frozen=True, kw_only=True, tag="chunk"):
 
 
 class LaggedView(View, frozen=True, kw_only=True, tag="lagged"):
-    """The reader was too slow: so many chunks were left out. Events never are."""
+    """The reader was too slow: this number of chunks was dropped. Events are never dropped."""
 
     task_id: str
     chunks: int
 
 
 class HeartbeatView(View, frozen=True, kw_only=True, tag="heartbeat"):
-    """Nothing happened for a while; the stream lives."""
+    """Nothing happened for a while; the stream is still open."""
 
     task_id: str
 
 
 StreamItem = EventView | ChunkView | LaggedView | HeartbeatView
-"""What a stream consists of, over SSE, WebSocket and gRPC alike."""
+"""The items of a stream, the same over SSE, WebSocket and gRPC."""
 
 
 class ProblemField(View, frozen=True, kw_only=True):
