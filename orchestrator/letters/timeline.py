@@ -1,4 +1,4 @@
-"""The history of a task beside its dead letter: from Postgres, else from the log."""
+"""The history of a task beside its dead letter: from Postgres, otherwise from the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ReadLogs = Callable[[TaskId], Awaitable[Sequence[StoredLog]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """Something that happened to a task. Postgres tells no run, status and code of it."""
+    """An event of a task. From Postgres it may lack the run, the status and the code."""
 
     at: datetime
     event: str
@@ -32,12 +32,12 @@ class Happening:
 async def timeline(
     connections: LetterConnections, task_id: str | None, read_logs: ReadLogs | None
 ) -> list[Happening]:
-    """What happened to a task, in order; empty if there is no such task.
+    """The events of a task, in order; empty if the task does not exist.
 
     Args:
         connections: open.
         task_id: of the letter.
-        read_logs: how to ask Postgres; None reads the log at once.
+        read_logs: reads them from Postgres; None reads the log at once.
     """
     if task_id is None:
         return []
@@ -56,7 +56,7 @@ def _stored(entry: StoredLog) -> Happening:
 
 
 async def _from_log(connections: LetterConnections, task_id: str) -> list[Happening]:
-    """The accepted events: what a former owner wrote is no history."""
+    """The accepted events: events of a former owner are not part of the history."""
     events = await TaskLog(connections.reader, connections.topics).remains(TaskId(task_id))
     return [_happening(event) for event in events]
 

@@ -25,7 +25,7 @@ TimeoutOption = Annotated[
 
 
 class Status(StrEnum):
-    """By which status tasks can be listed."""
+    """The statuses by which tasks can be listed."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -35,7 +35,7 @@ class Status(StrEnum):
 
 
 class ListOrder(StrEnum):
-    """In which order tasks are listed."""
+    """The orders in which tasks can be listed."""
 
     NEWEST = "newest"
     QUEUE = "queue"

@@ -1,6 +1,6 @@
 """A task as ``task get`` shows it: one JSON document, the same from the log and from Postgres.
 
-The log's events are folded by the sink's own folds, so that both ways cannot tell two stories.
+The sink's own folds are applied to the log's events, so that both sources give the same result.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ _ERROR = ("code", "message", "category", "retriable", "service")
 
 
 def view_of_log(partition: int, life: Sequence[Seen]) -> View:
-    """From the events of a life, the first of which carries the whole task."""
+    """The view from the events of a life, the first of which carries the whole task."""
     fold = TaskFold(life[0].event.task_id, partition)
     attempts = AttemptsFold()
     for seen in life:
@@ -38,14 +38,14 @@ def view_of_log(partition: int, life: Sequence[Seen]) -> View:
 
 
 def view_of_rows(task: StoredTask, steps: Sequence[StoredStep], logs: Sequence[StoredLog]) -> View:
-    """From what the sink wrote; ``logs`` may begin with a former life of the id."""
+    """The view from the sink's rows; ``logs`` may begin with a former life of the id."""
     begun = max((i for i, log in enumerate(logs) if log.event_type == "created"), default=0)
     timeline = [_logged(log) for log in logs[begun:]]
     return _view(asdict(task), [asdict(step) for step in steps], timeline, "postgres")
 
 
 def view_of_door(wish: TaskCreated) -> View:
-    """From a record that nobody has decided yet."""
+    """The view from a record that its owner has not decided yet."""
     nothing = dict.fromkeys(TaskRow._fields)
     known = msgspec.structs.asdict(wish) | {"id": wish.task_id, "updated_at": wish.created_at}
     counts = {**dict.fromkeys(_USAGE, 0), "usage_estimated": False, "run": 1, "sequence": 0}
@@ -144,7 +144,7 @@ def _logged(log: StoredLog) -> View:
 
 
 def _with_inputs(steps: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every attempt with the input of its step, which only the first one's event carries."""
+    """Every attempt with the input of its step; only the first attempt's event carries it."""
     found, inputs = list(steps), {}
     for step in found:
         if step["input"] is not None:
