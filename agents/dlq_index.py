@@ -7,7 +7,8 @@ is appended twice changes nothing.
 
 from collections.abc import AsyncIterator
 
-from agents.letters.indexer import Indexer, IndexerParts
+from agents.letters.indexer import Indexer
+from agents.letters.parts import IndexerParts
 from streams.runtime.app import App, create_app
 from streams.runtime.batches import batches
 from streams.runtime.partitions import Partitions

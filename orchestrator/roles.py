@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 
 from agents.dlq_index import create_dlq_index
-from agents.letters.indexer import IndexerParts
+from agents.letters.parts import IndexerParts
 from agents.projection.projector import ProjectorParts
 from agents.router import create_router
 from agents.services.directory import Directory

@@ -54,8 +54,8 @@ class GroupLag(Struct, frozen=True, kw_only=True):
     topics: dict[str, int]
 
 
-class Status(Struct, frozen=True, kw_only=True):
-    """The status of a whole system."""
+class SystemStatus(Struct, frozen=True, kw_only=True):
+    """All of it."""
 
     pid: int | None
     """The pid of ``orchestrator dev``; None: the servers come from variables."""
@@ -75,7 +75,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
 async def ask_status(
     settings: Settings, system: RunningSystem | None, *, timeout_s: float
-) -> Status:
+) -> SystemStatus:
     """Ask the servers of the settings, and look at the processes of the system.
 
     Never raises if a server does not answer: the result shows it.
@@ -86,7 +86,7 @@ async def ask_status(
         _processes(system, timeout_s),
         _lag(settings, timeout_s),
     )
-    return Status(
+    return SystemStatus(
         pid=None if system is None else system.pid,
         started_at=None if system is None else system.started_at,
         folder=None if system is None else system.folder,

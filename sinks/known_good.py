@@ -15,13 +15,16 @@ accepted, the row is bad.
 
 import uuid
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from schemas.records import Json, Millis, TaskId
 from sinks.columns import ChangeRow, LogRow, RefusalRow, StepRow, TaskRow
 from sinks.letters.rows import LetterRow, StateRow
+from sinks.row_sql import columns_of
 from sinks.rows import Batch
 from sinks.schema.month import month_of
+
+R = TypeVar("R", TaskRow, ChangeRow, StepRow)
 
 _LONG = "known-good-".ljust(64, "x")
 """The maximum length of an id."""
@@ -63,7 +66,7 @@ def known_good_batches(at: Millis, names: Names = Names()) -> tuple[Batch, Batch
     tasks += [_full_task(ids[2], at), _full_task(ids[3], at)]
     tasks = [task._replace(event_offset=number) for number, task in enumerate(tasks)]
     tasks = [_named(task, names) for task in tasks]
-    steps = [_bare_step(ids[0], at), _bare_step(ids[1], at)]
+    steps = [_bare_step(ids[0]), _bare_step(ids[1])]
     steps += [_full_step(ids[2], at), _full_step(ids[3], at)]
     steps = [
         step._replace(step=names.step, service=names.service, tenant_id=names.tenant_id)
@@ -181,32 +184,23 @@ def _named(task: TaskRow, names: Names) -> TaskRow:
 
 
 def _bare_task(task_id: TaskId, at: Millis) -> TaskRow:
-    return TaskRow(
+    return _bare(
+        TaskRow,
         id=task_id,
         type=_LONG,
         status="pending",
         phase="queued",
         priority=0,
-        conversation_id=None,
-        user_id=None,
         tenant_id=_LONG,
         input=_JSON,
-        output=None,
         metadata=_JSON,
         created_at=at,
         updated_at=at,
-        started_at=None,
-        completed_at=None,
         deadline_at=at,
         pipeline=_LONG,
         pipeline_version=1,
         run=1,
         sequence=1,
-        idempotency_key=None,
-        **_NO_ERROR,
-        error_step=None,
-        error_attempt=None,
-        usage_model=None,
         input_tokens=0,
         output_tokens=0,
         cost_micros=0,
@@ -218,65 +212,33 @@ def _bare_task(task_id: TaskId, at: Millis) -> TaskRow:
 
 
 def _full_task(task_id: TaskId, at: Millis) -> TaskRow:
-    return _bare_task(task_id, at)._replace(
-        status="completed",
-        phase="completed",
-        priority=10,
-        conversation_id=_LONG,
-        user_id=_LONG,
-        output=_JSON,
-        started_at=at,
-        completed_at=at,
-        idempotency_key=task_id,
-        **_ERROR,
-        error_step=_LONG,
-        error_attempt=1,
-        **_USAGE,
-    )
+    ended = {"status": "completed", "phase": "completed", "priority": 10}
+    return _full(_bare_task(task_id, at), at, **ended, idempotency_key=task_id, **_ERROR, **_USAGE)
 
 
 def _bare_change(task_id: TaskId, at: Millis) -> ChangeRow:
-    return ChangeRow(
+    return _bare(
+        ChangeRow,
         id=task_id,
         status="failed",
         phase="failed",
         priority=10,
-        output=None,
         run=1,
         steps_changed=True,
         updated_at=at,
-        started_at=None,
-        completed_at=None,
         sequence=2,
-        **_NO_ERROR,
-        error_step=None,
-        error_attempt=None,
-        usage_model=None,
-        input_tokens=None,
-        output_tokens=None,
-        cost_micros=None,
-        usage_estimated=None,
         event_offset=_LATER + 2,
     )
 
 
 def _full_change(task_id: TaskId, at: Millis) -> ChangeRow:
-    return _bare_change(task_id, at)._replace(
-        status="cancelled",
-        phase="cancelled",
-        event_offset=_LATER + 3,
-        output=_JSON,
-        started_at=at,
-        completed_at=at,
-        **_ERROR,
-        error_step=_LONG,
-        error_attempt=1,
-        **_USAGE,
-    )
+    ended = {"status": "cancelled", "phase": "cancelled", "event_offset": _LATER + 3}
+    return _full(_bare_change(task_id, at), at, **ended, **_ERROR, **_USAGE)
 
 
-def _bare_step(task_id: TaskId, at: Millis) -> StepRow:
-    return StepRow(
+def _bare_step(task_id: TaskId) -> StepRow:
+    return _bare(
+        StepRow,
         task_id=task_id,
         run=1,
         step=_LONG,
@@ -285,40 +247,30 @@ def _bare_step(task_id: TaskId, at: Millis) -> StepRow:
         tenant_id=_LONG,
         command_id=f"{task_id}/1/{_LONG}/1",
         service=_LONG,
-        lane=None,
         status="retry_scheduled",
-        input=None,
-        output=None,
-        substeps=None,
-        **_NO_ERROR,
-        usage_model=None,
-        input_tokens=None,
-        output_tokens=None,
-        cost_micros=None,
-        usage_estimated=None,
-        worker=None,
-        dispatched_at=None,
-        started_at=None,
-        completed_at=None,
-        next_attempt_at=None,
         event_offset=1,
     )
 
 
 def _full_step(task_id: TaskId, at: Millis) -> StepRow:
-    return _bare_step(task_id, at)._replace(
-        lane="normal",
-        input=_JSON,
-        output=_JSON,
-        substeps=Json("[]"),
-        **_ERROR,
-        **_USAGE,
-        worker=_LONG,
-        dispatched_at=at,
-        started_at=at,
-        completed_at=at,
-        next_attempt_at=at,
-    )
+    fixed = {"lane": "normal", "substeps": Json("[]")}
+    return _full(_bare_step(task_id), at, **fixed, **_ERROR, **_USAGE)
+
+
+def _bare(row: type[R], **named: Any) -> R:
+    """A row that is null wherever it may be, but for what is named."""
+    empty = {column.name: None for column in columns_of(row) if column.optional}
+    return row(**{**empty, **named})
+
+
+def _full(row: R, at: Millis, **named: Any) -> R:
+    """The row with a value in every column that is null, and with what is named."""
+    filled = {
+        column.name: at if column.type.is_time else _VALUES[column.type.name]
+        for column in columns_of(type(row))
+        if getattr(row, column.name) is None
+    }
+    return row._replace(**{**filled, **named})
 
 
 def _logs(ids: Sequence[TaskId], at: Millis, first: int, names: Names) -> list[LogRow]:
@@ -337,14 +289,14 @@ def _logs(ids: Sequence[TaskId], at: Millis, first: int, names: Names) -> list[L
     ]
 
 
-_ERROR: dict[str, Any] = {
-    "error_code": _LONG,
-    "error_message": _TEXT,
-    "error_category": "downstream",
-    "error_retriable": True,
-    "error_service": _LONG,
+_ERROR: dict[str, Any] = {"error_message": _TEXT, "error_category": "downstream"}
+_VALUES: dict[str, Any] = {
+    "text": _LONG,
+    "jsonb": _JSON,
+    "integer": 1,
+    "bigint": _COUNT,
+    "boolean": True,
 }
-_NO_ERROR: dict[str, Any] = dict.fromkeys(_ERROR)
 _USAGE: dict[str, Any] = {
     "usage_model": _LONG,
     "input_tokens": _COUNT,

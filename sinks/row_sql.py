@@ -53,12 +53,17 @@ _WIDTH = 92
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class Column:
+    """A field of a row type."""
+
     name: str
     type: SqlType
+    optional: bool
+    """True if the field may be None."""
 
     @property
     def value(self) -> str:
+        """The column as an expression over the source."""
         return f"ai_orchestrator.from_millis({self.name})" if self.type.is_time else self.name
 
 
@@ -74,7 +79,7 @@ def fill_in(sql: str, rows: Mapping[str, type]) -> str:
     """
 
     def replaced(found: re.Match[str]) -> str:
-        columns = _columns_of(rows[found[1]])
+        columns = columns_of(rows[found[1]])
         stored = [column for column in columns if column.type.stored]
         match found[2]:
             case "columns":
@@ -91,30 +96,32 @@ def fill_in(sql: str, rows: Mapping[str, type]) -> str:
 
 def json_rows(row: type, parameter: str = "$1") -> str:
     """The source of rows of a type that come as one JSON text: an array of objects."""
-    typed = [f"{column.name} {column.type.name}" for column in _columns_of(row)]
+    typed = [f"{column.name} {column.type.name}" for column in columns_of(row)]
     return f"json_to_recordset({parameter}::json) AS p (\n    {_wrapped(typed)}\n)"
 
 
-def _unnest(columns: list[_Column]) -> str:
+def _unnest(columns: list[Column]) -> str:
     arrays = [f"${n}::{column.type.name}[]" for n, column in enumerate(columns, 1)]
     names = _wrapped([column.name for column in columns])
     return f"unnest(\n    {_wrapped(arrays)}\n) AS p (\n    {names}\n)"
 
 
-def _columns_of(row: type) -> list[_Column]:
+def columns_of(row: type) -> list[Column]:
+    """The fields of a row type, in their order."""
     hints = get_type_hints(row, include_extras=True)
-    return [_Column(name, _sql_type(hint)) for name, hint in hints.items()]
+    return [Column(name, *_sql_type(hint)) for name, hint in hints.items()]
 
 
-def _sql_type(hint: Any) -> SqlType:
+def _sql_type(hint: Any) -> tuple[SqlType, bool]:
+    """The type in SQL, and whether the field may be None."""
     if get_origin(hint) is Annotated:
         [marked] = [note for note in hint.__metadata__ if isinstance(note, SqlType)]
-        return marked
+        return marked, NoneType in get_args(hint.__origin__)
     parts = [part for part in get_args(hint) if part is not NoneType] or [hint]
     if parts != [hint]:
-        return _sql_type(parts[0])
+        return _sql_type(parts[0])[0], True
     if (found := _PLAIN.get(hint)) is not None:
-        return found
+        return found, False
     if isinstance(hint, NewType):
         return _sql_type(hint.__supertype__)
     raise TypeError(f"{hint}: no type of SQL is known for it")

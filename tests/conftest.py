@@ -31,7 +31,7 @@ _ROOM_BYTES = 4 * 1024**3
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-_SYSTEMS = ("running", "chaos", "served")
+_SYSTEMS = ("running", "chaos", "served", "dev")
 """Fixtures that start a whole system, in the order of how long their tests take."""
 
 

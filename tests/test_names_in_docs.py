@@ -8,7 +8,12 @@ from tests.backticks import docstring_spans, docstrings, spans
 from tests.names import problem
 from tests.source_words import PACKAGES
 
-PAGES = [Path("README.md"), Path("CHANGELOG.md"), *sorted(Path("docs").rglob("*.md"))]
+PAGES = [
+    Path("README.md"),
+    Path("CHANGELOG.md"),
+    Path("CONTRIBUTING.md"),
+    *sorted(Path("docs").rglob("*.md")),
+]
 MODULES = sorted(
     path
     for package in PACKAGES

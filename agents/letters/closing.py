@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import structlog
 
+from agents.letters.parts import IndexerParts
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
 from schemas.topics import dlq
 from sinks.letters.writer import SentRecord
@@ -15,9 +15,6 @@ from streams.clock import now_ms
 from streams.kafka.admin import Admin
 from streams.kafka.log_reader import LogReader
 from streams.letters.action_log import action_record, new_id
-
-if TYPE_CHECKING:
-    from agents.letters.indexer import IndexerParts
 
 log = structlog.get_logger()
 

@@ -4,47 +4,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import structlog
 
 from agents.letters.closing import Closing
+from agents.letters.parts import IndexerParts
 from schemas.codec import decode
 from schemas.dead_letter import Origin
 from schemas.dead_letter_record import DeadLetter, read_dead_letter
 from schemas.errors import DecodeError
 from schemas.records import DeadLetterAction
-from schemas.topics import Topics
 from sinks.errors import SinkPositionError
-from sinks.letters.writer import DeadLetterWriter, Moved
-from sinks.waiting import WaitLog, when_taken
+from sinks.letters.writer import Moved
+from sinks.waiting import when_taken
 from streams import metrics
-from streams.kafka.dead_letters import DeadLetters, poison
+from streams.kafka.dead_letters import poison
 from streams.kafka.log_reader import LogReader
-from streams.kafka.publisher import Publisher
 from streams.letters.action_log import PARTITION
 from streams.runtime.delivery import Delivery
-from streams.settings import KafkaSettings
 
 log = structlog.get_logger()
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexerParts:
-    """What every partition of this process shares."""
-
-    group: str
-    kafka: KafkaSettings
-    topics: Topics
-    dlq_topics: Sequence[str]
-    partitions: dict[str, int]
-    """By topic, the number of partitions in the topic table; a topic may have more."""
-    writer: DeadLetterWriter
-    publisher: Publisher
-    dead_letters: DeadLetters
-    waits: WaitLog = field(default_factory=WaitLog)
 
 
 class Indexer:

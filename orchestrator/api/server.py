@@ -60,7 +60,7 @@ class Serving:
     grpc_address: str
     http_address: str
     parts: Parts
-    following: asyncio.Task[None]
+    follower: asyncio.Task[None]
     """Ends only if memory can no longer be kept up to date."""
     health: HealthServicer
     """The gRPC health service, which reports whether this replica takes calls."""
@@ -96,11 +96,11 @@ async def _serve(settings: Settings, stopping: asyncio.Event, told: asyncio.Task
         told.cancel()
         waiting = asyncio.create_task(stopping.wait())
         try:
-            await asyncio.wait([waiting, serving.following], return_when=asyncio.FIRST_COMPLETED)
-            if serving.following.done():
+            await asyncio.wait([waiting, serving.follower], return_when=asyncio.FIRST_COMPLETED)
+            if serving.follower.done():
                 # Answers would become more and more outdated: the supervisor starts another
                 # process.
-                serving.following.result()
+                serving.follower.result()
             await serving.drain(settings.api.drain_s)
         finally:
             waiting.cancel()
@@ -120,16 +120,16 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
     await use_schema_ids(settings)
     topics = Topics(settings.topics)
     live = LiveTasks(topics, ended_max=settings.api.ended_max)
-    history = Projection(settings.postgres)
+    projection = Projection(settings.postgres)
     producer = TaskProducer(settings.kafka, topics, timeout_s=settings.api.publish_timeout_s)
-    following = ReplicaFollower(
+    follower = ReplicaFollower(
         ReplicaFollowerParts(
             kafka=settings.kafka,
             topics=topics,
             pipelines=pipelines,
             router_group=settings.topics.prefix + ROUTER,
             live=live,
-            history=history,
+            projection=projection,
         )
     )
     parts = Parts(
@@ -138,8 +138,8 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         topics=topics,
         rules=rules_of(settings, pipelines),
         live=live,
-        following=following,
-        history=history,
+        follower=follower,
+        projection=projection,
         log_scan=LogScan(settings.kafka, topics),
         producer=producer,
         clock=now_ms,
@@ -150,10 +150,10 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
     async with contextlib.AsyncExitStack() as stack:
         await when_there("kafka", producer.open)
         stack.push_async_callback(producer.close)
-        stack.push_async_callback(history.close)
-        stack.push_async_callback(use_cases.replaying_letters.close)
-        task = await stack.enter_async_context(_running(following))
-        await _until_ready(following, task)
+        stack.push_async_callback(projection.close)
+        stack.push_async_callback(use_cases.letter_replay.close)
+        task = await stack.enter_async_context(_running(follower))
+        await _until_ready(follower, task)
         grpc_address, health = await stack.enter_async_context(_grpc(use_cases, settings.api))
         application = http_app(
             use_cases, settings.api, topic_table(settings, pipelines), lambda: _readiness(parts)
@@ -168,7 +168,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
 def _readiness(parts: Parts) -> str:
     if parts.draining.is_set():
         return "stopping"
-    return READY if parts.following.ready else "starting"
+    return READY if parts.follower.ready else "starting"
 
 
 def _tell(keys: Keys, settings: ApiSettings, grpc_address: str, http_address: str) -> None:
@@ -178,8 +178,8 @@ def _tell(keys: Keys, settings: ApiSettings, grpc_address: str, http_address: st
 
 
 @asynccontextmanager
-async def _running(following: ReplicaFollower) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(following.run())
+async def _running(follower: ReplicaFollower) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(follower.run())
     try:
         yield task
     finally:
@@ -187,9 +187,9 @@ async def _running(following: ReplicaFollower) -> AsyncIterator[asyncio.Task[Non
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _until_ready(following: ReplicaFollower, task: asyncio.Task[None]) -> None:
+async def _until_ready(follower: ReplicaFollower, task: asyncio.Task[None]) -> None:
     """Wait until memory is complete, even while the broker is down; unbounded: cancel it."""
-    ready = asyncio.create_task(following.wait_ready())
+    ready = asyncio.create_task(follower.wait_ready())
     try:
         await asyncio.wait([ready, task], return_when=asyncio.FIRST_COMPLETED)
         if task.done():

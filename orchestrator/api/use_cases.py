@@ -22,14 +22,14 @@ class UseCases:
     """The only layer between the transports and the rest."""
 
     access: Access
-    reading: TaskQueries
-    telling: TaskHistories
-    creating: TaskCreation
-    commanding: TaskCommands
-    watching: TaskWatch
+    queries: TaskQueries
+    histories: TaskHistories
+    creation: TaskCreation
+    commands: TaskCommands
+    watch: TaskWatch
     letters: LetterQueries
-    acting_on_letters: LetterActions
-    replaying_letters: LetterReplay
+    letter_actions: LetterActions
+    letter_replay: LetterReplay
 
     @classmethod
     def of(cls, access: Access, parts: Parts) -> UseCases:
@@ -37,13 +37,13 @@ class UseCases:
         reading, lookup = TaskQueries(parts), LetterLookup(parts)
         return cls(
             access=access,
-            reading=reading,
-            telling=TaskHistories(parts, reading),
-            creating=TaskCreation(parts, reading),
-            commanding=TaskCommands(parts, reading),
-            watching=TaskWatch(parts, reading),
+            queries=reading,
+            histories=TaskHistories(parts, reading),
+            creation=TaskCreation(parts, reading),
+            commands=TaskCommands(parts, reading),
+            watch=TaskWatch(parts, reading),
             letters=LetterQueries(parts, lookup),
-            acting_on_letters=LetterActions(parts, lookup),
+            letter_actions=LetterActions(parts, lookup),
             # A replay takes long: it must not keep calls that only read waiting.
-            replaying_letters=LetterReplay(parts, LetterLookup(parts)),
+            letter_replay=LetterReplay(parts, LetterLookup(parts)),
         )

@@ -61,11 +61,17 @@ def deadline(text: str) -> datetime:
     return _time(text, sign=1)
 
 
+_WHILE_IT_IS_READ = timedelta(seconds=1)
+
+
 def whole_days(text: str) -> datetime:
-    """As :func:`time`, but with days as the shortest unit: for actions that cannot be undone."""
+    """As :func:`time`, but in days and at least one day ago: for what cannot be undone."""
     if _SPAN.fullmatch(text) and not text.endswith("d"):
         raise typer.BadParameter(f"{text!r} must be days or a day, as in 400d or 2026-05-01")
-    return time(text)
+    moment = time(text)
+    if moment > datetime.now(UTC) - timedelta(days=1) + _WHILE_IT_IS_READ:
+        raise typer.BadParameter(f"{text!r} must be at least one day ago, as in 400d")
+    return moment
 
 
 def _time(text: str, *, sign: int) -> datetime:

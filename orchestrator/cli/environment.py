@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator.running.file import Found, find_running, places
+from orchestrator.running.file import FoundSystem, find_running, places
 from orchestrator.running.record import RunningSystem, found_variables
 from orchestrator.settings import Settings, load_settings
 
@@ -38,7 +38,7 @@ def command_settings(*, find: bool = True) -> Settings:
     return load_settings(os.environ, taken)
 
 
-def running_system() -> Found:
+def running_system() -> FoundSystem:
     """The running system that is nearest to the current folder."""
     return find_running(places(os.environ, Path.cwd(), Path(sys.prefix)))
 

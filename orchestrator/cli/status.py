@@ -11,7 +11,7 @@ from orchestrator.cli.environment import command_settings, running_system
 from orchestrator.cli.output import Output, OutputOption, print_json, print_line, print_table
 from orchestrator.cli.running import run
 from orchestrator.settings import Settings
-from orchestrator.status import GroupLag, PartStatus, Status, ask_status
+from orchestrator.status import GroupLag, PartStatus, SystemStatus, ask_status
 from schemas.errors import SettingsError
 
 _PORTS_SHOWN = 2
@@ -58,7 +58,7 @@ def _is_of(settings: Settings, variables: dict[str, str]) -> bool:
     return settings.kafka.bootstrap == variables.get("ORCH_KAFKA_BOOTSTRAP")
 
 
-def _show(shown: Status, prefix: str, output: Output) -> None:
+def _show(shown: SystemStatus, prefix: str, output: Output) -> None:
     if shown.pid is not None and shown.started_at is not None:
         at = datetime.fromisoformat(shown.started_at).strftime("%Y-%m-%d %H:%M")
         print_line(f"orchestrator dev: pid {shown.pid}, started {at}")

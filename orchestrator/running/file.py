@@ -18,7 +18,7 @@ _PS_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundSystem:
     """The result of a search."""
 
     system: RunningSystem | None
@@ -78,7 +78,7 @@ def places(environment: Mapping[str, str], folder: Path, installed: Path) -> Ite
             yield data_folder / FILE
 
 
-def find_running(files: Iterable[Path]) -> Found:
+def find_running(files: Iterable[Path]) -> FoundSystem:
     """The first of these files whose system runs. A file that cannot be used is skipped."""
     ignored: list[str] = []
     for file in files:
@@ -98,8 +98,8 @@ def find_running(files: Iterable[Path]) -> Found:
         if process_identity(system.pid) != system.identity:
             ignored.append(f"{file} is ignored: its process {system.pid} has ended")
             continue
-        return Found(system, file, tuple(ignored))
-    return Found(None, None, tuple(ignored))
+        return FoundSystem(system, file, tuple(ignored))
+    return FoundSystem(None, None, tuple(ignored))
 
 
 def process_identity(pid: int) -> str | None:

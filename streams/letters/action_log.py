@@ -15,8 +15,10 @@ from schemas.errors import DecodeError
 from schemas.headers import cloudevent_headers
 from schemas.records import DeadLetterAction
 from schemas.topics import Topics
+from streams.clock import now_ms
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Outgoing, Publisher
+from tasks.letters.author import Author
 from tasks.letters.ledger import Ledger
 
 log = structlog.get_logger()
@@ -130,3 +132,8 @@ def action_record(topic: str, action: DeadLetterAction) -> Outgoing:
 def new_id() -> str:
     """An id for an action or a run of the replay tool."""
     return str(uuid.uuid4())
+
+
+def author(*, actor: str, reason: str) -> Author:
+    """Who acts, with ids that are random and times of this machine."""
+    return Author(actor=actor, reason=reason, new_id=new_id, clock=now_ms)

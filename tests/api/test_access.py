@@ -124,7 +124,7 @@ async def test_a_path_is_for_the_holder_of_the_right_key(
     async def status(tenant: str | None, headers: dict[str, str] | None = None) -> int:
         client = served.one.http(tenant)
         async with client.stream(
-            operation.method, path, json=BODIES.get(operation.handler), headers=headers
+            operation.method, path, json=BODIES.get(operation.name), headers=headers
         ) as answer:
             return answer.status_code
 
@@ -135,7 +135,7 @@ async def test_a_path_is_for_the_holder_of_the_right_key(
 
     assert (nobody, wrong) == (401, 401)
     assert other == 404 if about_one else other in operation.answers
-    assert right in (operation.answers if operation.handler != "retry" else (409,)) or (
+    assert right in (operation.answers if operation.name != "retry" else (409,)) or (
         operation.streams and right == 200
     )
 

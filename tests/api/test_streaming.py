@@ -13,8 +13,8 @@ import websockets
 from orchestrator.api.access import Access, Caller, Keys
 from orchestrator.api.server import Serving, open_service
 from orchestrator.api.tasks.queries import TaskQueries
-from orchestrator.api.tasks.viewing import event_view, live_view, stored_view
-from orchestrator.api.tasks.views import EventView
+from orchestrator.api.tasks.views.event import EventView, event_view
+from orchestrator.api.tasks.views.task import live_view, stored_view
 from orchestrator.api.tasks.watch import TaskWatch
 from orchestrator.api.use_cases import UseCases
 from orchestrator.settings import load_settings
@@ -129,7 +129,7 @@ async def test_memory_postgres_and_the_log_tell_the_same_history(
     await served.running.until(lambda: third.parts.live.task(task_id) is None)
     from_postgres = await history(watching, task_id)
     scanned = await third.parts.log_scan.events(task_id)
-    row = await third.parts.history.task(task_id)
+    row = await third.parts.projection.task(task_id)
 
     assert row is not None
     assert from_memory[-1].kind == "completed"
@@ -268,7 +268,7 @@ async def test_a_websocket_without_a_key_is_refused(served: Served) -> None:
 
 def use_cases(serving: Serving) -> tuple[TaskWatch, TaskQueries]:
     made = UseCases.of(Access(Keys({}), "acme"), serving.parts)
-    return made.watching, made.reading
+    return made.watch, made.queries
 
 
 async def history(watching: TaskWatch, task_id: str) -> list[EventView]:

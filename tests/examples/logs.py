@@ -17,7 +17,7 @@ from streams.envelopes import event_record, result_record
 from streams.kafka.admin import Admin
 from streams.kafka.publisher import Outgoing, Publisher
 from streams.settings import KafkaSettings
-from tests.orchestrator.test_tail import a_marker, an_event
+from tests.orchestrator.cli.test_tail import a_marker, an_event
 from tests.sinks.building import AWAY, ALog
 from tests.streams.building import a_topic
 

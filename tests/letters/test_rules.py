@@ -34,7 +34,13 @@ from schemas.records import (
     TaskId,
 )
 from schemas.topics import Topics, dlq
-from tasks.letters.editing import EditRefusedError, an_object, as_value, fields_of, with_changes
+from tasks.letters.edited_value import (
+    EditRefusedError,
+    an_object,
+    as_value,
+    fields_of,
+    with_changes,
+)
 from tasks.letters.filter import LetterFilter
 from tasks.letters.histogram import histogram
 from tasks.letters.known import KnownLetters

@@ -12,7 +12,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from typer.testing import CliRunner, Result
 
-from agents.letters.indexer import Indexer, IndexerParts
+from agents.letters.indexer import Indexer
+from agents.letters.parts import IndexerParts
 from agents.steps.control import ControlFollower
 from orchestrator.cli.app import app
 from orchestrator.cli.findings import finding_text

@@ -12,8 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.api.replica.live_task import folded
-from orchestrator.api.tasks.viewing import live_view, stored_view
-from orchestrator.api.tasks.views import TaskView
+from orchestrator.api.tasks.views.task import TaskView, live_view, stored_view
 from schemas.records import CommandKind, Error, EventKind, ResultKind, TaskEvent, TaskId
 from sinks.reads.reader import Reader
 from sinks.reads.stored import StoredTask

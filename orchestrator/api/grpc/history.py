@@ -28,13 +28,13 @@ def execute_response(answer: Answered) -> pb.ExecuteTaskResponse:
     )
 
 
-def history_message(story: TaskHistory) -> pb.TaskHistory:
+def history_message(history: TaskHistory) -> pb.TaskHistory:
     """A task with its whole history."""
     return pb.TaskHistory(
-        request_id=story.request_id,
-        attempts=[_attempt(attempt) for attempt in story.attempts],
-        events=[event_message(event) for event in story.events],
-        source=story.source,
+        request_id=history.request_id,
+        attempts=[_attempt(attempt) for attempt in history.attempts],
+        events=[event_message(event) for event in history.events],
+        source=history.source,
     )
 
 

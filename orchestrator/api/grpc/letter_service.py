@@ -61,7 +61,7 @@ class DeadLettersService(pb_grpc.DeadLettersServicer):
     ) -> pb.ReplayDeadLettersResponse:
         """Send letters back, or report what would be sent."""
         caller, wanted = self._caller(context), replay_request(request)
-        return replay_response(await self._use.replaying_letters.replay(caller, wanted))
+        return replay_response(await self._use.letter_replay.replay(caller, wanted))
 
     @answering
     async def EditDeadLetter(
@@ -69,7 +69,7 @@ class DeadLettersService(pb_grpc.DeadLettersServicer):
     ) -> pb.EditDeadLetterResponse:
         """Change what a replay will send."""
         caller, wanted = self._caller(context), edit_request(request)
-        answer = await self._use.acting_on_letters.edit(caller, request.letter_id, wanted)
+        answer = await self._use.letter_actions.edit(caller, request.letter_id, wanted)
         return edit_response(answer)
 
     @answering
@@ -78,7 +78,7 @@ class DeadLettersService(pb_grpc.DeadLettersServicer):
     ) -> pb.DiscardDeadLetterResponse:
         """Give a letter up."""
         caller, wanted = self._caller(context), discard_request(request)
-        letter = await self._use.acting_on_letters.discard(caller, request.letter_id, wanted)
+        letter = await self._use.letter_actions.discard(caller, request.letter_id, wanted)
         return pb.DiscardDeadLetterResponse(dead_letter=letter_message(letter))
 
     def _caller(self, context: Context) -> Caller:

@@ -23,22 +23,18 @@ from orchestrator.api.tasks.requests import (
     Retry,
     SetPriority,
 )
-from orchestrator.api.tasks.views import (
+from orchestrator.api.tasks.views.event import (
     ChunkView,
-    ErrorView,
     EventView,
     HeartbeatView,
     LaggedView,
     LogPage,
     StepEventView,
-    StepView,
     StreamItem,
-    TaskPage,
-    TaskSummary,
-    TaskView,
-    UsageAnswer,
-    UsageView,
 )
+from orchestrator.api.tasks.views.task import StepView, TaskPage, TaskSummary, TaskView
+from orchestrator.api.tasks.views.usage import UsageAnswer
+from orchestrator.api.tasks.views.view import ErrorView, UsageView
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 
 R = TypeVar("R", bound=msgspec.Struct)

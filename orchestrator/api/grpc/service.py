@@ -50,7 +50,7 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
     async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.TaskResponse:
         """Create a task."""
         caller = self._caller(context)
-        return task_response(await self._use.creating.create(caller, create_request(request)))
+        return task_response(await self._use.creation.create(caller, create_request(request)))
 
     @answering
     async def ExecuteTask(
@@ -59,10 +59,10 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
         """Release a held task, and wait if requested."""
         caller, wanted = self._caller(context), execute_request(request)
         within_s = seconds(request, "answer_within")
-        answer = await self._use.commanding.execute(caller, request.task_id, wanted, within_s)
+        answer = await self._use.commands.execute(caller, request.task_id, wanted, within_s)
         if (wait_s := seconds(request, "wait")) is not None:
             wait_s = min(wait_s, self._patience(context))
-            task = await self._use.reading.wait(caller, request.task_id, wait_s)
+            task = await self._use.queries.wait(caller, request.task_id, wait_s)
             answer = replace(answer, task=task)
         return execute_response(answer)
 
@@ -71,10 +71,10 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
         """A task."""
         caller = self._caller(context)
         if request.with_history:
-            story = await self._use.telling.story(caller, request.task_id, request.min_sequence)
-            task, history = task_message(story.task), history_message(story)
+            found = await self._use.histories.history(caller, request.task_id, request.min_sequence)
+            task, history = task_message(found.task), history_message(found)
             return pb.GetTaskResponse(task=task, history=history)
-        view = await self._use.reading.get(caller, request.task_id, request.min_sequence)
+        view = await self._use.queries.get(caller, request.task_id, request.min_sequence)
         return pb.GetTaskResponse(task=task_message(view))
 
     @answering
@@ -82,7 +82,7 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
         """End a task."""
         caller, wanted = self._caller(context), cancel_request(request)
         within_s = seconds(request, "answer_within")
-        commanding = self._use.commanding
+        commanding = self._use.commands
         return task_response(await commanding.cancel(caller, request.task_id, wanted, within_s))
 
     @answering
@@ -93,10 +93,10 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
         if request.hold:
             raise invalid("hold", "a task that waits for an execute would never end")
         caller = self._caller(context)
-        created = await self._use.creating.create(caller, create_request(request))
+        created = await self._use.creation.create(caller, create_request(request))
         # A caller with a deadline is cancelled at that time; the task goes on.
         wait_s = self._settings.wait_max_s
-        task = await self._use.reading.wait(caller, created.task.id, wait_s)
+        task = await self._use.queries.wait(caller, created.task.id, wait_s)
         return execute_response(replace(created, task=task))
 
     @answering
@@ -105,7 +105,7 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
     ) -> pb.ListTasksResponse:
         """A page of tasks."""
         caller = self._caller(context)
-        return list_response(await self._use.reading.list_tasks(caller, list_request(request)))
+        return list_response(await self._use.queries.list_tasks(caller, list_request(request)))
 
     @answering
     async def BatchCreateTasks(
@@ -118,7 +118,7 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
                 requests.append(create_request(task))
             except ApiError as error:
                 raise invalid(f"tasks[{index}].{error.field}", str(error)) from None
-        answers = await self._use.creating.create_batch(caller, requests)
+        answers = await self._use.creation.create_batch(caller, requests)
         return pb.BatchCreateTasksResponse(tasks=[task_response(answer) for answer in answers])
 
     @answering
@@ -127,7 +127,7 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
     ) -> pb.ExecutePendingTasksResponse:
         """Release held tasks."""
         caller = self._caller(context)
-        ids = await self._use.commanding.execute_pending(caller, pending_request(request))
+        ids = await self._use.commands.execute_pending(caller, pending_request(request))
         return pb.ExecutePendingTasksResponse(task_ids=ids)
 
     @answering
@@ -137,7 +137,7 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
         """Change a priority."""
         caller, wanted = self._caller(context), priority_request(request)
         within_s = seconds(request, "answer_within")
-        commanding = self._use.commanding
+        commanding = self._use.commands
         return task_response(
             await commanding.set_priority(caller, request.task_id, wanted, within_s)
         )
@@ -147,7 +147,7 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
         """Begin a new run."""
         caller = self._caller(context)
         wanted, within_s = retry_request(request), seconds(request, "answer_within")
-        commanding = self._use.commanding
+        commanding = self._use.commands
         return task_response(await commanding.retry(caller, request.task_id, wanted, within_s))
 
     @streaming
@@ -156,7 +156,7 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
     ) -> AsyncIterator[pb.WatchTaskResponse]:
         """The events of a task."""
         caller = self._caller(context)
-        items = self._use.watching.watch(caller, request.task_id, request.after_sequence)
+        items = self._use.watch.watch(caller, request.task_id, request.after_sequence)
         async for item in items:
             yield stream_message(item)
 
@@ -167,7 +167,7 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
         wait_s = seconds(request, "timeout")
         patience_s = self._patience(context)
         wait_s = patience_s if wait_s is None else min(wait_s, patience_s)
-        task = await self._use.reading.wait(caller, request.task_id, wait_s)
+        task = await self._use.queries.wait(caller, request.task_id, wait_s)
         return pb.GetTaskResponse(task=task_message(task))
 
     @answering
@@ -176,13 +176,13 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
     ) -> pb.ListTaskLogsResponse:
         """A page of an audit trail."""
         caller, page = self._caller(context), logs_request(request)
-        return logs_response(await self._use.reading.logs(caller, request.task_id, page))
+        return logs_response(await self._use.queries.logs(caller, request.task_id, page))
 
     @answering
     async def GetUsage(self, request: pb.GetUsageRequest, context: Context) -> pb.GetUsageResponse:
         """Usage."""
         caller = self._caller(context)
-        return usage_response(await self._use.reading.usage(caller, usage_request(request)))
+        return usage_response(await self._use.queries.usage(caller, usage_request(request)))
 
     def _caller(self, context: Context) -> Caller:
         return caller_of(self._use.access, context)

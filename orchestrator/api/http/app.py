@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import cast
+from collections.abc import Callable, Iterable
 
 import msgspec
 from starlette.applications import Starlette
@@ -13,7 +12,6 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from orchestrator.api.errors import ApiError
-from orchestrator.api.http.calls import Calls
 from orchestrator.api.http.contract import OPERATIONS
 from orchestrator.api.http.handlers import Handlers
 from orchestrator.api.http.letters import LetterHandlers
@@ -50,9 +48,7 @@ def http_app(
         status = 200 if said == READY else 503
         return Response(body, status_code=status, media_type="application/json")
 
-    operations = [
-        Route(op.path, _method(handlers, op.handler), methods=[op.method]) for op in OPERATIONS
-    ]
+    operations = [Route(op.path, op.bound(handlers), methods=[op.method]) for op in OPERATIONS]
     return Starlette(
         routes=[
             # The most specific first: an id may end like a verb.
@@ -69,8 +65,3 @@ def http_app(
             Exception: on_fault,
         },
     )
-
-
-def _method(handlers: Iterable[Calls], name: str) -> Callable[[Request], Awaitable[Response]]:
-    [method] = [getattr(found, name) for found in handlers if hasattr(found, name)]
-    return cast(Callable[[Request], Awaitable[Response]], method)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
 
-from orchestrator.api.http.handlers import TASKS, After, ConversationPage, MinSequence
-from orchestrator.api.http.letters import LETTERS
+from orchestrator.api.http.calls import Calls
+from orchestrator.api.http.handlers import TASKS, After, ConversationPage, Handlers, MinSequence
+from orchestrator.api.http.letters import LETTERS, LetterHandlers
 from orchestrator.api.letters.requests import (
     CountLetters,
     DiscardLetter,
@@ -36,15 +41,15 @@ from orchestrator.api.tasks.requests import (
     Retry,
     SetPriority,
 )
-from orchestrator.api.tasks.views import (
+from orchestrator.api.tasks.views.event import LogPage
+from orchestrator.api.tasks.views.task import (
     BatchAnswer,
-    LogPage,
     ReleasedAnswer,
     TaskAnswer,
     TaskPage,
     TaskView,
-    UsageAnswer,
 )
+from orchestrator.api.tasks.views.usage import UsageAnswer
 
 Answers = Mapping[int, type[msgspec.Struct] | None]
 
@@ -55,8 +60,8 @@ class Operation:
 
     method: str
     path: str
-    handler: str
-    """The name of a method of ``Handlers`` or ``LetterHandlers``."""
+    handler: Callable[[Any, Request], Awaitable[Response]]
+    """A method of ``Handlers`` or ``LetterHandlers``."""
     summary: str
     answers: Answers
     """The type of the body by status; None: without a body."""
@@ -70,6 +75,18 @@ class Operation:
     streams: bool = False
     """True: can also answer with server-sent events."""
 
+    @property
+    def name(self) -> str:
+        """The handler's name, which is the operation's id in OpenAPI."""
+        return self.handler.__name__
+
+    def bound(self, handlers: Iterable[Calls]) -> Callable[[Request], Awaitable[Response]]:
+        """The handler, bound to the instance of its class."""
+        [owner] = [
+            each for each in handlers if getattr(type(each), self.name, None) is self.handler
+        ]
+        return partial(self.handler, owner)
+
 
 _TASK = f"{TASKS}/{{task_id}}"
 _LETTER = f"{LETTERS}/{{letter_id}}"
@@ -80,7 +97,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="POST",
         path=TASKS,
-        handler="create",
+        handler=Handlers.create,
         summary="Create a task. Answered when the broker has it.",
         body=CreateTask,
         headers=("Idempotency-Key",),
@@ -90,7 +107,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET",
         path=TASKS,
-        handler="list_tasks",
+        handler=Handlers.list_tasks,
         summary="A page of tasks, newest first, or the queue of pending ones.",
         query=ListTasks,
         answers={200: TaskPage},
@@ -98,7 +115,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="POST",
         path=f"{TASKS}:batch",
-        handler="create_batch",
+        handler=Handlers.create_batch,
         summary="Create up to 1,000 tasks; none if one is invalid.",
         body=BatchCreate,
         answers={201: BatchAnswer},
@@ -107,7 +124,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="POST",
         path=f"{TASKS}:execute",
-        handler="create_and_execute",
+        handler=Handlers.create_and_execute,
         summary="Create a task and wait for its end (Prefer: wait=N), or stream it.",
         body=CreateTask,
         headers=("Idempotency-Key", "Prefer"),
@@ -118,7 +135,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="POST",
         path=f"{TASKS}:executePending",
-        handler="execute_pending",
+        handler=Handlers.execute_pending,
         summary="Release held tasks: the most urgent first, then the oldest.",
         body=ExecutePending,
         body_optional=True,
@@ -128,7 +145,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET",
         path=_TASK,
-        handler="get",
+        handler=Handlers.get,
         summary="A task with its steps.",
         query=MinSequence,
         answers={200: TaskView},
@@ -137,7 +154,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET",
         path="/api/v1/conversations/{conversation_id}/tasks",
-        handler="conversation",
+        handler=Handlers.conversation,
         summary="A page of a conversation's tasks, newest first.",
         query=ConversationPage,
         answers={200: TaskPage},
@@ -145,7 +162,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="POST",
         path=f"{_TASK}:execute",
-        handler="execute",
+        handler=Handlers.execute,
         summary="Release a held task; Prefer: wait=N waits for its end.",
         body=Execute,
         body_optional=True,
@@ -156,7 +173,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="POST",
         path=f"{_TASK}:cancel",
-        handler="cancel",
+        handler=Handlers.cancel,
         summary="End a task. Cancelling a cancelled one succeeds.",
         body=Cancel,
         body_optional=True,
@@ -166,7 +183,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="POST",
         path=f"{_TASK}:retry",
-        handler="retry",
+        handler=Handlers.retry,
         summary="Begin a new run of a task that failed or was cancelled.",
         body=Retry,
         body_optional=True,
@@ -176,7 +193,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="POST",
         path=f"{_TASK}:setPriority",
-        handler="set_priority",
+        handler=Handlers.set_priority,
         summary="Change the priority of a task that has not ended.",
         body=SetPriority,
         answers={200: TaskView},
@@ -185,7 +202,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET",
         path=f"{_TASK}/events",
-        handler="events",
+        handler=Handlers.events,
         summary="The events of a task as they happen; resumes after Last-Event-ID.",
         query=After,
         headers=("Last-Event-ID",),
@@ -196,7 +213,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET",
         path=f"{_TASK}/logs",
-        handler="logs",
+        handler=Handlers.logs,
         summary="A page of a task's audit trail.",
         query=ListLogs,
         answers={200: LogPage},
@@ -205,7 +222,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET",
         path="/api/v1/usage",
-        handler="usage",
+        handler=Handlers.usage,
         summary="What tasks consumed, grouped by model, type, day or status.",
         query=GetUsage,
         answers={200: UsageAnswer},
@@ -213,7 +230,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET",
         path=LETTERS,
-        handler="list_letters",
+        handler=LetterHandlers.list_letters,
         summary="A page of dead letters, newest first.",
         query=ListLetters,
         answers={200: LetterPage},
@@ -221,7 +238,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET",
         path=f"{LETTERS}/stats",
-        handler="letter_stats",
+        handler=LetterHandlers.letter_stats,
         summary="Counts of dead letters by topic, code, step, service, status or hour.",
         query=CountLetters,
         answers={200: LetterStats},
@@ -229,7 +246,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET",
         path=_LETTER,
-        handler="get_letter",
+        handler=LetterHandlers.get_letter,
         summary="A dead letter: its record, what was done with it, what its task did.",
         answers={200: LetterDetail},
         refusals=frozenset({404}),
@@ -237,7 +254,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="POST",
         path=f"{LETTERS}:replay",
-        handler="replay_letters",
+        handler=LetterHandlers.replay_letters,
         summary="Send up to 1,000 dead letters back; a dry run unless dry_run is false.",
         body=ReplayLetters,
         answers={200: ReplayAnswer},
@@ -246,7 +263,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="POST",
         path=f"{_LETTER}:edit",
-        handler="edit_letter",
+        handler=LetterHandlers.edit_letter,
         summary="Change the value that a replay will send; the letter keeps the original.",
         body=EditLetter,
         answers={200: EditAnswer},
@@ -255,7 +272,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="POST",
         path=f"{_LETTER}:discard",
-        handler="discard_letter",
+        handler=LetterHandlers.discard_letter,
         summary="Give a dead letter up. One that is resolved or discarded stays as it is.",
         body=DiscardLetter,
         answers={200: LetterView},

@@ -28,13 +28,8 @@ from orchestrator.api.tasks.requests import (
 from orchestrator.api.tasks.requests import (
     Request as Asked,
 )
-from orchestrator.api.tasks.views import (
-    BatchAnswer,
-    ReleasedAnswer,
-    StreamItem,
-    TaskAnswer,
-    TaskView,
-)
+from orchestrator.api.tasks.views.event import StreamItem
+from orchestrator.api.tasks.views.task import BatchAnswer, ReleasedAnswer, TaskAnswer, TaskView
 
 TASKS = "/api/v1/tasks"
 
@@ -64,14 +59,14 @@ class Handlers(Calls):
     async def create(self, request: Request) -> Response:
         """Create a task."""
         caller = self._caller(request)
-        answer = await self._use.creating.create(caller, await self._create_request(request))
+        answer = await self._use.creation.create(caller, await self._create_request(request))
         return _created(answer)
 
     async def create_batch(self, request: Request) -> Response:
         """Create many tasks."""
         caller = self._caller(request)
         batch = await self._body(request, BatchCreate)
-        answers = await self._use.creating.create_batch(caller, batch.tasks)
+        answers = await self._use.creation.create_batch(caller, batch.tasks)
         return json_response(
             BatchAnswer(tasks=[_task_answer(answer) for answer in answers]), status=201
         )
@@ -81,13 +76,13 @@ class Handlers(Calls):
         caller, wanted = self._caller(request), await self._create_request(request)
         if wanted.hold:
             raise invalid("hold", "a task that waits for an execute would never end")
-        answer = await self._use.creating.create(caller, wanted)
+        answer = await self._use.creation.create(caller, wanted)
         location = {"Location": f"{TASKS}/{answer.task.id}"}
         if SSE_TYPE in request.headers.get("accept", ""):
-            return self._stream(self._use.watching.watch(caller, answer.task.id, 0), location)
+            return self._stream(self._use.watch.watch(caller, answer.task.id, 0), location)
         asked_s = prefer_wait(request.headers)
         wait_s = self._settings.wait_default_s if asked_s is None else asked_s
-        task = await self._use.reading.wait(caller, answer.task.id, wait_s)
+        task = await self._use.queries.wait(caller, answer.task.id, wait_s)
         if asked_s is not None:
             location["Preference-Applied"] = f"wait={int(asked_s)}"
         waited = TaskAnswer(task=task, replayed=answer.replayed)
@@ -97,19 +92,19 @@ class Handlers(Calls):
         """Release held tasks."""
         caller = self._caller(request)
         wanted = await self._body(request, ExecutePending, optional=True)
-        ids = await self._use.commanding.execute_pending(caller, wanted)
+        ids = await self._use.commands.execute_pending(caller, wanted)
         return json_response(ReleasedAnswer(task_ids=ids))
 
     async def get(self, request: Request) -> Response:
         """A task."""
         caller, wanted = self._caller(request), read_query(request, MinSequence)
-        return json_response(await self._use.reading.get(caller, _id(request), wanted.min_sequence))
+        return json_response(await self._use.queries.get(caller, _id(request), wanted.min_sequence))
 
     async def list_tasks(self, request: Request) -> Response:
         """A page of tasks."""
         caller = self._caller(request)
         return json_response(
-            await self._use.reading.list_tasks(caller, read_query(request, ListTasks))
+            await self._use.queries.list_tasks(caller, read_query(request, ListTasks))
         )
 
     async def conversation(self, request: Request) -> Response:
@@ -123,15 +118,15 @@ class Handlers(Calls):
             },
             ListTasks,
         )
-        return json_response(await self._use.reading.list_tasks(caller, wanted))
+        return json_response(await self._use.queries.list_tasks(caller, wanted))
 
     async def execute(self, request: Request) -> Response:
         """Release a held task."""
         caller = self._caller(request)
         wanted = await self._body(request, Execute, optional=True)
-        task = (await self._use.commanding.execute(caller, _id(request), wanted)).task
+        task = (await self._use.commands.execute(caller, _id(request), wanted)).task
         if (wait_s := prefer_wait(request.headers)) is not None:
-            task = await self._use.reading.wait(caller, _id(request), wait_s)
+            task = await self._use.queries.wait(caller, _id(request), wait_s)
             headers = {"Preference-Applied": f"wait={int(wait_s)}"}
             return json_response(task, status=_status_of(task), headers=headers)
         return json_response(task)
@@ -139,18 +134,18 @@ class Handlers(Calls):
     async def cancel(self, request: Request) -> Response:
         """End a task."""
         caller, wanted = self._caller(request), await self._body(request, Cancel, optional=True)
-        return json_response((await self._use.commanding.cancel(caller, _id(request), wanted)).task)
+        return json_response((await self._use.commands.cancel(caller, _id(request), wanted)).task)
 
     async def retry(self, request: Request) -> Response:
         """Begin a new run."""
         caller, wanted = self._caller(request), await self._body(request, Retry, optional=True)
-        return json_response((await self._use.commanding.retry(caller, _id(request), wanted)).task)
+        return json_response((await self._use.commands.retry(caller, _id(request), wanted)).task)
 
     async def set_priority(self, request: Request) -> Response:
         """Change a priority."""
         caller, wanted = self._caller(request), await self._body(request, SetPriority)
         return json_response(
-            (await self._use.commanding.set_priority(caller, _id(request), wanted)).task
+            (await self._use.commands.set_priority(caller, _id(request), wanted)).task
         )
 
     async def events(self, request: Request) -> Response:
@@ -161,21 +156,21 @@ class Handlers(Calls):
             if not (last.isascii() and last.isdecimal()):
                 raise invalid("Last-Event-ID", "no sequence")
             after = int(last[:18])
-        if await self._use.watching.over(caller, _id(request), after):
+        if await self._use.watch.over(caller, _id(request), after):
             # EventSource reconnects after every end; only this status stops it.
             return Response(status_code=204)
-        return self._stream(self._use.watching.watch(caller, _id(request), after))
+        return self._stream(self._use.watch.watch(caller, _id(request), after))
 
     async def logs(self, request: Request) -> Response:
         """A page of an audit trail."""
         caller, wanted = self._caller(request), read_query(request, ListLogs)
-        return json_response(await self._use.reading.logs(caller, _id(request), wanted))
+        return json_response(await self._use.queries.logs(caller, _id(request), wanted))
 
     async def usage(self, request: Request) -> Response:
         """Usage by groups."""
         caller = self._caller(request)
         wanted = read_query(request, GetUsage, lists=frozenset({"by"}))
-        return json_response(await self._use.reading.usage(caller, wanted))
+        return json_response(await self._use.queries.usage(caller, wanted))
 
     async def _create_request(self, request: Request) -> CreateTask:
         wanted = await self._body(request, CreateTask)

@@ -43,17 +43,17 @@ class LetterHandlers(Calls):
         """Send letters back, or report what would be sent."""
         caller = self._caller(request)
         wanted = await self._body(request, ReplayLetters)
-        return json_response(await self._use.replaying_letters.replay(caller, wanted))
+        return json_response(await self._use.letter_replay.replay(caller, wanted))
 
     async def edit_letter(self, request: Request) -> Response:
         """Change what a replay will send."""
         caller, wanted = self._caller(request), await self._body(request, EditLetter)
-        return json_response(await self._use.acting_on_letters.edit(caller, _id(request), wanted))
+        return json_response(await self._use.letter_actions.edit(caller, _id(request), wanted))
 
     async def discard_letter(self, request: Request) -> Response:
         """Give a letter up."""
         caller, wanted = self._caller(request), await self._body(request, DiscardLetter)
-        acting = self._use.acting_on_letters
+        acting = self._use.letter_actions
         return json_response(await acting.discard(caller, _id(request), wanted))
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from orchestrator.api.http.contract import OPERATIONS, Operation
-from orchestrator.api.http.problems import PROBLEM_TYPE
+from orchestrator.api.http.problems import PROBLEM_TYPE, Problem
 from orchestrator.api.http.stream import SSE_TYPE
-from orchestrator.api.tasks.views import ChunkView, EventView, HeartbeatView, LaggedView, Problem
+from orchestrator.api.tasks.views.event import ChunkView, EventView, HeartbeatView, LaggedView
 from schemas.limits import ID_PATTERN
 
 _ALWAYS_REFUSED = frozenset({400, 401, 500, 503})
@@ -62,7 +62,7 @@ def _types(operations: Sequence[Operation]) -> set[type[msgspec.Struct]]:
 
 def _operation(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "operationId": operation.handler,
+        "operationId": operation.name,
         "summary": operation.summary,
         "parameters": [*_path_parameters(operation), *_query(operation), *_header(operation)],
         "responses": _responses(operation),

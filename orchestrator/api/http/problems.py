@@ -6,19 +6,40 @@ from http import HTTPStatus
 
 import msgspec
 import structlog
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestrator.api.errors import ApiError, Kind
-from orchestrator.api.tasks.views import Problem, ProblemField
+from orchestrator.api.tasks.views.view import View
 
 log = structlog.get_logger()
 
 PROBLEM_TYPE = "application/problem+json"
 _PAGE = "https://ai-orchestrator.invalid/errors#"
 """A name, not an address: docs/errors.md has the table."""
+
+
+class ProblemField(View, frozen=True, kw_only=True):
+    """A field of the request that is wrong."""
+
+    name: str
+    message: str
+
+
+class Problem(View, frozen=True, kw_only=True):
+    """An error (RFC 9457, ``application/problem+json``); ``code`` is stable."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[ProblemField] | UnsetType = UNSET
+    retry_after_s: float | UnsetType = UNSET
+    task_id: str | UnsetType = UNSET
+
 
 STATUSES = {
     Kind.INVALID: HTTPStatus.BAD_REQUEST,

@@ -14,7 +14,7 @@ from starlette.types import Send
 
 from orchestrator.api.errors import ApiError
 from orchestrator.api.http.problems import problem_of
-from orchestrator.api.tasks.views import EventView, HeartbeatView, StreamItem
+from orchestrator.api.tasks.views.event import EventView, HeartbeatView, StreamItem
 
 SSE_TYPE = "text/event-stream"
 _HEARTBEAT = b": heartbeat\n\n"

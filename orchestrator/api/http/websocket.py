@@ -19,10 +19,10 @@ from starlette.websockets import WebSocket
 from orchestrator.api.access import Caller
 from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.http.body import decode_json
-from orchestrator.api.http.problems import problem_of
+from orchestrator.api.http.problems import Problem, problem_of
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.tasks.requests import Cancel, Request
-from orchestrator.api.tasks.views import Problem, StreamItem
+from orchestrator.api.tasks.views.event import StreamItem
 from orchestrator.api.use_cases import UseCases
 
 log = structlog.get_logger()
@@ -158,12 +158,12 @@ class _Connection:
                     stream.cancel()
             case "cancel":
                 wanted = Cancel(reason=message.reason)
-                await self._use.commanding.cancel(self._caller, task_id, wanted)
+                await self._use.commands.cancel(self._caller, task_id, wanted)
                 await self._out.put(Cancelled(task_id))
 
     async def _stream(self, task_id: str, after: int) -> None:
         try:
-            async for item in self._use.watching.watch(self._caller, task_id, after):
+            async for item in self._use.watch.watch(self._caller, task_id, after):
                 await self._out.put(item)
             await self._out.put(Ended(task_id))
         except ApiError as error:

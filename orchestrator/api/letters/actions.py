@@ -12,14 +12,14 @@ from orchestrator.api.access import Caller
 from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.letters.lookup import LetterLookup, owned
 from orchestrator.api.letters.requests import DiscardLetter, EditLetter
-from orchestrator.api.letters.viewing import letter_view
-from orchestrator.api.letters.views import EditAnswer, LetterView
+from orchestrator.api.letters.views import EditAnswer, LetterView, letter_view
 from orchestrator.api.replica.parts import Parts
 from orchestrator.letters.connections import LetterConnections
-from orchestrator.letters.discarding import can_be_discarded, discarded
-from orchestrator.letters.editing import Edit, an_edit
 from schemas.records import DeadLetterAction
-from tasks.letters.editing import EditRefusedError, an_object, with_changes
+from streams.letters.action_log import author
+from tasks.letters.discard import can_be_discarded, discarded
+from tasks.letters.edit import Edit, an_edit
+from tasks.letters.edited_value import EditRefusedError, an_object, with_changes
 from tasks.letters.known import KnownLetter
 from tasks.letters.ledger import after
 
@@ -44,7 +44,7 @@ class LetterActions:
             if found.whole is None:
                 raise _refused("its topic holds the record no longer")
             made = self._edit(caller, found.known, request)
-            action = made.action(actor=caller.actor, reason=request.reason)
+            action = made.action(author(actor=caller.actor, reason=request.reason))
             known = await self._append(connections, found.known, action)
         return EditAnswer(
             dead_letter=letter_view(known),
@@ -60,7 +60,8 @@ class LetterActions:
             if not can_be_discarded(found.known):
                 return letter_view(found.known)
             chosen = replace(owned(caller), ids=(letter_id,))
-            [action] = discarded([found.known], chosen, actor=caller.actor, reason=request.reason)
+            by = author(actor=caller.actor, reason=request.reason)
+            [action] = discarded([found.known], chosen, by)
             return letter_view(await self._append(connections, found.known, action))
 
     def _edit(self, caller: Caller, known: KnownLetter, request: EditLetter) -> Edit:

@@ -14,7 +14,6 @@ from orchestrator.api.access import Caller
 from orchestrator.api.errors import ApiError, Kind, invalid, unavailable
 from orchestrator.api.letters.requests import LISTS, LetterChoice
 from orchestrator.api.replica.parts import Parts
-from orchestrator.letters.choosing import topic_names
 from orchestrator.letters.connections import LetterConnections, open_connections
 from schemas.dead_letter_record import DeadLetter
 from schemas.limits import ID_PATTERN
@@ -26,6 +25,7 @@ from streams.letters.scan import with_values
 from tasks.letters.filter import LetterFilter
 from tasks.letters.known import KnownLetter
 from tasks.letters.ledger import state_from
+from tasks.letters.topic_names import topic_names
 
 log = structlog.get_logger()
 
@@ -35,7 +35,7 @@ LOOK_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundLetter:
     """A letter with its state."""
 
     known: KnownLetter
@@ -76,7 +76,7 @@ class LetterLookup:
     @asynccontextmanager
     async def letter(
         self, caller: Caller, letter_id: str
-    ) -> AsyncIterator[tuple[LetterConnections, Found]]:
+    ) -> AsyncIterator[tuple[LetterConnections, FoundLetter]]:
         """Open the connections, and find one letter of the caller.
 
         Raises:
@@ -144,20 +144,20 @@ class LetterLookup:
     async def _indexed(self, caller: Caller, ids: Sequence[str]) -> list[KnownLetter] | None:
         which = owned(caller)
         try:
-            return await self._parts.history.ask(
+            return await self._parts.projection.ask(
                 lambda reader: letter_pages.by_id(reader, which, ids)
             )
         except SinkUnavailableError:
             return None
 
-    async def _whole(self, connections: LetterConnections, known: KnownLetter) -> Found:
+    async def _whole(self, connections: LetterConnections, known: KnownLetter) -> FoundLetter:
         letter = known.letter
         whole = await with_values(connections.reader, [letter], connections.topics)
         history = await connections.log.history(letter.id, since_ms=letter.dead_lettered_at)
         state = state_from(history)
         counted = replace(state, replays=max(state.replays, known.state.replays))
         read = whole[0] if whole else None
-        return Found(KnownLetter(read or letter, counted), read, history)
+        return FoundLetter(KnownLetter(read or letter, counted), read, history)
 
 
 def owned(caller: Caller) -> LetterFilter:

@@ -8,21 +8,24 @@ from orchestrator.api.access import Caller
 from orchestrator.api.errors import ApiError, invalid, unavailable
 from orchestrator.api.letters.lookup import LetterLookup, owned
 from orchestrator.api.letters.requests import CountLetters, ListLetters
-from orchestrator.api.letters.viewing import (
+from orchestrator.api.letters.views import (
+    LetterDetail,
+    LetterHistogram,
+    LetterPage,
+    LetterStats,
     action_view,
     contents_view,
     happening_view,
     histogram_view,
     letter_view,
 )
-from orchestrator.api.letters.views import LetterDetail, LetterHistogram, LetterPage, LetterStats
 from orchestrator.api.replica.parts import Parts
 from orchestrator.letters.connections import LetterConnections
-from orchestrator.letters.contents import related_letters
 from orchestrator.letters.timeline import timeline
 from sinks.errors import CursorError, SinkUnavailableError
 from sinks.letters import pages as letter_pages
 from sinks.letters.pages import LetterCursor
+from tasks.letters.contents import related_letters
 from tasks.letters.filter import LetterFilter
 from tasks.letters.known import KnownLetter
 from tasks.letters.ledger import LetterStatus
@@ -48,7 +51,7 @@ class LetterQueries:
         which = self._lookup.filter_of(caller, request, status=_statuses(request.status))
         after, limit = cursor_of(request.page_token), request.page_size
         try:
-            known_letters = await self._parts.history.ask(
+            known_letters = await self._parts.projection.ask(
                 lambda reader: letter_pages.newest(reader, which, limit=limit + 1, after=after)
             )
         except SinkUnavailableError as error:
@@ -78,7 +81,7 @@ class LetterQueries:
         async with self._lookup.letter(caller, letter_id) as (connections, found):
             related = await self._related(connections, caller, found.known)
             happened = await timeline(
-                connections, found.known.letter.task_id, self._parts.history.logs
+                connections, found.known.letter.task_id, self._parts.projection.logs
             )
         return LetterDetail(
             dead_letter=letter_view(found.known),
@@ -91,7 +94,7 @@ class LetterQueries:
 
     async def _histogram(self, which: LetterFilter, by: str) -> LetterHistogram:
         try:
-            bars = await self._parts.history.ask(
+            bars = await self._parts.projection.ask(
                 lambda reader: letter_pages.count(reader, which, by)
             )
         except SinkUnavailableError as error:
@@ -103,7 +106,7 @@ class LetterQueries:
     ) -> list[KnownLetter]:
         which, letter_id = owned(caller), known.letter.id
         try:
-            return await self._parts.history.ask(
+            return await self._parts.projection.ask(
                 lambda reader: letter_pages.related(reader, which, letter_id, limit=_RELATED_MAX)
             )
         except SinkUnavailableError:

@@ -15,7 +15,7 @@ from orchestrator.api.letters.requests import LISTS, ReplayLetters
 from orchestrator.api.letters.views import ReplayAnswer
 from orchestrator.api.replica.parts import Parts
 from orchestrator.letters.connections import LetterConnections
-from orchestrator.letters.replaying import replay_parts
+from orchestrator.letters.replay_parts import replay_parts
 from sinks.errors import SinkUnavailableError
 from sinks.letters import pages as letter_pages
 from sinks.letters.pages import LetterCursor
@@ -131,7 +131,7 @@ class LetterReplay:
             until_ms=min(until_ms, until_ms if chosen.until_ms is None else chosen.until_ms),
         )
         try:
-            found = await self._parts.history.ask(
+            found = await self._parts.projection.ask(
                 lambda reader: letter_pages.oldest(reader, which, limit=limit + 1, after=after)
             )
         except SinkUnavailableError:

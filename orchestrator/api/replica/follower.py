@@ -59,7 +59,7 @@ class ReplicaFollowerParts:
     pipelines: Pipelines
     router_group: str
     live: LiveTasks
-    history: Projection
+    projection: Projection
 
 
 class ReplicaFollower:
@@ -256,7 +256,7 @@ class ReplicaFollower:
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
             with suppress(SinkUnavailableError):  # ended tasks stay a little longer then
-                self._parts.live.written(await self._parts.history.next_offsets())
+                self._parts.live.written(await self._parts.projection.next_offsets())
             if self._parts.live.undecided():
                 with suppress(KafkaUnavailableError, TimeoutError):
                     await self._ask_commits()

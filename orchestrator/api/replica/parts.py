@@ -28,8 +28,8 @@ class Parts:
     topics: Topics
     rules: Rules
     live: LiveTasks
-    following: ReplicaFollower
-    history: Projection
+    follower: ReplicaFollower
+    projection: Projection
     log_scan: LogScan
     producer: TaskProducer
     clock: Callable[[], Millis]

@@ -14,7 +14,7 @@ from orchestrator.api.tasks.queries import TaskQueries
 from orchestrator.api.tasks.receipt import Answered, Receipt
 from orchestrator.api.tasks.refusals import refused_command, refused_create, undecided_command
 from orchestrator.api.tasks.requests import Cancel, Execute, ExecutePending, Retry, SetPriority
-from orchestrator.api.tasks.viewing import event_view
+from orchestrator.api.tasks.views.event import event_view
 from schemas.errors import InvalidRecordError
 from schemas.json_text import check_text
 from schemas.records import CommandKind, EventKind, TaskCommand, TaskEvent, TaskId
@@ -35,27 +35,27 @@ class TaskCommands:
 
     def __init__(self, parts: Parts, reading: TaskQueries) -> None:
         self._parts = parts
-        self._reading = reading
+        self._queries = reading
 
     async def execute(
         self, caller: Caller, task_id: str, request: Execute, within_s: float | None = None
     ) -> Answered:
         """Release a held task."""
-        order = _Order(kind=CommandKind.EXECUTE, reason=request.reason, within_s=within_s)
+        order = _TaskCommandWish(kind=CommandKind.EXECUTE, reason=request.reason, within_s=within_s)
         return await self._order(caller, task_id, order)
 
     async def cancel(
         self, caller: Caller, task_id: str, request: Cancel, within_s: float | None = None
     ) -> Answered:
         """End a task; a cancelled task stays as it is."""
-        order = _Order(kind=CommandKind.CANCEL, reason=request.reason, within_s=within_s)
+        order = _TaskCommandWish(kind=CommandKind.CANCEL, reason=request.reason, within_s=within_s)
         return await self._order(caller, task_id, order)
 
     async def set_priority(
         self, caller: Caller, task_id: str, request: SetPriority, within_s: float | None = None
     ) -> Answered:
         """Change the priority of a task that has not ended."""
-        order = _Order(
+        order = _TaskCommandWish(
             kind=CommandKind.SET_PRIORITY,
             reason=request.reason,
             priority=request.priority,
@@ -67,7 +67,7 @@ class TaskCommands:
         self, caller: Caller, task_id: str, request: Retry, within_s: float | None = None
     ) -> Answered:
         """Begin a new run of a task that failed or was cancelled."""
-        order = _Order(
+        order = _TaskCommandWish(
             kind=CommandKind.RETRY,
             reason=request.reason,
             from_step=request.from_step,
@@ -88,16 +88,16 @@ class TaskCommands:
         ][: request.limit]
         if not held:
             return []
-        execute = _Order(kind=CommandKind.EXECUTE)
+        execute = _TaskCommandWish(kind=CommandKind.EXECUTE)
         commands = [self._command(caller, task.task_id, execute) for task in held]
         positions = await self._parts.producer.command(commands)
         waiting = (self._answer(position, execute) for position in positions)
         events = await asyncio.gather(*waiting)
         return [e.task_id for e in events if e.kind is EventKind.EXECUTE_REQUESTED]
 
-    async def _order(self, caller: Caller, task_id: str, order: _Order) -> Answered:
+    async def _order(self, caller: Caller, task_id: str, order: _TaskCommandWish) -> Answered:
         _check_reason(order.reason)
-        known = await self._reading.find_decided(caller, task_id)
+        known = await self._queries.find_decided(caller, task_id)
         if order.kind is CommandKind.RETRY and order.run is None:
             run = _run(known) if isinstance(known, LiveTask | StoredTask) else 1
             order = replace(order, run=run)
@@ -113,10 +113,10 @@ class TaskCommands:
         receipt, code = replace(receipt, answer=event_view(event)), event.reason or ""
         if event.kind is EventKind.COMMAND_REFUSED and code not in _AS_WANTED:
             raise refused_command(code, receipt)
-        task = await self._reading.get(caller, task_id, min_sequence=event.sequence)
+        task = await self._queries.get(caller, task_id, min_sequence=event.sequence)
         return Answered(task=task, receipt=receipt)
 
-    def _command(self, caller: Caller, task_id: TaskId, order: _Order) -> TaskCommand:
+    def _command(self, caller: Caller, task_id: TaskId, order: _TaskCommandWish) -> TaskCommand:
         return TaskCommand(
             command_id=str(UUID(bytes=self._parts.entropy(16), version=4)),
             task_id=task_id,
@@ -131,7 +131,7 @@ class TaskCommands:
         )
 
     async def _answer(
-        self, position: tuple[int, int], order: _Order, receipt: Receipt | None = None
+        self, position: tuple[int, int], order: _TaskCommandWish, receipt: Receipt | None = None
     ) -> TaskEvent:
         """The event that decides the command at this position."""
         if position[1] < 0:
@@ -149,7 +149,7 @@ class TaskCommands:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Order:
+class _TaskCommandWish:
     """A command, and how long to wait for its answer (None: ``answer_timeout_s``)."""
 
     kind: CommandKind

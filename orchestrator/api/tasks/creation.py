@@ -17,7 +17,7 @@ from orchestrator.api.tasks.queries import Found, TaskQueries
 from orchestrator.api.tasks.receipt import Answered, Receipt
 from orchestrator.api.tasks.refusals import refused_create
 from orchestrator.api.tasks.requests import BATCH_MAX, CreateTask
-from orchestrator.api.tasks.viewing import accepted_view
+from orchestrator.api.tasks.views.task import accepted_view
 from schemas.errors import InvalidRecordError
 from schemas.json_text import check_text
 from schemas.records import Json, Millis, TaskCreated, TaskId, TaskSpec
@@ -39,7 +39,7 @@ class TaskCreation:
 
     def __init__(self, parts: Parts, reading: TaskQueries) -> None:
         self._parts = parts
-        self._reading = reading
+        self._queries = reading
 
     async def create(self, caller: Caller, request: CreateTask) -> Answered:
         """Create a task, or find the task that the same key created.
@@ -119,7 +119,7 @@ class TaskCreation:
         elsewhere = [task_id for task_id in ids if task_id not in found]
         if elsewhere:
             try:
-                found.update(await self._parts.history.tasks(elsewhere))
+                found.update(await self._parts.projection.tasks(elsewhere))
             except SinkUnavailableError as error:
                 log.warning("keys_not_looked_up", code=error.code, keys=len(elsewhere))
         return found
@@ -144,7 +144,7 @@ class TaskCreation:
         topic = self._parts.topics.task_created
         try:
             async with asyncio.timeout(self._parts.settings.answer_timeout_s):
-                await self._parts.following.read_up_to(topic, partition, offset)
+                await self._parts.follower.read_up_to(topic, partition, offset)
         except (TimeoutError, KafkaUnavailableError) as error:
             message = "created, but not read back in time: repeat with the same key"
             raise unavailable(message, task_id=record.task_id) from error
@@ -157,7 +157,7 @@ class TaskCreation:
                 kind=Kind.EXISTS,
                 field="request_id",
             )
-        return Answered(task=await self._reading.view(known), replayed=True)
+        return Answered(task=await self._queries.view(known), replayed=True)
 
 
 def _is_ours(known: Found, offset: int) -> bool:

@@ -6,9 +6,14 @@ from orchestrator.api.access import Caller
 from orchestrator.api.errors import unavailable
 from orchestrator.api.replica.live_task import AcceptedTask, LiveTask, folded
 from orchestrator.api.replica.parts import Parts
-from orchestrator.api.tasks.history import TaskHistory, story_of_door, story_of_log, story_of_rows
+from orchestrator.api.tasks.history import (
+    TaskHistory,
+    history_of_log,
+    history_of_rows,
+    history_of_wish,
+)
 from orchestrator.api.tasks.queries import TaskQueries
-from orchestrator.api.tasks.viewing import last_life
+from orchestrator.api.tasks.views.event import last_life
 from sinks.errors import SinkUnavailableError
 from sinks.reads.stored import StoredTask
 from streams.errors import KafkaUnavailableError
@@ -19,9 +24,9 @@ class TaskHistories:
 
     def __init__(self, parts: Parts, reading: TaskQueries) -> None:
         self._parts = parts
-        self._reading = reading
+        self._queries = reading
 
-    async def story(self, caller: Caller, task_id: str, min_sequence: int = 0) -> TaskHistory:
+    async def history(self, caller: Caller, task_id: str, min_sequence: int = 0) -> TaskHistory:
         """A task with its whole history.
 
         Raises:
@@ -29,30 +34,30 @@ class TaskHistories:
                 cannot be read now, or ``min_sequence`` was not seen in time.
         """
         if min_sequence > 0:
-            await self._reading.get(caller, task_id, min_sequence)
-        match await self._reading.find(caller, task_id):
+            await self._queries.get(caller, task_id, min_sequence)
+        match await self._queries.find(caller, task_id):
             case AcceptedTask() as accepted:
-                return story_of_door(accepted.record())
+                return history_of_wish(accepted.record())
             case StoredTask() as row:
                 return await self._stored(row)
             case LiveTask() as live if live.whole:
-                return story_of_log(live.folded(), live.events(0))
+                return history_of_log(live.folded(), live.events(0))
             case LiveTask() as live:
                 return await self._from_elsewhere(live)
 
     async def _stored(self, row: StoredTask) -> TaskHistory:
-        history = self._parts.history
+        history = self._parts.projection
         try:
             steps, logs = await history.steps(row.id), await history.logs(row.id)
         except SinkUnavailableError as error:
             raise unavailable("Postgres does not answer") from error
-        return story_of_rows(row, steps, last_life(logs))
+        return history_of_rows(row, steps, last_life(logs))
 
     async def _from_elsewhere(self, live: LiveTask) -> TaskHistory:
         """The history of a task whose first events are not in memory."""
         sequence = live.sequence
         try:
-            row = await self._parts.history.task(live.task_id)
+            row = await self._parts.projection.task(live.task_id)
             if row is not None and row.sequence >= sequence:
                 return await self._stored(row)
         except SinkUnavailableError:
@@ -64,4 +69,4 @@ class TaskHistories:
             raise unavailable(message) from error
         if [event.sequence for event in events] != list(range(1, len(events) + 1)) or not events:
             raise unavailable(message)
-        return story_of_log(folded(None, events), events)
+        return history_of_log(folded(None, events), events)

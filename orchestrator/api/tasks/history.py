@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from orchestrator.api.replica.live_task import Folded
-from orchestrator.api.tasks.viewing import (
+from orchestrator.api.tasks.views.event import EventView, event_view, stored_event
+from orchestrator.api.tasks.views.task import (
+    StepView,
+    TaskView,
     accepted_view,
-    event_view,
     live_view,
     step_view,
-    stored_event,
     stored_view,
 )
-from orchestrator.api.tasks.views import EventView, StepView, TaskView
 from schemas.records import TaskCreated, TaskEvent
 from sinks.columns import StepRow
 from sinks.reads.stored import StoredLog, StoredStep, StoredTask
@@ -46,12 +46,12 @@ class TaskHistory:
     source: Literal["log", "postgres", "door"]
 
 
-def story_of_door(record: TaskCreated) -> TaskHistory:
+def history_of_wish(record: TaskCreated) -> TaskHistory:
     """The history of a task that its owner has not decided yet."""
     return TaskHistory(task=accepted_view(record), request_id=record.idempotency_key, source="door")
 
 
-def story_of_log(folded: Folded, events: Sequence[TaskEvent]) -> TaskHistory:
+def history_of_log(folded: Folded, events: Sequence[TaskEvent]) -> TaskHistory:
     """The history from all events of a life, and from their fold."""
     return TaskHistory(
         task=live_view(folded),
@@ -62,7 +62,7 @@ def story_of_log(folded: Folded, events: Sequence[TaskEvent]) -> TaskHistory:
     )
 
 
-def story_of_rows(
+def history_of_rows(
     task: StoredTask, steps: Sequence[StoredStep], logs: Sequence[StoredLog]
 ) -> TaskHistory:
     """The history from the sink's rows; ``logs`` are those of the current life."""

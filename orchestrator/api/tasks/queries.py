@@ -21,22 +21,17 @@ from orchestrator.api.errors import (
 from orchestrator.api.replica.live_task import AcceptedTask, Folded, LiveTask
 from orchestrator.api.replica.parts import Parts
 from orchestrator.api.tasks.requests import GetUsage, ListLogs, ListTasks
-from orchestrator.api.tasks.viewing import (
+from orchestrator.api.tasks.views.event import LogPage, last_life, log_view
+from orchestrator.api.tasks.views.task import (
+    TaskPage,
+    TaskView,
     accepted_view,
-    last_life,
     live_view,
-    log_view,
     stored_view,
     summary,
 )
-from orchestrator.api.tasks.views import (
-    LogPage,
-    Status,
-    TaskPage,
-    TaskView,
-    UsageAnswer,
-    UsageGroup,
-)
+from orchestrator.api.tasks.views.usage import UsageAnswer, UsageGroup
+from orchestrator.api.tasks.views.view import Status
 from schemas.limits import ID_PATTERN
 from schemas.records import TaskEvent, TaskId
 from sinks.errors import CursorError, SinkUnavailableError
@@ -148,7 +143,7 @@ class TaskQueries:
             if request.order_by not in ("", "newest"):
                 raise invalid("order_by", "newest or queue")
             after = NewestCursor.parse(token) if token else None
-            rows = await self._parts.history.newest(which, limit=limit + 1, after=after)
+            rows = await self._parts.projection.newest(which, limit=limit + 1, after=after)
             more = str(NewestCursor.of(rows[limit - 1])) if len(rows) > limit else None
         except CursorError as error:
             raise ApiError(error.code, "page_token: not of this list", field="page_token") from None
@@ -163,7 +158,7 @@ class TaskQueries:
             raise ApiError("CURSOR_INVALID", "page_token: not of this list", field="page_token")
         after = int(request.page_token[:18] or 0)
         try:
-            rows = last_life(await self._parts.history.logs(TaskId(task_id)))
+            rows = last_life(await self._parts.projection.logs(TaskId(task_id)))
         except SinkUnavailableError as error:
             raise unavailable("Postgres does not answer") from error
         rows = [row for row in rows if row.id > after and row.tenant_id == caller.tenant_id]
@@ -183,7 +178,7 @@ class TaskQueries:
             until=_aware(request.until, "until"),
         )
         try:
-            rows = await self._parts.history.usage(which)
+            rows = await self._parts.projection.usage(which)
         except SinkUnavailableError as error:
             raise unavailable("Postgres does not answer") from error
         names = UsageGroup.__struct_fields__
@@ -195,7 +190,7 @@ class TaskQueries:
         if which.status not in (None, "pending") or which.conversation_id is not None:
             raise invalid("order_by", "the queue holds pending tasks of all conversations")
         after = QueueCursor.parse(token) if token else None
-        rows = await self._parts.history.queue(which, limit=limit + 1, after=after)
+        rows = await self._parts.projection.queue(which, limit=limit + 1, after=after)
         more = str(QueueCursor.of(rows[limit - 1])) if len(rows) > limit else None
         return TaskPage(tasks=[summary(row) for row in rows[:limit]], next_page_token=more)
 
@@ -205,12 +200,12 @@ class TaskQueries:
     async def _look_further(self, caller: Caller, task_id: TaskId) -> Found | None:
         parts, away = self._parts, None
         try:
-            if (row := await parts.history.task(task_id)) is not None:
+            if (row := await parts.projection.task(task_id)) is not None:
                 return row
         except SinkUnavailableError as error:
             away = error
         try:
-            await parts.following.caught_up(task_id, timeout_s=parts.settings.answer_timeout_s)
+            await parts.follower.caught_up(task_id, timeout_s=parts.settings.answer_timeout_s)
         except KafkaUnavailableError as error:
             raise unavailable("the logs could not be read up to their ends") from error
         if (known := self._in_memory(task_id)) is not None:
@@ -219,7 +214,7 @@ class TaskQueries:
             raise unavailable("Postgres does not answer, and the task is not live") from away
         try:
             # It may have been written, and dropped from memory, since the first look.
-            return None if away else await parts.history.task(task_id)
+            return None if away else await parts.projection.task(task_id)
         except SinkUnavailableError as error:
             raise unavailable("Postgres does not answer") from error
 
@@ -241,10 +236,10 @@ class TaskQueries:
         """A task whose first events are not in memory: they are read from elsewhere."""
         task = folded.task
         try:
-            row = await self._parts.history.task(known.task_id)
+            row = await self._parts.projection.task(known.task_id)
             if row is not None and row.sequence >= known.sequence:
                 return stored_view(row)
-            steps: Sequence[StoredStep] = await self._parts.history.steps(known.task_id)
+            steps: Sequence[StoredStep] = await self._parts.projection.steps(known.task_id)
             if row is not None and not task.content_hash:
                 return live_view(folded, steps)
         except SinkUnavailableError:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from orchestrator.api.tasks.views import EventView, TaskView
+from orchestrator.api.tasks.views.event import EventView
+from orchestrator.api.tasks.views.task import TaskView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,16 @@ from orchestrator.api.errors import replica_stopping, unavailable
 from orchestrator.api.replica.live_task import AcceptedTask, LiveTask
 from orchestrator.api.replica.parts import Parts
 from orchestrator.api.tasks.queries import TaskQueries, ended
-from orchestrator.api.tasks.viewing import chunk_view, event_view, last_life, stored_event
-from orchestrator.api.tasks.views import EventView, HeartbeatView, LaggedView, StreamItem
+from orchestrator.api.tasks.views.event import (
+    EventView,
+    HeartbeatView,
+    LaggedView,
+    StreamItem,
+    chunk_view,
+    event_view,
+    last_life,
+    stored_event,
+)
 from schemas.records import TaskId
 from sinks.errors import SinkUnavailableError
 from streams.errors import KafkaUnavailableError
@@ -21,7 +29,7 @@ class TaskWatch:
 
     def __init__(self, parts: Parts, reading: TaskQueries) -> None:
         self._parts = parts
-        self._reading = reading
+        self._queries = reading
 
     async def watch(self, caller: Caller, task_id: str, after: int) -> AsyncIterator[StreamItem]:
         """Yield the events after a sequence, and chunks from now on.
@@ -36,7 +44,7 @@ class TaskWatch:
                 it got.
         """
         known_id, settings = TaskId(task_id), self._parts.settings
-        await self._reading.find(caller, task_id)
+        await self._queries.find(caller, task_id)
         with self._parts.live.subscribe(known_id, chunks_max=settings.chunks_max) as changes:
             seen = max(after, 0)
             while not self._parts.closing.is_set():
@@ -57,7 +65,7 @@ class TaskWatch:
 
     async def over(self, caller: Caller, task_id: str, after: int) -> bool:
         """True if a stream after this sequence would be empty; raises as :meth:`watch`."""
-        known = await self._reading.find(caller, task_id)
+        known = await self._queries.find(caller, task_id)
         if isinstance(known, AcceptedTask):
             return False
         return ended(known) and after >= known.sequence
@@ -66,7 +74,7 @@ class TaskWatch:
         self, caller: Caller, task_id: TaskId, seen: int
     ) -> tuple[Sequence[EventView], bool]:
         """The known events after ``seen``, and whether the task has ended with them."""
-        known = await self._reading.find(caller, task_id)
+        known = await self._queries.find(caller, task_id)
         if isinstance(known, AcceptedTask):
             return [], False
         if not isinstance(known, LiveTask):
@@ -85,8 +93,8 @@ class TaskWatch:
     async def _history(self, task_id: TaskId, seen: int, upto: int) -> list[EventView]:
         """The events ``seen + 1`` to ``upto``, from Postgres or otherwise from the log."""
         try:
-            rows = last_life(await self._parts.history.logs(task_id))
-            stored = await self._parts.history.task(task_id)
+            rows = last_life(await self._parts.projection.logs(task_id))
+            stored = await self._parts.projection.task(task_id)
             output = None if stored is None else stored.output
             found = [stored_event(row, output) for row in rows]
         except SinkUnavailableError:

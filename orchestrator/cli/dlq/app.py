@@ -37,7 +37,6 @@ from orchestrator.cli.options import SinceOption, UntilOption
 from orchestrator.cli.output import Output, OutputOption
 from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings
 from orchestrator.letters.connections import LetterConnections, open_connections
-from orchestrator.letters.contents import related_letters
 from orchestrator.letters.timeline import ReadLogs, timeline
 from orchestrator.observability import LogSettings, set_up_logs
 from schemas.dead_letter_record import read_dead_letter
@@ -45,6 +44,7 @@ from schemas.records import TaskId
 from sinks.letters.writer import DeadLetterWriter
 from sinks.reads.stored import StoredLog
 from streams.letters.scan import read_letter
+from tasks.letters.contents import related_letters
 from tasks.letters.filter import LetterFilter
 from tasks.letters.histogram import BY
 from tasks.letters.known import KnownLetter

@@ -38,9 +38,11 @@ from orchestrator.cli.options import (
 from orchestrator.cli.output import Output, OutputOption, print_json
 from orchestrator.cli.running import kafka_settings
 from orchestrator.letters.connections import open_connections
-from orchestrator.letters.discarding import can_be_discarded, discarded
-from orchestrator.letters.editing import Edit, an_edit
-from tasks.letters.editing import EditRefusedError, an_object, with_changes
+from streams.letters.action_log import author
+from tasks.letters.author import Author
+from tasks.letters.discard import can_be_discarded, discarded
+from tasks.letters.edit import Edit, an_edit
+from tasks.letters.edited_value import EditRefusedError, an_object, with_changes
 from tasks.letters.filter import LetterFilter
 
 
@@ -121,8 +123,8 @@ class _Order:
     output: Output
 
     @property
-    def by(self) -> str:
-        return self.actor or default_actor()
+    def author(self) -> Author:
+        return author(actor=self.actor or default_actor(), reason=self.reason)
 
 
 async def _edit(letter_id: str, changes: list[str], file: Path | None, order: _Order) -> None:
@@ -138,7 +140,7 @@ async def _edit(letter_id: str, changes: list[str], file: Path | None, order: _O
             _show(made)
         if order.execute:
             await connections.publisher()
-            await connections.log.append([made.action(actor=order.by, reason=order.reason)])
+            await connections.log.append([made.action(order.author)])
     if order.output is Output.JSON:
         print_json(_document(made, done=order.execute))
     elif order.execute:
@@ -191,9 +193,7 @@ async def _discard(chosen: LetterFilter, order: _Order) -> None:
         found = [c for c in all_letters.ordered() if can_be_discarded(c) and chosen.matches(c)]
         if order.execute:
             await connections.publisher()
-            await connections.log.append(
-                discarded(found, chosen, actor=order.by, reason=order.reason)
-            )
+            await connections.log.append(discarded(found, chosen, order.author))
     if order.output is Output.JSON:
         print_json({"letters": len(found), "done": order.execute})
     elif order.execute:

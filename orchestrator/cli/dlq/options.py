@@ -9,9 +9,9 @@ import typer
 
 from orchestrator.cli.arguments import millis
 from orchestrator.cli.output import Output
-from orchestrator.letters.choosing import topic_names
 from tasks.letters.filter import LetterFilter
 from tasks.letters.ledger import LetterStatus
+from tasks.letters.topic_names import topic_names
 
 _ID_MIN_CHARS = 8
 

@@ -40,7 +40,7 @@ from orchestrator.cli.options import (
 from orchestrator.cli.output import Output, OutputOption, print_json
 from orchestrator.cli.running import kafka_settings
 from orchestrator.letters.connections import LetterConnections, open_connections
-from orchestrator.letters.replaying import replay_parts
+from orchestrator.letters.replay_parts import replay_parts
 from schemas.records import DeadLetterAction, DeadLetterActionKind
 from streams.clock import now_ms
 from streams.letters.action_log import new_id

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from orchestrator.cli.output import Output, print_json, print_line, print_table
-from orchestrator.letters.contents import Decoded, Foreign, Undecodable, contents_of, text_of
 from orchestrator.letters.timeline import Happening
 from schemas.dead_letter_record import DeadLetter
 from schemas.records import DeadLetterAction
 from schemas.topics import Topics
+from tasks.letters.contents import Decoded, Foreign, Undecodable, contents_of, text_of
 from tasks.letters.histogram import histogram
 from tasks.letters.known import KnownLetter
 

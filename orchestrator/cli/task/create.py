@@ -9,7 +9,8 @@ from orchestrator.cli import arguments
 from orchestrator.cli.errors import AnswerError
 from orchestrator.cli.output import Output, OutputOption, print_json, print_line
 from orchestrator.cli.running import run
-from orchestrator.cli.task.ports import CreatedTask, DirectOption, End, ServerOption, TaskWish, way
+from orchestrator.cli.task.ports import CreatedTask, DirectOption, End, ServerOption, TaskWish
+from orchestrator.cli.task.way import way
 from schemas.records import TaskId, TaskStatus
 
 STILL_RUNNING = 3

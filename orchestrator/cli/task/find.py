@@ -10,7 +10,7 @@ from orchestrator.cli.arguments import millis
 from orchestrator.cli.errors import TaskExpiredError, TaskUnknownError
 from orchestrator.cli.task.dead_answer import answer_of_letter, is_letter_of
 from orchestrator.cli.task.ports import View
-from orchestrator.cli.task.view import view_of_door, view_of_log, view_of_rows
+from orchestrator.cli.task.view import view_of_log, view_of_rows, view_of_wish
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.codec import decode
@@ -50,7 +50,7 @@ class TaskFinder:
         """
         history = await self.history(task_id)
         if history.life:
-            return view_of_log(history.partition, history.life)
+            return view_of_log(history.life)
         away: SinkUnavailableError | None = None
         try:
             if (stored := await self._stored_view(task_id)) is not None:
@@ -61,7 +61,7 @@ class TaskFinder:
             message = f"the log no longer holds all of {task_id}, and Postgres has no answer"
             raise TaskExpiredError(message) from away
         if (wish := await self._wish(task_id, history.partition)) is not None:
-            return view_of_door(wish)
+            return view_of_wish(wish)
         if away is not None:
             raise away
         raise TaskUnknownError(f"there is no task {task_id}{self._unasked()}")

@@ -16,8 +16,8 @@ from orchestrator.cli.task.ports import (
     ServerOption,
     Tasks,
     View,
-    way,
 )
+from orchestrator.cli.task.way import way
 from schemas.records import CommandKind, EventKind, TaskId
 
 ALREADY = "TASK_ALREADY_CANCELLED"

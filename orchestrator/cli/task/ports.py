@@ -6,7 +6,7 @@ depend on the way. Both ways raise the same errors.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Protocol
@@ -146,30 +146,3 @@ class Tasks(Protocol):
     async def order(self, order: CommandWish, *, wait_s: float) -> PublishedCommand:
         """Send a command, and wait at most ``wait_s`` for its answer. A refusal is an answer."""
         ...
-
-
-def way(server: str | None, direct: bool, only_direct: Mapping[str, object] | None = None) -> Tasks:
-    """The way that a command takes.
-
-    Args:
-        server: the service's address; None: the address in the settings.
-        direct: True: without the service.
-        only_direct: options that the service cannot take, with the given values.
-
-    Raises:
-        typer.BadParameter: options that exclude each other.
-        SettingsError: a setting is wrong.
-    """
-    # Imported here: each way alone imports half as much, and starts in half of the time.
-    if direct:
-        if server is not None:
-            raise typer.BadParameter("--server and --direct exclude each other")
-        from orchestrator.cli.task.direct import DirectTasks
-
-        return DirectTasks()
-    for option, given in (only_direct or {}).items():
-        if given is not None:
-            raise typer.BadParameter(f"{option} goes with --direct: the service knows it itself")
-    from orchestrator.cli.task.served import ServedTasks
-
-    return ServedTasks.of_environment(server)

@@ -11,8 +11,9 @@ from orchestrator.cli.options import SinceOption, UntilOption
 from orchestrator.cli.output import Output, OutputOption, print_json, print_line
 from orchestrator.cli.running import run
 from orchestrator.cli.task.order import IdArgument
-from orchestrator.cli.task.ports import DirectOption, PageQuery, ServerOption, Tasks, way
+from orchestrator.cli.task.ports import DirectOption, PageQuery, ServerOption, Tasks
 from orchestrator.cli.task.show import listed_view, show_event, show_list, show_task
+from orchestrator.cli.task.way import way
 from schemas.records import TaskId
 from sinks.reads.paging import NewestCursor, QueueCursor, TaskFilter
 
@@ -24,7 +25,7 @@ TimeoutOption = Annotated[
 ]
 
 
-class Status(StrEnum):
+class StatusChoice(StrEnum):
     """The statuses by which tasks can be listed."""
 
     PENDING = "pending"
@@ -93,7 +94,7 @@ def watch(
 
 
 def list_(
-    status: Annotated[Status | None, typer.Option(help="Only tasks of this status.")] = None,
+    status: Annotated[StatusChoice | None, typer.Option(help="Only tasks of this status.")] = None,
     type_: Annotated[str | None, typer.Option("--type", help="Only tasks of this type.")] = None,
     conversation: Annotated[
         str | None, typer.Option(help="Only tasks of this conversation, by its id.")
@@ -131,7 +132,7 @@ def list_(
 
     Exit status: 0 listed, 1 Postgres or the cursor is the fault, 2 an argument is wrong.
     """
-    if order is ListOrder.QUEUE and (conversation or status not in (None, Status.PENDING)):
+    if order is ListOrder.QUEUE and (conversation or status not in (None, StatusChoice.PENDING)):
         raise typer.BadParameter("--order queue lists pending tasks, by type, tenant and time")
     which = TaskFilter(
         status=status.value if status else None,

@@ -65,5 +65,5 @@ def _commands(system: System) -> list[str]:
         f"    -H {json_type} \\\n    -d '{body}'",
         f"grpcurl -plaintext \\\n    -d '{message}' \\\n    {system.grpc_address} "
         "orchestrator.v1.Orchestrator/CreateAndExecuteTask",
-        f'eval "$({called} env)"  # ORCH_* variables for your own programs',
+        f'eval "$({called} env)"',
     ]

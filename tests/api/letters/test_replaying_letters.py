@@ -128,8 +128,8 @@ async def test_a_caller_that_leaves_does_not_stop_a_replay(served: Served, third
     use = UseCases.of(Access(Keys({}), "letters"), third.parts)
     caller = use.access.caller(None, transport="grpc")
     order = ReplayLetters(ids=(letter_id,), dry_run=False, reason="and gone")
-    call = asyncio.create_task(use.replaying_letters.replay(caller, order))
-    while not use.replaying_letters.running:  # noqa: ASYNC110
+    call = asyncio.create_task(use.letter_replay.replay(caller, order))
+    while not use.letter_replay.running:  # noqa: ASYNC110
         await asyncio.sleep(0)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -149,7 +149,7 @@ async def test_only_an_operator_sees_letters_of_nobody(served: Served, third: Se
             await asyncio.sleep(0.1)
     shown = await operator.letters.get(me, letter_id)
     whole = b'{"task_id": "whose", "tenant_id": "acme", "type": "rag", "created_at": 1}'
-    edited = await operator.acting_on_letters.edit(
+    edited = await operator.letter_actions.edit(
         me, letter_id, EditLetter(value=Raw(whole), reason="found its owner")
     )
     answers = {

@@ -57,7 +57,7 @@ async def logs(kafka_bootstrap: str) -> Logs:
             pipelines=Pipelines([]),
             router_group=f"{settings.prefix}router",
             live=LiveTasks(topics, ended_max=10),
-            history=Projection(PostgresSettings()),
+            projection=Projection(PostgresSettings()),
         )
     )
 

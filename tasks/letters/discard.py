@@ -1,13 +1,11 @@
-"""Gives letters up. They stay in their topic until it expires."""
+"""Gives letters up; they stay in their topic until it expires. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
-from streams.clock import now_ms
-from streams.letters.action_log import new_id
-from streams.letters.unsettled import chunks
+from tasks.letters.author import Author
 from tasks.letters.filter import LetterFilter
 from tasks.letters.known import KnownLetter
 from tasks.letters.ledger import LetterStatus
@@ -21,20 +19,20 @@ def can_be_discarded(known: KnownLetter) -> bool:
 
 
 def discarded(
-    known_letters: Sequence[KnownLetter], chosen: LetterFilter, *, actor: str, reason: str
+    known_letters: Sequence[KnownLetter], chosen: LetterFilter, author: Author
 ) -> list[DeadLetterAction]:
     """The records that give letters up once they are appended to the ledger."""
     items = [DeadLetterItem(letter_id=known.letter.id) for known in known_letters]
     return [
         DeadLetterAction(
-            action_id=new_id(),
+            action_id=author.new_id(),
             kind=DeadLetterActionKind.DISCARDED,
-            actor=actor,
-            reason=reason,
+            actor=author.actor,
+            reason=author.reason,
             filter=chosen.as_json(),
             counts={"discarded": len(part)},
             items=list(part),
-            at=now_ms(),
+            at=author.clock(),
         )
-        for part in chunks(items, _ITEMS_MAX)
+        for part in (items[at : at + _ITEMS_MAX] for at in range(0, len(items), _ITEMS_MAX))
     ]

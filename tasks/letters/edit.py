@@ -1,4 +1,4 @@
-"""Edits a letter: changes what a replay will send. The letter itself never changes."""
+"""Edits a letter: what a replay of it will send. The letter itself never changes. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
 from schemas.topics import Topics
-from streams.clock import now_ms
-from streams.letters.action_log import new_id
-from tasks.letters.editing import EditRefusedError, as_value, fields_of, record_type_of
+from tasks.letters.author import Author
+from tasks.letters.edited_value import EditRefusedError, as_value, fields_of, record_type_of
 from tasks.letters.known import KnownLetter
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
@@ -31,18 +30,18 @@ class Edit:
     sha256_before: str
     sha256_after: str
 
-    def action(self, *, actor: str, reason: str) -> DeadLetterAction:
+    def action(self, author: Author) -> DeadLetterAction:
         """The record that makes the edit effective once it is appended to the ledger."""
         return DeadLetterAction(
-            action_id=new_id(),
+            action_id=author.new_id(),
             kind=DeadLetterActionKind.EDITED,
-            actor=actor,
-            reason=reason,
+            actor=author.actor,
+            reason=author.reason,
             items=[DeadLetterItem(letter_id=self.letter_id)],
             value_base64=base64.b64encode(self.value).decode(),
             sha256_before=self.sha256_before,
             sha256_after=self.sha256_after,
-            at=now_ms(),
+            at=author.clock(),
         )
 
 

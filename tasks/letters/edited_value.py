@@ -1,4 +1,4 @@
-"""Edits the value of a dead letter: decodes, changes, and checks it against its schema. Pure."""
+"""Edits the value of a dead letter: decoded, changed, checked against its schema. Pure."""
 
 from __future__ import annotations
 

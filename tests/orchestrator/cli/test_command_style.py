@@ -51,7 +51,16 @@ PRINTING = [
     *(f"dlq {name}" for name in ("discard", "export", "import")),
     *(f"pipelines {name}" for name in ("list", "show", "validate")),
     *(f"sink {name}" for name in ("rebuild", "verify", "retention")),
-    *("migrate up", "migrate status", "usage", "tail", "doctor", "keys new"),
+    *(
+        "migrate up",
+        "migrate status",
+        "usage",
+        "tail",
+        "doctor",
+        "keys new",
+        "status",
+        "topics list",
+    ),
 ]
 
 
