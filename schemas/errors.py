@@ -79,7 +79,7 @@ class EncodeError(OrchestratorError):
 class InvalidRecordError(OrchestratorError):
     """A record that decodes but breaks a rule of admission; it belongs in the dead-letter topic.
 
-    One class with the code on the instance: callers tell the cases apart by ``code``,
+    One class with the code on the instance: callers distinguish the cases by ``code``,
     never by type, and the list of codes is data (``docs/errors.md``).
     """
 

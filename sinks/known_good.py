@@ -258,13 +258,13 @@ def _full_step(task_id: TaskId, at: Millis) -> StepRow:
 
 
 def _bare(row: type[R], **named: Any) -> R:
-    """A row that is null wherever it may be, but for what is named."""
+    """A row that is null in every optional column, except for the given ones."""
     empty = {column.name: None for column in columns_of(row) if column.optional}
     return row(**{**empty, **named})
 
 
 def _full(row: R, at: Millis, **named: Any) -> R:
-    """The row with a value in every column that is null, and with what is named."""
+    """The row with a value in every column that is null, and with the given ones."""
     filled = {
         column.name: at if column.type.is_time else _VALUES[column.type.name]
         for column in columns_of(type(row))

@@ -32,7 +32,7 @@ class Missing:
 
     gaps: tuple[TrimmedRange, ...] = ()
     tasks: int = 0
-    """Tasks without a row that routers still know, or of which the log holds a later event."""
+    """Tasks without a row that routers still know, or that have a later event in the log."""
     named: tuple[str, ...] = ()
     """The ids of some of them."""
 

@@ -93,7 +93,7 @@ class Wait:
         self._pause_s = min(most, self._pause_s * 2)
 
     def over(self) -> None:
-        """Note that the operation succeeded; does nothing if there was no wait."""
+        """Note that the operation succeeded; does nothing without a wait."""
         if self._begun:
             self._begun = False
             self._lines.over()

@@ -120,7 +120,7 @@ class LogLostError(OrchestratorError):
 
 
 class ReadingStalledError(OrchestratorError):
-    """Records wait, none is read, and this process is not the cause: it has to start again."""
+    """Records wait and are not read, for a reason outside of our code: start the process again."""
 
     code = "READING_STALLED"
     retriable = True

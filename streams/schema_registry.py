@@ -49,7 +49,7 @@ async def use_registry(settings: SchemasSettings, table: Sequence[Topic]) -> Non
 async def register_schemas(settings: SchemasSettings, table: Sequence[Topic]) -> int:
     """Register all versions of all records under the subjects of all topics; return how many.
 
-    What is registered already stays as it is. Each subject is set to FULL_TRANSITIVE.
+    Registered schemas stay as they are. Each subject is set to FULL_TRANSITIVE.
 
     Raises:
         SchemaRegistryError: schemas that were registered before stay; run the call again.

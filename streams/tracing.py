@@ -19,7 +19,7 @@ _TRACER = trace.get_tracer("ai-orchestrator")
 
 
 def context_of(headers: Iterable[tuple[str, bytes | None]]) -> Context:
-    """The trace context that a record carries; an empty one if it carries none."""
+    """The trace context of a record; an empty one if the record has no trace."""
     pairs = list(headers)
     carrier = {}
     for name in ("traceparent", "tracestate"):

@@ -29,7 +29,7 @@ class Closing:
 
     A letter is closed when
 
-    - its task is in a later run than its step failed in, whoever retried it;
+    - its task is in a later run than the one in which its step failed;
     - its record was refused by admission, and its task was created since;
     - its replayed record was acknowledged by its group. If that record failed again, the
       reason names the letter that it became.

@@ -32,7 +32,7 @@ class FloodGate:
     """Admits the commands of one process, service by service.
 
     A command that waits keeps its slot; when all slots wait, the lanes fill, and the topics
-    are not read further. Waiting commands are not acknowledged, so none is lost.
+    are not read further. Waiting commands are not acknowledged, so they are not lost.
     """
 
     def __init__(self, settings: FloodGuardSettings) -> None:

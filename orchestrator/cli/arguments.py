@@ -65,7 +65,7 @@ _WHILE_IT_IS_READ = timedelta(seconds=1)
 
 
 def whole_days(text: str) -> datetime:
-    """As :func:`time`, but in days and at least one day ago: for what cannot be undone."""
+    """As :func:`time`, in days and at least one day ago: for actions that cannot be undone."""
     if _SPAN.fullmatch(text) and not text.endswith("d"):
         raise typer.BadParameter(f"{text!r} must be days or a day, as in 400d or 2026-05-01")
     moment = time(text)

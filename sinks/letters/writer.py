@@ -29,7 +29,7 @@ class Moved:
     topic: str
     partition: int
     expected: int | None
-    """The stored offset; None if there was no stored offset."""
+    """The stored offset; None if nothing was stored."""
     next_offset: int
 
 

@@ -48,7 +48,7 @@ class LogReader:
             # ends the stop itself, with a cancellation that looks like one of ours.
             await asyncio.sleep(0)
         except BaseException:
-            # Cancelled, or no broker: close what was opened so far, and do not raise again.
+            # Cancelled, or no broker: close the open connections, and do not raise again.
             with suppress(KafkaUnavailableError):
                 await self._bounded(self._consumer.stop())
             raise

@@ -193,7 +193,7 @@ class Owner:
             metrics.SNAPSHOTS.inc(count)
 
     async def _forget(self, now: Millis) -> None:
-        """Forget tasks that ended long ago, if none of their inputs can be delivered again."""
+        """Forget tasks that ended long ago and whose inputs cannot be delivered again."""
         candidates = self._decider.tasks.forgettable(now)
         if not candidates:
             return

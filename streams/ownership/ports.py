@@ -162,7 +162,7 @@ class World(Protocol):
         """Our clock minus the broker's; None: unknown. Above ``at_most_ms`` it is new."""
 
     async def topic_ids(self) -> Mapping[str, str]:
-        """The ids of the inputs and of the log, by topic; empty if the broker knows none."""
+        """The ids of the inputs and of the log, by topic; empty if the broker knows no ids."""
 
     async def no_input_between(self, topic: str, start: int, end: int) -> bool:
         """True if ``start <= offset < end`` holds no record (markers, compaction)."""

@@ -39,7 +39,7 @@ class InputProgress:
         return self._next.get(topic, 0)
 
     def stood_still(self, topics: Iterable[str]) -> list[str]:
-        """The topics of which nothing was read since the last call."""
+        """The topics that were not read since the last call."""
         still = [t for t in topics if self.next_of(t) == self._looked.get(t, 0)]
         self._looked = dict(self._next)
         return still
@@ -51,7 +51,7 @@ class InputProgress:
 
 
 class Inputs:
-    """The inputs of one partition: what is committed, what was read, what is still to come.
+    """The inputs of one partition: committed, read, and still to come.
 
     Args:
         world: asked for committed offsets and ends.
@@ -129,5 +129,5 @@ class Inputs:
 def valid_commits(
     committed: Mapping[str, int], bounds: Mapping[str, tuple[int, int]]
 ) -> Mapping[str, int]:
-    """The committed offsets that fit the topics as they are: none lies beyond an end."""
+    """The committed offsets that do not lie beyond the ends of their topics."""
     return {t: offset for t, offset in committed.items() if offset <= bounds[t][1]}

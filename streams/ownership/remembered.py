@@ -21,7 +21,7 @@ def topics_made_again(
 
     Args:
         checkpoint: names the topics that its offsets belong to.
-        ids: the ids of the topics that exist now; empty if the broker knows none.
+        ids: the ids of the topics that exist now; empty if the broker knows no ids.
         adoptions: by topic.
         snapshots_topic: ``task-state``, which has a rule of its own.
 
@@ -53,7 +53,7 @@ def check_ends(
     Args:
         remembered: by topic, the highest offset that was decided.
         ends: by topic, the offset of the next record.
-        made_again: topics of which nothing is remembered.
+        made_again: topics whose offsets are not remembered.
 
     Raises:
         TopicReplacedError: a topic ends before its remembered offset.

@@ -1,4 +1,4 @@
-"""What has to happen at a time: due retries and deadlines of one partition. Pure."""
+"""The timers of one partition: due retries and deadlines. Pure."""
 
 import heapq
 

@@ -41,7 +41,7 @@ class Drainable(Protocol):
     """Something that holds deliveries and can bring them to an end."""
 
     async def drain(self, timeout_s: float) -> None:
-        """Finish what is in flight within ``timeout_s``, then cancel the rest. Never raises."""
+        """Finish the deliveries in flight within ``timeout_s``, then cancel the rest. Never raises."""
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """The group assigned these partitions to us; called after each rebalance."""
@@ -51,7 +51,7 @@ class App(faust.App):  # type: ignore[misc]
     """A Faust application whose rebalances are bounded and whose faults stop the process.
 
     ``pending`` holds the deliveries that were read and not yet acknowledged. A rebalance
-    gives them ``drain_timeout_s``; what is left is let go and delivered again elsewhere.
+    gives them ``drain_timeout_s``; the rest is let go and delivered again elsewhere.
     """
 
     def __init__(
@@ -269,7 +269,7 @@ def create_app(
         producer_request_timeout=kafka.request_timeout_s,
         stream_buffer_maxsize=_BUFFERED_POLLS_MAX,
         stream_wait_empty=True,
-        # Without tables there are no standbys; a value above 0 would enable Faust's own assignor.
+        # Standbys are for tables, which we do not use; above 0, Faust's own assignor is enabled.
         table_standby_replicas=0,
         topic_allow_declare=False,
         topic_disable_leader=True,

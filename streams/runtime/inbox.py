@@ -57,7 +57,7 @@ class Inbox(Generic[T]):
         return len(self._later) >= self._batch_max
 
     def put(self, delivery: T, *, force: bool = False) -> bool:
-        """Add a delivery; return False, and do not add it, if there is no room."""
+        """Add a delivery; return False, and do not add it, if the inbox is full."""
         if self._size >= INBOX_MAX and not force:
             return False
         (self._later if delivery.topic == self._last else self._first).append(delivery)

@@ -52,7 +52,7 @@ class Lanes(Generic[T]):
         """Let an item wait.
 
         Raises:
-            KeyError: there is no such lane.
+            KeyError: the lane does not exist.
         """
         found = self._lanes[lane]
         if not found.size:
@@ -74,7 +74,7 @@ class Lanes(Generic[T]):
             if free <= self._reserved and lane is not self._first:
                 break
             if not lane.turn(name, ready):
-                # What cannot use its turn must not save it up.
+                # A lane that cannot use its turn must not save it up.
                 lane.passed = max(lane.passed, self._now)
             elif chosen is None or lane.passed < chosen.passed:
                 chosen = lane

@@ -185,7 +185,7 @@ class Partitions:
         carried: list[Delivery],
         patience: Patience,
     ) -> list[Delivery]:
-        """Run a handler until the inbox is closed or the handler makes way; return what is left."""
+        """Run a handler until the inbox is closed or the handler makes way; return the remaining deliveries."""
         deliveries = carried
         try:
             await handler.open()

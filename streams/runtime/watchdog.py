@@ -51,14 +51,14 @@ async def watch(app: App) -> None:
 
 
 class Stall:
-    """Measures how long records wait while none is read. Pure."""
+    """Measures how long records wait without a read. Pure."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._since_s: float | None = None
 
     def look(self, now_s: float, *, last_read_s: float, lag: int) -> bool:
-        """True if records waited for the whole timeout, and none was read during it.
+        """True if records waited for the whole timeout without a read.
 
         Args:
             now_s: monotonic, as is ``last_read_s``.

@@ -61,7 +61,7 @@ class LetterState:
     """Set between intent and outcome: a replay that was killed in between may have sent it."""
     edited: bytes | None = field(default=None, repr=False)
     sha256: str | None = None
-    """Of the edited value."""
+    """SHA-256 of the edited value."""
     mended: bool = False
     """True: edited since its last replay, so the count of replays does not park it."""
 

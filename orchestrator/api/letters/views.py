@@ -199,7 +199,7 @@ def letter_view(known: KnownLetter) -> LetterView:
 
 
 def contents_view(letter: DeadLetter | None, topics: Topics, *, stacktrace: bool) -> ContentsView:
-    """What is in a letter; None: its topic holds it no longer.
+    """The contents of a letter; None: its topic no longer holds it.
 
     Args:
         letter: with its value.

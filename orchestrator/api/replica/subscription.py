@@ -48,7 +48,7 @@ class Subscription:
         return chunks, left_out
 
     async def wait(self, timeout_s: float) -> bool:
-        """Wait for a change since the last wait; False if none came within ``timeout_s``."""
+        """Wait for a change since the last wait; False without one within ``timeout_s``."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._woken.wait()

@@ -90,7 +90,7 @@ class Shown:
 
     @property
     def named(self) -> str:
-        """The task, or the record's key if there is no task."""
+        """The task, or the record's key without a task."""
         return self.task or _text(self.record.key) or ""
 
     @property

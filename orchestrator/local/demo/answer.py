@@ -54,7 +54,7 @@ class NotInstalledError(OrchestratorError):
 
 
 class GivenUpError(OrchestratorError):
-    """The caller has disconnected; this error is not reported to anyone."""
+    """The caller has disconnected, so this error is not reported."""
 
     code = "GIVEN_UP"
 
