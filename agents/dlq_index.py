@@ -1,7 +1,7 @@
-"""Dead-letter index: a table of all dead letters, and of what was done with them.
+"""Dead-letter index: a table of all dead letters, and of the actions on them.
 
 In: every ``dlq.*`` topic and ``dlq-actions``. Out: rows of ``dead_letters``, and actions that
-close letters by themselves. Delivery: rows and positions are one transaction; an action that
+close letters automatically. Delivery: rows and positions are one transaction; an action that
 is appended twice changes nothing.
 """
 

@@ -1,9 +1,9 @@
-"""Router: decides what becomes of every task.
+"""Router: makes every decision about a task.
 
 In: ``task-created``, ``task-commands``, ``step-results``. Out: ``task-events``, then the
 step topics, ``control`` and dead letters; snapshots to ``task-state``. Delivery: an event is
-in the log, and proved to be ours, before anything that follows from it is done, and an input
-is acknowledged after both.
+in the log, and proved to be ours, before its effects are done, and an input is acknowledged
+after both.
 """
 
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ def create_router(parts: OwnerParts, world: WorldParts) -> App:
     owners = Partitions(
         app,
         lambda p: OwnedPartition(p, parts, world, pause=pause),
-        # Tasks that have begun go on before new ones begin.
+        # Started tasks continue before new ones begin.
         last=parts.topics.task_created,
     )
 

@@ -1,8 +1,8 @@
 """Sink: materializes the state of every task in Postgres.
 
-In: ``task-events``. Out: rows, and dead letters for what is no event or no row. Delivery:
-a batch's rows and its position are one transaction, so each event has its effect once; the
-offset is acknowledged after it, as a hint for lag tools.
+In: ``task-events``. Out: rows, and dead letters for records that are not an event or cannot
+become a row. Delivery: a batch's rows and its position are one transaction, so each event
+has its effect once; the offset is acknowledged afterwards, as a hint for lag tools.
 """
 
 from collections.abc import AsyncIterator

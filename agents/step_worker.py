@@ -1,10 +1,10 @@
 """Step worker: runs the commands of one step against its downstream service.
 
 In: the three lane topics of the step, weighted; and ``control``, which stops calls. Out:
-``step-results``, and dead letters for what is no command. Delivery: a command is
+``step-results``, and dead letters for records that are not a command. Delivery: a command is
 acknowledged when its result is in the log, so a killed worker's commands run again; the
 service sees the same idempotency key. A second copy of a command is answered with the
-result of the first, as far as that is remembered.
+result of the first, while that result is remembered.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -17,9 +17,9 @@ from streams.runtime.window import InFlightWindow
 from streams.settings import KafkaSettings
 
 LANE_WEIGHTS = (60, 30, 10)
-"""Of the lanes, most urgent first: their shares of the starts while all of them wait."""
+"""Shares of the starts while all lanes wait, the most urgent lane first."""
 
-# A part of the buffer, so that a poll hardly overfills it.
+# A part of the buffer, so that one poll cannot overfill it by much.
 _POLL_PARTS = 10
 
 
@@ -36,14 +36,14 @@ def create_step_worker(
 
     Args:
         lanes: the topics of the step, most urgent first.
-        service: that the step's commands ask for.
-        group: of this step's workers.
-        kafka: where and how.
-        settings: how much at a time.
-        runner: knows already what was cancelled.
+        service: the service that the step's commands call.
+        group: the consumer group of this step's workers.
+        kafka: the brokers and the timeouts.
+        settings: the limits of the process.
+        runner: already knows which runs were cancelled.
 
     Raises:
-        SettingsError: there is no such service.
+        SettingsError: the service does not exist.
     """
     app = create_app(
         group,

@@ -6,11 +6,11 @@ from orchestrator.guard import check_packages
 
 
 def main() -> None:
-    """Check that our packages are ours, then run the command line."""
+    """Check that our packages are not shadowed, then run the command line."""
     check_packages()
-    # gRPC's C core writes its own lines to standard error otherwise, past our logs.
+    # Otherwise gRPC's C core writes its own lines to standard error, past our logs.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    # Only now: an import before the check could already fail in a foreign package.
+    # Only now: before the check, an import could already fail in a foreign package.
     from orchestrator.cli.app import run
 
     run()

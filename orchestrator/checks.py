@@ -1,7 +1,8 @@
-"""What this system needs of its servers, asked and compared: at every start, and by `doctor`.
+"""Checks of the servers that this system needs, run at every start and by `doctor`.
 
-A check is a coroutine that returns findings; :data:`CHECKS` is all that `orchestrator doctor`
-runs. A new check is a function here (what is compared is a pure rule elsewhere) and a row there.
+A check is a coroutine that returns findings; `orchestrator doctor` runs all of
+:data:`CHECKS`. A new check is a function here (its comparison is a pure rule elsewhere) and a row
+there.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -30,7 +31,7 @@ log = structlog.get_logger()
 
 
 class Server(StrEnum):
-    """What is asked; the value is the setting with its address."""
+    """The server that a check asks; the value is the setting with its address."""
 
     KAFKA = "ORCH_KAFKA_BOOTSTRAP"
     POSTGRES = "ORCH_POSTGRES_DSN"
@@ -42,12 +43,12 @@ class Check(NamedTuple):
     server: Server
     about: str
     good: str
-    """What is said where nothing differs."""
+    """The text if nothing differs."""
     run: Callable[[Settings, Pipelines], Awaitable[Sequence[Finding]]]
 
 
 async def check_kafka(settings: Settings, pipelines: Pipelines) -> list[Finding]:
-    """How the topics of the cluster differ from the table.
+    """The differences between the topics of the cluster and the table.
 
     Raises:
         KafkaUnavailableError: no broker answers.
@@ -60,10 +61,10 @@ async def check_kafka(settings: Settings, pipelines: Pipelines) -> list[Finding]
 
 
 async def check_postgres(settings: Settings, _pipelines: Pipelines) -> list[Finding]:
-    """How the server, the database and the account differ from what the projection needs.
+    """The differences of the server, the database and the account from what the projection needs.
 
     Raises:
-        SinkUnavailableError: no answer, or the account is refused.
+        SinkUnavailableError: the server did not answer, or refuses the account.
         PostgresRefusedError: the address is wrong.
     """
     try:
@@ -94,13 +95,13 @@ async def examine(
 ) -> list[Finding]:
     """Run all checks; a server that does not answer, or is not set, is a finding, too.
 
-    A server that does not answer is asked once. One whose address is not set is left out, which
-    is fatal only if no server is left to check.
+    A server that does not answer is asked once. A server whose address is not set is left out,
+    which is fatal only if no server is left to check.
 
     Args:
         settings: with the addresses of the servers.
         pipelines: their steps have topics.
-        on_check: called before each check that is run.
+        on_check: called before each check.
     """
     found: list[Finding] = []
     addresses = {
@@ -124,7 +125,7 @@ async def examine(
 
 
 def log_findings(findings: Sequence[Finding]) -> None:
-    """One line for each difference that does not stop the start."""
+    """Log each difference that does not stop the start, in one line."""
     for finding in findings:
         tell = {Severity.WARNING: log.warning, Severity.INFO: log.info}.get(finding.severity)
         if tell is not None:

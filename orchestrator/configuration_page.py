@@ -60,10 +60,10 @@ class Setting:
 
     variable: str
     default: str
-    """As it would be written in the environment; empty if the default is empty."""
+    """The default as it would be written in the environment; empty if the default is empty."""
     unit: str
     meaning: str
-    """What it does, and what follows from other values; Markdown on one line."""
+    """The effect of the setting and the consequence of other values; Markdown on one line."""
 
 
 def settings() -> dict[str, list[Setting]]:
@@ -100,7 +100,7 @@ def _group(name: str, kind: type[Any]) -> Iterator[Setting]:
 
 
 def _meanings(kind: type[Any]) -> dict[str, str]:
-    """The string that stands below each field: Python keeps none of them."""
+    """The string below each field, which Python does not keep."""
     [found] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(found, ast.ClassDef)
     meanings = {}
@@ -141,7 +141,7 @@ def _on_one_line(docstring: str) -> str:
 
 
 def _with_variables(meaning: str, group: str, names: Collection[str]) -> str:
-    """The names of fields of the same group as the variables that set them."""
+    """Replace the names of fields of the same group by the variables that set them."""
 
     def variable(found: re.Match[str]) -> str:
         name = found[1]

@@ -1,8 +1,8 @@
 """The start-up check against a package that shadows one of ours.
 
-Our packages have plain top-level names, and so have others: the PyPI package
-``openai-agents`` also installs ``agents``. Whichever comes first on the path is imported, and
-the failure would be a riddle. Called before any other import of ours.
+Our packages have plain top-level names, and other packages may have the same: the PyPI package
+``openai-agents`` also installs ``agents``. Python imports the first one on the path, and the
+failure would be hard to explain. Called before any other import of ours.
 """
 
 import sys

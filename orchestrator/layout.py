@@ -1,4 +1,4 @@
-"""What a whole system is made of: its roles, its topics, and the rules that all obey."""
+"""The parts of a whole system: its roles, its topics, and the common rules."""
 
 from orchestrator.settings import Settings
 from schemas.topics import DLQ_PREFIX, Topic, Topics, TopicsSettings
@@ -22,9 +22,9 @@ def topic_table(
     """The topics of this system.
 
     Args:
-        settings: of the system.
+        settings: the settings of the system.
         pipelines: their steps have topics.
-        topics: in place of those of ``settings``: with the number of copies that a cluster takes.
+        topics: replaces those of ``settings``: with the number of copies that a cluster takes.
     """
     named = Topics(topics or settings.topics)
     return named.table(pipelines.step_names, settings.limits)
@@ -44,7 +44,7 @@ def consumer_groups(settings: Settings, pipelines: Pipelines) -> dict[str, list[
 
 
 def rules_of(settings: Settings, pipelines: Pipelines) -> Rules:
-    """What every owner decides by, and every producer checks by."""
+    """The rules by which every owner decides and every producer checks."""
     router = settings.router
     return Rules(
         pipelines=pipelines,

@@ -1,4 +1,4 @@
-"""What `orchestrator doctor` asks of the logs: positions, identities, transactions, clocks."""
+"""The checks of `orchestrator doctor` on logs: positions, identities, transactions, clocks."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _PROBE_S = 10.0
 
 
 async def check_identities(settings: Settings, _pipelines: Pipelines) -> list[Finding]:
-    """Topics that are not those that routers remember.
+    """Find topics that are not the ones that routers remember.
 
     Raises:
         KafkaUnavailableError: no broker answers.
     """
     topics = Topics(settings.topics)
-    # Topics that are missing are another check's; old brokers know no ids.
+    # Another check reports missing topics; old brokers know no ids.
     seen = await candidates(settings.kafka, topics, [*topics.router_inputs, topics.task_events])
     return [finding for one in seen for finding in _identity_findings(one, topics)]
 
 
 def _identity_findings(seen: Candidate, topics: Topics) -> list[Finding]:
-    """The worst difference of one topic, of which each partition remembers for itself."""
+    """The worst difference of one topic; each partition remembers the topic separately."""
     replaced, shorter, trimmed = [], [], []
     for known in seen.partitions:
         point = known.checkpoint
@@ -54,7 +54,7 @@ def _identity_findings(seen: Candidate, topics: Topics) -> list[Finding]:
     adopt = f"orchestrator topics adopt {_short(seen.topic, topics)}"
     again = f"{adopt} --as again --execute --reason TEXT"
     if seen.topic == topics.task_events:
-        # The log is the truth: a new one is never adopted.
+        # The log is the source of truth: a new one is never adopted.
         again = "restore it, or begin with new topics (ORCH_TOPICS_PREFIX)"
     differences = (
         ("the topic has another id than the one that is remembered", replaced, again),
@@ -79,19 +79,19 @@ def _identity_findings(seen: Candidate, topics: Topics) -> list[Finding]:
 
 
 def _read_up_to(point: Checkpoint, topic: str, topics: Topics) -> int:
-    """The offset that a topic must reach at least, for all that a checkpoint says."""
+    """The lowest offset that a topic must reach, according to a checkpoint."""
     if topic == topics.task_events:
         return point.offset
     return point.decided_created + 1 if topic == topics.task_created else 0
 
 
 def _short(topic: str, topics: Topics) -> str:
-    """A topic as `topics adopt` takes it."""
+    """The name of a topic in the form that `topics adopt` takes."""
     return topic.removeprefix(topics.settings.prefix).removesuffix(".v1")
 
 
 async def check_transactions(settings: Settings, pipelines: Pipelines) -> list[Finding]:
-    """Partitions that are read only up to a transaction that has not ended.
+    """Find partitions that are read only up to a transaction that has not ended.
 
     Raises:
         KafkaUnavailableError: no broker answers.
@@ -104,7 +104,7 @@ async def check_transactions(settings: Settings, pipelines: Pipelines) -> list[F
         LogReader(settings.kafka, client_id=_client(settings), committed=False) as uncommitted,
     ):
         places = await committed.all_partitions(names)
-        # The stable offsets last: what ends in between is not taken for open.
+        # The stable offsets last: a transaction that ends in between does not count as open.
         ends = await uncommitted.ends(places)
         stable = await committed.ends(places)
     return [
@@ -122,22 +122,22 @@ async def check_transactions(settings: Settings, pipelines: Pipelines) -> list[F
 
 
 async def check_positions(settings: Settings, pipelines: Pipelines) -> list[Finding]:
-    """Positions of groups that their topics do not hold.
+    """Find positions of groups that their topics do not hold.
 
     Raises:
         KafkaUnavailableError: no broker answers.
     """
-    # They go on from what is stored with the rows: only an end before it says anything.
+    # These groups use the positions stored with the rows: only an end before one is a fault.
     stored = {settings.topics.prefix + role for role in (SINK, DLQ_INDEX)}
     found: list[Finding] = []
     async with (
-        # The sink also reads what an open transaction holds up.
+        # The sink also reads records behind an open transaction.
         LogReader(settings.kafka, client_id=_client(settings), committed=False) as reader,
         Admin(settings.kafka) as admin,
     ):
         for group, names in consumer_groups(settings, pipelines).items():
             places = await reader.all_partitions(names)
-            # The positions first: a bound that is asked for later is not before them.
+            # The positions first: a bound that is read later is not before them.
             committed = await admin.committed(group, places)
             bounds = await reader.all_bounds(places)
             if group in stored:
@@ -166,7 +166,7 @@ def _position_findings(
 
 
 async def check_clock(settings: Settings, _pipelines: Pipelines) -> list[Finding]:
-    """How far this machine's clock is from the broker's. Writes a record that no reader takes.
+    """Compare this machine's clock with the broker's. Writes a record that every reader ignores.
 
     Raises:
         KafkaUnavailableError: no broker answers.
@@ -184,7 +184,7 @@ async def check_clock(settings: Settings, _pipelines: Pipelines) -> list[Finding
     except OrchestratorError as error:
         return [_clock_finding(Severity.WARNING, f"not known: {error}")]
     finally:
-        # A record that was not acknowledged cannot be waited for.
+        # Closing would wait for a record that was not acknowledged.
         with suppress(PublishError):
             await publisher.close()
     if difference_ms is None:
@@ -195,7 +195,7 @@ async def check_clock(settings: Settings, _pipelines: Pipelines) -> list[Finding
 
 
 async def probe(clock: BrokerClock, *, at_most_ms: int, timeout_s: float) -> int | None:
-    """Ours less the broker's, in milliseconds; None: the topic keeps the writers' times.
+    """Our clock minus the broker's, in milliseconds; None: the topic keeps the writers' times.
 
     Raises:
         KafkaUnavailableError: the broker did not acknowledge the record in time.

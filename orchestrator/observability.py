@@ -16,7 +16,7 @@ _FORMATS = ("json", "console")
 
 
 class _StandardError(io.TextIOBase):
-    """Whatever ``sys.stderr`` is when something is written, also after it was replaced."""
+    """The current ``sys.stderr`` at each write, also after it was replaced."""
 
     def write(self, text: str) -> int:
         return sys.stderr.write(text)
@@ -25,14 +25,14 @@ class _StandardError(io.TextIOBase):
         sys.stderr.flush()
 
 
-# A TextIO in all that loggers use of one.
+# Has every method of TextIO that loggers use.
 _STDERR = cast(TextIO, _StandardError())
 
 
 class OftenRepeated(logging.Filter):
-    """Lets a statement of a library log once in a minute, and says how often it was held back.
+    """Passes a log statement of a library once a minute, with the number of suppressed lines.
 
-    A broker that is away makes the clients complain ten times a second, each of them.
+    While a broker is down, each client logs an error ten times a second.
     """
 
     def __init__(self, *, every_s: float = 60.0, clock: Callable[[], float] = time.monotonic):
@@ -40,10 +40,10 @@ class OftenRepeated(logging.Filter):
         self._every_s = every_s
         self._clock = clock
         self._said: dict[tuple[str, int], tuple[float, int]] = {}
-        """By statement: when it was let through last, and how many were held back since."""
+        """By statement: the time of its last line, and the number of suppressed lines since."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """True to let the line through; it then says what was held back before it."""
+        """True to pass the line, which then includes the number of suppressed ones."""
         statement, now_s = (record.pathname, record.lineno), self._clock()
         said_s, held_back = self._said.get(statement, (-self._every_s, 0))
         if now_s - said_s < self._every_s:
@@ -78,15 +78,15 @@ class MetricsSettings:
     """``ORCH_METRICS_<FIELD>``."""
 
     port: int = 0
-    """Where this process serves Prometheus metrics; 0: it serves none. Each process needs a
-    port of its own."""
+    """The port on which this process serves Prometheus metrics; 0: metrics are not served. Each
+    process needs a port of its own."""
 
     host: str = "127.0.0.1"
-    """The address that the metrics are served on."""
+    """The address on which the metrics are served."""
 
 
 def set_up_logs(settings: LogSettings, *, role: str) -> None:
-    """Log to standard error, one line an outcome; libraries only from WARNING on."""
+    """Log to standard error, one line for each outcome; libraries only from WARNING on."""
     level = getattr(logging, settings.level.upper())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -114,10 +114,10 @@ def set_up_logs(settings: LogSettings, *, role: str) -> None:
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    # Faust and aiokafka log their inner life at INFO; what an operator can use is above it.
+    # Faust and aiokafka log internal details at INFO; what an operator can use is above that.
     for name in ("faust", "mode", "aiokafka"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Its pool complains of a Postgres that is away with tracebacks; whoever needs it says so.
+    # While Postgres is down, its pool logs tracebacks; our own code logs the failures.
     logging.getLogger("asyncpg").setLevel(logging.ERROR)
     handler.addFilter(OftenRepeated())
 

@@ -1,6 +1,6 @@
 """The pipelines of this installation: the built-in ones and those in a folder of its own.
 
-Every role, the command line and ``dev`` load them here, so that all of them know the same.
+Every role, the command line and ``dev`` load them here, so that all of them know the same ones.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class PipelinesSettings:
     dir: Path | None = None
     """A folder whose ``*.yaml`` are loaded beside the built-in pipelines: new task types, and
     newer versions of any type. Give every process of a system the same files, and keep old
-    versions while tasks of theirs run. A folder that does not exist stops the start."""
+    versions while tasks use them. A folder that does not exist stops the start."""
 
 
 def installed_pipelines(settings: PipelinesSettings) -> Pipelines:
@@ -48,7 +48,7 @@ def text_of(path: Path) -> str:
     """The text of a pipeline file.
 
     Raises:
-        SettingsError: it cannot be read, is larger than ``FILE_MAX_BYTES``, or is no UTF-8.
+        SettingsError: the file cannot be read, is larger than ``FILE_MAX_BYTES``, or is not UTF-8.
     """
     try:
         with path.open("rb") as file:

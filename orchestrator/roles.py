@@ -54,12 +54,12 @@ log = structlog.get_logger()
 
 
 async def run_role(role: str, settings: Settings) -> int:
-    """Run a role until it is told to stop; return the exit code of its process.
+    """Run a role until a signal stops it; return the exit code of its process.
 
     While no broker answers at its start, the role waits.
 
     Raises:
-        SettingsError: there is no such role, or a setting that it needs is missing.
+        SettingsError: the role does not exist, or a setting that it needs is missing.
         TopicsDifferError: topics are missing or differ from the table; nothing was read.
         SchemaRegistryError: a registry is set and does not answer; nothing was read.
     """
@@ -87,7 +87,7 @@ async def _run(role: str, settings: Settings, pipelines: Pipelines) -> int:
         async with resources:
             code = await run_app(app, grace_s=grace_s)
     except KafkaUnavailableError as error:
-        # Once it ran it has ended, whatever could not be closed.
+        # After a run the result stands, even if some part could not be closed.
         if code is None:
             raise
         log.warning("not_closed", role=role, code=error.code)
@@ -95,7 +95,7 @@ async def _run(role: str, settings: Settings, pipelines: Pipelines) -> int:
 
 
 async def _built(role: str, settings: Settings, pipelines: Pipelines) -> tuple[App, AsyncExitStack]:
-    """The application of a role, and what has to be closed after it.
+    """The application of a role, and the resources to be closed after it.
 
     Raises:
         KafkaUnavailableError: no broker answers; nothing is left open.
@@ -115,7 +115,7 @@ async def _built(role: str, settings: Settings, pipelines: Pipelines) -> tuple[A
 
 
 async def check_topics(settings: Settings, pipelines: Pipelines) -> None:
-    """Compare the topics with the table; log what differs, and refuse what puts data at stake.
+    """Compare the topics with the table; log differences, and refuse those that endanger data.
 
     Raises:
         TopicsDifferError: topics are missing, or differ so that records are lost or disordered.
@@ -129,7 +129,7 @@ async def check_topics(settings: Settings, pipelines: Pipelines) -> None:
 
 
 class _Composition:
-    """Builds the parts of one role. Whatever is opened is closed with the stack."""
+    """Builds the parts of one role. The stack closes everything that is opened."""
 
     def __init__(self, settings: Settings, pipelines: Pipelines, role: str) -> None:
         self._settings = settings
@@ -226,7 +226,7 @@ class _Composition:
                 clock=now_ms,
             )
         )
-        # All of the topic is read before the first command is.
+        # The whole topic is read before the first command.
         follower = ControlFollower(
             kafka,
             self._topics.control,
@@ -252,7 +252,7 @@ class _Composition:
 
 
 async def _open_when_there(writer: Writer | DeadLetterWriter) -> None:
-    """Open a writer, waiting for Postgres: its absence stops no task, only what shows them.
+    """Open a writer, and wait for Postgres: without it tasks run, but their rows are not written.
 
     Raises:
         MigrationError: a migration is not applied.

@@ -1,4 +1,4 @@
-"""The schema ids that this process speaks: ours, or those of the system's schema registry."""
+"""The schema ids that this process uses: ours, or those of the system's schema registry."""
 
 from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
@@ -7,10 +7,10 @@ from streams.schema_registry import use_registry
 
 
 async def use_schema_ids(settings: Settings) -> None:
-    """Write and read what the rest of the system does; call it before the first record.
+    """Use the same schema ids as the rest of the system; call it before the first record.
 
-    Every program that encodes or decodes records calls this, and nothing else, at its start:
-    without a registry (``ORCH_SCHEMAS_REGISTRY_URL``) it does nothing.
+    Every program that encodes or decodes records calls this function at its start. Without a
+    registry (``ORCH_SCHEMAS_REGISTRY_URL``) it does nothing.
 
     Raises:
         SchemaRegistryError: a registry is set and does not answer; nothing was changed.

@@ -1,4 +1,4 @@
-"""Settings from the environment: ``ORCH_<ROOM>_<FIELD>`` sets one field of one room."""
+"""Settings from the environment: ``ORCH_<GROUP>_<FIELD>`` sets one field of one group."""
 
 import types
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ PREFIX = "ORCH_"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All rooms. A field's name is its room in the environment, upper case."""
+    """All groups. A field's name, in upper case, is the name of its group in the environment."""
 
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     topics: TopicsSettings = field(default_factory=TopicsSettings)
@@ -56,11 +56,11 @@ def load_settings(
 
     Args:
         environment: usually ``os.environ``.
-        defaults: variables for this call's purpose, which the environment overrides.
+        defaults: variables with other defaults for this call, which the environment overrides.
 
     Raises:
-        SettingsError: a variable names no setting (a misspelt one would otherwise be replaced
-            by a default in silence), or its value is wrong. The process must not start.
+        SettingsError: a variable does not name a setting (a misspelt name would otherwise
+            silently keep the default), or its value is wrong. The process must not start.
     """
     given = {**(defaults or {}), **environment}
     given = {name: value for name, value in given.items() if name.startswith(PREFIX)}
@@ -74,7 +74,7 @@ def load_settings(
 
 
 def _room(kind: type, prefix: str, given: dict[str, str]) -> Any:
-    """Build one room, and take what belongs to it out of ``given``."""
+    """Build one group, and remove its variables from ``given``."""
     hints, values = get_type_hints(kind), {}
     for item in fields(kind):
         name = prefix + item.name.upper()

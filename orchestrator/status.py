@@ -1,4 +1,4 @@
-"""What runs where, whether it answers, and how far its groups are behind. Asks; changes nothing.
+"""The state of a system: what runs, what answers, and how far groups are behind. Changes nothing.
 
 Every wait is bounded by the caller's timeout; all servers are asked at once.
 """
@@ -33,16 +33,16 @@ class PartStatus(Struct, frozen=True, kw_only=True):
 
     name: str
     address: str | None
-    """None: it listens nowhere."""
+    """None: it does not listen."""
     pid: int | None
     ports: tuple[int, ...]
     log: str | None
     restarts: int | None
     version: str | None
     answers: bool
-    """A process that listens nowhere answers when it runs."""
+    """True also for a process that does not listen but runs."""
     took_ms: int | None
-    """How long the answer took; None where nothing was asked."""
+    """How long the answer took; None if the part was not asked."""
     problem: str | None
 
 
@@ -58,13 +58,13 @@ class SystemStatus(Struct, frozen=True, kw_only=True):
     """All of it."""
 
     pid: int | None
-    """Of ``orchestrator dev``; None: the servers are those of variables."""
+    """The pid of ``orchestrator dev``; None: the servers come from variables."""
     started_at: str | None
     folder: str | None
     servers: tuple[PartStatus, ...]
     processes: tuple[PartStatus, ...]
     lag: tuple[GroupLag, ...] | None
-    """None: Kafka did not say."""
+    """None: Kafka did not answer."""
 
     @property
     def good(self) -> bool:
@@ -78,7 +78,7 @@ async def ask_status(
 ) -> SystemStatus:
     """Ask the servers of the settings, and look at the processes of the system.
 
-    Never raises for a server that does not answer: that is its answer.
+    Never raises if a server does not answer: the result shows it.
     """
     kafka, postgres, processes, lag = await asyncio.gather(
         _kafka(settings, system, timeout_s),
@@ -123,7 +123,7 @@ async def _server(
     ask: Callable[[], Awaitable[str | None]],
     timeout_s: float,
 ) -> PartStatus:
-    """Ask a server for its version, which it may not tell."""
+    """Ask a server for its version, which it may not return."""
     known = _record(name, address, system)
     version, took_ms, problem = None, None, "its address is not set"
     if address:
@@ -143,7 +143,7 @@ async def _server(
 
 
 def _record(name: str, address: str, system: RunningSystem | None) -> ServerRecord:
-    """What is written of the server; nothing of one at another address."""
+    """The recorded facts about the server; empty for a server at another address."""
     servers = () if system is None else system.servers
     found = [one for one in servers if one.name == name and one.address == address]
     return found[0] if found else ServerRecord(name=name, address=address)
@@ -184,7 +184,7 @@ async def _ready(url: str) -> None:
 async def _asked(
     ask: Callable[[], Awaitable[str | None]], timeout_s: float
 ) -> tuple[str | None, int | None, str]:
-    """The answer, how long it took in milliseconds, and what kept it away."""
+    """The answer, its duration in milliseconds, and the error if there was no answer."""
     began = time.monotonic()
     try:
         async with asyncio.timeout(timeout_s):
@@ -219,7 +219,7 @@ async def _lag_of_groups(settings: Settings) -> tuple[GroupLag, ...]:
     ):
         for group, names in groups.items():
             places = await reader.all_partitions(names)
-            # The positions first: an end that is asked for later is not before them.
+            # The positions first: an end that is read later is not before them.
             committed = await admin.committed(group, places)
             topics = lag_by_topic(committed, await reader.all_bounds(places))
             found.append(GroupLag(group=group, lag=sum(topics.values()), topics=topics))

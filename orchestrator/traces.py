@@ -1,7 +1,7 @@
 """Traces of a process, exported by OTLP.
 
-Our own producer writes whole batches, which no instrumentation sees: ``streams.tracing`` puts
-the trace into headers itself. Upstream services that use aiokafka's ``send`` take
+Our own producer writes whole batches, which no instrumentation supports: ``streams.tracing``
+writes the trace into headers itself. Upstream services that use aiokafka's ``send`` use
 ``opentelemetry-instrumentation-aiokafka``, as the demonstration does.
 """
 
@@ -22,7 +22,7 @@ class TracesSettings:
 
     endpoint: str = ""
     """Base URL of an OTLP/HTTP receiver, such as ``http://127.0.0.1:4318``. Empty: no spans are
-    made, and the trace of a record is passed on as it came."""
+    made, and the trace of a record is passed on unchanged."""
 
     sample_ratio: float = 1.0
     """Share of the traces that begin here, 0 to 1. A trace that begins upstream is followed if
@@ -37,14 +37,14 @@ class TracesSettings:
 
 @contextmanager
 def exported_traces(settings: TracesSettings, *, role: str) -> Iterator[None]:
-    """Export the spans of this process while inside; what waits is sent at the end.
+    """Export the spans of this process inside the block; the remaining ones are sent at the end.
 
-    A receiver that is away costs spans and log lines, never a task.
+    A receiver that is down costs spans and log lines, never a task.
     """
     if not settings.endpoint:
         yield
         return
-    # Only here: most processes export nothing, and all of them read the settings above.
+    # Imported only here: most processes export nothing, and all of them read the settings above.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     provider = TracerProvider(
@@ -62,7 +62,7 @@ def exported_traces(settings: TracesSettings, *, role: str) -> Iterator[None]:
 
 @contextmanager
 def traced_upstream() -> Iterator[None]:
-    """What an instrumented upstream service does: each ``send`` carries a trace.
+    """Act like an instrumented upstream service: each ``send`` carries a trace.
 
     Only around producers: the same instrumentation also wraps consumers, and raises there on
     a ``traceparent`` that is not UTF-8.

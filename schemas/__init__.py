@@ -1,4 +1,4 @@
-"""AI Orchestrator, what is on the wire: records, topics, codec, headers, errors.
+"""AI Orchestrator, the wire format: records, topics, codec, headers, errors.
 
-Imports nothing of ours.
+Imports no other package of this project.
 """

@@ -1,4 +1,4 @@
-"""``schemas/asyncapi.yaml``: what is on the wire as an AsyncAPI 3 document, from the topic table.
+"""``schemas/asyncapi.yaml``: the topics and records as an AsyncAPI 3 document.
 
 ``python -m schemas.asyncapi`` prints it; ``make asyncapi`` writes the file, and a test fails
 when the file is stale. Source of the form: AsyncAPI 3.0.0; Kafka bindings 0.5.0.
@@ -64,7 +64,7 @@ def text() -> str:
 
 
 def _channels() -> dict[str, Topic]:
-    """One channel a topic, by its name without prefix and version; one for all steps' lanes."""
+    """One channel per topic, by its name without prefix and version; one for all steps' lanes."""
     topics = Topics()
     prefix = topics.settings.prefix
     named: dict[str, Topic] = {}
@@ -115,7 +115,7 @@ def _topic_binding(topic: Topic) -> dict[str, Any]:
 
 
 def _operations(channels: dict[str, Topic]) -> dict[str, Any]:
-    """What a service outside does: send through the doors, receive everything else."""
+    """What an outside service does: send to the input topics, receive from all other topics."""
     operations: dict[str, Any] = {}
     for name, topic in channels.items():
         action = "send" if topic.written_by.startswith("upstream") else "receive"
@@ -174,7 +174,7 @@ _CLOUD_EVENT = {
             ("ce_step", "The step, in what is about one."),
             ("traceparent", "W3C Trace Context."),
         ],
-        # Upstream services need not set any.
+        # Upstream services need not set any header.
         required=[],
     )
 }

@@ -1,9 +1,9 @@
-"""The form of a dead letter: the original record, byte for byte, and headers that say why.
+"""The form of a dead letter: the original record, byte for byte, and headers with the reason.
 
-A dead letter keeps its origin's key, value, headers and partition. What is added are
-headers that begin with ``__dlq.``; their names follow Kafka Connect's error headers. Two
-aliases serve tools that look for other names. ``docs/dead-letters.md`` is the page for those
-who read them; :mod:`schemas.dead_letter_record` reads them back.
+A dead letter keeps its origin's key, value, headers and partition. The added headers begin
+with ``__dlq.``; their names follow Kafka Connect's error headers. Two aliases serve tools that
+look for other names. ``docs/dead-letters.md`` describes them for their readers;
+:mod:`schemas.dead_letter_record` reads them back.
 """
 
 import uuid
@@ -16,12 +16,12 @@ from schemas.headers import Headers, header_text
 
 # UUIDv5 of the URL namespace and "ai-orchestrator/dead-letter".
 _NAMESPACE = uuid.UUID("2eac8257-8728-5053-bb3d-24d13921230e")
-# A header block must stay small beside the value: enough for the innermost frames.
+# The headers must stay small beside the value: this is enough for the innermost frames.
 STACKTRACE_MAX_BYTES = 8 * 1024
 MESSAGE_MAX_BYTES = 1024
 
 ID_HEADER = "__dlq.id"
-"""The first of our headers: what stands before its last occurrence is the original's."""
+"""The first of our headers: headers before its last occurrence are the original's."""
 REPLAY_HEADERS = (
     "__dlq.replay.count",
     "__dlq.replay.of",
@@ -29,17 +29,17 @@ REPLAY_HEADERS = (
     "__dlq.replay.by",
     "__dlq.replay.at",
 )
-"""What a replay appends to the original headers, in this order."""
+"""The headers that a replay appends to the original ones, in this order."""
 
 CUT_HEADERS = ("__dlq.cut.key.bytes", "__dlq.cut.value.bytes", "__dlq.cut.sha256")
-"""In a letter that holds only a part of its record: how much there was, and the value's hash."""
+"""In a letter that holds only a part of its record: the original sizes and the value's hash."""
 BATCH_HEADER = "__dlq.batch.first.offset"
-"""In a letter whose value is a batch that nobody could take apart: where its records begin. The
-offset of the letter is that of the last one."""
+"""In a letter whose value is an unreadable batch: the offset of the batch's first record. The
+offset of the letter is that of the last record."""
 
 
 class Stage(StrEnum):
-    """Where processing failed."""
+    """The stage at which processing failed."""
 
     DECODE = "decode"
     VALIDATE = "validate"
@@ -50,7 +50,7 @@ class Stage(StrEnum):
 
 
 class FailureClass(StrEnum):
-    """What kind of failure: what an operator has to mend before a replay."""
+    """The kind of failure: what an operator has to fix before a replay."""
 
     POISON = "POISON"
     PERMANENT = "PERMANENT"
@@ -62,18 +62,18 @@ class FailureClass(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchFault:
-    """Why records could not be taken out of what was fetched; the reader handed it over."""
+    """Why records could not be taken out of a fetched batch; the reader hands this over."""
 
     first_offset: int
-    """Of the records that it stands for; the last one's offset is the origin's."""
+    """The offset of the first record that it stands for; the origin has the offset of the last."""
     code: str
     message: str
     batch: bytes = field(repr=False)
-    """The batch as the broker keeps it, or the bytes of one record of it."""
+    """The batch as the broker keeps it, or the bytes of one record in it."""
 
 
 class Origin(Struct, frozen=True, kw_only=True):
-    """A record as Kafka gave it to us."""
+    """A record as Kafka delivered it."""
 
     topic: str
     partition: int
@@ -83,17 +83,17 @@ class Origin(Struct, frozen=True, kw_only=True):
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
     fault: FetchFault | None = None
-    """None: an ordinary record. Else this stands for records that nobody could take out of their
-    batch: key and value are None, there are no headers."""
+    """None: an ordinary record. Otherwise this stands for records that could not be taken out of
+    their batch: key and value are None, there are no headers."""
 
     def __repr__(self) -> str:
-        """Without its contents, which belong into no log."""
+        """Without key and value, which must not get into a log."""
         return f"Origin({self.topic}/{self.partition}@{self.offset}, fault={self.fault})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a record is a dead letter. Texts that do not fit are cut."""
+    """Why a record is a dead letter. Texts that are too long are cut."""
 
     stage: Stage
     failure_class: FailureClass
@@ -107,29 +107,29 @@ class Failure:
     step: str | None = None
     service: str | None = None
     traceparent: str | None = None
-    """The trace in which it failed; None: the one that the record carries."""
+    """The trace in which processing failed; None: the trace that the record carries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayMark:
-    """What a replayed record says of its replay."""
+    """The headers of a replayed record that describe its replay."""
 
     count: int
-    """How often the record was replayed, this time included."""
+    """How often the record was replayed, including this time."""
     of: str
-    """The id of the dead letter that it was."""
+    """The id of the dead letter that was replayed."""
     replay_id: str
-    """The run of the replay tool."""
+    """The id of the replay run."""
     by: str
     at_ms: int
     """Unix milliseconds, UTC."""
 
 
 def dead_letter_id(origin: Origin, group: str) -> str:
-    """The id of the dead letter that ``group`` makes of this record: always the same one.
+    """The id of the dead letter that ``group`` makes of this record: always the same id.
 
-    It comes from the record's position, or, where that is not known (offset -1), from the
-    record's own id (``ce_id``).
+    It is derived from the record's position, or from the record's own id (``ce_id``) if the
+    position is unknown (offset -1).
     """
     place: int | str = origin.offset
     if origin.offset < 0:
@@ -142,11 +142,11 @@ def dead_letter_headers(origin: Origin, failure: Failure, *, group: str, now_ms:
     """The original headers, in their order, followed by ours.
 
     The original headers of a replayed record end with its :class:`ReplayMark`, so a dead
-    letter carries the count of its replays whoever writes it.
+    letter carries the count of its replays, whichever process writes it.
 
     Args:
         origin: the record that could not be processed.
-        failure: why.
+        failure: the reason.
         group: the consumer group that gave up.
         now_ms: Unix milliseconds, UTC.
     """
@@ -180,7 +180,7 @@ def dead_letter_headers(origin: Origin, failure: Failure, *, group: str, now_ms:
 
 
 def replay_headers(original: Headers, mark: ReplayMark) -> Headers:
-    """The headers of a record that is replayed: the original ones, then the mark."""
+    """The headers of a replayed record: the original ones, then the mark."""
     values = (str(mark.count), mark.of, mark.replay_id, mark.by, str(mark.at_ms))
     ours = zip(REPLAY_HEADERS, map(_encoded, values), strict=True)
     return [*original, *ours]
@@ -191,5 +191,5 @@ def _cut(text: str, max_bytes: int) -> str:
 
 
 def _encoded(text: str) -> bytes:
-    # An error may quote hostile input: what is not UTF-8 is shown, never refused.
+    # An error may quote hostile input: text that is not UTF-8 is escaped, not refused.
     return text.encode(errors="backslashreplace")

@@ -1,8 +1,8 @@
-"""Reads dead letters back: the inverse of :mod:`schemas.dead_letter`. Pure and total.
+"""Reads dead letters back: the inverse of :mod:`schemas.dead_letter`. Pure; never raises.
 
-Whoever wrote a record into a dead-letter topic, reading it gives a :class:`DeadLetter`: what
-its headers do not say is taken from its value, and what nobody says is empty. Texts are cut to
-what the index can hold; the record in the topic keeps them whole.
+Any record in a dead-letter topic is read as a :class:`DeadLetter`, whatever program wrote it. A
+fact that is missing from its headers is taken from its value, and is empty if both lack it. Texts
+are cut to the limits of the index; the record in the topic keeps them whole.
 """
 
 import uuid
@@ -28,7 +28,7 @@ _INT32_MAX = 2**31 - 1
 _INT64_MAX = 2**63 - 1
 _COUNT_MAX = 1_000_000
 _TIME_MAX = 253_402_300_799_999
-"""The last millisecond of the year 9999: what every calendar can show."""
+"""The last millisecond of the year 9999, which every calendar can represent."""
 # UUIDv5 of the URL namespace and "ai-orchestrator/foreign-dead-letter".
 _FOREIGN = uuid.UUID("4ce771d1-8566-5335-9f46-0783daf784ef")
 
@@ -39,7 +39,7 @@ class DeadLetter:
 
     id: str
     topic: str
-    """Where the record failed: its origin, not the dead-letter topic."""
+    """The topic in which the record failed: its origin, not the dead-letter topic."""
     partition: int
     offset: int
     original_at: int
@@ -63,20 +63,20 @@ class DeadLetter:
     """The task's run, in the letter of a step that failed for good."""
     traceparent: str | None
     replays: int
-    """How often the record had been replayed when it failed, as its headers say."""
+    """How often the record had been replayed when it failed, by its headers."""
     replay_of: str | None
     """The dead letter whose replay failed here."""
     whole: bool
-    """False if the original record is not in the letter: it was cut, or never taken out of its
-    batch. Nobody can replay it."""
+    """False if the original record is not in the letter: it was cut, or could not be taken out of
+    its batch. Such a letter cannot be replayed."""
     key: bytes | None = field(repr=False)
     value: bytes | None = field(repr=False)
     headers: tuple[tuple[str, bytes | None], ...] = field(repr=False)
-    """The original ones: without ours, and without the mark of a replay."""
+    """The original headers: without ours, and without the mark of a replay."""
 
     @property
     def dlq_topic(self) -> str:
-        """The dead-letter topic that holds it."""
+        """The dead-letter topic that holds the letter."""
         return DLQ_PREFIX + self.topic
 
     @property
@@ -122,18 +122,18 @@ def read_dead_letter(record: Origin, topics: Topics) -> DeadLetter:
 
 
 class _Said:
-    """Headers as text and numbers; what is not there, or is not so, is a default."""
+    """Headers as text and numbers; a missing or malformed header becomes a default."""
 
     def __init__(self, headers: Headers) -> None:
         self._texts = {name: header_text([(name, value)], name) for name, value in headers}
 
     def text(self, name: str) -> str | None:
-        # NUL can be in no column of Postgres, and in nothing that a terminal shows.
+        # Neither a column of Postgres nor a terminal can hold NUL.
         text = self._texts.get(name)
         return None if text is None else text.replace("\0", "\\x00")
 
     def key(self, name: str) -> str | None:
-        """A text that names something, cut to what an index can hold."""
+        """A name or an id, cut to what an index can hold."""
         text = self.text(name)
         return None if text is None else short_key(text)
 
@@ -144,7 +144,7 @@ class _Said:
 
 
 def _split(headers: tuple[tuple[str, bytes | None], ...]) -> tuple[Headers, Headers]:
-    """The headers that the record came with, and those that its dead letter got."""
+    """The original headers of the record, and the headers that dead-lettering added."""
     for place in range(len(headers) - 1, -1, -1):
         if headers[place][0] == ID_HEADER:
             return list(headers[:place]), list(headers[place:])
@@ -152,7 +152,7 @@ def _split(headers: tuple[tuple[str, bytes | None], ...]) -> tuple[Headers, Head
 
 
 def _without_mark(headers: Headers) -> tuple[Headers, Headers]:
-    """Original headers, and the mark of the replay that the record went through, if any."""
+    """Original headers, and the mark of the record's last replay, if any."""
     count = len(REPLAY_HEADERS)
     tail = headers[-count:]
     if tuple(name for name, _ in tail) == REPLAY_HEADERS:
@@ -163,7 +163,7 @@ def _without_mark(headers: Headers) -> tuple[Headers, Headers]:
 def _facts(
     record: Origin, original: Headers, record_type: type[Any] | None, said: _Said
 ) -> dict[str, Any]:
-    """Whose record it is: from our headers, else from its value, else from its own headers."""
+    """Task, tenant and type: from our headers, the value or its own headers, in this order."""
     value = _decoded(record, record_type)
     step = getattr(value, "step", None)
     event = isinstance(value, TaskEvent)
@@ -195,5 +195,5 @@ def _decoded(record: Origin, record_type: type[Any] | None) -> Any:
 
 
 def _foreign_id(record: Origin) -> str:
-    """An id for a record that none of ours wrote: from its place in the dead-letter topic."""
+    """An id for a record that this system did not write: from its position in the topic."""
     return str(uuid.uuid5(_FOREIGN, f"{record.topic}\0{record.partition}\0{record.offset}"))

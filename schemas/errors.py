@@ -1,7 +1,7 @@
 """Every error that this system raises on purpose descends from :class:`OrchestratorError`.
 
 The tree answers one question for the caller -- *may this be tried again unchanged?* --
-so that nobody has to read a message to decide. ``docs/errors.md`` lists the codes.
+so that no caller has to parse a message to decide. ``docs/errors.md`` lists the codes.
 """
 
 
@@ -10,7 +10,7 @@ class OrchestratorError(Exception):
 
     code: str = "INTERNAL"
     """Stable machine name: in dead-letter headers, logs, metrics and replies. Never renamed.
-    A class names the code of its errors. An error that carries somebody else's code sets it."""
+    A class names the code of its errors. An error that carries a foreign code sets it."""
 
     retriable: bool = False
     """True if the same input may succeed later (Kafka's word for it, and its spelling)."""
@@ -23,7 +23,7 @@ class SettingsError(OrchestratorError):
 
 
 class DecodeError(OrchestratorError):
-    """Bytes that are not a record of the schema they claim. The record itself is the fault."""
+    """Bytes that are not a record of the schema that they name. The record itself is faulty."""
 
     code = "DECODE_FAILED"
 
@@ -35,31 +35,31 @@ class MagicUnknownError(DecodeError):
 
 
 class SchemaUnknownError(DecodeError):
-    """The schema id is none of ours, or belongs to another record type than this topic's."""
+    """The schema id is not one of ours, or belongs to another record type than this topic's."""
 
     code = "SCHEMA_UNKNOWN"
 
 
 class RecordTooLargeError(DecodeError):
-    """The value is larger than a record of this topic may be."""
+    """The value is larger than the limit for records of this topic."""
 
     code = "RECORD_TOO_LARGE"
 
 
 class BatchCorruptError(DecodeError):
-    """A fetched batch whose checksum, compression or lengths are wrong: no record comes out."""
+    """A fetched batch with a wrong checksum, compression or length: its records are unreadable."""
 
     code = "BATCH_CORRUPT"
 
 
 class BatchTooLargeError(DecodeError):
-    """A fetched batch whose records would take too much memory once they are decompressed."""
+    """A fetched batch whose records would take too much memory after decompression."""
 
     code = "BATCH_TOO_LARGE"
 
 
 class CodecUnknownError(DecodeError):
-    """A fetched batch of a codec or a format that this version does not read."""
+    """A fetched batch with a codec or a format that this version does not read."""
 
     code = "CODEC_UNKNOWN"
 
@@ -71,7 +71,7 @@ class RecordCorruptError(DecodeError):
 
 
 class EncodeError(OrchestratorError):
-    """A record that its schema cannot hold. A fault in our own code: nothing was published."""
+    """A record that its schema cannot hold. A bug in our own code: nothing was published."""
 
     code = "ENCODE_FAILED"
 
@@ -79,7 +79,7 @@ class EncodeError(OrchestratorError):
 class InvalidRecordError(OrchestratorError):
     """A record that decodes but breaks a rule of admission; it belongs in the dead-letter topic.
 
-    One class with the code on the instance: callers tell the cases apart by ``code``,
+    One class with the code on the instance: callers distinguish the cases by ``code``,
     never by type, and the list of codes is data (``docs/errors.md``).
     """
 

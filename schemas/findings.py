@@ -1,4 +1,4 @@
-"""What a check of a server found: one value for a line of `orchestrator doctor`, and of a log."""
+"""The result of a server check: each one is a line of `orchestrator doctor` and of a log."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,35 +6,35 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How bad it is, from good to bad."""
+    """The severity of a finding, from good to bad."""
 
     OK = "ok"
-    """As it must be."""
+    """As required."""
     INFO = "info"
-    """Different, and nothing breaks."""
+    """Different, without a consequence."""
     WARNING = "warning"
-    """Something works worse, or is not known; processes start."""
+    """Some function works worse, or a value is not known; processes start."""
     FATAL = "fatal"
-    """Data are at stake, or nothing can work: no process starts."""
+    """Data are at risk, or the system cannot work: no process starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One difference between what a server has and what this system needs of it."""
+    """One difference between what a server has and what this system needs."""
 
     severity: Severity
     about: str
     """A topic, a setting or a server."""
     what: str
-    """What is there, and what must be."""
+    """The actual value and the required one."""
     breaks: str = ""
-    """What goes wrong with it."""
+    """The consequence of the difference."""
     fix: str = ""
     """A command, or a setting with its value."""
 
 
 def fatal(findings: Iterable[Finding]) -> list[Finding]:
-    """Those that stop a start."""
+    """The findings that stop a start."""
     return [finding for finding in findings if finding.severity is Severity.FATAL]
 
 

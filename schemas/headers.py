@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 Headers = list[tuple[str, bytes | None]]
-"""Kafka's headers: ordered, names may repeat. A list, because aiokafka's send takes no other."""
+"""Kafka's headers: ordered, names may repeat. A list, because aiokafka's send accepts only one."""
 
 SOURCE = "/ai-orchestrator"
 
@@ -33,13 +33,13 @@ def cloudevent_headers(
     Args:
         event_id: unique within ``source``; the same for a record that is sent again.
         event_type: e.g. ``orchestrator.v1.StepCommand``.
-        time_ms: when it happened, Unix milliseconds, UTC.
+        time_ms: the time of the event, Unix milliseconds, UTC.
         task_id: the subject.
-        tenant_id: who pays, where the record tells.
-        task_type: the pipeline, where the writer knows it.
+        tenant_id: the tenant that pays, if the record has it.
+        task_type: the pipeline, if the writer knows it.
         step: the step, in step topics and results.
         trace: ``traceparent`` (and ``tracestate``) of the current span.
-        source: who speaks; upstream services name themselves.
+        source: the writer of the record; upstream services name themselves.
     """
     headers: Headers = [
         _SPECVERSION,
@@ -77,7 +77,7 @@ def _rfc3339(time_ms: int) -> bytes:
 
 
 # Formatting a date costs as much as all other headers together, and most records of a second
-# are written within it. A few seconds would do; retries and replays bring older ones along.
+# are written within it. A few seconds would be enough; retries and replays add older ones.
 @lru_cache(maxsize=256)
 def _second(seconds: int) -> bytes:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}".encode()

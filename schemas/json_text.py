@@ -1,12 +1,12 @@
-"""JSON text that others wrote, read so that nothing behind admission can trip over it.
+"""Foreign JSON text, checked so strictly that no later part can fail on it.
 
-Whatever passes here can be stored by Postgres (``jsonb`` and ``text``), parsed by any JSON
+Text that passes here can be stored by Postgres (``jsonb`` and ``text``), parsed by any JSON
 reader, and written again by :func:`compact`.
 
-The reader of foreign text is the standard library's: unlike msgspec it tells *what* is wrong
+Foreign text is read with the standard library: unlike msgspec it reports *what* is wrong
 (a NaN, a number out of range and a lone surrogate are different faults with different codes),
-gives each number's literal to a hook, and lets repeated keys be seen. What passed once is
-read again, and written, by msgspec, which is four times as fast.
+gives each number's literal to a hook, and shows repeated keys. Text that has passed once is
+read again, and written, with msgspec, which is four times as fast.
 """
 
 import json
@@ -51,11 +51,12 @@ def parse_value(text: str, *, what: str, max_bytes: int) -> Any:
     object is refused, since two readers would see two different documents.
 
     Raises:
-        InvalidRecordError: the document is the fault, trying again does not help. Codes:
+        InvalidRecordError: the document is faulty; trying again does not help. Codes:
             ``INPUT_TOO_LARGE``; ``TEXT_NOT_STORABLE``: NUL or half a surrogate pair in a key
             or a string, raw or as an escape; ``NUMBER_NOT_STORABLE``: NaN, an infinity, or a
-            number that is no finite double or longer than ``NUMBER_CHARS_MAX``;
-            ``JSON_TOO_DEEP``: nested deeper than ``JSON_DEPTH_MAX``; ``JSON_INVALID``: all else.
+            number that is not a finite double or longer than ``NUMBER_CHARS_MAX``;
+            ``JSON_TOO_DEEP``: nested deeper than ``JSON_DEPTH_MAX``; ``JSON_INVALID``: any other
+            fault.
     """
     check_size(text, what=what, max_bytes=max_bytes)
     check_text(text, what)
@@ -77,10 +78,10 @@ def read(text: Json) -> Any:
 
 
 def compact(value: Any) -> Json:
-    """Write a value made of what :func:`parse_value` returns as the shortest JSON text.
+    """Write a value of the types that :func:`parse_value` returns as the shortest JSON text.
 
-    Keys keep their order, so that equal documents built alike are equal texts. Characters
-    outside of ASCII stay as they are. The value must hold no NaN and no infinity, which
+    Keys keep their order, so that equal documents built in the same way are equal texts. Characters
+    outside of ASCII stay as they are. The value must not hold a NaN or an infinity, which
     would become ``null``.
 
     Raises:
@@ -113,7 +114,7 @@ def check_text(text: str, what: str) -> None:
     """Check that a text can be stored: no NUL (Postgres), no lone surrogate (UTF-8).
 
     Raises:
-        InvalidRecordError: ``TEXT_NOT_STORABLE``; the text is the fault.
+        InvalidRecordError: ``TEXT_NOT_STORABLE``; the text is faulty.
     """
     if "\0" in text:
         raise InvalidRecordError("TEXT_NOT_STORABLE", f"{what} contains the character NUL")
@@ -130,7 +131,7 @@ def check_depth(text: str, *, what: str) -> None:
     Raises:
         InvalidRecordError: ``JSON_TOO_DEEP``.
     """
-    # Most documents have so few brackets that no order of them could be too deep.
+    # Most documents have too few brackets to be too deep in any order.
     if text.count("[") + text.count("{") <= JSON_DEPTH_MAX:
         return
     depth = 0
@@ -202,8 +203,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 _INFINITY = float("inf")
 _EXPONENT = re.compile(r"(?<=[eE])[+-]?\d+")
-# A string without its closing quote runs to the end, and no quantifier gives anything back:
-# so hostile text cannot make the search quadratic.
+# A string without its closing quote runs to the end, and the quantifiers are possessive, so
+# hostile text cannot make the search quadratic.
 _BRACKET_OR_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_object,

@@ -1,16 +1,16 @@
-"""How large things may be: one place, so thby admission, the rules and the workers agree."""
+"""Size limits in one place, so that admission, the rules and the workers agree."""
 
 import re
 from dataclasses import dataclass
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-"""What every id must match whole: safe in a path, a header, a log line and a SQL column."""
+"""The pattern of a whole id: safe in a path, a header, a log line and a SQL column."""
 
 PRIORITY_MIN = 0
 PRIORITY_MAX = 10
 
 JSON_DEPTH_MAX = 64
-"""Nesting of a JSON document. Far under Python's recursion limit and Postgres' stack depth."""
+"""Nesting of a JSON document. Far below Python's recursion limit and Postgres' stack depth."""
 
 
 EVENT_MAX_BYTES = 4 * 1024 * 1024
@@ -35,8 +35,8 @@ class Limits:
     """A step whose output is larger fails with ``OUTPUT_TOO_LARGE``."""
 
     record_max_bytes: int = 1024 * 1024
-    """A larger value in a topic that upstream services or step workers write is a dead letter
-    unread."""
+    """A larger value in a topic that upstream services or step workers write becomes a dead letter
+    without being read."""
 
     event_max_bytes: int = EVENT_MAX_BYTES
     """Upper bound of ``task-events``, ``task-state`` and ``dlq.*`` (``max.message.bytes``)."""

@@ -19,7 +19,7 @@ Json = NewType("Json", str)
 
 
 class ErrorCategory(StrEnum):
-    """Who has to act."""
+    """The party that has to act."""
 
     UNKNOWN = "unknown"
     USER = "user"
@@ -47,7 +47,7 @@ class TaskStatus(StrEnum):
 
 
 class CommandKind(StrEnum):
-    """What a task command asks for."""
+    """The action that a task command requests."""
 
     UNKNOWN = "unknown"
     EXECUTE = "execute"
@@ -57,7 +57,7 @@ class CommandKind(StrEnum):
 
 
 class ResultKind(StrEnum):
-    """How far an attempt got."""
+    """The progress of an attempt."""
 
     UNKNOWN = "unknown"
     STARTED = "started"
@@ -112,7 +112,7 @@ class ChunkKind(StrEnum):
 
 
 class DeadLetterActionKind(StrEnum):
-    """What was done with dead letters."""
+    """The kinds of actions on dead letters."""
 
     UNKNOWN = "unknown"
     REPLAY_STARTED = "replay_started"
@@ -134,7 +134,7 @@ class Record(Struct, frozen=True):
 
 
 class Error(Record, frozen=True, kw_only=True):
-    """Why something failed. ``code`` is stable; nobody parses ``message``."""
+    """The cause of a failure. ``code`` is stable; programs do not parse ``message``."""
 
     code: str = ""
     message: str = ""
@@ -167,12 +167,12 @@ class SubStep(Record, frozen=True, kw_only=True):
 
 
 class TaskCreated(Record, frozen=True, kw_only=True):
-    """A task that an upstream service wants done. Keyed by ``task_id``.
+    """A request of an upstream service to create a task. Keyed by ``task_id``.
 
     ``created_at`` is for information: clocks of upstream services cannot be trusted. The time
     in ``timeout_ms`` counts from when the task's owner accepts the record; ``deadline_at``, if
-    it is given and earlier, is kept as it is. (The text beside ``timeout_ms`` in version 1 of
-    the schema says otherwise; a published schema never changes.)
+    given and earlier, is kept as it is. (The text beside ``timeout_ms`` in version 1 of the
+    schema says otherwise; a published schema never changes.)
     """
 
     task_id: TaskId
@@ -192,7 +192,7 @@ class TaskCreated(Record, frozen=True, kw_only=True):
 
 
 class TaskCommand(Record, frozen=True, kw_only=True):
-    """An order about one task, which its owner may refuse. Keyed by ``task_id``."""
+    """A command about one task, which its owner may refuse. Keyed by ``task_id``."""
 
     command_id: str
     task_id: TaskId
@@ -207,7 +207,7 @@ class TaskCommand(Record, frozen=True, kw_only=True):
 
 
 class StepCommand(Record, frozen=True, kw_only=True):
-    """An order to run one attempt of one step. Keyed by ``task_id``."""
+    """A command to run one attempt of one step. Keyed by ``task_id``."""
 
     command_id: CommandId
     task_id: TaskId
@@ -230,7 +230,7 @@ class StepCommand(Record, frozen=True, kw_only=True):
 
 
 class StepResult(Record, frozen=True, kw_only=True):
-    """What became of one attempt. Keyed by ``task_id``."""
+    """A worker's report about one attempt. Keyed by ``task_id``."""
 
     command_id: CommandId
     task_id: TaskId
@@ -253,7 +253,7 @@ class StepResult(Record, frozen=True, kw_only=True):
 
 
 class TaskSpec(Record, frozen=True, kw_only=True):
-    """All that is fixed when a task is created, with its resolved pipeline and deadline."""
+    """Everything that is fixed when a task is created, with its resolved pipeline and deadline."""
 
     task_id: TaskId
     tenant_id: str
@@ -274,7 +274,7 @@ class TaskSpec(Record, frozen=True, kw_only=True):
 
 
 class StepOutcome(Record, frozen=True, kw_only=True):
-    """The step that an event is about: what started, ended, or was scheduled again."""
+    """The step that an event is about: it started, ended, or was scheduled again."""
 
     command_id: CommandId
     name: StepName = StepName("")
@@ -308,7 +308,7 @@ class DispatchedStep(Record, frozen=True, kw_only=True):
 
 
 class TaskEvent(Record, frozen=True, kw_only=True):
-    """One decision about one task: the log, the truth. Keyed by ``task_id``.
+    """One decision about one task; these events are the log. Keyed by ``task_id``.
 
     ``cause_*`` is the position of the input that this event decides (-1: a timer, a
     marker). An event counts only under the ownership that a marker announced before it.
@@ -360,7 +360,7 @@ class Control(Record, frozen=True, kw_only=True):
 
 
 class StreamChunk(Record, frozen=True, kw_only=True):
-    """Progress of a running step; best effort, never the truth. Audio is base64."""
+    """Progress of a running step; best effort, the result does not need it. Audio is base64."""
 
     task_id: TaskId
     run: int = 1
@@ -373,7 +373,7 @@ class StreamChunk(Record, frozen=True, kw_only=True):
 
 
 class DeadLetterItem(Record, frozen=True, kw_only=True):
-    """What an action means for one dead letter."""
+    """The part of an action that concerns one dead letter."""
 
     letter_id: str
     count: int = 0
@@ -384,7 +384,7 @@ class DeadLetterItem(Record, frozen=True, kw_only=True):
 
 
 class DeadLetterAction(Record, frozen=True, kw_only=True):
-    """What was done with dead letters, by whom and why: the ledger of the bench."""
+    """An action on dead letters, with its actor and reason: the ledger of dead letters."""
 
     action_id: str
     kind: DeadLetterActionKind = DeadLetterActionKind.UNKNOWN

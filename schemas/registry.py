@@ -1,8 +1,8 @@
 """The committed schemas: every version of every record, with its fixed id.
 
-``avro/<Record>.avsc`` is the current version, ``avro/history/<Record>.<n>.avsc`` every
-version that was ever published, and ``avro/lock.json`` gives each of those its id and the
-hash of its file. Published versions never change; a new one is added with the next free id.
+``avro/<Record>.avsc`` is the current version, ``avro/history/<Record>.<n>.avsc`` is every
+version that was ever published, and ``avro/lock.json`` gives each published version its id and
+the hash of its file. Published versions never change; a new one gets the next free id.
 """
 
 import hashlib
@@ -36,8 +36,8 @@ def load_versions() -> list[SchemaVersion]:
     """Read all published versions, oldest first within a record.
 
     Raises:
-        ValueError: a file differs from its hash in the lock: someone changed a published
-            version. Take the change back and add a new version instead.
+        ValueError: a file differs from its hash in the lock: a published version was
+            changed. Revert the change and add a new version instead.
     """
     lock: dict[str, list[dict[str, Any]]] = json.loads((AVRO_DIR / "lock.json").read_text("utf-8"))
     return [_load(record, entry) for record, entries in lock.items() for entry in entries]

@@ -1,8 +1,8 @@
 """Compares the topics of a cluster with the table. Pure.
 
-Fatal is only what puts data at stake: co-partitioned topics with different numbers of
+A difference is fatal only if it endangers data: co-partitioned topics with different numbers of
 partitions, a policy that removes records which are still needed, limits that refuse our own
-records. Larger retention, larger records, more copies and any compression are no difference.
+records. Larger retention, larger records, more copies and any compression are not differences.
 """
 
 from collections import defaultdict
@@ -14,28 +14,28 @@ from schemas.records import Control, StreamChunk, TaskEvent, TaskState
 from schemas.topics import DLQ_PREFIX, Topic, TopicsSettings
 
 LOG_WINDOW_MS = 24 * 3_600_000
-"""What ``task-events`` must hold at least: a router that takes over reads it from the last
-checkpoint on, and the sink from its position on, so this is how long they may be away. A completed
-task is remembered for as long (``ORCH_ROUTER_REMEMBER_S``)."""
+"""The least that ``task-events`` must hold: a router that takes over reads it from the last
+checkpoint, and the sink from its position, so this is how long they may be down. A completed
+task is remembered for the same time (``ORCH_ROUTER_REMEMBER_S``)."""
 LOG_BYTES_MIN = 5_000 * 256 * 1024
-"""Of a partition of ``task-events``: the events between two checkpoints
+"""Bytes of a partition of ``task-events``: the events between two checkpoints
 (``ORCH_ROUTER_SNAPSHOT_EVENTS``), each with the largest output of a step."""
 _NAMED_MAX = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicFacts:
-    """A topic that exists. None is what the account may not read."""
+    """A topic that exists. A field is None if the account may not read it."""
 
     partitions: int | None
     replication_factor: int | None
     config: Mapping[str, str] | None
-    """The values that hold, whether they were set for the topic or are the broker's."""
+    """The effective values, whether they were set for the topic or are the broker's."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigDifference:
-    """A value of a topic's configuration that must be another one."""
+    """A configuration value of a topic that has to be changed."""
 
     topic: str
     name: str
@@ -48,7 +48,7 @@ class ConfigDifference:
 def topic_findings(
     table: Sequence[Topic], facts: Mapping[str, TopicFacts], settings: TopicsSettings
 ) -> list[Finding]:
-    """Every difference, the fatal ones first; none where all is as the table says."""
+    """Every difference, the fatal ones first; empty if the topics match the table."""
     found = [
         *_missing(table, facts),
         *partition_findings(table, facts, settings),
@@ -76,7 +76,7 @@ def config_differences(
 def partition_findings(
     table: Sequence[Topic], facts: Mapping[str, TopicFacts], settings: TopicsSettings
 ) -> list[Finding]:
-    """Numbers of partitions. Only those of co-partitioned topics must be exactly right."""
+    """Differences in the numbers of partitions. Only co-partitioned topics must match exactly."""
     counts = {name: fact.partitions for name, fact in facts.items() if fact.partitions is not None}
     known = [topic for topic in table if topic.name in counts]
     fixed = [topic for topic in known if topic.copartitioned]
@@ -182,7 +182,7 @@ def _replication_findings(
 
 
 def _config_findings(differences: Sequence[ConfigDifference]) -> Iterator[Finding]:
-    """One for each kind of difference, whatever number of topics has it."""
+    """One finding for each kind of difference, however many topics have it."""
     alike: dict[tuple[str, str, str, Severity, str], list[str]] = defaultdict(list)
     for one in differences:
         alike[one.name, one.found, one.wanted, one.severity, one.breaks].append(one.topic)
@@ -333,7 +333,7 @@ def _unless(
     severity: Severity,
     breaks: str,
 ) -> ConfigDifference | None:
-    # What an older broker does not tell is what it does by default.
+    # A value that an older broker does not report is that broker's default.
     found = (facts.config or {}).get(name)
     if found is None or fits(found):
         return None

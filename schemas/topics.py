@@ -1,7 +1,7 @@
-"""The topic table: every topic, who writes and reads it, what it holds and how it is kept.
+"""The topic table: every topic, its writers and readers, its content and its retention.
 
-One table, used by ``orchestrator topics list|apply``, by every reader and writer, and by
-the documentation. Topics are created from it and never by auto-creation.
+``orchestrator topics list|apply``, every reader and writer, and the documentation use this one
+table. Topics are created from it and never by auto-creation.
 """
 
 from collections.abc import Iterable
@@ -29,12 +29,12 @@ LANES = (Lane.HIGH, Lane.NORMAL, Lane.LOW)
 DLQ_PREFIX = "dlq."
 
 COPIES_MAX = 3
-"""Copies of a partition on a cluster that has as many brokers or more."""
+"""Copies of a partition on a cluster with at least this number of brokers."""
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
-# A batch adds its own header, and its records their keys and headers, to the values whose
-# size the limits speak of.
+# A batch adds its own header, and its records their keys and headers, to the values, whose
+# size the limits restrict.
 _ENVELOPE_BYTES = 64 * 1024
 
 
@@ -43,7 +43,7 @@ class TopicsSettings:
     """``ORCH_TOPICS_<FIELD>``. The same in every process of one system."""
 
     prefix: str = "orchestrator."
-    """Begins each topic's name, so that several systems can share a cluster."""
+    """The beginning of each topic's name, so that several systems can share a cluster."""
 
     partitions: int = 12
     """Partitions of every co-partitioned topic. Never change it once topics exist: the partition
@@ -51,7 +51,7 @@ class TopicsSettings:
 
     replication_factor: int | None = None
     """Copies of each partition; from 3 on, a write needs 2 of them (``min.insync.replicas``).
-    Without it: as many as the cluster has brokers, at most 3."""
+    If unset: as many as the cluster has brokers, at most 3."""
 
     def __post_init__(self) -> None:
         if self.partitions < 1:
@@ -63,11 +63,11 @@ class TopicsSettings:
 
     @property
     def copies(self) -> int:
-        """Copies of each partition; 3 where neither a setting nor a cluster says."""
+        """Copies of each partition; 3 if neither a setting nor a cluster gives the number."""
         return COPIES_MAX if self.replication_factor is None else self.replication_factor
 
     def on_cluster(self, brokers: int) -> "TopicsSettings":
-        """These settings with the number of copies that a cluster of so many brokers takes."""
+        """These settings with the number of copies for a cluster of ``brokers`` brokers."""
         if self.replication_factor is not None:
             return self
         return replace(self, replication_factor=max(1, min(COPIES_MAX, brokers)))
@@ -79,20 +79,21 @@ class Topic:
 
     name: str
     record: type[Record] | None
-    """What the values are; None in a dead-letter topic, which holds its origin's bytes."""
+    """The record type of the values; None in a dead-letter topic, which holds its origin's
+    bytes."""
     written_by: str
     read_by: str
     partitions: int
     replication_factor: int
     max_bytes: int
-    """``max.message.bytes``: the largest batch that the broker takes."""
+    """``max.message.bytes``: the largest batch that the broker accepts."""
     retention_ms: int | None = None
     """None: compacted, the newest value of each key is kept."""
     broker_times: bool = False
-    """Records have the broker's time (``LogAppendTime``), by which owners check their clocks."""
+    """Records have the broker's time (``LogAppendTime``), with which owners check their clocks."""
     copartitioned: bool = True
-    """The number of partitions is part of where a record is, and never another one. False: more
-    partitions than the table says do no harm."""
+    """True: the number of partitions decides where a record is, and never changes. False: more
+    partitions than in the table do no harm."""
 
     @property
     def config(self) -> dict[str, str]:
@@ -117,17 +118,17 @@ class Topics:
 
     @property
     def task_created(self) -> str:
-        """Written by everyone who may create tasks."""
+        """Requests for tasks; every service that may create tasks writes here."""
         return f"{self.settings.prefix}task-created.v1"
 
     @property
     def task_commands(self) -> str:
-        """Orders about tasks that exist."""
+        """Commands about existing tasks."""
         return f"{self.settings.prefix}task-commands.v1"
 
     @property
     def step_results(self) -> str:
-        """What became of step commands."""
+        """The results of step commands."""
         return f"{self.settings.prefix}step-results.v1"
 
     @property
@@ -152,7 +153,7 @@ class Topics:
 
     @property
     def dlq_actions(self) -> str:
-        """What was done with dead letters: one partition, so that it has one order."""
+        """The actions on dead letters: one partition, so that they have one order."""
         return f"{self.settings.prefix}dlq-actions.v1"
 
     def step(self, step: StepName, lane: Lane) -> str:
@@ -169,7 +170,7 @@ class Topics:
         return [self.task_created, self.task_commands, self.step_results]
 
     def record_of(self, topic: str) -> type[Record] | None:
-        """What the values of a topic are; None for a topic that is none of ours."""
+        """The record type of a topic's values; None for a topic that is not ours."""
         if topic.startswith(f"{self.settings.prefix}steps."):
             return StepCommand
         records: dict[str, type[Record]] = {
@@ -276,7 +277,7 @@ def dlq(topic: str) -> str:
 
 
 def _dead_letter_topic(origin: Topic, max_bytes: int) -> Topic:
-    # As many partitions as the origin's: a dead letter keeps its partition.
+    # The same number of partitions as the origin: a dead letter keeps its partition.
     return Topic(
         name=dlq(origin.name),
         record=None,

@@ -1,6 +1,6 @@
-"""UUIDs that begin with their time, so that ids sort by age and tell when they were made.
+"""UUIDs that begin with their time, so that ids sort by age and contain their time of creation.
 
-:func:`tasks.identity.born_at` reads the time again.
+:func:`tasks.identity.born_at` reads the time back.
 
 Source: RFC 9562, section 5.7 (Python has them from 3.14 on).
 """
@@ -11,10 +11,10 @@ from schemas.records import Millis, TaskId
 
 
 def uuid7(time: Millis, entropy: bytes) -> UUID:
-    """A UUID of a time.
+    """A UUID with a given time.
 
     Args:
-        time: 0 .. 2**48 - 1.
+        time: Unix milliseconds, 0 .. 2**48 - 1.
         entropy: 10 random bytes; 74 of their bits are used.
     """
     value = time << 80 | int.from_bytes(entropy)

@@ -1,6 +1,6 @@
 """The JSON documents of the audit trail and of an attempt's iterations. Pure.
 
-Their members are named as on the wire; times are Unix milliseconds, as there.
+Their members have the names of the wire format; times are Unix milliseconds, as there.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ _ENCODE = msgspec.json.Encoder().encode
 
 
 def event_data(event: TaskEvent) -> Json:
-    """The event without what the row's own columns hold, and without its JSON documents.
+    """The event without its JSON documents and without the values of the row's own columns.
 
-    Inputs and outputs are in ``tasks`` and ``task_steps``; they may be large.
+    Inputs and outputs are stored in ``tasks`` and ``task_steps``; they may be large.
     """
     document: dict[str, Any] = {
         "event_id": event.event_id,
@@ -42,7 +42,7 @@ def event_data(event: TaskEvent) -> Json:
 
 
 def substeps_document(substeps: Sequence[SubStep]) -> Json | None:
-    """A step's iterations with their documents as JSON, not as text; None if it has none."""
+    """A step's iterations with documents as JSON, not as text; None if it has no iterations."""
     if not substeps:
         return None
     return _text(

@@ -11,7 +11,7 @@ from sinks.row_sql import Integer, SqlType
 
 
 class TaskRow(NamedTuple):
-    """A task that begins in this batch, with its life or with a run: the whole row."""
+    """A task whose life or run begins in this batch: the whole row."""
 
     id: TaskId
     type: str
@@ -49,24 +49,24 @@ class TaskRow(NamedTuple):
     event_partition: Integer
     event_offset: int
     born_offset: Annotated[int | None, SqlType("bigint", stored=False)]
-    """Of the ``created`` event; None if only a run begins in this batch."""
+    """Offset of the ``created`` event; None if only a run begins in this batch."""
 
 
 class ChangeRow(NamedTuple):
-    """What a batch says about a task that began before it."""
+    """The changes in a batch to a task that began before it."""
 
     id: TaskId
     status: str | None
-    """None keeps the row's: a status that this version does not know."""
+    """None keeps the row's status: the event has a status that this version does not know."""
     phase: str
     priority: Integer
     output: Json | None
     run: Integer
-    """The row's, too: a run begins with a TaskRow."""
+    """The run of the row, too: a run begins with a TaskRow."""
     steps_changed: bool
     updated_at: Millis
     started_at: Millis | None
-    """Counts only if the row has none: the first start in the run."""
+    """Used only if the row has no value: the first start in the run."""
     completed_at: Millis | None
     sequence: int
     error_code: str | None
@@ -86,7 +86,7 @@ class ChangeRow(NamedTuple):
 
 
 class RefusalRow(NamedTuple):
-    """A task about which a batch says only that commands were refused: nothing else changes."""
+    """A task whose only events in a batch are refused commands: nothing else changes."""
 
     id: TaskId
     sequence: int
@@ -94,7 +94,7 @@ class RefusalRow(NamedTuple):
 
 
 class StepRow(NamedTuple):
-    """What a batch says about one attempt; None keeps what the row holds."""
+    """The changes in a batch to one attempt; None keeps the value of the row."""
 
     task_id: TaskId
     run: Integer
@@ -121,7 +121,7 @@ class StepRow(NamedTuple):
     usage_estimated: bool | None
     worker: str | None
     dispatched_at: Millis | None
-    """Counts only if the row has none: a command may move to another lane."""
+    """Used only if the row has no value: a command may move to another lane."""
     started_at: Millis | None
     completed_at: Millis | None
     next_attempt_at: Millis | None
@@ -142,7 +142,7 @@ class LogRow(NamedTuple):
 
 
 def error_columns(error: Error | None) -> dict[str, Any]:
-    """The columns in which a row holds its error; all None if there is none."""
+    """The columns in which a row holds its error; all None without an error."""
     return {
         "error_code": None if error is None else error.code,
         "error_message": None if error is None else error.message,
@@ -153,7 +153,7 @@ def error_columns(error: Error | None) -> dict[str, Any]:
 
 
 def usage_columns(usage: Usage | None) -> dict[str, Any]:
-    """The columns in which a row holds its usage; all None if there is none."""
+    """The columns in which a row holds its usage; all None without usage."""
     return {
         "usage_model": None if usage is None else usage.model,
         "input_tokens": None if usage is None else usage.input_tokens,

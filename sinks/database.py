@@ -1,4 +1,4 @@
-"""The connections of one writer or reader: opened, checked, lent out and closed alike."""
+"""The connections of one writer or reader: opened, checked, lent out and closed the same way."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Database:
     """A pool of connections to the projection's database.
 
     Args:
-        settings: where, and how long to wait.
+        settings: the database and the timeouts.
         planning: how Postgres plans the statements of this pool (:mod:`sinks.pool`).
     """
 
@@ -29,7 +29,7 @@ class Database:
         self._pool: Pool | None = None
 
     async def open(self, *, migrated: bool = True) -> None:
-        """Connect, and with ``migrated`` check that the schema is there. Closed if it raises.
+        """Connect; with ``migrated`` check that the schema exists. Closed again if it raises.
 
         Raises:
             SinkUnavailableError: try again later.
@@ -45,7 +45,7 @@ class Database:
             raise
 
     async def close(self) -> None:
-        """Close the connections; what is under way ends within ``operation_timeout_s``."""
+        """Close the connections; running operations end within ``operation_timeout_s``."""
         pool, self._pool = self._pool, None
         if pool is not None:
             await close_pool(pool, self.settings.operation_timeout_s)
@@ -55,8 +55,8 @@ class Database:
         """Borrow a connection for at most ``operation_timeout_s``.
 
         Raises:
-            SinkError: what :func:`sinks.errors.ours` makes of the driver's error.
-            RuntimeError: the database is not open; a fault of the caller.
+            SinkError: the driver's error, converted by :func:`sinks.errors.ours`.
+            RuntimeError: the database is not open; a bug of the caller.
         """
         if self._pool is None:
             raise RuntimeError("the database is not open")
@@ -64,10 +64,10 @@ class Database:
             yield conn
 
     async def check_server(self) -> list[Finding]:
-        """What of the server, the database and our account differs from what is needed.
+        """Compare the server, the database and our account with what the projection needs.
 
         Raises:
-            SinkUnavailableError: no answer.
+            SinkUnavailableError: the server did not answer.
         """
         async with self.connection() as conn:
             return await check_connection(conn, self.settings)

@@ -1,7 +1,7 @@
-"""What can go wrong with Postgres, and what the caller may do after it.
+"""What can go wrong with Postgres, and what the caller may do afterwards.
 
 :func:`ours` is the only place that reads an error of the driver; :mod:`sinks.sqlstates` says
-what each code means. A complaint of the driver about its own use is a bug and passes unchanged.
+what each code means. An error of the driver about its own use is a bug and passes unchanged.
 """
 
 import asyncpg
@@ -17,8 +17,8 @@ class SinkError(OrchestratorError):
 class SinkUnavailableError(SinkError):
     """Postgres did not answer, or cannot write now. Pause, and write the same batch again.
 
-    Nothing of the batch was written, or all of it (the connection broke in COMMIT); the
-    writer that raised this finds out when it is given the same batch again.
+    Either nothing of the batch was written, or all of it (the connection broke in COMMIT); the
+    writer that raised this finds out which when it is given the same batch again.
     """
 
     code = "SINK_UNAVAILABLE"
@@ -26,17 +26,17 @@ class SinkUnavailableError(SinkError):
 
 
 class SinkLockedError(SinkUnavailableError):
-    """Someone else holds a lock that the batch needs. Nothing was written: write it again.
+    """Another session holds a lock that the batch needs. Nothing was written: write it again.
 
     Other batches may not need that lock.
     """
 
 
 class SinkBlockedError(SinkUnavailableError):
-    """Postgres answers and would refuse every row, or refuses the account. Nothing was written.
+    """Postgres would refuse every row, or refuses the account. Nothing was written.
 
-    Pause longer from time to time, and write the same batch again: the write succeeds after a
-    person has changed what the message names. No row is at fault, so no row is dead-lettered.
+    Pause longer from time to time, and write the same batch again: the write succeeds after an
+    operator has changed what the message names. The rows are not at fault and not dead-lettered.
     """
 
     code = "SINK_BLOCKED"
@@ -45,7 +45,7 @@ class SinkBlockedError(SinkUnavailableError):
 class SinkRowError(SinkError):
     """Postgres refuses a row. Nothing was written.
 
-    The same batch is refused again: write its events one by one, dead-letter the one that
+    The same batch is refused again: write its events one by one, and dead-letter the event that
     is refused alone.
     """
 
@@ -53,7 +53,7 @@ class SinkRowError(SinkError):
 
 
 class SinkPositionError(SinkError):
-    """``sink_offsets`` is not where this writer left it: someone else writes this partition.
+    """``sink_offsets`` is not where this writer left it: another one writes this partition.
 
     Nothing was written. Stop writing the partition, and begin again from
     :meth:`sinks.writer.Writer.positions` if it is still ours.
@@ -63,9 +63,9 @@ class SinkPositionError(SinkError):
 
 
 class HistoryExpiredError(SinkError):
-    """The log no longer holds the beginning of a task: its rows cannot be made from it.
+    """The log no longer holds the beginning of a task: its rows cannot be made from the log.
 
-    Nothing was written; the rows that are there stay.
+    Nothing was written; the existing rows stay.
     """
 
     code = "HISTORY_EXPIRED"
@@ -78,16 +78,16 @@ class RebuildRunsError(SinkError):
 
 
 class MigrationError(SinkError):
-    """The schema is not what this program needs, or its files changed. Nothing was changed.
+    """The schema is not the one that this program needs, or its files changed. Nothing was changed.
 
-    The message names the file; a person has to act.
+    The message names the file; an operator has to act.
     """
 
     code = "MIGRATION_FAILED"
 
 
 class PostgresRefusedError(SinkError):
-    """Postgres answers and refuses us, or the DSN is wrong. A person has to change the set-up.
+    """Postgres refuses the connection, or the DSN is wrong. An operator has to change the set-up.
 
     Trying again does not help; the message says what does.
     """
@@ -96,7 +96,7 @@ class PostgresRefusedError(SinkError):
 
 
 class CursorError(SinkError):
-    """The text is no cursor of this list's order. Begin with the first page."""
+    """The text is not a cursor of this list's order. Begin with the first page."""
 
     code = "CURSOR_INVALID"
 
@@ -118,11 +118,11 @@ _LOST = (
 
 
 def ours(error: BaseException, *, connection_lost: bool = False) -> SinkError | None:
-    """Say which of our errors a driver's error is; None means that the error is a bug.
+    """Convert an error of the driver to one of ours; None means that the error is a bug.
 
     Args:
         error: what the driver raised.
-        connection_lost: the connection was found closed; then the driver complains about
+        connection_lost: the connection was found closed; then the driver raises an error about
             its own state, without an SQLSTATE.
     """
     if isinstance(error, asyncpg.PostgresError):

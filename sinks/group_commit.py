@@ -1,7 +1,7 @@
-"""One write for all that wait: while one is under way, what comes gathers for the next.
+"""Groups writes: items that arrive during a write are written together in the next one.
 
-So there are fewer and larger writes the busier the store is, and none waits for a timer.
-What is written, and where, is the business of whoever gives the function that writes.
+So the busier the store is, the fewer and larger the writes are, and no item waits for a timer.
+The caller provides the function that writes.
 """
 
 import asyncio
@@ -27,30 +27,30 @@ class GroupCommit(Generic[Item]):
     """Lets callers share the writes of one store, one write at a time.
 
     ``write`` writes items all or nothing. It runs in a task of its own, which is cancelled only
-    when all its callers are. What it raises goes to all of them if the store is away; any other
-    error may be the fault of one item, so each is then written by itself.
+    when all its callers are. If the store is down, all callers get the error of ``write``; any
+    other error may be the fault of one item, so each item is then written by itself.
     """
 
     def __init__(
         self, write: Callable[[Sequence[Item]], Coroutine[None, None, None]], *, size_max: int
     ) -> None:
-        """``size_max`` bounds a group, but one item alone may be larger."""
+        """``size_max`` limits the size of a group, but one item alone may be larger."""
         self._write = write
         self._size_max = size_max
         self._queue: deque[_Waiting[Item]] = deque()
         self._running: asyncio.Task[None] | None = None
-        # The group that is being written, and the task in which it is.
+        # The items that are being written, and the task that writes them.
         self._group: Sequence[_Waiting[Item]] = ()
         self._writing: asyncio.Task[None] | None = None
 
     async def write(self, item: Item, *, size: int) -> None:
-        """Write an item, with whatever else waits when its turn comes.
+        """Write an item, together with the other waiting items when its turn comes.
 
         Raises what ``write`` raises.
 
-        Cancellation: an item that waits is taken out. One that is being written is written on
-        if others share the write, which is waited for; else the write is cancelled, too. So
-        when this has returned, nothing of the item is under way.
+        Cancellation: a waiting item is taken out. If other callers share the running write, that
+        write goes on and this method waits for it; otherwise the write is cancelled, too. So when
+        this method has returned, no write of the item is running.
         """
         waiting = _Waiting(item, size, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
@@ -64,7 +64,7 @@ class GroupCommit(Generic[Item]):
             raise
 
     async def ended(self) -> None:
-        """Return when nothing is written and nothing waits."""
+        """Return when no write runs and no item waits."""
         if self._running is not None:
             await asyncio.wait([self._running])
 

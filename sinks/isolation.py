@@ -1,4 +1,4 @@
-"""Isolate a row that Postgres refuses: halve its batch until the row stands alone."""
+"""Isolates a row that Postgres refuses: halves its batch until the row stands alone."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -10,16 +10,16 @@ Write = Callable[[Sequence[LogEvent], Position], Awaitable[None]]
 """Writes events and the position after them, all or nothing."""
 
 Refused = Callable[[LogEvent, SinkRowError], Awaitable[None]]
-"""Is told of an event whose row is refused, before the position passes it."""
+"""Is called with an event whose row is refused, before the position passes it."""
 
 
 async def write_isolating(
     write: Write, refused: Refused, events: Sequence[LogEvent], after: Position
 ) -> None:
-    """Write a batch; of one that holds refused rows, all but those.
+    """Write a batch; leave out the events whose rows are refused.
 
     The position moves with each part that is written, so that a failure in between leaves a
-    prefix of the batch. Whatever else ``write`` or ``refused`` raise passes.
+    prefix of the batch. Any other error of ``write`` or ``refused`` is passed on.
     """
     try:
         await write(events, after)

@@ -1,15 +1,16 @@
-"""Rows that the schema as the migrations make it accepts whatever else is stored. Pure.
+"""Rows that an unchanged schema accepts whatever else is stored. Pure.
 
-After a row was refused, a writer writes these and rolls them back. Refused as well: the tables
-were changed so that they refuse every row, and no row is at fault. Accepted: the row is bad.
+After a row was refused, a writer writes these and rolls them back. If they are refused as well,
+the tables were changed so that they refuse every row, and the row is not at fault. If they are
+accepted, the row is bad.
 
-- They are as large as the rules of the system allow (ids of 64 characters) in one half, and as
-  small (every optional column null) in the other half. A narrowed column and a new NOT NULL
+- One half has the largest values that the rules of the system allow (ids of 64 characters), the
+  other half the smallest (every optional column null). A narrowed column and a new NOT NULL
   refuse one of the two.
-- They come in pairs that differ only in what is unique by design: ids, keys, and positions in
-  the log. A new unique index refuses the second of a pair.
-- Their values are ours: a stranger's record has no influence on the answer. Where somebody added
-  a reference or a rule that our values cannot keep, the names of a stored task are tried instead.
+- They come in pairs that differ only in values that are unique by design: ids, keys, and
+  positions in the log. A new unique index refuses the second row of a pair.
+- Their values are ours: a stranger's record has no influence on the answer. If an added
+  reference or rule forbids our values, the names of a stored task are tried instead.
 """
 
 import uuid
@@ -26,7 +27,7 @@ from sinks.schema.month import month_of
 R = TypeVar("R", TaskRow, ChangeRow, StepRow)
 
 _LONG = "known-good-".ljust(64, "x")
-"""As long as an id may be."""
+"""The maximum length of an id."""
 _TEXT = "known good"
 _JSON = Json('{"known":"good"}')
 _COUNT = 2**31
@@ -34,11 +35,11 @@ _COUNT = 2**31
 _LATER = 100
 """The first offset of the later events."""
 PARTITION = 2**31 - 1
-"""No log has so many partitions: the rows meet no stored position."""
+"""No log has this many partitions: the rows cannot meet a stored position."""
 
 
 class Names(NamedTuple):
-    """What strangers say in a task's rows: known good names, or those of a stored task."""
+    """The names in a task's rows that come from outside: known good ones, or a stored task's."""
 
     type: str = _LONG
     tenant_id: str = _LONG
@@ -54,8 +55,8 @@ def known_good_batches(at: Millis, names: Names = Names()) -> tuple[Batch, Batch
     """Two batches, one after the other: tasks that begin, and later events of these tasks.
 
     Args:
-        at: the time of all rows. The months' partitions are those of this time.
-        names: of a task that is stored, if its like is to be tried.
+        at: the time of all rows, and so of their month partitions.
+        names: the names of a stored task, if they are to be tried.
 
     Raises:
         ValueError: ``at`` is outside of the calendar.
@@ -121,7 +122,7 @@ def known_good_letters() -> list[LetterRow]:
 
 
 def known_good_states(letters: Sequence[LetterRow]) -> list[StateRow]:
-    """What was done with these letters."""
+    """The states of these letters."""
     bare = StateRow(
         id="",
         status="open",
@@ -257,13 +258,13 @@ def _full_step(task_id: TaskId, at: Millis) -> StepRow:
 
 
 def _bare(row: type[R], **named: Any) -> R:
-    """A row that is null wherever it may be, but for what is named."""
+    """A row that is null in every optional column, except for the given ones."""
     empty = {column.name: None for column in columns_of(row) if column.optional}
     return row(**{**empty, **named})
 
 
 def _full(row: R, at: Millis, **named: Any) -> R:
-    """The row with a value in every column that is null, and with what is named."""
+    """The row with a value in every column that is null, and with the given ones."""
     filled = {
         column.name: at if column.type.is_time else _VALUES[column.type.name]
         for column in columns_of(type(row))

@@ -1,4 +1,4 @@
-"""What a projection lacks and no log can give back any more. Pure."""
+"""What a projection lacks and the log can no longer provide. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sinks.writer import Position
 
 NAMED_MAX = 10
-"""Tasks that are named; all are counted."""
+"""Tasks that are listed by name; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,25 +14,25 @@ class TrimmedRange:
     """Records that left the log before the sink wrote them."""
 
     partition: int
-    """Of ``task-events``."""
+    """A partition of ``task-events``."""
     first_offset: int
-    """The first one that was not written."""
+    """The first offset that was not written."""
     end_offset: int
-    """Where the log begins now."""
+    """The first offset of the log now."""
 
     @property
     def offsets(self) -> int:
-        """How many offsets that are."""
+        """The number of offsets."""
         return self.end_offset - self.first_offset
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What is missing; false if nothing is."""
+    """The missing records and tasks; false if the projection is complete."""
 
     gaps: tuple[TrimmedRange, ...] = ()
     tasks: int = 0
-    """Tasks without a row that routers still know, or of which the log holds a later event."""
+    """Tasks without a row that routers still know, or that have a later event in the log."""
     named: tuple[str, ...] = ()
     """The ids of some of them."""
 
@@ -42,11 +42,11 @@ class Missing:
 
 
 def gaps(sink: Mapping[int, Position], starts: Mapping[int, Position]) -> tuple[TrimmedRange, ...]:
-    """Where the log begins above the sink's position.
+    """The ranges between the sink's positions and later beginnings of the log.
 
     Args:
-        sink: how far each partition was written. One that never was has no gap: its projection
-            is new, and begins where the log does.
+        sink: how far each partition was written. A partition that was never written has no gap:
+            its projection is new, and begins where the log does.
         starts: where each partition's log begins.
     """
     return tuple(

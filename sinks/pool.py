@@ -1,4 +1,4 @@
-"""Connections to Postgres, all set up alike; the driver's errors become ours here."""
+"""Connections to Postgres with the same settings; converts the driver's errors to ours."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -16,19 +16,20 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProx
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 _COMMAND_MARGIN_S = 2.0
-"""The server's own timeout answers first; ours is for a server that does not answer."""
+"""The server's own timeout fires first; ours is for a server that does not answer."""
 
 
 PLAN_FOR_VALUES: Mapping[str, str] = MappingProxyType({"plan_cache_mode": "force_custom_plan"})
 """Plan each statement anew for its values. Costs a millisecond, and finds the index that a
-filter needs, also after a statement was sent many times: for pages of lists."""
+filter needs, even after a statement was sent many times: for pages of lists."""
 
 FIND_BY_KEY: Mapping[str, str] = MappingProxyType(
     {"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan"}
 )
-"""Never scan a table where an index can be asked, and plan once: for statements that name their
-rows by key. Of a table that grew since it was analyzed, Postgres would read all for each batch.
-The best plan is the same for every batch, and making it takes longer than a small batch."""
+"""Never scan a table if an index can be used, and plan once: for statements that name their
+rows by key. Without this, Postgres would read the whole of a table that grew since it was
+analyzed, for each batch. The best plan is the same for every batch, and planning takes longer
+than a small batch."""
 
 
 async def open_pool(
@@ -37,12 +38,12 @@ async def open_pool(
     """Open a pool and its first connection.
 
     Args:
-        settings: where, and how long to wait.
+        settings: the database and the timeouts.
         planning: how Postgres plans the statements of this pool.
 
     Raises:
         SinkUnavailableError: no connection; try again later.
-        asyncpg.PostgresError: wrong password, no such database: a fault of the set-up.
+        asyncpg.PostgresError: wrong password, unknown database: a fault of the set-up.
     """
     try:
         async with asyncio.timeout(settings.connect_timeout_s):
@@ -62,9 +63,9 @@ async def open_pool(
 
 
 async def _keep_session(conn: Connection) -> None:
-    """Nothing: no statement here changes its session, and the driver ends transactions itself.
+    """Do nothing: no statement here changes its session, and the driver ends transactions itself.
 
-    By default each borrowing would cost a round trip more, for RESET ALL and the like.
+    By default each use of a connection would cost another round trip, for RESET ALL and the like.
     """
 
 
@@ -81,8 +82,8 @@ async def close_pool(pool: Pool, timeout_s: float) -> None:
 async def connection(pool: Pool, settings: PostgresSettings) -> AsyncIterator[Connection]:
     """Borrow a connection for at most ``operation_timeout_s``; the driver's errors become ours.
 
-    After anything but a clear refusal the connection is cut: the server then rolls back what
-    it was doing, and giving the connection back waits for nobody.
+    After any error but a clear refusal the connection is cut: the server then rolls back its
+    transaction, and returning the connection does not wait for the server.
     """
     conn: PoolConnectionProxy[asyncpg.Record] | None = None
     try:
@@ -105,16 +106,16 @@ async def connection(pool: Pool, settings: PostgresSettings) -> AsyncIterator[Co
 
 
 def is_lost(conn: Connection) -> bool:
-    """True if a connection is of no use any more."""
+    """True if a connection cannot be used any more."""
     try:
         return conn.is_closed()
     except asyncpg.InterfaceError:
-        # The pool took it back when the server went away, and it answers nothing now.
+        # The pool took it back when the server went away; the connection no longer answers.
         return True
 
 
 def server_settings(settings: PostgresSettings) -> dict[str, str]:
-    """What every session of ours is set to."""
+    """The settings of every session of ours."""
     return {
         "application_name": "ai-orchestrator",
         "timezone": "UTC",  # times inside JSON documents are written by the server

@@ -1,9 +1,9 @@
-"""Ask the tables whether they take rows at all, after a row was refused.
+"""Checks whether the tables accept rows at all, after a row was refused.
 
 The rule by which a refusal becomes a dead letter: a row that is refused while other rows are
-accepted is a bad row. The others are rows that are known to be good (:mod:`sinks.known_good`), or
-else new rows with the names of tasks that are stored. If all of these are refused as well,
-somebody changed the tables, no row is at fault, and the writer waits.
+accepted is a bad row. The other rows are known good ones (:mod:`sinks.known_good`), or new rows
+with the names of stored tasks. If all of these are refused as well, the tables were changed, the
+row is not at fault, and the writer waits.
 """
 
 from collections.abc import Awaitable, Callable
@@ -28,16 +28,16 @@ _STORED_MAX = 5
 
 
 async def check_tasks_are_accepted(conn: Connection, at: Millis, *, schema: str) -> None:
-    """Write good rows of tasks at a time, by the sink's own statements; roll them back.
+    """Write good task rows of that time with the sink's own statements; roll them back.
 
     Raises:
         SinkBlockedError: the tables refuse them.
-        SinkUnavailableError: Postgres did not answer: nothing is known.
+        SinkUnavailableError: Postgres did not answer: the result is unknown.
     """
     try:
         month_of(at)
     except ValueError:
-        return  # no calendar holds the time: the refused row is bad whatever the tables are
+        return  # no calendar has this time: the refused row is bad whatever the tables are
     await ensure_months(conn, [month_of(at)], schema=schema)
     try:
         await _check_names(conn, at, Names(), schema)
@@ -66,11 +66,11 @@ async def _check_names(conn: Connection, at: Millis, names: Names, schema: str) 
 
 
 async def check_letters_are_accepted(conn: Connection) -> None:
-    """The same for the index of dead letters; may be called within a transaction.
+    """The same check for the index of dead letters; may be called within a transaction.
 
     Raises:
         SinkBlockedError: the tables refuse them.
-        SinkUnavailableError: Postgres did not answer: nothing is known.
+        SinkUnavailableError: Postgres did not answer: the result is unknown.
     """
     letters = known_good_letters()
 
@@ -99,7 +99,7 @@ async def _check(conn: Connection, write: Callable[[], Awaitable[None]]) -> None
 
 
 def blocked(refusal: SinkRowError) -> SinkBlockedError:
-    """The error of a refusal that is not the fault of a row."""
+    """The error for a refusal that no row is at fault for."""
     return SinkBlockedError(
         f"{refusal} (every row would be refused: undo what was changed on this table)"
     )

@@ -35,7 +35,7 @@ def load(text: str) -> dict[str, str]:
 
 
 SCHEMA = "ai_orchestrator"
-"""Where the projection is; the files name it."""
+"""The schema of the projection, as the files name it."""
 
 _FILES = (
     *("queries.sql", "rebuild.sql", "reads/queries.sql", "server/queries.sql"),
@@ -50,7 +50,7 @@ def query(name: str, schema: str = SCHEMA) -> str:
 
 
 def in_schema(statement: str, schema: str) -> str:
-    """A statement that names our schema, said of another table set."""
+    """The statement with our schema replaced by that of another table set."""
     return statement.replace(f"{SCHEMA}.", f"{schema}.").replace(f"'{SCHEMA}'", f"'{schema}'")
 
 

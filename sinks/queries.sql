@@ -1,17 +1,18 @@
--- What the sink and the migrations send; reads/queries.sql has what readers ask. Batches come as arrays of equal length, one for each
--- column: sinks/columns.py names them, in this order. Times are Unix milliseconds.
+-- Statements of the sink and the migrations; reads/queries.sql has those of readers. Batches are
+-- arrays of equal length, one for each column: sinks/columns.py names the columns in this order.
+-- Times are Unix milliseconds.
 
 
 -- name: read_positions
--- How far these partitions of task-events were written. No row: never.
+-- The positions up to which these partitions of task-events were written. No row: never written.
 SELECT log_partition, next_offset, epoch, owner
 FROM ai_orchestrator.sink_offsets
 WHERE log_partition = ANY ($1::integer[]);
 
 
 -- name: begin_positions
--- Make the first row of partitions ($1), each at its next offset, epoch and owner ($2, $3, $4);
--- returns those that had none.
+-- Create the first row of partitions ($1), each with its next offset, epoch and owner ($2, $3,
+-- $4); returns the partitions that had no row.
 INSERT INTO ai_orchestrator.sink_offsets (log_partition, next_offset, epoch, owner)
 SELECT log_partition, next_offset, epoch, owner
 FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::text[])
@@ -22,8 +23,8 @@ RETURNING log_partition;
 
 -- name: move_positions
 -- Move partitions ($1) to $2, $3, $4 (next offset, epoch, owner), each if it is still at its
--- offset in $5; returns those that were. Their rows stay locked until the transaction ends, so
--- writers of one partition come one after the other.
+-- offset in $5; returns the moved ones. Their rows stay locked until the transaction ends, so
+-- writers of one partition follow each other.
 UPDATE ai_orchestrator.sink_offsets AS s
 SET next_offset = p.next_offset, epoch = p.epoch, owner = p.owner, updated_at = now()
 FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[])
@@ -54,7 +55,7 @@ WHERE t.id = b.id
 
 
 -- name: upsert_steps
--- Write attempts (StepRow). What the batch does not say, and a later event's row, is kept.
+-- Write attempts (StepRow). Values that the batch does not have, and rows of later events, stay.
 INSERT INTO ai_orchestrator.task_steps AS s ({StepRow.columns})
 SELECT {StepRow.values}
 FROM {StepRow.rows}
@@ -84,9 +85,9 @@ WHERE s.event_offset < excluded.event_offset;
 
 
 -- name: change_tasks
--- Apply later events to tasks that began in an earlier batch (ChangeRow); one that is not
--- there stays away. The creation time, which would name the month, is not in these events:
--- the id is looked up in every month.
+-- Apply later events to tasks that began in an earlier batch (ChangeRow); a missing task is not
+-- created. These events do not have the creation time, which would name the month: the id is
+-- looked up in every month.
 UPDATE ai_orchestrator.tasks AS t SET
     status          = coalesce(p.status, t.status),
     phase           = p.phase,
@@ -116,7 +117,7 @@ WHERE t.id = p.id AND t.event_offset < p.event_offset;
 
 
 -- name: refuse_tasks
--- Count refusals (RefusalRow): a refused command changes nothing of its task but the sequence.
+-- Count refusals (RefusalRow): a refused command changes only the sequence of its task.
 UPDATE ai_orchestrator.tasks AS t SET
     sequence     = p.sequence,
     event_offset = p.event_offset
@@ -125,7 +126,7 @@ WHERE t.id = p.id AND t.event_offset < p.event_offset;
 
 
 -- name: begin_tasks
--- Write tasks that begin in this batch, with their life or with a run (TaskRow).
+-- Write tasks whose life or run begins in this batch (TaskRow).
 INSERT INTO ai_orchestrator.tasks AS t (steps, {TaskRow.columns})
 SELECT made.steps, {TaskRow.values}
 FROM {TaskRow.rows}
@@ -137,7 +138,7 @@ WHERE t.event_offset < excluded.event_offset;
 
 
 -- name: append_logs
--- Append events to the audit trail (LogRow); one that is there already is left alone.
+-- Append events to the audit trail (LogRow); an existing one is left alone.
 INSERT INTO ai_orchestrator.task_execution_logs ({LogRow.columns})
 SELECT {LogRow.values}
 FROM {LogRow.rows}
@@ -145,13 +146,13 @@ ON CONFLICT (log_partition, event_offset, created_at) DO NOTHING;
 
 
 -- name: ensure_months
--- Make the partitions of months ($1: any day of each) that have none; returns the months made.
+-- Create the missing partitions of months ($1: any day of each); returns the months created.
 SELECT month FROM unnest($1::date[]) AS months (month)
 WHERE ai_orchestrator.ensure_month(month);
 
 
 -- name: months_ahead
--- The present month (UTC, by the server's clock) and the next $1.
+-- The current month (UTC, by the server's clock) and the next $1.
 SELECT (date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => n))::date AS month
 FROM generate_series(0, $1::integer) AS n;
 
@@ -162,20 +163,20 @@ SELECT set_config('lock_timeout', $1, false);
 
 
 -- name: lock_migrations
--- Wait for the session lock under which migrations run; bounded by lock_timeout.
+-- Wait for the session lock under which migrations run; lock_timeout limits the wait.
 SELECT pg_advisory_lock(hashtextextended('ai_orchestrator.migrations', 0));
 
 
 -- name: unlock_migrations
--- Give the lock back.
+-- Release the lock.
 SELECT pg_advisory_unlock(hashtextextended('ai_orchestrator.migrations', 0));
 
 
 -- name: create_migrations_table
--- Make the place where applied migrations are kept.
+-- Create the table of applied migrations.
 DO $$
 BEGIN
-    -- Not IF NOT EXISTS: that needs the right to create schemas even when it is there.
+    -- Not IF NOT EXISTS: that needs the right to create schemas even if the schema exists.
     IF to_regnamespace('ai_orchestrator') IS NULL THEN
         CREATE SCHEMA ai_orchestrator;
     END IF;
@@ -191,12 +192,12 @@ $$;
 
 
 -- name: migrations_table_exists
--- Whether any migration was ever run here.
+-- Whether any migration was ever run in this database.
 SELECT to_regclass('ai_orchestrator.schema_migrations') IS NOT NULL;
 
 
 -- name: read_migrations
--- What was applied, with the checksums of that time.
+-- The applied migrations, with their checksums at that time.
 SELECT name, checksum, applied_at FROM ai_orchestrator.schema_migrations ORDER BY name;
 
 
@@ -206,7 +207,7 @@ INSERT INTO ai_orchestrator.schema_migrations (name, checksum) VALUES ($1, $2);
 
 
 -- name: read_stored_names
--- The names in the newest tasks, of at most $1 tenants and types; a task without a step is left out.
+-- The names in the newest tasks, of at most $1 tenants and types, without tasks that have no step.
 SELECT DISTINCT ON (n.tenant_id, n.type)
     n.type, n.tenant_id, n.conversation_id, n.user_id, n.pipeline, n.pipeline_version,
     s.step, s.service

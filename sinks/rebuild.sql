@@ -8,12 +8,12 @@ SELECT pg_try_advisory_lock(hashtextextended('ai_orchestrator.rebuild', 0));
 
 
 -- name: read_all_positions
--- How far every partition of task-events was written.
+-- The position up to which every partition of task-events was written.
 SELECT log_partition, next_offset, epoch, owner FROM ai_orchestrator.sink_offsets;
 
 
 -- name: hold_positions
--- Let no writer move or make a position until the transaction ends. Readers see no difference.
+-- Keep all writers from moving or creating a position until the transaction ends. Readers go on.
 LOCK TABLE ai_orchestrator.sink_offsets IN SHARE ROW EXCLUSIVE MODE;
 
 
@@ -26,18 +26,18 @@ WHERE event_type = 'created';
 
 
 -- name: log_bounds
--- Where the log that was read begins: partitions ($1) and first offsets ($2).
+-- The beginning of the log that was read: partitions ($1) and first offsets ($2).
 CREATE TEMPORARY TABLE log_bounds (log_partition integer PRIMARY KEY, first_offset bigint NOT NULL)
 ON COMMIT DROP;
 
 
 -- name: fill_log_bounds
--- Fill it.
+-- Fill log_bounds.
 INSERT INTO log_bounds SELECT * FROM unnest($1::integer[], $2::bigint[]);
 
 
 -- name: ensure_rebuilt_months
--- Make the months of all rows that were built, where the projection lacks them.
+-- Create the month partitions of all built rows that the projection lacks.
 SELECT ai_orchestrator.ensure_month(month)
 FROM (
     SELECT date_trunc('month', created_at AT TIME ZONE 'UTC')::date AS month
@@ -50,7 +50,7 @@ ORDER BY month;
 
 
 -- name: drop_old_tasks
--- Delete rows of whole tasks that were not built just so, those of former lives included.
+-- Delete the rows of whole tasks that differ from the built ones, including former lives.
 DELETE FROM ai_orchestrator.tasks t
 USING whole_tasks w
 WHERE t.id = w.id AND NOT EXISTS (
@@ -60,7 +60,7 @@ WHERE t.id = w.id AND NOT EXISTS (
 
 
 -- name: drop_old_steps
--- Delete attempts of whole tasks that were not built just so.
+-- Delete the attempts of whole tasks that differ from the built ones.
 DELETE FROM ai_orchestrator.task_steps s
 USING whole_tasks w
 WHERE s.task_id = w.id AND NOT EXISTS (
@@ -71,7 +71,7 @@ WHERE s.task_id = w.id AND NOT EXISTS (
 
 
 -- name: drop_old_logs
--- Delete the trail of whole tasks, as far as the log that was read goes, where it differs.
+-- Delete the trail of whole tasks where it differs, within the part of the log that was read.
 DELETE FROM ai_orchestrator.task_execution_logs l
 USING whole_tasks w, log_bounds b
 WHERE l.task_id = w.id AND l.log_partition = b.log_partition AND l.event_offset >= b.first_offset
@@ -83,7 +83,7 @@ WHERE l.task_id = w.id AND l.log_partition = b.log_partition AND l.event_offset 
 
 
 -- name: insertable_columns
--- The columns of a table ($1) that take values: neither generated nor an identity.
+-- The columns of a table ($1) that accept values: neither generated nor an identity.
 SELECT quote_ident(attname)
 FROM pg_attribute
 WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped
@@ -92,7 +92,7 @@ ORDER BY attnum;
 
 
 -- name: set_position
--- Put a partition ($1) at $2, $3, $4 (next offset, epoch, owner), wherever it is.
+-- Set a partition ($1) to $2, $3, $4 (next offset, epoch, owner), whatever its position is.
 INSERT INTO ai_orchestrator.sink_offsets (log_partition, next_offset, epoch, owner)
 VALUES ($1, $2, $3, $4)
 ON CONFLICT (log_partition) DO UPDATE SET
@@ -103,9 +103,9 @@ ON CONFLICT (log_partition) DO UPDATE SET
 
 
 -- name: digests
--- One line for each row of the projection, sorted by task: what it is, and a digest of all that
--- it says but identities and write times. Partitions ($1) and first offsets ($2) of the log:
--- the trail before it is left out. `created`: the row is the created event.
+-- One line for each row of the projection, sorted by task: its identity, and a digest of its
+-- values without identities and write times. Partitions ($1) and first offsets ($2) of the log:
+-- the trail before them is left out. `created`: true for the row of the created event.
 SELECT id, kind, place, digest, log_partition, event_offset, created
 FROM (
     SELECT id COLLATE "C" AS id, 'task' AS kind, created_at::text AS place,
@@ -129,7 +129,7 @@ ORDER BY id, kind COLLATE "C", place COLLATE "C";
 
 -- name: old_months
 -- The months before $1 that have partitions of a table ($2), oldest first. An interrupted run
--- may have left one that is detached, or about to be.
+-- may have left a month that is detached, or being detached.
 SELECT c.relname AS name, i.inhrelid IS NOT NULL AS attached,
     coalesce(i.inhdetachpending, false) AS pending
 FROM pg_class c
@@ -141,8 +141,8 @@ ORDER BY to_date(substring(c.relname FROM '_y(.*)$'), 'YYYY"m"MM');
 
 
 -- name: tasks_without_rows
--- Tasks that have no row: of those that routers remember ($1, created at $2), and of those whose
--- later events the log holds without the first one. Months that were dropped are not missed.
+-- Tasks without a row: of those that routers remember ($1, created at $2), and of those whose
+-- later events the log holds without the first one. Tasks of dropped months are not included.
 WITH months AS (
     SELECT min(to_date(substring(c.relname FROM '_y(.*)$'), 'YYYY"m"MM')) AS oldest
     FROM pg_inherits i

@@ -1,4 +1,4 @@
-"""What a statement says about a row type: its columns, where its rows come from, its values. Pure.
+"""Derives the parts of a statement from a row type: columns, source of rows, values. Pure.
 
 A query names a row type in braces, so that a column is listed once, in the type:
 
@@ -32,7 +32,7 @@ class SqlType:
     is_time: bool = False
     """Unix milliseconds that become a ``timestamptz``."""
     stored: bool = True
-    """False: no column of the table; a statement uses it by name."""
+    """False: not a column of the table; a statement uses it by name."""
 
 
 Integer = Annotated[int, SqlType("integer")]
@@ -68,14 +68,14 @@ class Column:
 
 
 def fill_in(sql: str, rows: Mapping[str, type]) -> str:
-    """Replace what a statement says in braces about row types.
+    """Replace the references to row types, which a statement holds in braces.
 
     Args:
-        sql: one statement or many.
+        sql: one statement or several.
         rows: the row types that may be named.
 
     Raises:
-        KeyError: a type is named that is not among them; a fault of the query file.
+        KeyError: a type is named that is not among them; a bug of the query file.
     """
 
     def replaced(found: re.Match[str]) -> str:

@@ -1,8 +1,8 @@
-"""Turn accepted events into rows. Pure.
+"""Turns accepted events into rows. Pure.
 
-The sink keeps no state of tasks, so each column follows from the events of the batch, or is
-kept by SQL. Events of one task in one batch are folded first, because one statement cannot
-touch a row twice; the fold equals that of :mod:`tasks.apply`.
+The sink keeps no state of tasks, so each column is derived from the events of the batch, or kept
+by SQL. Events of one task in one batch are folded first, because one statement cannot change a
+row twice; the fold equals that of :mod:`tasks.apply`.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from sinks.task_fold import TaskFold
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """An accepted event and where it is in ``task-events``."""
+    """An accepted event and its position in ``task-events``."""
 
     partition: int
     offset: int
@@ -28,7 +28,7 @@ class LogEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """The rows of some events of one log partition. A task is in one of the first three."""
+    """The rows of some events of one log partition. A task is in one of the first three fields."""
 
     begun: tuple[TaskRow, ...]
     changed: tuple[ChangeRow, ...]
@@ -39,18 +39,18 @@ class Batch:
     """The months whose partitions must exist."""
 
     def tasks(self) -> list[TaskId]:
-        """Of whose tasks these are the rows."""
+        """The tasks whose rows these are."""
         begun = [row.id for row in self.begun]
         return begun + [row.id for row in self.changed] + [row.id for row in self.refused]
 
 
 def project(events: Sequence[LogEvent]) -> Batch:
-    """Say what events of one log partition, in the log's order, mean for the tables.
+    """Convert events of one log partition, in the log's order, to rows.
 
-    Markers mean nothing. Projecting a log in one batch or in many gives the same tables.
+    Markers make no rows. Projecting a log in one batch or in many gives the same tables.
 
     Raises:
-        ValueError: an event lies at a time that no calendar holds; it fails alone, too.
+        ValueError: an event has a time outside of the calendar; it fails alone, too.
     """
     tasks: dict[TaskId, TaskFold] = {}
     attempts: dict[TaskId, AttemptsFold] = {}
@@ -83,8 +83,8 @@ def joined(batches: Sequence[Batch]) -> Batch:
     """The rows of batches of different log partitions, to be written in one transaction.
 
     Raises:
-        ValueError: a task is in two of them, so that a statement would touch a row twice.
-            No log of ours is so, as an id has one partition; write each batch by itself.
+        ValueError: a task is in two of them, so that a statement would change a row twice.
+            Our logs do not cause this, as an id has one partition; write each batch by itself.
     """
     if len(batches) == 1:
         return batches[0]

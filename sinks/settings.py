@@ -17,10 +17,10 @@ class PostgresSettings:
     (100 by default)."""
 
     connect_timeout_s: float = 5.0
-    """Bound of opening a connection, and of waiting for a free one."""
+    """Limit for opening a connection, and for waiting for a free one."""
 
     statement_timeout_ms: int = 10_000
-    """The server ends a longer statement; the whole batch is rolled back and tried again. If it
+    """The server ends a longer statement; the whole batch is rolled back and tried again. If this
     is too short for a large batch, the sink never gets past that batch."""
 
     lock_timeout_ms: int = 3_000
@@ -28,9 +28,9 @@ class PostgresSettings:
     writer of the same log partition is still in its transaction."""
 
     operation_timeout_s: float = 30.0
-    """Bound of one batch or one read on this side; it holds also when the network swallows
-    every packet. Must be above the statement timeout, because the server's own error says
-    more."""
+    """Limit for one batch or one read on this side; it applies also when the network drops
+    every packet. Must be above the statement timeout, because the server's own error is more
+    specific."""
 
     def __post_init__(self) -> None:
         if self.pool_max_size < 1:

@@ -1,7 +1,7 @@
-"""What each error of Postgres means for a write: wait, write the rows apart, or stop. Pure.
+"""What each Postgres error means for a write: wait, write the rows apart, or stop. Pure.
 
 Source: PostgreSQL 18, appendix A, "PostgreSQL Error Codes". Every class of that appendix has a
-row here. A code has a row of its own where its class holds errors of several kinds.
+row here. A code has a row of its own if its class holds errors of several kinds.
 """
 
 from enum import Enum, auto
@@ -12,20 +12,20 @@ class Policy(Enum):
     """What to do after an error. Nothing of the batch was written."""
 
     WAIT = auto()
-    """Postgres is away or busy: pause, and write the same batch again."""
+    """Postgres is down or busy: pause, and write the same batch again."""
     WAIT_FOR_LOCK = auto()
     """As WAIT; batches that do not need the lock can be written meanwhile."""
     WAIT_FOR_A_PERSON = auto()
-    """Every row would be refused until a person changes something in Postgres. Pause, say why,
-    and write the same batch again: the writer goes on by itself after that change."""
+    """Every row would be refused until an operator changes something in Postgres. Pause, log the
+    reason, and write the same batch again: the writer goes on by itself after that change."""
     ISOLATE = auto()
     """A row may be at fault: write the rows one by one."""
     STOP = auto()
-    """Program and schema do not fit: end the process with what to do."""
+    """Program and schema do not fit: end the process with advice for the operator."""
 
 
 class Rule(NamedTuple):
-    """The policy of a class or of a code, and why."""
+    """The policy of a class or of a code, and its reason."""
 
     policy: Policy
     reason: str
@@ -106,7 +106,7 @@ _UNKNOWN = Rule(Policy.ISOLATE, "a function or an extension raises a code of its
 def rule_of(sqlstate: str) -> Rule:
     """What to do after an error with this code.
 
-    A code of no class of the appendix comes from a function or an extension that somebody
+    A code outside of the appendix's classes comes from a function or an extension that was
     added: a row may be at fault.
     """
     return CODES.get(sqlstate) or CLASSES.get(sqlstate[:2]) or _UNKNOWN

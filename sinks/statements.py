@@ -1,4 +1,4 @@
-"""The statements that write a batch's rows, in the order in which they build on each other."""
+"""The statements that write a batch's rows, in the order in which they depend on each other."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
-"""A second set of the projection's tables, beside the first: what a rebuild fills.
+"""A second set of the projection's tables, beside the first, which a rebuild fills.
 
-It lives in a schema of its own, made by the same migrations, and is dropped at the end. One
-session at a time may have it: a lock of the session tells.
+It has a schema of its own, made by the same migrations, and is dropped at the end. A lock of the
+session ensures that only one session at a time has a table set.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _log = structlog.get_logger()
 BUILT_SCHEMA = f"{SCHEMA}_rebuild"
 
 _HOLD_TIMEOUT = "60s"
-"""For the lock that stops the sink at the end: it waits for one batch under way at most."""
+"""For the lock that stops the sink at the end: it waits for at most one running batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Swapped:
-    """What a swap changed."""
+    """The changes of a swap."""
 
     tasks: int
-    """Whole tasks: those that now are as the log says."""
+    """Whole tasks: their rows now match the log."""
     changed: dict[str, int]
-    """By table: rows that were written, new or different from what was there."""
+    """By table: rows that were written because they were new or different."""
     missing: Missing = field(default_factory=Missing)
-    """What the log could not give back."""
+    """The parts that the log could not restore."""
 
 
 class TableSet:
@@ -51,15 +51,15 @@ class TableSet:
         self.writer = writer
 
     async def sink_positions(self) -> dict[int, Position]:
-        """How far the sink wrote each partition of the log."""
+        """The position of the sink in each partition of the log."""
         return await read_positions(self._conn)
 
     @asynccontextmanager
     async def holding_the_sink(self) -> AsyncIterator[dict[int, Position]]:
         """One transaction in which the sink's positions, which are yielded, cannot move.
 
-        The sink waits, and readers do not notice. Everything that is done in the block with
-        :meth:`swap` shows at once at its end, or not at all.
+        The sink waits, and readers notice nothing. The changes of :meth:`swap` in the block become
+        visible together at its end, or not at all.
         """
         with _our_errors(self._conn):
             async with self._conn.transaction():
@@ -69,14 +69,14 @@ class TableSet:
     async def swap(
         self, first_offsets: Mapping[int, int], positions: Mapping[int, Position]
     ) -> Swapped:
-        """Put what was built in the place of what is there; within :meth:`holding_the_sink`.
+        """Replace the stored rows by the built ones; call it within :meth:`holding_the_sink`.
 
-        Rows of tasks whose created event is in the log become those that were built. Rows of
-        older tasks stay. Rows that are the same already are not touched.
+        Rows of tasks whose created event is in the log are replaced by the built ones. Rows of
+        older tasks stay. Rows that are equal already are not touched.
 
         Args:
-            first_offsets: where the log that was read begins, for each partition.
-            positions: of the sink, where they have to change.
+            first_offsets: for each partition, the first offset of the log that was read.
+            positions: the positions of the sink that have to change.
         """
         conn = self._conn
         await conn.execute(query("whole_tasks"))
@@ -108,7 +108,7 @@ class TableSet:
         """The ids of tasks that exist and have no row, in order.
 
         Args:
-            remembered: tasks that routers know, with when they were created.
+            remembered: tasks that routers know, with the times of their creation.
         """
         with _our_errors(self._conn):
             rows = await self._conn.fetch(
@@ -117,7 +117,7 @@ class TableSet:
         return [row["id"] for row in rows]
 
     async def _copy(self, table: str, task_column: str | None) -> int:
-        """Insert the rows of a table that are not there; of whole tasks only, or all."""
+        """Insert the missing rows of a table: only of whole tasks, or all."""
         rows = await self._conn.fetch(query("insertable_columns"), f"{SCHEMA}.{table}")
         columns = ", ".join(row[0] for row in rows)
         wanted = f"WHERE {task_column} IN (SELECT id FROM whole_tasks)" if task_column else ""
@@ -132,11 +132,11 @@ class TableSet:
 async def open_table_set(settings: PostgresSettings) -> AsyncIterator[TableSet]:
     """Make an empty table set; drop it at the end.
 
-    What an interrupted run left is dropped at the start.
+    The remains of an interrupted run are dropped at the start.
 
     Raises:
-        RebuildRunsError: another session has one. Nothing was changed.
-        SinkUnavailableError: Postgres did not answer; the projection is as it was.
+        RebuildRunsError: another session has a table set. Nothing was changed.
+        SinkUnavailableError: Postgres did not answer; the projection is unchanged.
     """
     async with long_session(settings, "rebuild") as conn:
         if not await conn.fetchval(query("try_lock_rebuild")):
@@ -172,12 +172,12 @@ async def long_session(settings: PostgresSettings, name: str) -> AsyncIterator[C
         with _our_errors(conn):
             yield conn
     finally:
-        # Cut, not closed: a transaction under way is rolled back, and locks go with it.
+        # Cut, not closed: a running transaction is rolled back, and its locks go with it.
         conn.terminate()
 
 
 async def read_positions(conn: Connection) -> dict[int, Position]:
-    """The sink's position in every partition, as this session sees them."""
+    """The sink's position in every partition, as this session sees it."""
     rows = await conn.fetch(query("read_all_positions"))
     return {
         row["log_partition"]: Position(row["next_offset"], row["epoch"], row["owner"])

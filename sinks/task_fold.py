@@ -13,7 +13,7 @@ from sinks.columns import ChangeRow, RefusalRow, TaskRow, error_columns, usage_c
 
 
 class TaskFold:
-    """What the events of a batch say about one task, taken in their order."""
+    """Collects the events of a batch about one task, in their order."""
 
     def __init__(self, task_id: TaskId, partition: int) -> None:
         self._id = task_id
@@ -21,7 +21,7 @@ class TaskFold:
         self._spec: TaskSpec | None = None
         self._created_at = Millis(0)
         self._born_offset: int | None = None
-        self._changed: TaskEvent | None = None  # the last one that is no refusal
+        self._changed: TaskEvent | None = None  # the last event that is not a refusal
         self._started_at: Millis | None = None
         self._usage: Usage | None = None
         self._steps_changed = False
@@ -52,7 +52,7 @@ class TaskFold:
         return self._task_row(event, self._spec)
 
     def _begin(self, event: TaskEvent, spec: TaskSpec, offset: int) -> None:
-        """A life or a run begins: nothing of the run before it shows any more."""
+        """Begin a life or a run: the row shows nothing of the run before."""
         self._spec = spec
         self._created_at = spec.created_at
         self._started_at = None

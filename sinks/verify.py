@@ -1,4 +1,4 @@
-"""Compare the projection with a table set that was built from the log up to the same positions."""
+"""Compares the projection with a table set that was built from the log up to the same positions."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from sinks.table_set import BUILT_SCHEMA
 from sinks.writer import Position
 
 DIFFERENCES_MAX = 100
-"""So many are listed; all are counted."""
+"""Differences that are listed; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row that is not as the log says."""
+    """A row that does not match the log."""
 
     task_id: str
     kind: str
     """``task``, ``step`` or ``event``."""
     place: str
-    """Of a task its creation time, of a step ``run/step/attempt``, of an event its position."""
+    """For a task its creation time, for a step ``run/step/attempt``, for an event its position."""
     what: str
     """``missing``, ``differs``, or ``not in the log``."""
 
 
 @dataclass(slots=True)
 class Comparison:
-    """The outcome."""
+    """The result of a comparison."""
 
     tasks: int = 0
-    """Tasks that were compared: those whose log is still there."""
+    """Tasks that were compared: the log still holds them."""
     rows: int = 0
-    """Rows that the log says, of those tasks."""
+    """Rows that the log makes for these tasks."""
     older: int = 0
-    """Rows of tasks that began before the log does; nobody can compare these."""
+    """Rows of tasks that began before the log does; these cannot be compared."""
     differences: int = 0
     missing: Missing = field(default_factory=Missing)
-    """What is not there and cannot be compared: the log does not hold it any more."""
+    """What is missing and cannot be compared, because the log no longer holds it."""
     listed: list[Difference] = field(default_factory=list)
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     @property
     def hash(self) -> str:
-        """Of the projection's rows of the compared tasks, without identities and write times."""
+        """Hash of the rows of the compared tasks, without identities and write times."""
         return self._digest.hexdigest()
 
     def add(self, task_id: str, stored: _Rows, built: _Rows) -> None:
@@ -87,8 +87,8 @@ async def compare(
     Args:
         stored: a session in a snapshot of the projection.
         built: a session that sees the table set, built up to the snapshot's ``positions``.
-        first_offsets: where the log that was read begins, for each partition.
-        positions: of the sink, in the snapshot.
+        first_offsets: for each partition, the first offset of the log that was read.
+        positions: the positions of the sink, in the snapshot.
     """
     result = Comparison()
     there = _tasks(stored, SCHEMA, first_offsets)
@@ -113,7 +113,7 @@ class _Task:
     id: str
     rows: _Rows = field(default_factory=dict)
     whole: bool = False
-    """Its created event is among the rows."""
+    """True if its created event is among the rows."""
     last: tuple[int, int] | None = None
     """Partition and offset of the last event of its task row."""
 
@@ -137,7 +137,7 @@ def _judge_unknown(
     first_offsets: Mapping[int, int],
     positions: Mapping[int, Position],
 ) -> None:
-    """A task of which the log says nothing: older than the log, or from nowhere."""
+    """A task that the log does not hold: older than the log, or of unknown origin."""
     if stored.last is not None:
         partition, offset = stored.last
         first, position = first_offsets.get(partition), positions.get(partition)

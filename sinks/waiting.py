@@ -1,4 +1,4 @@
-"""Waits for a Postgres that does not take what it is given, with growing pauses."""
+"""Waits, with growing pauses, while Postgres does not accept statements."""
 
 import asyncio
 import time
@@ -16,16 +16,17 @@ _log = structlog.get_logger()
 PAUSE_MIN_S = 0.2
 PAUSE_MAX_S = 5.0
 BLOCKED_PAUSE_MAX_S = 15.0
-"""While a person has to act: the account that is refused is not asked so often."""
+"""While an operator has to act: a refused account is tried less often."""
 _LINES_FIRST_S = 5.0
 _LINES_MAX_S = 600.0
 
 
 class WaitLog:
-    """The lines about waits of a process; several partitions that wait for one cause share them.
+    """The log lines about waits in a process; partitions that wait for one cause share them.
 
-    ``postgres_away``, or ``postgres_refuses_all`` while a person has to act: once for each cause,
-    then at growing intervals of 5 s to 10 min. ``postgres_takes_rows`` when nobody waits any more.
+    ``postgres_away``, or ``postgres_refuses_all`` while an operator has to act: once for each
+    cause,
+    then at growing intervals of 5 s to 10 min. ``postgres_takes_rows`` when no partition waits.
     """
 
     def __init__(self) -> None:
@@ -35,13 +36,13 @@ class WaitLog:
         self._due: dict[str, tuple[float, float]] = {}
 
     def begun(self) -> None:
-        """One more waits."""
+        """Note that one more partition waits."""
         if self._waiting == 0:
             self._since = time.monotonic()
         self._waiting += 1
 
     def tell(self, error: SinkUnavailableError) -> None:
-        """Log the cause of a wait, unless it was said a short time ago."""
+        """Log the cause of a wait, unless it was logged a short time ago."""
         now, cause = time.monotonic(), str(error)
         due, interval_s = self._due.get(cause, (now, _LINES_FIRST_S))
         if now < due:
@@ -55,14 +56,14 @@ class WaitLog:
         self._due[cause] = (now + interval_s, min(_LINES_MAX_S, interval_s * 2))
 
     def left(self) -> bool:
-        """One does not wait any more; True if it was the last."""
+        """Note that one partition no longer waits; True if it was the last."""
         self._waiting -= 1
         if self._waiting == 0:
             self._due.clear()
         return self._waiting == 0
 
     def over(self) -> None:
-        """One that waited goes on."""
+        """Note that one partition goes on."""
         if self.left():
             waited_s = round(time.monotonic() - self._since, 1)
             _log.info("postgres_takes_rows", waited_s=waited_s)
@@ -92,20 +93,20 @@ class Wait:
         self._pause_s = min(most, self._pause_s * 2)
 
     def over(self) -> None:
-        """Note that it went on; nothing where nothing was waited for."""
+        """Note that the operation succeeded; does nothing without a wait."""
         if self._begun:
             self._begun = False
             self._lines.over()
 
 
 async def when_taken(lines: WaitLog, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Do something with Postgres; while it is away or refuses everything, wait and try again.
+    """Run an operation on Postgres; while it is down or refuses everything, wait and try again.
 
     Unbounded: cancel it.
 
     Args:
-        lines: of the process.
-        attempt: leaves nothing open when it raises.
+        lines: the log lines of the process.
+        attempt: must leave nothing open when it raises.
     """
     waiting = Wait(lines)
     while True:

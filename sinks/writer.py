@@ -1,4 +1,4 @@
-"""Write accepted events of ``task-events`` into Postgres.
+"""Writes accepted events of ``task-events`` into Postgres.
 
 Delivery: exactly-once. Rows and position are one transaction, the position moves only from
 where the caller last saw it, and a row changes only for a later event than its last one.
@@ -35,9 +35,9 @@ from sinks.statements import write_batch
 _log = structlog.get_logger()
 
 EVENTS_MAX = 2_000
-"""Of a batch, and of a transaction that batches share: so a ``statement_timeout_ms`` that is
-enough for one is enough for the other. The further a sink is behind, the more events of one
-task meet in a batch and are one change of its row."""
+"""Events of a batch, and of a transaction that batches share. So a ``statement_timeout_ms`` that
+is enough for one is enough for the other. The further the sink is behind, the more events of one
+task are in a batch, where they become one change of its row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Position:
     next_offset: int
     """The first offset that is not written."""
     epoch: int
-    """The ownership accepted at that offset: what an event there must carry to count."""
+    """The ownership accepted at that offset: an event there is accepted only if it carries it."""
     owner: str
 
 
@@ -64,21 +64,21 @@ class _Write:
 class Writer:
     """The projection's only writer. One instance may write several partitions at a time.
 
-    ``schema`` is another table set than the projection's, see :mod:`sinks.table_set`.
+    ``schema`` may name a table set other than the projection, see :mod:`sinks.table_set`.
     """
 
     def __init__(self, settings: PostgresSettings, *, schema: str = SCHEMA) -> None:
         self._database = Database(settings, planning=FIND_BY_KEY)
         self._schema = schema
         self._group = GroupCommit[_Write](self._write_together, size_max=EVENTS_MAX)
-        # Months known to have partitions. Forgotten at every failure: after a restore from
-        # a backup, a month that was there may be gone.
+        # Months that have partitions. Forgotten at every failure: after a restore from a backup,
+        # an existing month may be gone.
         self._months: set[date] = set()
-        # Where a COMMIT without an answer would have moved a partition.
+        # The position that a COMMIT without an answer would have stored, by partition.
         self._in_doubt: dict[int, Position] = {}
 
     async def open(self) -> None:
-        """Connect, and check that the schema is there.
+        """Connect, and check that the schema exists.
 
         Raises:
             SinkUnavailableError: try again later.
@@ -87,20 +87,20 @@ class Writer:
         await self._database.open()
 
     async def check_server(self) -> list[Finding]:
-        """What of the server, the database and our account differs from what is needed.
+        """Compare the server, the database and our account with what the projection needs.
 
         Raises:
-            SinkUnavailableError: no answer.
+            SinkUnavailableError: the server did not answer.
         """
         return await self._database.check_server()
 
     async def close(self) -> None:
-        """Close the connections; a write under way ends within ``operation_timeout_s``."""
+        """Close the connections; a running write ends within ``operation_timeout_s``."""
         await self._database.close()
         await self._group.ended()
 
     async def positions(self, partitions: Iterable[int]) -> dict[int, Position]:
-        """How far these partitions were written; one that never was is left out.
+        """The stored positions of these partitions; a partition without a position is left out.
 
         Raises:
             SinkUnavailableError: try again later.
@@ -121,29 +121,30 @@ class Writer:
     ) -> None:
         """Write events of one partition and move its position, all or nothing.
 
-        1. The batch waits for the transaction that is under way, with those of other partitions.
-        2. The partitions of the batches' months are made, in a transaction of their own.
+        1. The batch waits for the running transaction, together with batches of other partitions.
+        2. The missing month partitions are created, in a transaction of their own.
         3. One transaction: the positions move, then attempts, tasks and trail are written.
-        4. If that fails for a reason that may be one batch's, each is written by itself.
-        5. If one event alone is refused, known good rows are tried and rolled back: a refusal of
-           these as well is the fault of the tables, not of the event.
+        4. If that fails for a reason that one batch may have caused, each is written by itself.
+        5. If one event alone is refused, known good rows are tried and rolled back: if these are
+           refused as well, the tables are at fault, not the event.
 
         Args:
             partition: of ``task-events``.
-            expected: the position that this writer last read or wrote; None if there was none.
+            expected: the position that this writer last read or wrote; None if there was no
+                position.
             events: accepted events in the log's order; may be empty. Events that were
                 written before change nothing.
             after: the new position.
 
         Raises:
             SinkUnavailableError: write the same batch again later.
-            SinkBlockedError: the same, after a person acted: Postgres refuses every row.
-            SinkRowError: the batch holds a row that Postgres refuses; nothing was written. Of
-                one event: Postgres accepts known good rows and refuses this one.
+            SinkBlockedError: Postgres refuses every row; as above, after an operator has acted.
+            SinkRowError: the batch holds a row that Postgres refuses; nothing was written. If the
+                batch is one event: Postgres accepts known good rows and refuses this one.
             SinkPositionError: the position is elsewhere; nothing was written. Stop.
 
-        Cancellation: nothing was written, or all of it; read ``positions`` before going on. A
-        transaction that other partitions share is waited for.
+        Cancellation: either nothing was written, or everything; read ``positions`` before going on.
+        If other partitions share the transaction, it is waited for.
         """
         batch = self._projected(partition, events)
         try:
@@ -156,7 +157,7 @@ class Writer:
             raise
 
     async def make_months_ahead(self) -> None:
-        """Make the partitions of the present month and the next ones, where they are missing.
+        """Create the missing partitions of the current month and the next ones.
 
         Raises:
             SinkUnavailableError: try again later; a batch makes the months that it needs anyway.
@@ -220,9 +221,9 @@ class Writer:
         await transaction.commit()
 
     async def _settle(self, conn: Connection, writes: Sequence[_Write]) -> None:
-        """A position did not move: fine if it is because our own COMMIT had succeeded.
+        """Settle a position that did not move: this is fine if our own COMMIT had succeeded.
 
-        Only a batch alone may find so: of several, others did move, and are rolled back now.
+        Only a single batch may conclude so: of several, others did move, and are rolled back now.
         """
         if len(writes) > 1:
             raise SinkPositionError("the position of a partition is elsewhere")
@@ -237,7 +238,7 @@ class Writer:
     async def _move(self, conn: Connection, writes: Sequence[_Write]) -> bool:
         """Move all positions; True if each was where its caller last saw it."""
         begun, moved = [], []
-        # By partition: whoever else moves several locks them in the same order.
+        # By partition: every writer that moves several locks them in the same order.
         for write in sorted(writes, key=lambda write: write.partition):
             after = write.after
             to = (write.partition, after.next_offset, after.epoch, after.owner)

@@ -26,7 +26,7 @@ _CONTROL_PARTITION = 0
 def created_record(
     topics: Topics, partition: int, task: TaskCreated, source: str, trace: Trace
 ) -> Outgoing:
-    """A wish for a task, for task-created; ``source`` says who wishes, as CloudEvents name it."""
+    """A request for a task, for task-created; ``source`` names the requester, as in CloudEvents."""
     headers = cloudevent_headers(
         event_id=task.task_id,
         event_type=_type_name(task),
@@ -43,7 +43,7 @@ def created_record(
 def order_record(
     topics: Topics, partition: int, order: TaskCommand, source: str, trace: Trace
 ) -> Outgoing:
-    """An order about a task, for its owner."""
+    """A command about a task, for the task's owner."""
     headers = cloudevent_headers(
         event_id=order.command_id,
         event_type=_type_name(order, order.kind),
@@ -57,7 +57,7 @@ def order_record(
 
 
 def event_record(topics: Topics, partition: int, event: TaskEvent, trace: Trace) -> Outgoing:
-    """A decision, for the log."""
+    """An event of a task, for the log."""
     headers = cloudevent_headers(
         event_id=event.event_id,
         event_type=_type_name(event, event.kind),
@@ -74,7 +74,7 @@ def event_record(topics: Topics, partition: int, event: TaskEvent, trace: Trace)
 def command_record(
     topics: Topics, partition: int, command: StepCommand, lane: Lane, trace: Trace
 ) -> Outgoing:
-    """An order to run a step, for the step's lane."""
+    """A command to run a step, for the step's lane."""
     headers = cloudevent_headers(
         event_id=command.command_id,
         event_type=_type_name(command),
@@ -90,7 +90,7 @@ def command_record(
 
 
 def result_record(topics: Topics, partition: int, result: StepResult, trace: Trace) -> Outgoing:
-    """What became of an attempt, for the owner of its task."""
+    """The result of an attempt, for the owner of its task."""
     headers = cloudevent_headers(
         event_id=f"{result.command_id}/{result.kind}",
         event_type=_type_name(result, result.kind),
@@ -116,7 +116,7 @@ def control_record(topics: Topics, control: Control, trace: Trace) -> Outgoing:
 
 
 def chunk_record(topics: Topics, partition: int, chunk: StreamChunk) -> Outgoing:
-    """A piece of an answer, for whoever watches its task."""
+    """A piece of an answer, for the clients that watch its task."""
     headers = cloudevent_headers(
         event_id=f"{chunk.task_id}/{chunk.run}/{chunk.step}/{chunk.attempt}/{chunk.index}",
         event_type=_type_name(chunk, chunk.kind),

@@ -6,7 +6,7 @@ from schemas.errors import OrchestratorError
 class PublishError(OrchestratorError):
     """A batch was not acknowledged: whether it was written is unknown.
 
-    The process that sent it must stop (fail-stop): its successor reads the log and sees.
+    The process that sent it must stop (fail-stop): its successor reads the log and finds out.
     """
 
     code = "PUBLISH_FAILED"
@@ -14,11 +14,11 @@ class PublishError(OrchestratorError):
 
 
 class PublishRefusedError(OrchestratorError):
-    """The broker refused a record, and certainly wrote nothing of it.
+    """The broker refused a record and wrote no part of it.
 
-    Nothing of the same call to the same partition that follows the record was sent. What is
-    too large has to be made smaller. For any other reason, such as a missing right or a policy, an
-    operator has to act, and the same record may be published again then.
+    Records that follow it in the same call, for the same partition, were not sent. A record that
+    is too large has to be made smaller. For any other reason, such as a missing right or a policy,
+    an operator has to act; the same record may be published again after that.
     """
 
     code = "PUBLISH_REFUSED"
@@ -38,7 +38,7 @@ class KafkaUnavailableError(OrchestratorError):
 
 
 class TopicsDifferError(OrchestratorError):
-    """A topic is missing, or differs from the table so that data are at stake.
+    """A topic is missing, or differs from the declared table in a way that endangers data.
 
     Nothing was read or written. The message says what differs, what breaks, and the fix.
     """
@@ -56,13 +56,13 @@ class TopicNotCreatedError(OrchestratorError):
 
 
 class FaustVersionError(OrchestratorError):
-    """Another Faust than the one whose behaviour this code relies on; install the pinned one."""
+    """Another Faust is installed than this code relies on; install the pinned version."""
 
     code = "FAUST_VERSION"
 
 
 class OwnershipLostError(OrchestratorError):
-    """Someone else wrote to the log of a partition that we held: stop, decide nothing more."""
+    """Another owner wrote to the log of a partition that we held: stop, decide nothing more."""
 
     code = "OWNERSHIP_LOST"
     retriable = True
@@ -71,7 +71,7 @@ class OwnershipLostError(OrchestratorError):
 class TopicReplacedError(OrchestratorError):
     """A topic is not the one that remembered offsets belong to: it was made again, or mirrored.
 
-    Nothing was decided. An operator says what the topic is (``orchestrator topics adopt``).
+    Nothing was decided. An operator declares what the topic is (``orchestrator topics adopt``).
     """
 
     code = "TOPIC_REPLACED"
@@ -86,23 +86,23 @@ class AdoptionRefusedError(OrchestratorError):
 class ClockDiffersError(OrchestratorError):
     """This machine's clock is too far from the broker's to decide about deadlines.
 
-    Nothing was decided. It is measured again; set the clock right.
+    Nothing was decided. The difference is measured again; set the clock right.
     """
 
     code = "CLOCK_DIFFERS"
 
 
 class LogTrimmedError(OrchestratorError):
-    """Records that nobody has read yet were removed from a log that must not have gaps.
+    """Records were removed before they were read, from a log that must not have gaps.
 
-    Nothing was decided. An operator gives them up (``orchestrator topics adopt``).
+    Nothing was decided. An operator gives the records up (``orchestrator topics adopt``).
     """
 
     code = "LOG_TRIMMED"
 
 
 class SnapshotUnreadableError(OrchestratorError):
-    """A snapshot that an owner wrote cannot be read, and the log is not whole any more.
+    """A snapshot that an owner wrote cannot be read, and the log is no longer complete.
 
     Nothing was decided. The version that wrote it, or a newer one, can read it.
     """
@@ -111,16 +111,16 @@ class SnapshotUnreadableError(OrchestratorError):
 
 
 class LogLostError(OrchestratorError):
-    """The log ends before what was read of it: the cluster lost acknowledged records.
+    """The log ends before an offset that was read: the cluster lost acknowledged records.
 
-    Nobody may go on by himself: the offsets of this log name other records now.
+    No process may go on without an operator: the offsets of this log now name other records.
     """
 
     code = "LOG_LOST"
 
 
 class ReadingStalledError(OrchestratorError):
-    """Records wait and none is read, for no reason of ours: the process has to start again."""
+    """Records wait and are not read, for a reason outside of our code: start the process again."""
 
     code = "READING_STALLED"
     retriable = True

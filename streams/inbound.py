@@ -1,4 +1,4 @@
-"""What comes in at the router: bytes to an input of the rules, or a reason to refuse. Pure."""
+"""The router's input: from bytes to an input of the rules, or a reason to refuse. Pure."""
 
 from dataclasses import dataclass
 
@@ -22,8 +22,8 @@ class Inbound:
         """Decode a record and check its key.
 
         Raises:
-            DecodeError: nobody can read it.
-            InvalidRecordError: its key is not its task's id.
+            DecodeError: the record cannot be decoded.
+            InvalidRecordError: the record's key is not its task's id.
         """
         cause = Cause(record.topic, record.partition, record.offset)
         max_bytes = self.limits.record_max_bytes

@@ -49,10 +49,10 @@ async def use_registry(settings: SchemasSettings, table: Sequence[Topic]) -> Non
 async def register_schemas(settings: SchemasSettings, table: Sequence[Topic]) -> int:
     """Register all versions of all records under the subjects of all topics; return how many.
 
-    What is registered already stays as it is. Each subject is set to FULL_TRANSITIVE.
+    Registered schemas stay as they are. Each subject is set to FULL_TRANSITIVE.
 
     Raises:
-        SchemaRegistryError: what was registered before stays; run it again.
+        SchemaRegistryError: schemas that were registered before stay; run the call again.
     """
     if not settings.registry_url:
         return 0
@@ -67,8 +67,8 @@ async def register_schemas(settings: SchemasSettings, table: Sequence[Topic]) ->
 def registered_text(version: SchemaVersion) -> str:
     """A schema as it is registered.
 
-    Apicurio (3.0.9) takes a schema in which a default is the text ``{}`` for no Avro. The
-    JSON object ``{ }`` says the same; the bytes of values do not depend on it.
+    Apicurio (3.0.9) rejects a schema as invalid Avro if one of its defaults is the text ``{}``. The
+    JSON object ``{ }`` means the same; the bytes of values do not depend on it.
     """
     return json.dumps(_with_spaced_defaults(version.schema))
 
@@ -88,8 +88,8 @@ class _Registry:
         self._client = httpx.AsyncClient(
             base_url=settings.registry_url.rstrip("/") + "/",
             timeout=settings.registry_timeout_s,
-            # An answer belongs to its question: httpx hands what a server wrote too much to the
-            # next request of a kept connection, and it would be the id of another schema.
+            # One connection for each request: httpx gives bytes that a server wrote too much to the
+            # next request of a kept connection, and they would be read as the id of another schema.
             limits=httpx.Limits(max_keepalive_connections=0),
             headers={"Content-Type": "application/vnd.schemaregistry.v1+json"},
         )
@@ -115,7 +115,7 @@ class _Registry:
         return found
 
     async def set_compatibility(self, topic: Topic) -> None:
-        """Let the registry refuse what a reader of this topic could not read."""
+        """Make the registry refuse schemas that readers of this topic could not read."""
         body = {"compatibility": COMPATIBILITY}
         _checked(await self._ask("PUT", f"config/{_subject(topic)}", body))
 
@@ -134,7 +134,7 @@ class _Registry:
         try:
             return await self._client.request(method, path, json=body)
         except httpx.HTTPError as error:
-            # Its words hold the host, and never the password.
+            # The exception's text holds the host, and never the password.
             raise SchemaRegistryError(
                 f"the schema registry does not answer: {type(error).__name__}"
             ) from error

@@ -68,7 +68,7 @@ class SchemasSettings:
     """The Confluent API of a schema registry; with it our schemas are registered there, and
     values carry its ids. Empty: values carry the ids of ``schemas/avro/lock.json``. A process
     without the registry cannot read the values of a process with it: set it in every process,
-    or in none."""
+    or leave it empty in every process."""
 
     registry_timeout_s: float = 30.0
     """Bound of asking the registry at the start of a process; the start fails after it."""

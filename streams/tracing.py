@@ -1,7 +1,7 @@
 """The trace of a task through records: read from headers, written into headers.
 
-Faust's consumer is seen by no instrumentation, so this is the seam. Headers come from
-strangers: one that does not decode, or is no trace, starts a new trace and raises nothing.
+No instrumentation knows Faust's consumer, so this module connects the two. Headers come from
+outside: one that does not decode, or is not a trace, starts a new trace and raises nothing.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ _TRACER = trace.get_tracer("ai-orchestrator")
 
 
 def context_of(headers: Iterable[tuple[str, bytes | None]]) -> Context:
-    """The trace context that a record carries; an empty one if it carries none."""
+    """The trace context of a record; an empty one if the record has no trace."""
     pairs = list(headers)
     carrier = {}
     for name in ("traceparent", "tracestate"):
@@ -58,5 +58,5 @@ def _carries_trace(headers: Iterable[tuple[str, bytes | None]]) -> bool:
 
 
 def _exports_traces() -> bool:
-    """Whether a record without a trace begins one: without an SDK nobody would see it."""
+    """Whether a record without a trace begins one: without an SDK no exporter would see it."""
     return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)

@@ -21,23 +21,23 @@ from tasks.task import Outstanding, Phase, StepStatus, Task, command_id_of
 
 
 class SequenceError(OrchestratorError):
-    """An event is not the next one of its task: the reader missed or repeated something.
+    """An event is not the next one of its task: the reader missed or repeated an event.
 
-    State and log contradict each other. A reader must stop and build its state again; going
-    on would decide by a state that never was.
+    State and log contradict each other. A reader must stop and rebuild its state; otherwise it
+    would decide by a state that never existed.
     """
 
     code = "SEQUENCE_NOT_NEXT"
 
 
 def apply(task: Task | None, event: TaskEvent) -> Task:
-    """The state after an event that the acceptance rule let through.
+    """The state after an accepted event.
 
     A fold may begin (``task`` is None) with ``created`` or with ``retried``, which carries
-    the whole task. For an id that begins a new life after it was forgotten, pass None.
+    the whole task. If an id begins a new life after its task was forgotten, pass None.
 
     Raises:
-        SequenceError: the event's sequence is not the next, or nothing can begin with it.
+        SequenceError: the event's sequence is not the next, or a task cannot begin with the event.
     """
     expected = 1 if task is None else task.sequence + 1
     begins = event.task is not None and event.kind in (EventKind.CREATED, EventKind.RETRIED)
@@ -54,11 +54,11 @@ def apply(task: Task | None, event: TaskEvent) -> Task:
 
 
 def fold(task: Task | None, event: TaskEvent) -> Task | None:
-    """As :func:`apply`, for a reader whose memory of a task may have a beginning or a gap.
+    """As :func:`apply`, for a reader that may know a task without its beginning, or with a gap.
 
-    ``created`` begins a new life, ``retried`` carries the whole task; of a task that is not
-    remembered nothing else can be known (None). An event that is not the next one says
-    nothing new: the state was taken at a later time.
+    ``created`` begins a new life, ``retried`` carries the whole task; after any other event an
+    unknown task stays unknown (None). An event that is not the next one is ignored: the state was
+    taken at a later time.
     """
     if event.kind is EventKind.CREATED:
         return apply(None, event)
@@ -69,7 +69,7 @@ def fold(task: Task | None, event: TaskEvent) -> Task | None:
 
 
 def _begun(task: Task | None, event: TaskEvent, spec: TaskSpec) -> Task:
-    """A run's first state; of the task before a retry, only what was decided lives on."""
+    """The first state of a run; a retry keeps only the decided offsets of the task before it."""
     return Task(
         spec=msgspec.structs.replace(spec, kept_outputs={}),
         run=event.run,
@@ -112,7 +112,7 @@ def _changed(task: Task, event: TaskEvent) -> Task:
 
 
 def _phase(event: TaskEvent) -> Phase:
-    """The event's phase; of one that a newer writer knows, what its status says of it."""
+    """The event's phase; for a phase of a newer writer, the phase that fits the event's status."""
     if event.phase in _PHASES:
         return Phase(event.phase)
     return _PHASE_OF_STATUS.get(event.status, Phase.QUEUED)
@@ -152,7 +152,7 @@ def _dispatched(before: Outstanding | None, event: TaskEvent) -> Outstanding | N
         return None
     step = event.dispatched[0]
     if before is not None and before.command_id == step.command_id:
-        # The same command moves to another lane; not a byte of it changes.
+        # The same command moves to another lane, byte for byte.
         return replace(before, lane=step.lane, due_at=None)
     return Outstanding(
         command_id=step.command_id,

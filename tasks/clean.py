@@ -1,8 +1,8 @@
-"""What a worker reports about an attempt, made safe to store and coherent in time.
+"""Makes a worker's report about an attempt safe to store and consistent in time.
 
-A report may hold anything that its schema allows. What matters to the task, its output, is
-judged by :mod:`tasks.deciding.reported`; all else is a note for people, so it is repaired
-here rather than refused.
+A report may hold anything that its schema allows. Its output matters to the task, and
+:mod:`tasks.deciding.reported` checks it; the other fields are notes for people, so they are
+repaired here rather than refused.
 """
 
 import re
@@ -15,24 +15,25 @@ INT64_MAX = 2**63 - 1
 MESSAGE_MAX_CHARS = 2000
 NAME_MAX_CHARS = 200
 SUBSTEPS_MAX = 200
-"""More are cut. An agent makes ten by default; each costs an event some hundred bytes."""
+"""Further substeps are cut. An agent makes ten by default; each adds some hundred bytes to an
+event."""
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
 def storable(text: str, *, max_chars: int) -> str:
-    """The text cut to a length, with a mark in the place of what cannot be stored."""
+    """The text cut to a length, with a mark in place of characters that cannot be stored."""
     cut = text[:max_chars].replace("\0", "\N{REPLACEMENT CHARACTER}")
     return cut.encode("utf-8", "replace").decode()
 
 
 def storable_or_none(text: str | None, *, max_chars: int) -> str | None:
-    """As :func:`storable`; None for a text that is absent or empty."""
+    """As :func:`storable`; None if the text is absent or empty."""
     return storable(text, max_chars=max_chars) if text else None
 
 
 def storable_error(error: Error | None, *, service: str) -> Error:
-    """An error with a well-formed code and category, also if none was reported."""
+    """An error with a well-formed code and category, even if the report has no error."""
     given = error or Error(message="the worker gave no reason")
     unknown = given.category is ErrorCategory.UNKNOWN
     return Error(
@@ -56,7 +57,7 @@ def storable_usage(usage: Usage) -> Usage:
 
 
 def added(total: Usage, usage: Usage | None) -> Usage:
-    """The sum of two usages, each count at most a ``long``; the later model's name stays."""
+    """The sum of two usages, each count at most a ``long``, with the later model's name."""
     if usage is None:
         return total
     return Usage(

@@ -1,4 +1,4 @@
-"""Decide: the table of rules. Pure; every decision about a task is made here and nowhere else.
+"""Decide: the table of rules. Pure; every decision about a task is made here.
 
 | input       | rule                      |
 |-------------|---------------------------|
@@ -26,11 +26,11 @@ def decide(
 ) -> Decision:
     """Decide what an input means for a task.
 
-    Never raises for a record that decoded, whatever is in it. Deciding an input again, after
-    its event was applied, decides to nothing (``duplicate``).
+    Never raises for a record that could be decoded, whatever it contains. An input that is decided
+    again after its event was applied is a ``duplicate``.
 
     Args:
-        task: the state, all accepted events applied; None if there is no such task.
+        task: the state with all accepted events applied; None if the task does not exist.
         given: the input, whose task id is the task's.
         now: the owner's clock, Unix time in milliseconds.
         jitter: a draw from ``[0, 1)`` for the delay of a retry.

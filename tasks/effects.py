@@ -1,6 +1,6 @@
-"""Effects: what follows from an accepted event, once it is proved. Pure.
+"""Effects: the records that follow from an accepted event, once it is proved. Pure.
 
-Everything is a function of the event and the states around it, so a new owner that makes an
+An effect is a function of the event and the states around it, so a new owner that makes the
 effect again makes the same bytes with the same key.
 """
 
@@ -21,29 +21,29 @@ from tasks.pipeline import Pipelines, PipelineStep, PipelineUnknownError
 from tasks.task import Outstanding, StepStatus, Task
 
 _CHECKED_AT_THE_DOOR = 2**63
-"""No bound: the input of a first step was measured when the task was admitted."""
+"""Without a limit: the input of a first step was measured when the task was admitted."""
 
 
 class SendStep(Struct, frozen=True):
-    """Send a command into its step's topic of this lane. Key: the task id."""
+    """Send a command to its step's topic of this lane. Key: the task id."""
 
     command: StepCommand
     lane: Lane
 
 
 class Broadcast(Struct, frozen=True):
-    """Tell all step workers to stop calls of this task's run. Key: the task id."""
+    """Make all step workers stop the calls of this task's run. Key: the task id."""
 
     control: Control
 
 
 class DeadLetterStep(Struct, frozen=True):
-    """Dead-letter the command of a step that failed for good, or that a deadline overtook.
+    """Dead-letter the command of a step that failed for good, or that a deadline stopped.
 
     Its position is in ``event.step`` (``command_topic``, ``command_partition``,
-    ``command_offset``) if a worker reported the failure: the dead letter's id comes from
-    there. Else nobody said where the command is, or it was not sent yet, and the id comes
-    from the command's.
+    ``command_offset``) if a worker reported the failure: the dead letter's id is derived from
+    that. Otherwise the position is unknown or the command was not sent yet, and the id is
+    derived from the command's id.
     """
 
     command: StepCommand
@@ -57,7 +57,7 @@ Effect = SendStep | Broadcast | DeadLetterStep
 def effects(
     before: Task | None, event: TaskEvent, after: Task, pipelines: Pipelines
 ) -> list[Effect]:
-    """What an event brings about.
+    """The effects of an event.
 
     Args:
         before: the state that the event was applied to.
@@ -66,7 +66,7 @@ def effects(
         pipelines: all versions that tasks may have.
 
     Raises:
-        PipelineUnknownError: a command is to be sent for a pipeline that is not loaded.
+        PipelineUnknownError: a command has to be sent, and its pipeline is not loaded.
     """
     found: list[Effect] = []
     if event.dispatched and after.outstanding is not None:
@@ -82,18 +82,18 @@ def effects(
 
 
 def is_deadline(error: Error | None) -> bool:
-    """True if a task failed because its deadline passed, whoever noticed."""
+    """True if a task failed because its deadline passed, whether a timer or a worker noticed."""
     return error is not None and error.code == EXCEEDED
 
 
 def due_command(task: Task, pipelines: Pipelines) -> SendStep:
-    """The command of the outstanding attempt, for a scheduled retry whose time came.
+    """The command of the outstanding attempt, for a scheduled retry that is due.
 
     Also for an owner that does not know whether a command was sent: a second copy does
     nothing.
 
     Raises:
-        ValueError: the task waits for no attempt; ask only while ``outstanding`` is set.
+        ValueError: the task does not wait for an attempt; call only while ``outstanding`` is set.
         PipelineUnknownError: its pipeline is not loaded.
     """
     if task.outstanding is None:
@@ -133,14 +133,14 @@ def _dead_letter(
     try:
         command = _command(before, outstanding, pipelines)
     except PipelineUnknownError:
-        # Without its pipeline the command cannot be made again; a retry of the task can,
-        # once the file is back.
+        # Without its pipeline the command cannot be made again. The task can be retried once the
+        # file is back.
         return []
     return [DeadLetterStep(command, event.error or Error(), event)]
 
 
 def _dead_letter_held(before: Task, event: TaskEvent, pipelines: Pipelines) -> list[DeadLetterStep]:
-    """Dead-letter the command that a held task would have begun with."""
+    """Dead-letter the command with which a held task would have begun."""
     spec = before.spec
     pipeline = pipelines.get(spec.pipeline, spec.pipeline_version)
     if pipeline is None:

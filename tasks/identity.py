@@ -1,4 +1,4 @@
-"""Task ids, and the key that goes with them."""
+"""Task ids, and the record key that belongs to them."""
 
 from uuid import UUID, uuid5
 
@@ -6,11 +6,11 @@ from schemas.errors import InvalidRecordError
 from schemas.records import Millis, TaskId
 
 TASK_NAMESPACE = UUID("4b913518-d5d6-4902-9edd-c946b3b7656c")
-"""Public and for ever: the UUIDv5 namespace of ids that come from an idempotency key."""
+"""Public and permanent: the UUIDv5 namespace of ids that come from an idempotency key."""
 
 
 def task_id_for(tenant_id: str, idempotency_key: str) -> TaskId:
-    """The id of the task that a tenant names by an idempotency key, on every machine.
+    """The id of a tenant's task with an idempotency key, the same on every machine.
 
     ``task_`` and the UUIDv5 of ``tenant NUL key`` in :data:`TASK_NAMESPACE`. Neither part may
     hold a lone surrogate (``UnicodeEncodeError``); a NUL in either would make pairs ambiguous,
@@ -37,7 +37,7 @@ def check_key(key: bytes | None, task_id: TaskId) -> None:
     """Check that a record has its task's id as its key, which decides its partition.
 
     Raises:
-        InvalidRecordError: ``KEY_MISMATCH``; whoever wrote the record has to fix it.
+        InvalidRecordError: ``KEY_MISMATCH``; the writer of the record has to fix it.
     """
     if key != task_id.encode("utf-8", "surrogatepass"):
         raise InvalidRecordError("KEY_MISMATCH", "the record's key is not its task_id")

@@ -1,4 +1,4 @@
-"""What a task's owner decides about. A due retry is none: it was decided when scheduled."""
+"""The inputs of a decision. A due retry is not an input: it was decided when it was scheduled."""
 
 from msgspec import Struct
 
@@ -14,32 +14,32 @@ class Cause(Struct, frozen=True):
 
 
 NO_CAUSE = Cause("", -1, -1)
-"""The cause of what a timer brings about."""
+"""The cause of an event that a timer made."""
 
 
 class Created(Struct, frozen=True):
-    """Someone wants a task done."""
+    """A request to create a task."""
 
     cause: Cause
     record: TaskCreated
 
 
 class Commanded(Struct, frozen=True):
-    """Someone orders something about a task."""
+    """A command about a task."""
 
     cause: Cause
     record: TaskCommand
 
 
 class Reported(Struct, frozen=True):
-    """A step worker reports on an attempt."""
+    """A step worker's report on an attempt."""
 
     cause: Cause
     record: StepResult
 
 
 class DeadlineDue(Struct, frozen=True):
-    """The timer of a task's deadline went off."""
+    """The timer of a task's deadline has expired."""
 
     task_id: TaskId
 

@@ -14,15 +14,15 @@ from tasks.template import Template
 
 
 class PipelineFileError(OrchestratorError):
-    """A pipeline is wrong; the message begins ``file:line:``. The process must not start."""
+    """A pipeline is wrong; the message begins with ``file:line:``. The process must not start."""
 
     code = "PIPELINE_INVALID"
 
 
 class PipelineUnknownError(OrchestratorError):
-    """A task of a pipeline version that is not loaded, or that was changed in place.
+    """A task has a pipeline version that is not loaded, or that was changed in place.
 
-    Nobody but the operator can help: the file has to come back, then the owner goes on.
+    An operator has to restore the file; then the owner goes on.
     """
 
     code = "PIPELINE_VERSION_UNKNOWN"
@@ -45,7 +45,7 @@ class PipelineStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """Named, versioned steps, taken one after the other, and what they give."""
+    """Named, versioned steps that run one after the other, and the output that they produce."""
 
     name: str
     version: int
@@ -80,7 +80,7 @@ class Pipelines:
             self._add(pipeline)
 
     def get(self, name: str, version: int | None = None) -> Pipeline | None:
-        """A pipeline by its version, or the newest one; None if there is none such."""
+        """A pipeline by its version, or the newest one; None if it does not exist."""
         return self.newest(name) if version is None else self._versions.get((name, version))
 
     def newest(self, name: str) -> Pipeline | None:
@@ -99,7 +99,7 @@ class Pipelines:
 
     @property
     def services(self) -> dict[StepName, str]:
-        """Every step name of any version, sorted, and the service that it is bound to."""
+        """Every step name of any version, sorted, with the service that it is bound to."""
         return {name: self._steps[name].service for name in sorted(self._steps)}
 
     @property

@@ -13,7 +13,7 @@ The format, by example::
         input:                   # a template: JSON with paths in it
           query: $.input.query
           top_k: {from: $.input.top_k, default: 20}
-          prefix: {literal: "$ is no path here"}
+          prefix: {literal: "$ is not a path here"}
     output: $.steps.retrieve     # a template, too
 
 Anchors, aliases and tags are refused: a pipeline is read by people.
@@ -38,7 +38,7 @@ def load_pipelines(extra: Mapping[str, str] | None = None) -> Pipelines:
     """Read the built-in pipelines and those of an installation.
 
     Args:
-        extra: file name to YAML text; a new version of a built-in pipeline is welcome.
+        extra: file name to YAML text; may add new versions of built-in pipelines.
 
     Raises:
         PipelineFileError: a file is wrong, or two contradict each other.
@@ -61,7 +61,7 @@ def parse_pipeline(text: str, *, file: str) -> Pipeline:
         file: its name, for messages.
 
     Raises:
-        PipelineFileError: the first thing that is wrong with it.
+        PipelineFileError: names the first fault in the file.
     """
     reader = YamlReader(file)
     root = reader.compose(text)

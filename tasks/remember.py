@@ -1,4 +1,4 @@
-"""What is remembered of a task that ended, and for how long. Pure."""
+"""What is remembered of an ended task, and for how long. Pure."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ _NOTHING = Json("")
 
 
 def shrunk(task: Task) -> Task:
-    """A completed task without its documents: nobody can ask for them again.
+    """A completed task without its documents, which cannot be requested again.
 
-    What is left answers duplicates and refuses commands. A task that failed or was cancelled
-    stays whole, so that it can be retried; so does one that has not ended.
+    The rest is enough to answer duplicates and to refuse commands. A task that failed or was
+    cancelled stays whole, so that it can be retried; so does a task that has not ended.
     """
     if task.status is not TaskStatus.COMPLETED or task.content_hash:
         return task
@@ -26,13 +26,13 @@ def shrunk(task: Task) -> Task:
 
 
 def content_hash(spec: TaskSpec) -> str:
-    """Tell whether two tasks ask for the same: SHA-256 of type, input and metadata, hex."""
+    """Identify equal requests: SHA-256 of type, input and metadata, hex."""
     asked = msgspec.json.encode((spec.type, spec.input, spec.metadata))
     return hashlib.sha256(asked).hexdigest()
 
 
 def forgettable_at(task: Task, rules: Rules) -> Millis | None:
-    """From when on a task may be forgotten; None while it has not ended."""
+    """The time from which a task may be forgotten; None while it has not ended."""
     if not task.status.terminal or task.completed_at is None:
         return None
     completed = task.status is TaskStatus.COMPLETED
@@ -45,6 +45,6 @@ def inputs_are_committed(task: Task, confirmed: Mapping[str, int]) -> bool:
 
     Args:
         task: the task.
-        confirmed: input topic to the offset that the broker says is committed.
+        confirmed: the committed offset of each input topic, as the broker reports it.
     """
     return all(offset < confirmed.get(topic, 0) for topic, offset in task.decided.items())

@@ -20,7 +20,7 @@ class RetryPolicy:
     """The first one included: 1 means never again."""
     base_delay_s: float = 0.5
     max_delay_s: float = 30.0
-    """Before the spread, and no bound for a ``Retry-After``."""
+    """Before the spread; a ``Retry-After`` may exceed it."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_attempts <= 100:

@@ -1,6 +1,6 @@
-"""The state of one task: what the fold of its events gives.
+"""The state of one task: the result of folding its events.
 
-Only :mod:`tasks.apply` makes these, only :mod:`tasks.decide` judges by them.
+Only :mod:`tasks.apply` makes these states, only :mod:`tasks.decide` decides by them.
 """
 
 from collections.abc import Mapping
@@ -23,14 +23,15 @@ from schemas.records import (
 
 
 class Phase(StrEnum):
-    """Where a task is, finer than its status. Readers must expect new ones."""
+    """The phase of a task, finer than its status. Readers must expect new phases."""
 
     ACCEPTED = "accepted"
-    """Known to readers of task-created only; its owner has not decided yet. Never in a state."""
+    """Only readers of task-created know the task; its owner has not decided yet. Never in a
+    state."""
     HELD = "held"
     """Pending, waits for an execute command. Its deadline runs."""
     QUEUED = "queued"
-    """A step's command is out, nobody said that it started."""
+    """A step's command is sent, and no worker has reported its start."""
     STEP_RUNNING = "step_running"
     """A worker reported that it calls the step's service."""
     RETRY_SCHEDULED = "retry_scheduled"
@@ -61,16 +62,16 @@ class Outstanding(Struct, frozen=True, kw_only=True):
     attempt: int
     """From 1."""
     lane: Lane
-    """Where the command is, or will be sent; a changed priority may move it."""
+    """The lane of the command, or the one that it will be sent to; a new priority may change it."""
     service: str
     input: Json
     priority: int
     """The task's priority when the command was made. A later change moves the command to
-    another lane but not a byte of it: one command id has one content."""
+    another lane without changing its bytes: one command id has one content."""
     dispatched_at: Millis
-    """When the event occurred that dispatched this attempt, or scheduled it."""
+    """When the event occurred that dispatched or scheduled this attempt."""
     due_at: Millis | None = None
-    """None: the command is sent. A time: it is sent then, and may have been sent since."""
+    """None: the command is sent. A time: the command is due then, and may have been sent since."""
 
 
 class Task(Struct, frozen=True, kw_only=True):
@@ -78,15 +79,15 @@ class Task(Struct, frozen=True, kw_only=True):
 
     spec: TaskSpec
     run: int
-    """From 1; one more for each retry of an ended task."""
+    """From 1; increases by one with each retry of an ended task."""
     status: TaskStatus
     phase: Phase
     priority: int
-    """The present one; ``spec`` holds the priority at the start of the run."""
+    """The current one; ``spec`` holds the priority at the start of the run."""
     sequence: int
-    """Of the last applied event, from 1."""
+    """Sequence of the last applied event, from 1."""
     outputs: Mapping[StepName, Json]
-    """Of the steps that succeeded, kept ones of an earlier run included."""
+    """Outputs of the steps that succeeded, including those kept from an earlier run."""
     outstanding: Outstanding | None
     """None when held or ended."""
     usage: Usage
@@ -97,17 +98,17 @@ class Task(Struct, frozen=True, kw_only=True):
     started_at: Millis | None
     """First start of a step in this run."""
     completed_at: Millis | None
-    """When this run ended, well or not."""
+    """When this run ended, successfully or not."""
     updated_at: Millis
     deadline_at: Millis
     decided: Mapping[str, int]
     """Input topic to the offset of the last input that was decided for this task."""
     content_hash: str = ""
-    """Of what was asked for; empty until the documents are dropped (:mod:`tasks.remember`)."""
+    """Hash of the request; empty until the documents are dropped (:mod:`tasks.remember`)."""
 
     @property
     def task_id(self) -> TaskId:
-        """The id, also the key of everything about this task."""
+        """The id, which is also the key of every record about this task."""
         return self.spec.task_id
 
 

@@ -19,7 +19,7 @@ _PATH = re.compile(r"\$\.(input|metadata|steps)((?:\.[A-Za-z_][A-Za-z0-9_-]*)*)"
 
 
 class PathMissingError(OrchestratorError):
-    """Nothing is at a path without a default. The document that was to hold it is the fault."""
+    """A path without a default does not exist. The document that should hold it is faulty."""
 
     code = "STEP_INPUT_INCOMPLETE"
 
@@ -30,16 +30,16 @@ class PathMissingError(OrchestratorError):
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Where a value comes from."""
+    """The source of a value."""
 
     root: str
     """``input``, ``metadata`` or ``steps``."""
     keys: tuple[str, ...]
-    """From the outermost; the first one of ``steps`` is a step's name."""
+    """From the outermost key; under ``steps`` the first key is a step's name."""
 
     @property
     def step(self) -> StepName | None:
-        """The step whose output is meant, if any."""
+        """The step whose output the path reads, if any."""
         return StepName(self.keys[0]) if self.root == "steps" else None
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The value at a path; without a default it must be there."""
+    """The value at a path; without a default the path must exist."""
 
     path: Path
     default: Literal | None = None
@@ -82,7 +82,7 @@ def parse_path(text: str) -> Path:
     """Read a path such as ``$.steps.retrieve.documents``.
 
     Raises:
-        ValueError: it is none; the message says what a path looks like.
+        ValueError: the text is not a path; the message describes the format of a path.
     """
     match = _PATH.fullmatch(text)
     if match is None or (match[1] == "steps" and not match[2]):
@@ -140,7 +140,7 @@ class Scope:
         """The value at a path.
 
         Raises:
-            PathMissingError: a key is absent, or leads into what is not an object.
+            PathMissingError: a key is absent, or the path leads into a value that is not an object.
         """
         document = (path.root, str(path.step or ""))
         if document not in self._texts:
@@ -159,7 +159,7 @@ def build(template: Template, scope: Scope) -> Any:
     """Fill in a template.
 
     Raises:
-        PathMissingError: a path without default leads nowhere.
+        PathMissingError: a path without a default does not exist.
     """
     match template:
         case Literal(value):

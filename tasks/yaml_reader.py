@@ -1,4 +1,4 @@
-"""YAML read as nodes, so that every complaint names its file and line."""
+"""Reads YAML as nodes, so that every error names its file and line."""
 
 import math
 import re
@@ -17,7 +17,8 @@ _SERVICE = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _JSON_TAGS = {f"tag:yaml.org,2002:{tag}" for tag in ("str", "int", "float", "bool", "null")}
 _LITERAL_MAX_BYTES = 64 * 1024
-# Every process of the system reads the pipelines when it starts; libyaml takes a quarter.
+# Every process of the system reads the pipelines when it starts; libyaml needs a quarter of the
+# time.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -54,7 +55,7 @@ class YamlReader:
     def mapping(
         self, node: Node, *, required: tuple[str, ...] = (), optional: tuple[str, ...] = ()
     ) -> dict[str, Node]:
-        """The values of a mapping by key; an unknown, doubled or missing key is an error."""
+        """The values of a mapping by key; an unknown, duplicate or missing key is an error."""
         if not isinstance(node, MappingNode):
             raise self.error(node, f"expected a mapping with {', '.join(required + optional)}")
         fields: dict[str, Node] = {}
@@ -101,14 +102,14 @@ class YamlReader:
         return self._matching(node, _WORD)
 
     def integer(self, node: Node, *, at_least: int, at_most: int) -> int:
-        """A whole number, bounds included."""
+        """A whole number within the bounds, both included."""
         value = self.json(node)
         if type(value) is not int or not at_least <= value <= at_most:
             raise self.error(node, f"expected a whole number from {at_least} to {at_most}")
         return value
 
     def number(self, node: Node, *, above: float, at_most: float) -> float:
-        """A number, the upper bound included."""
+        """A number above ``above`` and at most ``at_most``."""
         value = self.json(node)
         if type(value) not in (int, float) or not above < value <= at_most:
             raise self.error(node, f"expected a number above {above:g}, at most {at_most:g}")
@@ -150,7 +151,7 @@ class YamlReader:
         return value
 
     def _check_events(self, text: str) -> None:
-        """Refuse what could make the tree of nodes endless or too deep to walk."""
+        """Refuse text whose tree of nodes would be endless, or too deep to walk."""
         depth = 0
         for event in yaml.parse(text, Loader=_LOADER):
             line = event.start_mark.line + 1 if event.start_mark else 1

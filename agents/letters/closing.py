@@ -1,4 +1,4 @@
-"""Closes dead letters that need nobody any more: their task went on, or their replay is over."""
+"""Closes dead letters that need no operator: their task went on, or their replay is over."""
 
 from __future__ import annotations
 
@@ -19,49 +19,49 @@ from streams.letters.action_log import action_record, new_id
 log = structlog.get_logger()
 
 ACTOR = "dlq-index"
-"""Who closes letters by himself, in ``dlq-actions``."""
+"""The actor of automatic closing, in ``dlq-actions``."""
 _EVERY_S = 1.0
 _AT_MOST = 500
 
 
 class Closing:
-    """Looks from time to time, and appends ``resolved`` actions; these close the letters.
+    """Looks from time to time, and appends ``resolved`` actions, which close the letters.
 
     A letter is closed when
 
-    - its task is in a later run than its step failed in, whoever retried it;
+    - its task is in a later run than the one in which its step failed;
     - its record was refused by admission, and its task was created since;
     - its replayed record was acknowledged by its group. If that record failed again, the
       reason names the letter that it became.
 
-    The rows of tasks are the sink's; if it is behind, a letter is closed later.
+    The sink writes the rows of tasks; if the sink is behind, a letter is closed later.
     """
 
     def __init__(self, parts: IndexerParts) -> None:
         self._parts = parts
         self._next_at = 0.0
         self._closed: dict[str, int] = {}
-        """Letters that we closed, and the offset of the action that says so."""
+        """Letters that we closed, with the offset of the action."""
 
     def due(self) -> bool:
-        """True if it is time to look again."""
+        """True if the next look is due."""
         return self.wait_s() <= 0
 
     def wait_s(self) -> float:
-        """Seconds until it is time."""
+        """Seconds until the next look."""
         return max(0.0, self._next_at - asyncio.get_running_loop().time())
 
     async def close(self, indexed_to: int) -> None:
-        """Look, and append what was found.
+        """Look for letters to close, and append the actions.
 
         Args:
-            indexed_to: how far the index has read the ledger. What we closed beyond that, it
-                does not know yet; closed once more, a letter would be closed again that
-                somebody opened meanwhile.
+            indexed_to: how far the index has read the ledger. The index does not know yet of
+                letters that we closed after that. Closing them again would close a letter that
+                an operator has reopened meanwhile.
 
         Raises:
             SinkUnavailableError: look again later.
-            PublishError: unknown whether the actions were written; they may be again.
+            PublishError: it is unknown whether the actions were written; they may be written again.
         """
         now = asyncio.get_running_loop().time()
         self._closed = {k: offset for k, offset in self._closed.items() if offset >= indexed_to}
@@ -88,8 +88,8 @@ class Closing:
         if not waiting:
             return []
         passed = await self._acknowledged(waiting)
-        # The order matters: a dead letter is written before its record is acknowledged, so
-        # what an index that stands at this end does not hold, does not exist.
+        # The order matters: a dead letter is written before its record is acknowledged, so a letter
+        # that is missing from an index that stands at this end does not exist.
         passed = await self._indexed(passed)
         successors = await self._parts.writer.successors([sent.letter_id for sent in passed])
         return [

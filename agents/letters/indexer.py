@@ -1,4 +1,4 @@
-"""Writes one partition of all dead-letter topics into Postgres; that of the ledger, too."""
+"""Writes one partition of all dead-letter topics, and of the ledger, into Postgres."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ T = TypeVar("T")
 class Indexer:
     """Follows one partition of all dead-letter topics. A ``PartitionHandler``.
 
-    Positions are those stored with the rows, not the group's, so an index that was emptied
-    or restored from a backup is filled from where it stands. While Postgres is away it
-    waits, and its partitions pause. The owner of the ledger's partition also closes letters.
+    It reads from the positions that are stored with the rows, not from the group's, so an index
+    that was emptied or restored from a backup is filled from its own position. While Postgres is
+    down it waits, and its partitions pause. The owner of the ledger's partition also closes
+    letters.
     """
 
     def __init__(self, partition: int, parts: IndexerParts) -> None:
@@ -46,10 +47,10 @@ class Indexer:
         self._closing = Closing(parts) if partition == PARTITION else None
 
     async def open(self) -> None:
-        """Read on from the stored positions up to the ends that the topics have now."""
+        """Read on from the stored positions up to the current ends of the topics."""
         writer, reader = self._parts.writer, self._reader()
         async with reader:
-            # Somebody may have added partitions: the group assigns them to us as well.
+            # Partitions may have been added: the group assigns them to us as well.
             found = await reader.all_partitions(self._names)
             self._consumed = [name for name, partition in found if partition == self._partition]
             stored = await when_taken(
@@ -61,7 +62,8 @@ class Indexer:
                 if at is not None and at > end:
                     await self._begin_again(topic, at, first)
                     at = first
-                # What expired before it was indexed is gone: the index shows what can be read.
+                # Letters that expired before they were indexed are gone: the index shows readable
+                # ones.
                 start = max(first, first if at is None else at)
                 if start < end:
                     log.info("index_catches_up", topic=topic, partition=self._partition, end=end)
@@ -69,7 +71,7 @@ class Indexer:
                     await self._write(records)
 
     async def _begin_again(self, topic: str, at: int, first: int) -> None:
-        """Move a position back that its topic does not reach: the topic was made again."""
+        """Move back a position that its topic does not reach: the topic was made again."""
         log.error(
             "index_position_beyond_end", topic=topic, partition=self._partition, at=at, first=first
         )
@@ -89,11 +91,11 @@ class Indexer:
             await self._close(self._closing)
 
     def unfinished(self) -> list[Delivery]:
-        """Nothing: the index is never deposed, its positions are."""
+        """Return nothing: the index is never deposed; its positions are checked instead."""
         return []
 
     def wakeup_s(self) -> float | None:
-        """When letters are to be closed next."""
+        """Seconds until letters are closed next."""
         return None if self._closing is None else self._closing.wait_s()
 
     async def _write(self, records: Sequence[Origin]) -> None:
@@ -134,7 +136,7 @@ class Indexer:
         return letters, actions, unreadable
 
     async def _check_positions(self) -> None:
-        """Notice that somebody emptied the index: it is filled again after a restart."""
+        """Detect that the index was emptied: it is filled again after a restart."""
         writer = self._parts.writer
         stored = await when_taken(
             self._parts.waits, lambda: writer.positions(self._consumed, self._partition)

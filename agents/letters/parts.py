@@ -22,7 +22,7 @@ class IndexerParts:
     topics: Topics
     dlq_topics: Sequence[str]
     partitions: dict[str, int]
-    """Of each topic that is read, by the table; more may exist."""
+    """By topic, the number of partitions in the topic table; a topic may have more."""
     writer: DeadLetterWriter
     publisher: Publisher
     dead_letters: DeadLetters

@@ -1,4 +1,4 @@
-"""Replay into the sink: the rows of a task, made again from its whole history in the log."""
+"""Replay into the sink: makes the rows of a task again from its whole history in the log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streams.kafka.log_reader import LogReader
 log = structlog.get_logger()
 
 _TASKS_MAX = 100
-"""Tasks of one transaction: bounds how long the sink waits for it."""
+"""Tasks of one transaction: limits how long the sink waits for it."""
 
 
 class LateRows:
@@ -33,7 +33,7 @@ class LateRows:
     """
 
     def __init__(self, reader: LogReader, topics: Topics, rewriter: Rewriter | None) -> None:
-        """``rewriter`` is None where Postgres is away."""
+        """``rewriter`` is None while Postgres is down."""
         self._reader = reader
         self._topics = topics
         self._rewriter = rewriter
@@ -44,15 +44,15 @@ class LateRows:
         """Write the rows of tasks of one partition.
 
         Returns:
-            For each task None if its rows are written, else why not: the code of the refusal.
-            None if Postgres is away, or refuses every row: nothing is known, try again later.
+            For each task None if its rows are written, otherwise the code of the refusal. None
+            instead of a list if Postgres is down, or refuses every row: try again later.
         """
         if self._rewriter is None:
             return None
         history = _History(self._reader, self._topics.task_events, partition, task_ids)
         outcomes: dict[TaskId, str | None] = {}
         try:
-            # Most of the log is read before the sink is made to wait.
+            # Most of the log is read before the sink has to wait.
             await history.read_to_end()
             for at in range(0, len(task_ids), _TASKS_MAX):
                 chunk = task_ids[at : at + _TASKS_MAX]
@@ -129,7 +129,7 @@ class _History:
         return bool(events) and events[0].event.sequence == 1  # type: ignore[index]
 
     def began_at(self, task_id: TaskId) -> Millis:
-        """When the task was created, as far as the log holds it."""
+        """When the task was created; of an incomplete history, when its first event occurred."""
         return self._events[task_id][0].event.occurred_at
 
     def events(self, task_ids: Sequence[TaskId], *, before: int) -> list[LogEvent]:

@@ -1,4 +1,4 @@
-"""Folds the log into a table set that is not the projection: for a rebuild or a verification."""
+"""Folds the log into a table set beside the projection, for a rebuild or a verification."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LogFold:
     """Writes ``task-events`` from its beginning up to given offsets, partition by partition.
 
     Each event has the effect that it has in the sink; a row that Postgres refuses is left
-    out, as it is there. Nothing is dead-lettered: the sink did that.
+    out, as in the sink. Nothing is dead-lettered: the sink has done that.
     """
 
     def __init__(self, reader: LogReader, topic: str, writer: Writer, limits: Limits) -> None:
@@ -32,16 +32,16 @@ class LogFold:
         self._writer = writer
         self._limits = limits
         self.starts: dict[int, Position] = {}
-        """Where each partition's log began, and under whom."""
+        """The offset at which each partition's log began, and its owner there."""
         self.positions: dict[int, Position] = {}
-        """How far each partition was written."""
+        """The position up to which each partition was written."""
         self._expected: dict[int, Position | None] = {}
 
     async def open(self) -> None:
         """Find the beginning of every partition.
 
         Raises:
-            KafkaUnavailableError: no answer; nothing was written.
+            KafkaUnavailableError: no broker answered; nothing was written.
         """
         for partition in await self._reader.partitions(self._topic):
             first, end = await self._reader.bounds(self._topic, partition)
@@ -52,14 +52,14 @@ class LogFold:
 
     @property
     def first_offsets(self) -> dict[int, int]:
-        """Where the log of each partition begins."""
+        """The first offset of each partition's log."""
         return {partition: start.next_offset for partition, start in self.starts.items()}
 
     async def targets(self, sink: Mapping[int, Position]) -> dict[int, int]:
-        """Up to where to fold: to the sink's position, or to the end where that means nothing.
+        """The offsets up to which to fold: the sink's positions, or the ends of the log.
 
-        A partition that the sink never wrote, or whose position the log does not hold, is
-        folded to its end.
+        A partition is folded to its end if the sink never wrote it, or if the log does not hold
+        the sink's position.
         """
         targets = {}
         for partition, start in self.starts.items():
@@ -71,11 +71,11 @@ class LogFold:
         return targets
 
     async def advance(self, targets: Mapping[int, int]) -> int:
-        """Write on up to these offsets; return how many records that were.
+        """Write on up to these offsets; return the number of records.
 
         Raises:
-            KafkaUnavailableError: the log could not be read on; begin again.
-            SinkUnavailableError: Postgres does not take it; begin again.
+            KafkaUnavailableError: the log could not be read; begin again.
+            SinkUnavailableError: Postgres does not accept the rows; begin again.
         """
         before = sum(position.next_offset for position in self.positions.values())
         for partition, end in targets.items():
@@ -113,7 +113,7 @@ class LogFold:
 
 
 def holds(start: Position, position: Position, end: int) -> bool:
-    """Whether a log that goes from ``start`` to ``end`` holds what comes next at a position."""
+    """Whether a log from ``start`` to ``end`` holds the record that follows a position."""
     return start.next_offset <= position.next_offset <= end
 
 

@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 _MONTHS_EVERY_S = 6 * 3600.0
 _REOPENS_MAX = 3
-"""Positions that moved under one batch: a rebuild moves one once."""
+"""How often the position may move under one batch: a rebuild moves it once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +49,11 @@ class ProjectorParts:
 class Projector:
     """Follows one partition of ``task-events``. A ``PartitionHandler``.
 
-    Its position is the one stored with the rows, not the group's: records before it are
-    passed over, and what lies between it and the first delivery is read from the log. So the
-    projection stays right when Postgres is restored from a backup, and when a rebuild moves
-    the position. While Postgres is away, or refuses every row, the projector waits, and its
-    partitions pause; only a row that is refused while others are accepted is dead-lettered.
+    Its position is the one stored with the rows, not the group's: it skips records before that
+    position, and reads records between that position and the first delivery from the log. So the
+    projection stays correct when Postgres is restored from a backup, and when a rebuild moves the
+    position. While Postgres is down, or refuses every row, the projector waits, and its
+    partitions pause. It dead-letters a row only if that row is refused while others are accepted.
     """
 
     def __init__(self, partition: int, parts: ProjectorParts) -> None:
@@ -65,12 +65,12 @@ class Projector:
         self._months_due = 0.0
 
     async def open(self) -> None:
-        """Find the stored position, and catch up with what the group has committed beyond it.
+        """Find the stored position, and catch up from there to the group's committed offset.
 
         Raises:
-            SinkPositionError: the log does not hold what comes next (it was cut, or this
-                database belongs to another log); an operator has to rebuild the projection.
-                Nothing is skipped by itself.
+            SinkPositionError: the log does not hold the next record (the log was cut, or this
+                database belongs to another log). An operator has to rebuild the projection;
+                the sink skips nothing on its own.
         """
         self._stored = await self._position()
         topic, partition = self._parts.topics.task_events, self._partition
@@ -93,10 +93,10 @@ class Projector:
         await self._catch_up(min(committed.get((topic, partition), 0), end))
 
     async def _check_log(self, reader: LogReader, stored: Position) -> None:
-        """Notice a log of the same name that was made again, and is as long as the former one.
+        """Detect a log of the same name that was made again, and is as long as the former one.
 
         Raises:
-            SinkPositionError: others wrote what lies before the stored position.
+            SinkPositionError: another owner wrote the event before the stored position.
         """
         topic, partition = self._parts.topics.task_events, self._partition
         offset, owner = stored.next_offset, stored.owner
@@ -107,7 +107,7 @@ class Projector:
             )
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
-        """Write a batch, then acknowledge it. Now and then make the months ahead."""
+        """Write a batch, then acknowledge it. Sometimes create partitions for the coming months."""
         await self._make_months_ahead()
         ours = [delivery for delivery in deliveries if not delivery.stale()]
         if not ours:
@@ -118,15 +118,15 @@ class Projector:
         metrics.RECORDS.labels(self._parts.topics.task_events, "written").inc(len(ours))
 
     def unfinished(self) -> list[Delivery]:
-        """Nothing: the sink is never deposed, its position is."""
+        """Return nothing: the sink is never deposed; its position is checked instead."""
         return []
 
     def wakeup_s(self) -> float | None:
-        """Until the next months are due."""
+        """Seconds until the partitions of the next months are due."""
         return max(0.0, self._months_due - time.monotonic())
 
     async def _write_where_it_stands(self, ours: Sequence[Delivery]) -> None:
-        """Write what is not written yet, also when a rebuild has just moved the position."""
+        """Write the unwritten events, even if a rebuild has just moved the position."""
         for _ in range(_REOPENS_MAX):
             try:
                 await self._catch_up(ours[0].offset)
@@ -142,7 +142,7 @@ class Projector:
         )
 
     async def _make_months_ahead(self) -> None:
-        """Late is no harm: a batch makes the months that it needs."""
+        """Create partitions for the coming months; if late, a batch creates those that it needs."""
         if time.monotonic() < self._months_due:
             return
         self._months_due = time.monotonic() + _MONTHS_EVERY_S
@@ -165,7 +165,7 @@ class Projector:
         if not fresh:
             return
         read = read_accepted(fresh, self._ownership, max_bytes=self._parts.limits.event_max_bytes)
-        # Before the position moves past them; again if the process ends in between.
+        # Before the position moves past them; repeated if the process ends in between.
         await self._parts.dead_letters.publish(
             [
                 (
@@ -188,7 +188,7 @@ class Projector:
         await write_isolating(self._store, refused, events, after)
 
     async def _store(self, events: Sequence[LogEvent], after: Position) -> None:
-        """Write events and the position after them, waiting for Postgres if it is away."""
+        """Write events and the position after them; wait while Postgres is down."""
         writer = self._parts.writer
         await when_taken(
             self._parts.waits, lambda: writer.write(self._partition, self._stored, events, after)

@@ -1,6 +1,6 @@
-"""Rebuild and verify the projection from the log, beside a sink that runs on.
+"""Rebuilds and verifies the projection from the log, beside a running sink.
 
-A second table set is folded from the log up to where the sink stands. A rebuild then swaps
+A second table set is folded from the log up to the sink's positions. A rebuild then swaps
 its rows in, a verification compares them (docs/adr/0005).
 """
 
@@ -28,13 +28,13 @@ from streams.settings import KafkaSettings
 log = structlog.get_logger()
 
 _CLOSE = 1_000
-"""Records: once the fold is so close to the sink, the rest is folded while the sink waits."""
+"""Records: when the fold is this close to the sink, the rest is folded while the sink waits."""
 _ROUNDS_MAX = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildParts:
-    """What a rebuild or a verification needs."""
+    """The parts that a rebuild or a verification needs."""
 
     kafka: KafkaSettings
     topics: Topics
@@ -43,19 +43,19 @@ class RebuildParts:
 
 
 async def rebuild(parts: RebuildParts) -> Swapped:
-    """Make the rows of all tasks whose log is still there what the log says.
+    """Replace the rows of all tasks whose log still exists by the fold of the log.
 
     1. The schema is brought up to date (it may have been dropped).
     2. A table set beside the projection is folded from the log, up to the sink's positions.
     3. The sink is held, the rest up to its positions is folded, and rows are swapped in, all
        in one transaction: readers see the old rows or the new ones.
 
-    The sink's positions stay, so that it goes on and misses nothing. Only one that the log
-    does not hold is replaced: by the log's beginning if it lies before that, else by the end
-    of what was folded. What the log no longer holds is named in ``missing``.
+    The sink's positions stay, so that it goes on and misses nothing. Only a position that the
+    log does not hold is replaced: by the log's beginning if the position lies before it, otherwise
+    by the end of the fold. ``missing`` names the offsets that the log no longer holds.
 
     Raises:
-        RebuildRunsError: another one runs.
+        RebuildRunsError: another rebuild or verification runs.
         SinkUnavailableError, KafkaUnavailableError: nothing was changed; run it again.
     """
     await migrate_up(parts.postgres.dsn)
@@ -76,11 +76,11 @@ async def verify(parts: RebuildParts) -> Comparison:
     """Compare the projection with the fold of the log, up to the sink's positions.
 
     The sink and its readers are not disturbed. Tasks that began before the log does, and
-    partitions that the sink never wrote, are not compared. What left the log before it was
-    written is named in ``missing``.
+    partitions that the sink never wrote, are not compared. ``missing`` names the offsets that
+    left the log before the sink wrote them.
 
     Raises:
-        RebuildRunsError: another one runs.
+        RebuildRunsError: another rebuild or verification runs.
         SinkUnavailableError, KafkaUnavailableError: run it again.
     """
     async with open_table_set(parts.postgres) as tables, _fold(parts, tables) as fold:
@@ -89,7 +89,7 @@ async def verify(parts: RebuildParts) -> Comparison:
             long_session(parts.postgres, "verify") as stored,
             stored.transaction(isolation="repeatable_read", readonly=True),
         ):
-            # The first statement fixes what this session sees.
+            # The first statement fixes the snapshot that this session sees.
             sink = await read_positions(stored)
             await fold.advance(await _written(fold, sink))
             async with long_session(parts.postgres, "verify") as built, built.transaction():
@@ -106,13 +106,13 @@ async def verify(parts: RebuildParts) -> Comparison:
 async def _missing(
     parts: RebuildParts, tables: TableSet, lost: tuple[TrimmedRange, ...], made: Mapping[int, int]
 ) -> Missing:
-    """What is not there: what left the log, and tasks without a row.
+    """The gaps of the projection: offsets that left the log, and tasks without a row.
 
     Args:
-        parts: of the run.
+        parts: the parts of the run.
         tables: open, and folded.
-        lost: what left the log before the sink wrote it.
-        made: for each partition, the offset of the log up to which rows are there.
+        lost: the offsets that left the log before the sink wrote them.
+        made: for each partition, the offset of the log up to which rows exist.
     """
     client_id = f"{parts.kafka.client_id}-rebuild-state"
     async with LogReader(parts.kafka, client_id=client_id) as reader:
@@ -130,14 +130,14 @@ async def _written(fold: LogFold, sink: Mapping[int, Position]) -> dict[int, int
 def _replaced(
     fold: LogFold, sink: Mapping[int, Position], targets: Mapping[int, int]
 ) -> dict[int, Position]:
-    """The sink's positions that the log does not hold, with what takes their place."""
+    """The sink's positions that the log does not hold, with their replacements."""
     replaced = {}
     for partition, folded in fold.positions.items():
         position, start = sink.get(partition), fold.starts[partition]
         if position is None:
             replaced[partition] = folded
         elif not holds(start, position, targets[partition]):
-            # Cut off: what the log still has of older tasks was never written. Read it again.
+            # Cut off: the rest of older tasks in the log was never written. Read it again.
             behind = position.next_offset < start.next_offset
             replaced[partition] = start if behind else folded
     return replaced

@@ -1,4 +1,4 @@
-"""Finds tasks that exist and have no row: of them the log lost what their rows are made of."""
+"""Finds tasks without a row, because the log lost the events that their rows are made of."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from streams.ownership.state_record import read_state
 async def remembered_tasks(
     reader: LogReader, topic: str, bounds: Mapping[int, int]
 ) -> dict[TaskId, Millis]:
-    """The tasks of ``task-state`` whose rows must be there, with when they were created.
+    """The tasks of ``task-state`` whose rows must exist, with the times of their creation.
 
     Args:
         reader: open.
         topic: ``task-state``.
         bounds: for each partition, the offset of ``task-events`` up to which all rows are made.
-            A snapshot that was taken later says nothing.
+            Later snapshots are ignored.
 
     Raises:
         KafkaUnavailableError: begin again.

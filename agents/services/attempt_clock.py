@@ -1,4 +1,4 @@
-"""The time that a service has for its answer, measured in a process that may be late itself."""
+"""Measures a service's time to answer, in a process that may itself be late."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,25 +6,25 @@ from collections.abc import Callable
 from agents.services.sending import this_task_is_cancelled
 
 _PASSES = 5
-"""Turns of the event loop from a timer to whoever waits for bytes that are in a socket then.
+"""Turns of the event loop until a reader gets bytes that are in its socket when a timer fires.
 asyncio reads before it runs timers, uvloop after them; grpc.aio needs two turns more."""
 
 _GRACE_S = 0.05
-"""gRPC reads in a thread of its own, which gets no CPU for a moment after a process was busy."""
+"""gRPC reads in its own thread, which gets no CPU for a moment after the process was busy."""
 
 
 class AttemptClock:
-    """Ends an attempt whose answer is not there in time.
+    """Ends an attempt whose answer does not come in time.
 
-    The clock starts when the request has left. When the time is over, the event loop first
+    The clock starts when the request has been sent. When the time is over, the event loop first
     reads what the service has sent already: an answer that waits in a socket, because this
     process was busy, counts as an answer. The clock looks again as long as bytes come in
-    that way, and once more a moment later.
+    this way, and once more a moment later.
 
     Args:
         timeout_s: the time that the service has.
         heard: how much the service has sent; any number that grows with each piece.
-        late: is called once, if the answer is not there.
+        late: called once, if the answer has not come.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class AttemptClock:
 
 
 class CallClock(AttemptClock):
-    """An :class:`AttemptClock` that ends the attempt by a cancellation: ``with clock: await``.
+    """An :class:`AttemptClock` that ends the attempt with a cancellation: ``with clock: await``.
 
     Args:
         timeout_s, heard: as above.
-        late: cancels what is awaited.
+        late: cancels the awaited call.
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class CallClock(AttemptClock):
         self._is_late = False
 
     def __enter__(self) -> None:
-        """Nothing to do: the clock runs already."""
+        """Do nothing: the clock runs already."""
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Stop the clock, and turn its cancellation into what it means.
+        """Stop the clock, and replace its cancellation by a TimeoutError.
 
         Raises:
-            TimeoutError: this clock has cancelled, and nobody has cancelled the current task.
+            TimeoutError: this clock has cancelled, and the current task was not cancelled.
         """
         self.cancel()
         if kind is asyncio.CancelledError and self._is_late and not this_task_is_cancelled():

@@ -1,4 +1,4 @@
-"""What the step worker sees of a service, whatever the transport: a request, an answer."""
+"""A service as the step worker sees it over any transport: a request and an answer."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ class StepRequest:
     """One attempt of one step."""
 
     method: str
-    """What the service shall do, as the pipeline names it."""
+    """The method of the service, as the pipeline names it."""
     input: Json
     task_id: TaskId
     run: int
@@ -22,21 +22,21 @@ class StepRequest:
     tenant_id: str
     conversation_id: str | None = None
     idempotency_key: CommandId
-    """The same key is the same attempt: a service that has effects must look at it."""
+    """The same key means the same attempt: a service that has effects must check it."""
     timeout_s: float
-    """From now until the answer is worthless; 0 or less fails at once, uncalled."""
+    """From now until the answer is useless; at 0 or less the call fails at once and is not made."""
     trace: Mapping[str, str] = field(default_factory=dict)
-    """Trace headers to pass on (``traceparent``, ``tracestate``). What cannot be sent as
+    """Trace headers to pass on (``traceparent``, ``tracestate``). A header that cannot be sent as
     metadata is left out: a broken trace must not fail a step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResponse:
-    """What the service answered.
+    """The answer of the service.
 
-    ``output``, and ``input`` and ``output`` of a substep, are the service's text as it came:
-    that it is JSON, small enough and storable is for the caller to check. All other text is
-    one printable line; counts are 0 to 10**15, times within the years 1970 to 9999.
+    ``output``, and ``input`` and ``output`` of a substep, are the service's text unchanged: the
+    caller checks that it is JSON, small enough and storable. Every other text is one printable
+    line; counts are 0 to 10**15, times within the years 1970 to 9999.
     """
 
     output: Json
@@ -45,9 +45,8 @@ class StepResponse:
 
 
 OnChunk = Callable[[str], None]
-"""Takes the next piece of an answer that grows, on the event loop of the call. The pieces are
-for whoever watches and never the truth: the response is complete without them. Must return at
-once and must not raise."""
+"""Takes the next piece of a growing answer, on the event loop of the call. The pieces are only
+for watchers: the response is complete without them. Must return at once and must not raise."""
 
 
 class StepClient(Protocol):
@@ -57,15 +56,15 @@ class StepClient(Protocol):
         """Run one attempt. Calls the service at most once: retries belong to the router.
 
         Args:
-            request: what to do.
+            request: the attempt.
             on_chunk: gets the answer piece by piece, if the service can stream and the
-                transport is gRPC; else it is never called. None: do not stream.
+                transport is gRPC; otherwise it is not called. None: do not stream.
 
         Raises:
             ServiceError: the call failed, or was not made; its fields say what the caller
-                may do. Nothing else is raised for a failure of the service.
+                may do. A failure of the service raises no other error.
             asyncio.CancelledError: the calling asyncio task was cancelled, and the call is
-                being aborted at the service too. Never raised for another reason.
+                being aborted at the service too. Not raised for any other reason.
         """
         ...
 

@@ -15,12 +15,12 @@ CLOSE_TIMEOUT_S = 5.0
 
 
 class Directory:
-    """The services of this process; one pooled client for each, opened when first asked for.
+    """The services of this process; one pooled client for each, opened at its first use.
 
     A service's setting is its name without the suffix ``-service``, with ``_`` for ``-``:
     ``retrieval-service`` is at ``ORCH_SERVICES_RETRIEVAL``, ``rag-engine`` at
-    ``ORCH_SERVICES_RAG_ENGINE``; all others are in ``ORCH_SERVICES_EXTRA``. The scheme of the
-    address chooses the client. Belongs to one event loop.
+    ``ORCH_SERVICES_RAG_ENGINE``; all other services are in ``ORCH_SERVICES_EXTRA``. The scheme of
+    the address chooses the client. Belongs to one event loop.
     """
 
     def __init__(self, settings: ServicesSettings) -> None:
@@ -28,11 +28,11 @@ class Directory:
         self._clients: dict[str, StepClient] = {}
 
     def check(self, services: Iterable[str]) -> None:
-        """Make sure that each service has an address that we can call; connects to nothing.
+        """Make sure that each service has an address that we can call; opens no connection.
 
         Raises:
             SettingsError: a name is unknown or an address is wrong. The process must not
-                start; the message names all that is wrong.
+                start; the message lists all faults.
         """
         problems: list[str] = []
         for service in sorted(set(services)):
@@ -56,7 +56,7 @@ class Directory:
         return client
 
     def client_at_once(self, service: str) -> InlineStepClient | None:
-        """The client of a service that answers on the spot; None if it has to be waited for.
+        """The client of a service that answers without waiting; None for any other service.
 
         Raises:
             SettingsError: as in :meth:`check`.
@@ -87,7 +87,7 @@ class Directory:
         return HttpStepClient(target, service=service, max_message_bytes=limit)
 
     def _target(self, service: str) -> tuple[str, str]:
-        """The scheme of a service's address, and what its client wants: a host or a URL."""
+        """The scheme of a service's address, and the argument of its client: a host or a URL."""
         field = field_of(service)
         extra = self._settings.extra_addresses()
         address = extra.get(field, getattr(self._settings, field, None))

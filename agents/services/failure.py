@@ -1,4 +1,4 @@
-"""What went wrong with a call, in our words: from gRPC status, HTTP status or exception.
+"""Classifies a failed call, from its gRPC status, HTTP status or exception.
 
 The step worker and the flood guard read ``failure_class`` and ``retriable``, never a message.
 ``docs/services.md`` shows the same tables to the owners of services.
@@ -20,23 +20,23 @@ from schemas.errors import OrchestratorError
 from schemas.records import Error, ErrorCategory
 
 MESSAGE_MAX_CHARS = 300
-"""A service's words are kept up to here: enough to act on, too little to carry a document."""
+"""A service's message is kept up to here: enough to act on, too short to carry a document."""
 
 RETRY_AFTER_MAX_MS = 24 * 3600 * 1000
-"""A longer wish is cut; no step's deadline is that far away."""
+"""A longer delay is cut; no step's deadline is that far away."""
 
 
 class CallFailure(StrEnum):
-    """What may be done with the same request."""
+    """What the caller may do with the same request."""
 
     POISON = "POISON"
     """The request itself cannot be sent. Nothing was called; trying again is useless."""
 
     PERMANENT = "PERMANENT"
-    """The service refused, or answered what cannot be used. The step fails."""
+    """The service refused, or its answer cannot be used. The step fails."""
 
     TRANSIENT = "TRANSIENT"
-    """The service is away, busy or broken for now. Another attempt may succeed."""
+    """The service is down, busy or broken for now. Another attempt may succeed."""
 
     TIMEOUT = "TIMEOUT"
     """No answer in time; whether the effects happened is unknown. Another attempt may succeed."""
@@ -49,7 +49,7 @@ class CallFailure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One row of the table: how a kind of failure is judged."""
+    """One row of the table: the class, code and category of a kind of failure."""
 
     failure_class: CallFailure
     code: str
@@ -61,7 +61,7 @@ class ServiceError(OrchestratorError):
     """A call that did not succeed.
 
     The caller may call again with the same idempotency key if ``retriable``, after
-    ``retry_after_ms`` when it is given. Fields vary by instance; there are no subclasses.
+    ``retry_after_ms`` if that is given. Fields vary by instance; subclasses do not exist.
 
     Attributes:
         service: the name of the service, as the pipeline knows it.
@@ -90,7 +90,7 @@ class ServiceError(OrchestratorError):
         self.retry_after_ms = retry_after_ms if self.retriable else None
 
     def as_record(self) -> Error:
-        """The error as it goes into a step's result."""
+        """The error as it is stored in a step's result."""
         return Error(
             code=self.code,
             message=self.message,
@@ -101,15 +101,15 @@ class ServiceError(OrchestratorError):
 
 
 def verdict_of_status(status: grpc.StatusCode) -> Verdict:
-    """Judge a gRPC status; one that is not in the table (or OK) is ``SERVICE_FAILED``."""
+    """Classify a gRPC status; a status that is not in the table (or OK) is ``SERVICE_FAILED``."""
     return STATUS_VERDICTS.get(status, FAILED)
 
 
 def verdict_of_http(status: int) -> Verdict:
-    """Judge an HTTP status that is no success.
+    """Classify an HTTP status that does not mean success.
 
-    A 4xx that is not in the table is a refusal, a 5xx a failure; anything else (a redirect,
-    which is not followed, or a number that is no status) breaks the contract.
+    A 4xx that is not in the table is a refusal, a 5xx a failure; any other status (a redirect,
+    which is not followed, or an undefined number) breaks the contract.
     """
     listed = HTTP_VERDICTS.get(status)
     if listed is not None:
@@ -118,7 +118,7 @@ def verdict_of_http(status: int) -> Verdict:
 
 
 def verdict_of_exception(error: Exception) -> Verdict:
-    """Judge what a client library raised; what is not in the table is ``SERVICE_FAILED``."""
+    """Classify an error of a client library; one that is not in the table is ``SERVICE_FAILED``."""
     for kind, verdict in EXCEPTION_VERDICTS:
         if isinstance(error, kind):
             return verdict
@@ -140,8 +140,8 @@ def retry_after_of(value: str | bytes | None) -> int | None:
 def retry_info_of(value: str | bytes | None) -> int | None:
     """The delay of ``google.rpc.RetryInfo`` in ``grpc-status-details-bin``, in milliseconds.
 
-    0 to 24 h, rounded up: a negative delay is 0, a longer one is cut. None if there is no
-    such detail; details that cannot be read are none.
+    0 to 24 h, rounded up: a negative delay is 0, a longer one is cut. None if this detail is
+    missing or cannot be read.
     """
     if not isinstance(value, bytes):
         return None
@@ -152,12 +152,12 @@ def retry_info_of(value: str | bytes | None) -> int | None:
             if detail.Is(info.DESCRIPTOR) and detail.Unpack(info) and info.HasField("retry_delay"):
                 delays.append(_millis_of(info.retry_delay))
     except (DecodeError, ValueError):
-        pass  # what was read before it counts: a lower bound is better than no bound
+        pass  # details that were read before it count: a lower bound is better than no bound
     return max(delays, default=None)
 
 
 def later_of(*bounds: int | None) -> int | None:
-    """The latest of several lower bounds, in milliseconds; None if there is none."""
+    """The latest of several lower bounds, in milliseconds; None without a bound."""
     return max((bound for bound in bounds if bound is not None), default=None)
 
 
@@ -169,7 +169,7 @@ def _millis_of(delay: Duration) -> int:
 def one_line(text: str) -> str:
     """Cut foreign text to ``MESSAGE_MAX_CHARS`` printable characters on one line.
 
-    What is left can be logged, put into a header and stored in Postgres (no NUL, no lone
+    The result can be logged, put into a header and stored in Postgres (no NUL, no lone
     surrogate).
     """
     cut = text[: MESSAGE_MAX_CHARS + 1]
@@ -188,7 +188,7 @@ UNSENDABLE = Verdict(CallFailure.POISON, "SERVICE_REQUEST_INVALID", ErrorCategor
 RESPONSE_TOO_LARGE = Verdict(
     CallFailure.PERMANENT, "SERVICE_MESSAGE_TOO_LARGE", ErrorCategory.DOWNSTREAM
 )
-"""gRPC reports an oversized message as RESOURCE_EXHAUSTED, but it will be as large again."""
+"""gRPC reports an oversized message as RESOURCE_EXHAUSTED, but a retry would be as large."""
 
 RESPONSE_INVALID = Verdict(
     CallFailure.PERMANENT, "SERVICE_RESPONSE_INVALID", ErrorCategory.DOWNSTREAM
@@ -201,13 +201,13 @@ FAILED = Verdict(CallFailure.TRANSIENT, "SERVICE_FAILED", ErrorCategory.DOWNSTRE
 _OVERLOADED = Verdict(CallFailure.TRANSIENT, "SERVICE_OVERLOADED", ErrorCategory.DOWNSTREAM)
 _ABORTED = Verdict(CallFailure.TRANSIENT, "SERVICE_ABORTED", ErrorCategory.DOWNSTREAM)
 _REFUSED = Verdict(CallFailure.PERMANENT, "SERVICE_REFUSED", ErrorCategory.USER)
-# The user can do nothing about these two: somebody has to mend a pipeline or a credential.
+# The user cannot change these two: an operator has to fix a pipeline or a credential.
 _METHOD_UNKNOWN = Verdict(CallFailure.PERMANENT, "SERVICE_METHOD_UNKNOWN", ErrorCategory.DOWNSTREAM)
 _DENIED = Verdict(CallFailure.PERMANENT, "SERVICE_ACCESS_DENIED", ErrorCategory.DOWNSTREAM)
 
 STATUS_VERDICTS: Mapping[grpc.StatusCode, Verdict] = MappingProxyType(
     {
-        # CANCELLED here is the server's word; a call that we cancelled raises CancelledError.
+        # CANCELLED here comes from the server; a call that we cancelled raises CancelledError.
         grpc.StatusCode.CANCELLED: _ABORTED,
         grpc.StatusCode.UNKNOWN: FAILED,
         grpc.StatusCode.INVALID_ARGUMENT: _REFUSED,
@@ -226,7 +226,7 @@ STATUS_VERDICTS: Mapping[grpc.StatusCode, Verdict] = MappingProxyType(
         grpc.StatusCode.UNAUTHENTICATED: _DENIED,
     }
 )
-"""Every status but OK. Permanent is what HTTP would answer with 4xx (but 408, 409, 425, 429)."""
+"""Every status but OK. Permanent ones match HTTP's 4xx (except 408, 409, 425 and 429)."""
 
 HTTP_VERDICTS: Mapping[int, Verdict] = MappingProxyType(
     {
@@ -244,17 +244,17 @@ HTTP_VERDICTS: Mapping[int, Verdict] = MappingProxyType(
         504: TIMED_OUT,
     }
 )
-"""The statuses that say more than their class does: see :func:`verdict_of_http`."""
+"""The statuses that are more specific than their class: see :func:`verdict_of_http`."""
 
 EXCEPTION_VERDICTS: tuple[tuple[type[Exception], Verdict], ...] = (
     (h11.LocalProtocolError, UNSENDABLE),
-    # What came is not HTTP: it may be over in a moment.
+    # The bytes are not HTTP: this may be over in a moment.
     (h11.RemoteProtocolError, UNAVAILABLE),
     (grpc.aio.UsageError, UNAVAILABLE),
     (grpc.aio.InternalError, UNAVAILABLE),
     (TimeoutError, TIMED_OUT),
     (OSError, UNAVAILABLE),
-    # Text that is no UTF-8, a number out of range: the answer was read and cannot be used.
+    # Text that is not UTF-8, or a number out of range: the answer was read and cannot be used.
     (ValueError, RESPONSE_INVALID),
 )
 """In order: the first type that fits decides."""

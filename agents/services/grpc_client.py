@@ -1,7 +1,7 @@
 """A service behind the generic gRPC contract (``schemas/proto/services/v1``).
 
-One channel per client, kept open and reopened by gRPC. No retries in here: an attempt that
-failed is reported, and the router decides about the next one.
+One channel per client, kept open and reopened by gRPC. The client does not retry: it reports a
+failed attempt, and the router decides about the next one.
 """
 
 import asyncio
@@ -32,20 +32,20 @@ if TYPE_CHECKING:  # names of type information only
 RETRY_AFTER = "retry-after-ms"
 ERROR_CODE = "error-code"
 STATUS_DETAILS = "grpc-status-details-bin"
-"""A ``google.rpc.Status``; its ``RetryInfo`` is a lower bound as ``retry-after-ms`` is."""
+"""A ``google.rpc.Status``; its ``RetryInfo`` is a lower bound, like ``retry-after-ms``."""
 
 TIMEOUT = "x-timeout-ms"
 
 CONNECT_TIMEOUT_S = 5.0
-"""A service that takes no connection in this time is away."""
+"""A service that does not accept a connection in this time is treated as down."""
 
 DEADLINE_SLACK_S = 1.0
-"""gRPC counts a deadline from the making of a call, which leaves one turn of the event loop
+"""gRPC counts a deadline from the making of a call, which is sent one turn of the event loop
 later. The deadline that the service sees is later by this, and by the length of the last turn
-(at most ``CONNECT_TIMEOUT_S``); ``x-timeout-ms`` says what the worker waits."""
+(at most ``CONNECT_TIMEOUT_S``); ``x-timeout-ms`` is the time that the worker waits."""
 
 NO_STREAM_S = 60.0
-"""So long a service that does not stream is not asked for a stream again."""
+"""For this time a service that does not stream is not asked for a stream again."""
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -54,13 +54,13 @@ class GrpcStepClient:
     """A :class:`~agents.services.client.StepClient` over one reused gRPC channel.
 
     Connects at the first call, and again after the connection was lost, at most about a
-    second after the service is back. While it is away calls fail at once. Belongs to the
-    event loop of its first call.
+    second after the service is back. While the service is down, calls fail at once. Belongs to
+    the event loop of its first call.
 
     Args:
         address: ``host:port``; a name is resolved again at each reconnect.
         service: the name for errors, as the pipeline knows it.
-        max_message_bytes: of a request and of an answer, inclusive.
+        max_message_bytes: size of a request and of an answer, inclusive.
     """
 
     def __init__(self, address: str, *, service: str, max_message_bytes: int) -> None:
@@ -79,9 +79,9 @@ class GrpcStepClient:
     async def call(self, request: StepRequest, *, on_chunk: OnChunk | None = None) -> StepResponse:
         """Run one attempt, as :class:`~agents.services.client.StepClient` promises.
 
-        The service has ``request.timeout_s`` from the moment at which the request has left;
-        ``x-timeout-ms`` tells it, and gRPC's own deadline is a little later. To connect takes
-        at most ``CONNECT_TIMEOUT_S`` before that.
+        The service has ``request.timeout_s`` from the moment at which the request is sent;
+        ``x-timeout-ms`` carries this time, and gRPC's own deadline is a little later. Connecting
+        takes at most ``CONNECT_TIMEOUT_S`` before that.
         """
         if request.timeout_s <= 0:
             raise self._error(failure.TIMED_OUT, "there was no time left for the call")
@@ -93,12 +93,12 @@ class GrpcStepClient:
         except asyncio.CancelledError:
             if this_task_is_cancelled():
                 raise
-            # grpc.aio raises this also when somebody else closed the channel. To let it out
-            # would look like a cancellation of the caller, which nobody asked for.
+            # grpc.aio raises this also when other code closed the channel. Passed on, it would
+            # look like a cancellation of the caller, which did not happen.
             raise self._error(failure.UNAVAILABLE, "the connection was closed") from None
         except grpc.aio.AioRpcError as error:
-            # A cancellation that meets the end of the call comes out of grpc.aio as the
-            # call's status (even OK); it must not get lost.
+            # A cancellation at the moment when the call ends comes out of grpc.aio as the call's
+            # status (even OK); it must not get lost.
             if this_task_is_cancelled():
                 raise asyncio.CancelledError from error
             raise self._error_of_status(error) from error
@@ -135,9 +135,10 @@ class GrpcStepClient:
         return answer
 
     async def _reached(self) -> float:
-        """Wait until the service is connected, or known to be away; return the turn's length.
+        """Wait until the service is connected or known to be down; return the turn's length.
 
-        The time that a connection takes is not the service's: the attempt has not left.
+        The time that a connection takes does not count as the service's: the attempt is not sent
+        yet.
         """
         channel, loop = self._channel, asyncio.get_running_loop()
         assert channel is not None
@@ -162,8 +163,8 @@ class GrpcStepClient:
     ) -> pb.RunResponse | None:
         """Read a stream to its end; chunks are passed on as they come.
 
-        None: the service does not stream. It said so before anything else, so nothing was
-        run, and to ask by ``Run`` is still the first call.
+        None: the service does not stream. It reported so before any other message, so nothing was
+        run, and a call of ``Run`` is still the first call.
         """
         call, read = (
             stub.RunStream(message, timeout=timeout_s + slack_s, metadata=metadata),
@@ -205,7 +206,7 @@ class GrpcStepClient:
         try:
             message = wire.encode(request)
         except (ValueError, TypeError) as error:
-            # Not the error's own text: for bad text it quotes the text.
+            # Without the error's own text, which quotes the bad text.
             reason = f"a field cannot be encoded ({type(error).__name__})"
             raise self._error(failure.UNSENDABLE, reason) from None
         size_bytes = message.ByteSize()
@@ -235,7 +236,7 @@ class GrpcStepClient:
         detail_code = failure.detail_code_of(trailing.get(ERROR_CODE))
         details = error.details() or ""
         verdict = failure.verdict_of_status(error.code())
-        # gRPC's own words (message_size_filter.cc), on both sides; there is no other sign.
+        # gRPC's own message (message_size_filter.cc), on both sides; nothing else identifies it.
         # The tests run the installed gRPC, so that a new wording is noticed.
         if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE.search(details):
             verdict = failure.RESPONSE_TOO_LARGE
@@ -269,7 +270,7 @@ class GrpcStepClient:
 
 @dataclass(slots=True)
 class _Read:
-    """What has come of a stream."""
+    """The state of a stream that is being read."""
 
     response: pb.RunResponse | None = None
     size: int = 0
@@ -287,7 +288,7 @@ async def _clock_of(
     call: "grpc.aio.Call", timeout_s: float, *, heard: Callable[[], int] = lambda: 0
 ) -> CallClock:
     try:
-        # The call leaves in the next turn of the event loop.
+        # The call is sent in the next turn of the event loop.
         await asyncio.sleep(0)
     except asyncio.CancelledError:
         call.cancel()
@@ -296,7 +297,7 @@ async def _clock_of(
 
 
 def _events(call: AsyncIterable[pb.RunEvent]) -> AsyncIterable[pb.RunEvent | None]:
-    """The messages of a stream; None stands for bytes that are none (grpc.aio's habit)."""
+    """The messages of a stream; grpc.aio yields None for bytes that are not a message."""
     return call
 
 
@@ -311,20 +312,20 @@ def _channel_options(max_message_bytes: int) -> Sequence[tuple[str, int]]:
     return (
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.max_receive_message_length", max_message_bytes),
-        # One call, one attempt: also no transparent retries below us.
+        # One call is one attempt: transparent retries below us are off, too.
         ("grpc.enable_retries", 0),
-        # Back within a second or so after the service is. By default the pause grows to two
+        # Reconnects about a second after the service is back. By default the pause grows to two
         # minutes, and one attempt to connect to a host that drops packets takes 20 s.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.min_reconnect_backoff_ms", 1_000),
-        # Services are reached directly; a proxy variable is for the way out of the cluster.
+        # Services are reached directly; a proxy variable is for traffic out of the cluster.
         ("grpc.enable_http_proxy", 0),
-        # Else clients of one address share a connection and its backoff behind our back.
+        # Otherwise clients of one address share a connection and its backoff.
         ("grpc.use_local_subchannel_pool", 1),
-        # Finds a peer that vanished without a word. Servers of default settings answer a
-        # third ping in five minutes of silence by GOAWAY (too_many_pings); 100 s stays below.
-        # To set it also turns on TCP_USER_TIMEOUT: what is sent must be acknowledged in 20 s.
+        # Finds a peer that vanished without closing. Servers with default settings answer a third
+        # ping in five minutes of silence with GOAWAY (too_many_pings); 100 s stays below that.
+        # This also turns on TCP_USER_TIMEOUT: sent bytes must be acknowledged in 20 s.
         ("grpc.keepalive_time_ms", 100_000),
         ("grpc.keepalive_timeout_ms", 20_000),
     )

@@ -1,7 +1,7 @@
 """A service behind the generic contract by HTTP and JSON: one POST is one attempt.
 
-The contract is in ``docs/services.md``. No retries and no redirects in here: an attempt that
-failed is reported, and the router decides about the next one.
+The contract is in ``docs/services.md``. The client does not retry or follow redirects: it
+reports a failed attempt, and the router decides about the next one.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ class HttpStepClient:
 
     Connects at the first call, and again whenever no open connection is free. Belongs to the
     event loop of its first call. Proxy variables are ignored: services are reached directly.
-    A connection on which anything unexpected came is closed, so that an answer never goes to
-    another call. What HTTP/1.1 cannot show, a response that comes a second time while the
-    next call runs, is found if the service repeats ``idempotency-key`` in its answers.
+    A connection with unexpected bytes is closed, so that an answer never goes to another call.
+    HTTP/1.1 cannot show a response that comes a second time while the next call runs; this is
+    detected if the service repeats ``idempotency-key`` in its answers.
 
     Args:
-        url: ``http://`` or ``https://``, where each attempt is posted to.
+        url: ``http://`` or ``https://``, the address to which each attempt is posted.
         service: the name for errors, as the pipeline knows it.
-        max_message_bytes: of a request's and of an answer's body, inclusive.
+        max_message_bytes: size of a request's and of an answer's body, inclusive.
     """
 
     def __init__(self, url: str, *, service: str, max_message_bytes: int) -> None:
@@ -53,9 +53,9 @@ class HttpStepClient:
     async def call(self, request: StepRequest, *, on_chunk: OnChunk | None = None) -> StepResponse:
         """Run one attempt, as :class:`~agents.services.client.StepClient` promises.
 
-        The service has ``request.timeout_s`` from the moment at which the request has left;
-        ``x-timeout-ms`` tells it. To connect takes at most ``CONNECT_TIMEOUT_S`` before that.
-        A cancelled call closes its connection. ``on_chunk`` is never called: only gRPC
+        The service has ``request.timeout_s`` from the moment at which the request is sent;
+        ``x-timeout-ms`` carries this time. Connecting takes at most ``CONNECT_TIMEOUT_S`` before
+        that. A cancelled call closes its connection. ``on_chunk`` is never called: only gRPC
         streams.
         """
         del on_chunk
@@ -90,7 +90,7 @@ class HttpStepClient:
         try:
             body = json_wire.encode(request)
         except (ValueError, TypeError) as error:
-            # Not the error's own text: for bad text it quotes the text.
+            # Without the error's own text, which quotes the bad text.
             reason = f"a field cannot be encoded ({type(error).__name__})"
             raise self._error(failure.UNSENDABLE, reason) from None
         if len(body) > self._max_message_bytes:
@@ -103,7 +103,7 @@ class HttpStepClient:
             ("content-type", "application/json"),
             ("content-length", str(len(body))),
             ("accept", "application/json"),
-            # A small answer that unpacks to gigabytes would pass every limit.
+            # A small answer that decompresses to gigabytes would pass every limit.
             ("accept-encoding", "identity"),
             (IDEMPOTENCY_KEY, request.idempotency_key),
             (TIMEOUT_HEADER, str(max(1, int(request.timeout_s * 1000)))),
@@ -130,7 +130,7 @@ class HttpStepClient:
             pool.release(connection)
 
     def _check_owner(self, answer: HttpAnswer, request: StepRequest) -> None:
-        """Refuse an answer that names another call as the one that it answers."""
+        """Refuse an answer whose ``idempotency-key`` names another call."""
         named = answer.header(IDEMPOTENCY_KEY.encode())
         if named is not None and named != request.idempotency_key:
             # Its connection is one answer behind: the next answer would be a wrong one as well.
@@ -199,11 +199,11 @@ def retry_after_ms(value: str | None, *, now_s: float) -> int | None:
     return min(max(0, int((wanted_s - now_s) * 1000)), failure.RETRY_AFTER_MAX_MS)
 
 
-# What is documented, and what is below it and could come through.
+# The documented errors, and errors of lower layers that could come through.
 _LIBRARY_ERRORS = (
     AnswerTooLargeError,
     h11.ProtocolError,
-    OSError,  # TimeoutError is one
+    OSError,  # includes TimeoutError
     ValueError,
 )
 _SECONDS_DIGITS_MAX = 15

@@ -1,9 +1,9 @@
 """One HTTP/1.1 connection on which an answer belongs to its call.
 
-HTTP/1.1 has no number that ties a response to its request: only their order does. So a
-connection is used again only after an exchange about which there is no doubt. The parser is
-h11. The pools of httpx, httpcore and aiohttp were tried, and each hands bytes that came after
-a response to the next request.
+HTTP/1.1 has no number that links a response to its request; only their order does. So a
+connection is used again only after an exchange that certainly left nothing behind. The parser
+is h11. The pools of httpx, httpcore and aiohttp were tried: each of them passes bytes that came
+after a response to the next request.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from agents.services.attempt_clock import AttemptClock
 
 HEAD_MAX_BYTES = 64 * 1024
 ERROR_BODY_MAX_BYTES = 16 * 1024
-"""Of the body of a failure no more than this is read."""
+"""At most this much is read of the body of a failure."""
 
 Headers = Sequence[tuple[bytes, bytes]]
 _OK = range(200, 300)
@@ -36,7 +36,7 @@ class HttpAnswer:
     headers: Headers
     """Names in lower case, in the order in which they came."""
     content: bytearray = field(default_factory=bytearray)
-    """The body; of a failure only the first ``ERROR_BODY_MAX_BYTES``."""
+    """The body; for a failure only its first ``ERROR_BODY_MAX_BYTES``."""
 
     def header(self, name: bytes) -> str | None:
         """The first header of a name, or None."""
@@ -61,7 +61,7 @@ class HttpConnection(asyncio.Protocol):
         self._answer: HttpAnswer | None = None
         self._heard_bytes = 0
         self._is_clean = False
-        """The running exchange, so far, leaves nothing behind."""
+        """True while the running exchange has left nothing behind."""
 
     # --- For the pool ---
 
@@ -70,14 +70,14 @@ class HttpConnection(asyncio.Protocol):
     ) -> HttpAnswer:
         """Post a body and read the answer to it.
 
-        The clock starts when the request was written. After an exchange the caller asks
-        ``is_reusable``; an exchange that failed has closed the connection.
+        The clock starts when the request was written. After an exchange the caller checks
+        ``is_reusable``; a failed exchange has closed the connection.
 
         Raises:
-            TimeoutError: the whole answer was not there in time.
-            AnswerTooLargeError: see there.
+            TimeoutError: the whole answer did not come in time.
+            AnswerTooLargeError: see that class.
             h11.LocalProtocolError: the request cannot be written; nothing was sent.
-            h11.RemoteProtocolError: what came is not HTTP.
+            h11.RemoteProtocolError: the received bytes are not HTTP.
             OSError: the connection broke, or was closed.
         """
         waiting = self._begin()
@@ -98,9 +98,9 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def is_reusable(self) -> bool:
-        """True while no exchange runs, the last one left nothing behind, and nothing came since.
+        """True if no exchange runs, the last one left nothing behind, and no bytes came since.
 
-        Asks the socket: a process that was busy has not read yet what came meanwhile.
+        Checks the socket: a busy process may not have read yet what came meanwhile.
         """
         transport = self._transport
         if transport is None or self._waiting is not None or transport.is_closing():
@@ -123,9 +123,9 @@ class HttpConnection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Give bytes to the running exchange; without one, close."""
+        """Pass bytes to the running exchange; close if no exchange runs."""
         if self._waiting is None or self._waiting.done() or self._transport is None:
-            # Nobody asked for this. It would be taken for the answer to the next call.
+            # Unrequested bytes. They would be taken for the answer to the next call.
             self.close()
             return
         if self._heard_bytes == 0 and self._transport.get_write_buffer_size() > 0:
@@ -134,14 +134,14 @@ class HttpConnection(asyncio.Protocol):
         self._parse(data)
 
     def eof_received(self) -> bool:
-        """Close: half a connection is of no use."""
+        """Close: a half-closed connection cannot be used."""
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        """End the running exchange: with its answer if the end of the connection ends that."""
+        """End the running exchange: with its answer if the end of the connection completes it."""
         self._transport = None
         if self._waiting is not None and not self._waiting.done() and error is None:
-            self._parse(b"")  # the end of an answer that says no length
+            self._parse(b"")  # completes an answer that has no length
         self._fail(error or ConnectionResetError("the connection ended before the answer did"))
 
     # --- One exchange ---
@@ -158,7 +158,7 @@ class HttpConnection(asyncio.Protocol):
             raise ConnectionResetError("the connection is closed")
         send = self._parser.send
         request = h11.Request(method=b"POST", target=target, headers=list(head))
-        # With an empty body h11 writes nothing for it.
+        # For an empty body h11 writes nothing.
         pieces = (send(request), send(h11.Data(data=body)), send(h11.EndOfMessage()))
         self._transport.write(b"".join(piece or b"" for piece in pieces))
 
@@ -177,7 +177,8 @@ class HttpConnection(asyncio.Protocol):
     def _take(self, event: object) -> None:
         match event:
             case h11.InformationalResponse():
-                # We never ask for one. Who sends it may also send it once too often.
+                # We never ask for an interim response. A server that sends one may also send
+                # one too many.
                 self._is_clean = False
             case h11.Response():
                 self._answer = HttpAnswer(event.status_code, list(event.headers))
@@ -189,7 +190,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _add(self, piece: bytes) -> None:
         answer = self._answer
-        assert answer is not None  # h11 gives the head first
+        assert answer is not None  # h11 returns the head first
         answer.content += piece
         is_success = answer.status in _OK
         if len(answer.content) <= (self._max_bytes if is_success else ERROR_BODY_MAX_BYTES):
@@ -225,7 +226,7 @@ class HttpConnection(asyncio.Protocol):
 
 
 def _is_ambiguous(answer: HttpAnswer) -> bool:
-    """True if another reader could see another end of this answer than h11 does.
+    """True if another parser could see a different end of this answer than h11 does.
 
     Source: RFC 9112, 6.3.
     """
@@ -236,7 +237,7 @@ def _is_ambiguous(answer: HttpAnswer) -> bool:
 
 
 def _is_readable(transport: asyncio.Transport) -> bool:
-    """True if bytes, or the end, have arrived that nobody has read."""
+    """True if unread bytes, or the end of the connection, have arrived."""
     sock = transport.get_extra_info("socket")
     if sock is None or sock.fileno() < 0:
         return True

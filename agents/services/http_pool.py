@@ -10,23 +10,23 @@ import httpx
 from agents.services.http_connection import HttpConnection
 
 CONNECT_TIMEOUT_S = 5.0
-"""A host that drops packets is away; the attempt ends long before its deadline."""
+"""A host that drops packets is treated as down; the attempt ends long before its deadline."""
 
 KEPT_MAX = 64
-"""As many connections are kept while no call runs on them."""
+"""Connections that are kept while no call runs on them."""
 
 KEPT_S = 5.0
-"""An idle connection is given up after this: common servers close theirs soon after."""
+"""Seconds after which an idle connection is closed: common servers close theirs soon after."""
 
 
 class HttpPool:
     """Connections to one host; the one used last is used first.
 
-    The pool has no bound of its own: the slots of the worker bound the calls, and a second
-    queue would only hide their time.
+    The pool does not limit the number of connections: the slots of the worker limit the calls,
+    and a second queue would only hide their waiting time.
 
     Args:
-        url: ``http://`` or ``https://``, with what the service is called at.
+        url: ``http://`` or ``https://``, the address of the service with its path.
         max_bytes: the largest body of an answer, inclusive.
     """
 
@@ -44,13 +44,13 @@ class HttpPool:
         self.authority = parts.netloc
         """The value of ``Host``."""
         self.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        """What is asked for, as it goes into the request line."""
+        """The path and query, as they appear in the request line."""
 
     async def acquire(self) -> HttpConnection:
         """A connection for one exchange; give it back with :meth:`release`, whatever happens.
 
         Raises:
-            OSError: nobody listens there, or the certificate is not accepted.
+            OSError: the connection was refused, or the certificate is not accepted.
             ConnectTimeoutError: no connection in ``CONNECT_TIMEOUT_S``.
         """
         now_s = asyncio.get_running_loop().time()
@@ -86,7 +86,7 @@ class HttpPool:
             connection.close()
 
     def close_idle(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the connections that are not in use."""
         for _, connection in self._idle:
             connection.close()
         self._idle.clear()
@@ -117,4 +117,4 @@ class HttpPool:
 
 
 class ConnectTimeoutError(ConnectionError):
-    """The host did not take a connection in time. Nothing was called."""
+    """The host did not accept a connection in time. The service was not called."""

@@ -1,9 +1,9 @@
 """A service that is a Python function in the worker's own process.
 
-For steps that need no service of their own: ``python://package.module:function``. The
+For steps that do not need a service of their own: ``python://package.module:function``. The
 function takes a :class:`~agents.services.client.StepRequest` and returns a
 :class:`~agents.services.client.StepResponse`, or an awaitable of one; it must not block the
-event loop. A plain function that says so (``-> StepResponse``) is called at once, many
+event loop. A plain function with the annotation ``-> StepResponse`` is called at once, many
 commands in a row.
 """
 
@@ -26,7 +26,7 @@ class InlineStepClient:
     """A :class:`~agents.services.client.StepClient` without a transport.
 
     Args:
-        function: what answers.
+        function: is called for each request.
         service: the name for errors, as the pipeline knows it.
     """
 
@@ -39,8 +39,8 @@ class InlineStepClient:
     async def call(self, request: StepRequest, *, on_chunk: OnChunk | None = None) -> StepResponse:
         """Run one attempt, as the protocol promises. ``on_chunk`` is never called.
 
-        What the function raises, but for a :class:`ServiceError` and a cancellation of the
-        call, fails the attempt as ``SERVICE_FAILED``, which is retriable.
+        An exception of the function fails the attempt as ``SERVICE_FAILED``, which is retriable.
+        A :class:`ServiceError` and a cancellation of the call pass unchanged.
         """
         del on_chunk
         self._check_time(request)
@@ -66,7 +66,7 @@ class InlineStepClient:
         return self._checked(answer)
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
     def _checked(self, answer: object) -> StepResponse:
         if not isinstance(answer, StepResponse):
@@ -87,7 +87,7 @@ class InlineStepClient:
 
 
 async def _in_time(answer: Awaitable[StepResponse], timeout_s: float) -> StepResponse:
-    """The answer; TimeoutError if the function takes longer, and it is cancelled."""
+    """The answer; if the function takes longer, it is cancelled, and TimeoutError is raised."""
     task = asyncio.ensure_future(answer)
     with CallClock(timeout_s, heard=lambda: int(task.done()), late=task.cancel):
         return await task
@@ -97,7 +97,7 @@ def load_function(target: str) -> Function:
     """Import ``package.module:function``.
 
     Raises:
-        SettingsError: there is no such module or function.
+        SettingsError: the module or function does not exist.
     """
     module, _, name = target.partition(":")
     try:
@@ -106,11 +106,11 @@ def load_function(target: str) -> Function:
         raise SettingsError(f"python://{target}: {error}") from error
     if not callable(function):
         raise SettingsError(f"python://{target} is no function")
-    return function  # type: ignore[no-any-return]  # what it takes and gives shows at its first call
+    return function  # type: ignore[no-any-return]  # its signature is checked at its first call
 
 
 def _answers_at_once(function: Function) -> bool:
-    """True for a plain function whose annotation says that it returns the answer itself."""
+    """True for a plain function whose annotation promises the answer itself."""
     if inspect.iscoroutinefunction(function):
         return False
     try:

@@ -1,7 +1,7 @@
 """The generic contract as JSON, for HTTP: one object each way, documents embedded as they are.
 
-An answer becomes a ``RunResponse`` message first, so that :mod:`agents.services.wire` is the
-one check for both transports.
+An answer is converted to a ``RunResponse`` message first, so that :mod:`agents.services.wire`
+checks the answers of both transports.
 """
 
 import msgspec
@@ -15,12 +15,12 @@ def encode(request: StepRequest) -> bytes:
     """Write the body of a request.
 
     Raises:
-        ValueError: a field is no Unicode text, or the input is no JSON. The text of the
+        ValueError: a field is not Unicode text, or the input is not JSON. The text of the
             error may quote the field.
     """
     text = request.input.encode()
     try:
-        # The input is spliced in as it is: were it no JSON, it could add fields of its own.
+        # The input is inserted unchanged: if it were not JSON, it could add fields of its own.
         msgspec.json.decode(text)
     except RecursionError as error:
         raise ValueError("the input is nested too deep") from error
@@ -42,7 +42,7 @@ def decode(body: bytes) -> pb.RunResponse:
     """Read the body of an answer. Ranges are not checked yet.
 
     Raises:
-        ValueError: it breaks the contract. The text never quotes a value.
+        ValueError: the body breaks the contract. The error's text never quotes a value.
     """
     try:
         answer = msgspec.json.decode(body, type=_ReplyBody)
@@ -56,9 +56,9 @@ def decode(body: bytes) -> pb.RunResponse:
 
 
 def failure_of(body: bytes) -> tuple[str, str]:
-    """The code and the message of a failed answer; empty where there is none.
+    """The code and the message of a failed answer; empty strings if they are missing.
 
-    Whatever the body is: the status alone decides what happens.
+    Never raises, whatever the body is: the status alone decides what happens.
     """
     try:
         failed = msgspec.json.decode(body, type=_Failed)

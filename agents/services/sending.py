@@ -1,4 +1,4 @@
-"""What goes along with a request, whatever the transport: the key, the trace, cancellation."""
+"""The metadata of a request on any transport: the key, the trace; and cancellation."""
 
 import asyncio
 import re
@@ -8,7 +8,7 @@ IDEMPOTENCY_KEY = "idempotency-key"
 
 
 def is_sendable(value: str) -> bool:
-    """True if a header can hold this: printable ASCII, 1 to 8192 characters."""
+    """True if a header can hold the value: printable ASCII, 1 to 8192 characters."""
     return _VALUE.fullmatch(value) is not None
 
 
@@ -26,7 +26,7 @@ def sendable_trace(trace: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def this_task_is_cancelled() -> bool:
-    """True if somebody cancelled the current asyncio task, and not only what it waits for."""
+    """True if the current asyncio task was cancelled, and not only the call that it awaits."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
@@ -34,7 +34,7 @@ def this_task_is_cancelled() -> bool:
 # Source: gRPC over HTTP2, "Requests": Header-Name and ASCII-Value.
 _KEY = re.compile(r"[a-z0-9_.-]+")
 _VALUE = re.compile(r"[\x20-\x7e]{1,8192}")
-# A trace must not replace what decides about the call or about its framing.
+# A trace must not replace headers that affect the call or its framing.
 _OURS = {
     IDEMPOTENCY_KEY,
     "x-timeout-ms",

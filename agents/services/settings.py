@@ -1,4 +1,4 @@
-"""Where the services are."""
+"""The addresses of the services."""
 
 import re
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ class ServicesSettings:
     An address is ``grpc://host:port``, ``http://host:port/path``, ``https://…``, or
     ``python://package.module:function`` for a function in the worker itself. A host name
     is looked up again whenever a connection is opened, so a service may move behind its name.
-    An address is checked when a process starts that has a pipeline with this service, and
-    only then.
+    An address is checked at the start of a process, and only if a pipeline of that process uses
+    the service.
     """
 
     retrieval: str = "grpc://127.0.0.1:9001"
@@ -33,14 +33,14 @@ class ServicesSettings:
     """Describes images: the service ``multimodal-engine`` of a pipeline."""
 
     extra: str = ""
-    """The services of pipelines of your own, ``name=address`` each, separated by commas:
+    """The services of your own pipelines, ``name=address`` each, separated by commas:
     ``poet=grpc://10.0.0.7:9001,critic=https://critic.internal/run``. A name that has a setting
-    of its own, or that is given twice, stops the start."""
+    of its own, or that appears twice, stops the start."""
 
     max_message_bytes: int = 2 * 1024 * 1024
     """Size of one request or answer, inclusive. A larger one fails the step. Keep it above
     ``ORCH_LIMITS_STEP_OUTPUT_MAX_BYTES`` with room for an agent's substeps; calls in flight
-    times this value bounds the memory that a misbehaving service can take."""
+    times this value limits the memory that a misbehaving service can take."""
 
     def __post_init__(self) -> None:
         if self.max_message_bytes < 1024:

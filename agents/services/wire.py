@@ -1,6 +1,6 @@
-"""The messages of the generic contract to our types and back, with the checks of that contract.
+"""Converts between our types and the contract's messages, and checks the contract.
 
-Answers by HTTP pass here too: :mod:`agents.services.json_wire` makes messages of them.
+Answers over HTTP are checked here too: :mod:`agents.services.json_wire` converts them first.
 """
 
 from agents.services.client import StepRequest, StepResponse
@@ -13,7 +13,7 @@ def encode(request: StepRequest) -> pb.RunRequest:
     """Build the message of a request.
 
     Raises:
-        ValueError, TypeError: a field is no Unicode text or beyond 32 bits. The text of the
+        ValueError, TypeError: a field is not Unicode text, or exceeds 32 bits. The text of the
             error may quote the field.
     """
     return pb.RunRequest(
@@ -32,10 +32,10 @@ def decode(answer: pb.RunResponse | None) -> StepResponse:
     """Read an answer; text is made harmless, the JSON documents are left as they are.
 
     Args:
-        answer: None is what grpc.aio returns for bytes that are no ``RunResponse``.
+        answer: None is what grpc.aio returns for bytes that are not a ``RunResponse``.
 
     Raises:
-        ValueError: no answer, or a count or a time out of range; it cannot be used.
+        ValueError: no answer, or a count or a time out of range; the answer cannot be used.
     """
     if answer is None:
         raise ValueError("the answer is no RunResponse")
@@ -92,6 +92,6 @@ def _within(name: str, value: int, highest: int) -> int:
     return value
 
 
-# Far above anything real, and the sum over all steps of a task still fits 64 bits.
+# Far above any real value, and the sum over all steps of a task still fits into 64 bits.
 _COUNT_MAX = 10**15
 _TIME_MAX_MS = 253_402_300_799_999  # the last millisecond of the year 9999

@@ -1,1 +1,1 @@
-"""What a step worker does with a command: the call, its floods, cancels and answers."""
+"""How a step worker processes a command: the call, floods, cancels and answers."""

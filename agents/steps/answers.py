@@ -1,20 +1,20 @@
-"""The results of the last commands, for second copies of them. Pure."""
+"""The results of recent commands, for second copies of these commands. Pure."""
 
 from schemas.records import CommandId
 
 _OVERHEAD_BYTES = 350
-"""What an answer takes beside its value: its id, two objects and a place in the table."""
+"""Memory of an answer besides its value: its id, two objects and a place in the table."""
 
 
 class Answers:
-    """Keeps encoded results by command, the newest, within two bounds.
+    """Keeps the newest encoded results by command, within two bounds.
 
     A result is kept as it was published: a copy of the command is answered with the same
-    bytes, so they name the place where the first copy was read.
+    bytes, so they name the position at which the first copy was read.
 
     Args:
-        max_count: results.
-        max_bytes: memory that they take, about. A result that is larger is not kept.
+        max_count: number of results.
+        max_bytes: approximate memory of the results. A larger result is not kept.
     """
 
     def __init__(self, *, max_count: int, max_bytes: int) -> None:
@@ -22,13 +22,13 @@ class Answers:
         self._max_bytes = max_bytes
         self._values: dict[CommandId, bytes] = {}
         self.size_bytes = 0
-        """Memory that the kept results take, about."""
+        """Approximate memory of the kept results, in bytes."""
 
     def __len__(self) -> int:
         return len(self._values)
 
     def keep(self, command_id: CommandId, value: bytes) -> None:
-        """Keep the result of a command; the oldest ones go where there is no room."""
+        """Keep the result of a command; drop the oldest ones if there is no room."""
         self._drop(command_id)
         self._values[command_id] = value
         self.size_bytes += len(value) + _OVERHEAD_BYTES

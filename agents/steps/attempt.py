@@ -1,4 +1,4 @@
-"""Makes one attempt: from a command to its outcome. Whatever goes wrong is an outcome."""
+"""Makes one attempt: from a command to its outcome. Every failure becomes an outcome."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ from streams.tracing import trace_headers
 
 log = structlog.get_logger()
 
-# No task lives longer. It also keeps a senseless deadline from being too much for a clock.
+# No task lives longer. The limit also keeps an absurd deadline from overflowing a timer.
 _TIMEOUT_MAX_MS = 24 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerParts:
-    """What every command of this process shares."""
+    """The parts that all commands of this process share."""
 
     topics: Topics
     limits: Limits
@@ -65,14 +65,14 @@ class RunnerParts:
 
 
 class RunningAttempt:
-    """An attempt that is under way."""
+    """A running attempt."""
 
     def __init__(self, attempt: Attempt, parts: RunnerParts) -> None:
         self._attempt = attempt
         self._parts = parts
         self._call = StepCall()
         self.began_s = time.perf_counter()
-        """When its service was asked, on the performance counter."""
+        """When its service was called, on the performance counter."""
         self._chunks = Chunks(
             attempt.command,
             attempt.origin.partition,
@@ -83,12 +83,12 @@ class RunningAttempt:
 
     @property
     def command(self) -> StepCommand:
-        """What it was asked to do."""
+        """The command of the attempt."""
         return self._attempt.command
 
     @property
     def partition(self) -> int:
-        """Of the command, which is that of its task."""
+        """The partition of the command, which is the partition of its task."""
         return self._attempt.origin.partition
 
     @property
@@ -105,8 +105,8 @@ class RunningAttempt:
         """Make the attempt; return its result, and the record that reports it.
 
         Raises:
-            PublishError: unknown whether it was reported as started. The process must stop.
-            GivenBackError: it had not begun, and the process has to let go of it.
+            PublishError: it is unknown whether the start was reported. The process must stop.
+            GivenBackError: the attempt had not begun, and the process has to let go of its command.
         """
         gate, ending = self._parts.flood_gate, Ending.OTHER
         admission = await gate.admitted(self.command, left_s=self._left_s)
@@ -117,12 +117,12 @@ class RunningAttempt:
             ending = ending_of(self.command, result)
         finally:
             gate.ended(admission, self.command, ending)
-        # Whoever watches sees all of an answer before its end.
+        # Watchers get every chunk of an answer before its end.
         await self._chunks.flush()
         return result, self._record(result)
 
     def run_at_once(self, client: InlineStepClient) -> tuple[StepResult, Outgoing] | None:
-        """As :meth:`run`, without waiting for anything; None if it has to wait, and is not made."""
+        """As :meth:`run`, without waiting; None, and no attempt, if it would have to wait."""
         gate, ending = self._parts.flood_gate, Ending.OTHER
         if self._left_s() <= 0 or (admission := gate.admitted_at_once(self.command)) is None:
             return None
@@ -161,7 +161,7 @@ class RunningAttempt:
         return response
 
     def _wanted(self) -> StepRequest:
-        """The request, if somebody still wants it made."""
+        """The request, if the attempt is still wanted."""
         command = self.command
         control = self._parts.cancels.find(command.task_id, command.run)
         if control is not None:
@@ -186,9 +186,9 @@ class RunningAttempt:
             raise _FoundError(error_of(self.command, "OUTPUT_TOO_LARGE", message, category))
 
     def _unmade(self, error: BaseException) -> StepResult:
-        """What is reported of an attempt without an answer; raises again what ends the process.
+        """The result of an attempt without an answer; re-raises errors that must end the process.
 
-        The last line of defence: a fault of ours fails this attempt, not the process.
+        The last line of defence: a bug of ours fails this attempt, not the process.
         """
         attempt, now = self._attempt, self._now()
         match error:
@@ -225,7 +225,7 @@ class RunningAttempt:
         return error_of(self.command, "INTERNAL", message, category, retriable=True)
 
     def _left_s(self) -> float:
-        """How long the attempt is wanted."""
+        """Seconds for which the attempt is still wanted."""
         command = self.command
         if self._parts.cancels.find(command.task_id, command.run) is not None:
             return 0.0

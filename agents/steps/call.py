@@ -9,16 +9,16 @@ from collections.abc import Awaitable, Callable
 from agents.services.client import OnChunk, StepClient, StepRequest, StepResponse
 from schemas.records import Control
 
-# A client keeps its own deadline; this holds if the client does not. The same time is given
-# to a call that was cancelled, and then it is left to itself.
+# The client enforces its own timeout; this one applies if the client does not. A cancelled
+# call gets the same time to end, and is then abandoned.
 _GRACE_S = 1.0
 _CONNECT_S = 5.0
-"""The clock of an attempt starts when the request leaves; a client may connect before that."""
+"""The clock of an attempt starts when the request is sent; a client may connect before that."""
 _SLICE_S = 1.0
 
 
 class StoppedError(Exception):
-    """A control record ended the call, or came before it."""
+    """A control record stopped the call, or came before it."""
 
     def __init__(self, control: Control) -> None:
         super().__init__(control.kind)
@@ -26,14 +26,14 @@ class StoppedError(Exception):
 
 
 class LeakedCancelError(Exception):
-    """The client was cancelled by somebody, but not by us."""
+    """The client was cancelled, but not by us."""
 
 
 class StepCall:
     """Calls a service at most once.
 
-    The call is an asyncio task of its own, and nobody awaits it directly: so its
-    cancellation, whoever causes it, never looks like one of the caller.
+    The call is an asyncio task of its own, and no coroutine awaits it directly. So its
+    cancellation, whatever its cause, never looks like a cancellation of the caller.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class StepCall:
         return self._task is not None
 
     def stop(self, control: Control) -> None:
-        """Abort the call, or keep it from being made. It may have ended all the same."""
+        """Abort the call, or prevent it. The call may have ended before."""
         self._stopped_by = control
         if self._task is not None:
             self._task.cancel()
@@ -63,17 +63,17 @@ class StepCall:
         """Make the call.
 
         Args:
-            client: of the service.
-            request: its ``timeout_s`` bounds the call.
-            slow_after_s: when the call still runs then, ``slow`` is awaited, once.
+            client: the client of the service.
+            request: its ``timeout_s`` limits the call.
+            slow_after_s: if the call still runs after this time, ``slow`` is awaited, once.
             slow: may raise; the call is aborted then.
             on_chunk: gets the answer while it grows, if the service can stream.
 
         Raises:
             ServiceError: the call failed.
-            StoppedError: it was stopped, and had no answer yet.
-            TimeoutError: it does not end.
-            LeakedCancelError: a fault of the client.
+            StoppedError: the call was stopped before it had an answer.
+            TimeoutError: the call does not end.
+            LeakedCancelError: a bug of the client.
         """
         if self._stopped_by is not None:
             raise StoppedError(self._stopped_by)
@@ -100,8 +100,8 @@ class StepCall:
 async def _wait(task: asyncio.Task[StepResponse], timeout_s: float) -> None:
     """Wait for a call, in slices.
 
-    A process that stood still for long has lost one slice and not the whole time: the client
-    gets its turn to see the answer that came meanwhile.
+    A process that was suspended loses one slice and not the whole time: the client gets its
+    turn to read an answer that came meanwhile.
     """
     for _ in range(math.ceil(timeout_s / _SLICE_S)):
         if task.done():
@@ -116,7 +116,7 @@ async def _end(task: asyncio.Task[StepResponse]) -> None:
     task.cancel()
     await asyncio.wait({task}, timeout=_GRACE_S)
     if task.done() and not task.cancelled():
-        task.exception()  # or asyncio complains that nobody looked
+        task.exception()  # otherwise asyncio logs that the exception was never retrieved
 
 
 def _we_cancelled(task: asyncio.Task[StepResponse]) -> bool:

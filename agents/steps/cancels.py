@@ -1,4 +1,4 @@
-"""Which runs of which tasks were stopped, for as long as a command of theirs may come. Pure."""
+"""Which runs of which tasks were stopped, kept while a command of theirs may still come. Pure."""
 
 from schemas.records import Control, Millis, TaskId
 
@@ -7,23 +7,23 @@ KEPT_MS = 24 * 3_600_000
 
 
 class Cancels:
-    """Remembers control records by task: the one of the highest run.
+    """Remembers for each task the control record of its highest run.
 
     Args:
-        max_tasks: beyond that the oldest are forgotten. What comes for one of them is
+        max_tasks: above this number the oldest are forgotten. A command of a forgotten one is
             executed, and its result is not applied: a waste, not an error.
     """
 
     def __init__(self, *, max_tasks: int) -> None:
         self._max_tasks = max_tasks
         self._by_task: dict[TaskId, Control] = {}
-        """In the order in which they came, which is about that of their times."""
+        """In order of arrival, which is roughly the order of their times."""
 
     def __len__(self) -> int:
         return len(self._by_task)
 
     def remember(self, control: Control, now: Millis) -> None:
-        """Take a control record; one that is too old to matter changes nothing."""
+        """Take a control record; a record that is too old to matter is ignored."""
         known = self._by_task.get(control.task_id)
         if not _expired(control, now) and (known is None or control.run >= known.run):
             self._by_task.pop(control.task_id, None)
@@ -31,7 +31,7 @@ class Cancels:
         self._forget(now)
 
     def find(self, task_id: TaskId, run: int) -> Control | None:
-        """What stopped this run of a task, or a later one; None if nothing did."""
+        """The control record that stopped this run of a task, or a later run; otherwise None."""
         control = self._by_task.get(task_id)
         return control if control is not None and stops(control, task_id, run) else None
 

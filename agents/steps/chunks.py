@@ -1,4 +1,4 @@
-"""Passes on an answer while it grows, for whoever watches. Best effort, never the truth."""
+"""Passes on an answer to watchers while it grows. Best effort: the result is complete without."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ log = structlog.get_logger()
 class Chunks:
     """The chunks of one attempt.
 
-    What comes while one record is under way goes with the next one, so a fast service costs
-    few records, and a slow broker holds up no call.
+    Text that comes while a record is being sent goes with the next record, so a fast service
+    costs few records, and a slow broker delays no call.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Chunks:
             self._sender = asyncio.get_running_loop().create_task(self._send())
 
     async def flush(self) -> None:
-        """Wait until what was taken is sent, or given up. Bounded by the producer."""
+        """Wait until all text was sent or given up. The producer bounds the wait."""
         if self._sender is not None:
             await asyncio.wait({self._sender})
 

@@ -1,4 +1,4 @@
-"""Follows the control topic: what tells running calls to stop."""
+"""Follows the control topic, whose records stop running calls."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Listener = Callable[[Control], None]
 
 
 class ControlFollower:
-    """Gives every control record to a listener, the old ones first.
+    """Passes every control record to a listener, old records first.
 
-    An async context manager: when it is entered, all that the topic held at that time was
-    given. From then on it follows, without a group, and starts again where it was after
-    Kafka was away. What cannot be decoded is logged and passed over: it is a broadcast,
-    and each of many workers would dead-letter it.
+    An async context manager: on entry, it has passed on every record that the topic held at that
+    time. From then on it follows without a group, and resumes at its position after Kafka was
+    down. A record that cannot be decoded is logged and skipped: it is a broadcast, and each of
+    many workers would dead-letter it.
 
     Args:
-        kafka: where.
-        topic: the control topic. Routers write to its first partition; all that exist are read.
+        kafka: the brokers and the timeouts.
+        topic: the control topic. Routers write to its first partition; all partitions are read.
         listener: called in this event loop; must not raise.
         client_id: how the connection appears in the broker's logs.
-        max_bytes: of a record.
+        max_bytes: size of a record.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ControlFollower:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> ControlFollower:
-        """Read what is there, then follow.
+        """Read the existing records, then follow.
 
         Raises:
             KafkaUnavailableError: the topic could not be read; no command may be run.
@@ -100,7 +100,7 @@ class ControlFollower:
             except DecodeError as error:
                 log.warning("control_unreadable", offset=record.offset, code=error.code)
                 continue
-            # A kind that a newer router sends may mean anything but "stop".
+            # A kind that only a newer router knows may mean anything but "stop".
             if control.kind is not ControlKind.UNKNOWN:
                 self._listener(control)
 

@@ -1,6 +1,6 @@
-"""Where commands wait while their service floods the dead letters.
+"""Holds back commands while their service floods the dead letters.
 
-:mod:`agents.steps.flood_guard` decides; this waits, and says aloud when a service is paused.
+:mod:`agents.steps.flood_guard` decides; this module waits, and logs when a service is paused.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ class FloodGate:
     """Admits the commands of one process, service by service.
 
     A command that waits keeps its slot; when all slots wait, the lanes fill, and the topics
-    are read no further. Nothing of it is acknowledged, so nothing is lost.
+    are not read further. Waiting commands are not acknowledged, so they are not lost.
     """
 
     def __init__(self, settings: FloodGuardSettings) -> None:
         self._guards: defaultdict[str, FloodGuard] = defaultdict(lambda: FloodGuard(settings))
         self._first_attempts: Counter[str] = Counter()
         self._changed: asyncio.Event | None = None
-        """What those wait for who wait."""
+        """Set when waiting commands should check again."""
         self._shut = False
 
     async def admitted(
         self, command: StepCommand, *, left_s: Callable[[], float]
     ) -> Admission | None:
-        """Wait until a command may be run; then tell :meth:`ended` how that went.
+        """Wait until a command may be run; the caller then reports its ending to :meth:`ended`.
 
         Args:
-            command: what is to be run.
-            left_s: seconds for which somebody wants it run; asked again after each wait.
+            command: the command to be run.
+            left_s: seconds for which the command is still wanted; called again after each wait.
 
         Returns:
-            What it may do; None if it is not wanted any more, and has to say why.
+            What the command may do; None if it is no longer wanted, and the caller reports why.
 
         Raises:
             GivenBackError: the gate is shut, and the command had not begun.
@@ -81,7 +81,7 @@ class FloodGate:
         return None if admission is Admission.WAIT else admission
 
     def ended(self, admission: Admission | None, command: StepCommand, ending: Ending) -> None:
-        """Tell how an admitted command ended; also one that was cancelled."""
+        """Note how an admitted command ended, including a cancelled one."""
         if admission is None:
             return
         guard, last = self._guards[command.service], is_last_attempt(command)
@@ -93,13 +93,13 @@ class FloodGate:
         self.look_again()
 
     def look_again(self) -> None:
-        """Let those who wait see whether they still have to."""
+        """Make waiting commands check whether they still have to wait."""
         if self._changed is not None:
             self._changed.set()
             self._changed = None
 
     def shut(self) -> None:
-        """Give back whatever waits, now and until :meth:`open`."""
+        """Raise GivenBackError for every command that waits, now and until :meth:`open`."""
         self._shut = True
         self.look_again()
 
@@ -113,7 +113,7 @@ class FloodGate:
         return self._guards[service].admit(last_attempt=last, now_s=time.monotonic())
 
     def _leaves_probe(self, service: str, last: bool) -> bool:
-        """True if another command makes the probe: one that costs no dead letter if it fails."""
+        """True if another command should be the probe: one whose failure makes no dead letter."""
         return self._guards[service].paused and last and self._first_attempts[service] > 0
 
     async def _change(self, service: str, last: bool, wait_s: float) -> None:

@@ -1,9 +1,9 @@
 """Keeps a failing service from emptying its topic into the dead-letter topic. Pure: no clock.
 
-A dead letter costs a person's attention; a topic that waits costs none. So when most of what
-a service is asked to do ends as a dead letter, its consumption pauses, and one record every
-``probe_every_s`` finds out whether it is back. The guard counts dead letters, not failed
-calls: it protects the people who would have to look at them.
+A dead letter needs a person's attention; a waiting topic does not. So when most commands of a
+service end as dead letters, its consumption pauses, and one command every ``probe_every_s``
+finds out whether the service is back. The guard counts dead letters, not failed calls: it
+protects the people who would have to look at them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from schemas.records import ErrorCategory, ResultKind, StepCommand, StepResult
 
 
 class Ending(StrEnum):
-    """How an execution ended, as far as the guard cares."""
+    """How an execution ended, as the guard distinguishes it."""
 
     FINE = "fine"
     """The service did its work."""
     RETRIED = "retried"
-    """It failed, and is tried again: no dead letter yet."""
+    """It failed, and will be tried again: no dead letter yet."""
     DEAD_LETTERED = "dead_lettered"
-    """It failed for good through no fault of the record: retries used up, or a fault of ours."""
+    """It failed for good, and not because of the record: retries used up, or a bug of ours."""
     OTHER = "other"
-    """Poison, refusals, cancels, deadlines: the record's fault or nobody's. Else anyone who
-    may write a record could stop a service for all tenants."""
+    """Poison, refusals, cancels, deadlines: the service is not at fault. If these counted, any
+    writer of records could stop a service for all tenants."""
 
 
 class Admission(StrEnum):
@@ -34,13 +34,13 @@ class Admission(StrEnum):
 
     GO = "go"
     PROBE = "probe"
-    """Run it, alone: it finds out whether the service is back."""
+    """Run it alone, to find out whether the service is back."""
     WAIT = "wait"
-    """Leave it where it is; nothing is lost, its offset is not committed."""
+    """Leave it in its topic; nothing is lost, its offset is not committed."""
 
 
 class Change(StrEnum):
-    """What is to be said aloud."""
+    """A change that is to be logged."""
 
     PAUSED = "flood_guard_paused"
     RESUMED = "flood_guard_resumed"
@@ -51,13 +51,12 @@ class FloodGuardSettings:
     """``ORCH_FLOOD_GUARD_<FIELD>``: when a service counts as flooding."""
 
     window: int = 50
-    """How many of the newest executions are looked at, whether they ended well or as a dead
-    letter. A service leaves at most one dead letter more than half of them until it is
-    paused."""
+    """How many of the newest executions count, successes and dead letters together. A service
+    leaves at most one dead letter more than half of them before it is paused."""
 
     probe_every_s: float = 30.0
-    """While a service is paused, one command is run this often. A probe may cost a dead
-    letter; after a long interval the end of an outage is found late."""
+    """While a service is paused, one command is run each time this interval has passed. A probe may
+    cost a dead letter; with a long interval the end of an outage is noticed late."""
 
     def __post_init__(self) -> None:
         if self.window < 2:
@@ -67,16 +66,16 @@ class FloodGuardSettings:
 
     @property
     def dead_lettered_max(self) -> int:
-        """More dead-lettered ones than this in the window pause the service: half of it."""
+        """Half of the window; more dead letters in it than this pause the service."""
         return self.window // 2
 
 
 class FloodGuard:
     """The guard of one service in one process. Times are seconds of any one monotonic clock.
 
-    Last attempts that are in flight count as dead-lettered until they ended, so that however many
-    run at once, at most ``window // 2 + 1`` dead letters are left before the pause. After a
-    crash it starts anew: one more such number.
+    Last attempts in flight count as dead-lettered until they end. So at most
+    ``window // 2 + 1`` dead letters are left before the pause, however many run at once. After a
+    crash the guard starts anew: up to the same number again.
     """
 
     def __init__(self, settings: FloodGuardSettings) -> None:
@@ -98,7 +97,7 @@ class FloodGuard:
         return self._endings.count(Ending.DEAD_LETTERED)
 
     def admit(self, *, last_attempt: bool, now_s: float) -> Admission:
-        """Ask before a command is run; follow ``GO`` and ``PROBE`` by :meth:`ended`."""
+        """Ask before a command is run; after ``GO`` and ``PROBE`` call :meth:`ended`."""
         if self.paused:
             if self._probing or now_s < self._next_probe_at:
                 return Admission.WAIT
@@ -108,7 +107,7 @@ class FloodGuard:
             last_attempt
             and self.dead_lettered + self._last_attempts > self._settings.dead_lettered_max
         ):
-            # If all of those in flight fail, the guard pauses; if one does not, there is room.
+            # If all attempts in flight fail, the guard pauses; if one does not, there is room.
             return Admission.WAIT
         self._last_attempts += last_attempt
         return Admission.PROBE if self.paused else Admission.GO
@@ -116,7 +115,7 @@ class FloodGuard:
     def ended(
         self, admission: Admission, ending: Ending, *, last_attempt: bool, now_s: float
     ) -> Change | None:
-        """Tell how a command ended that was admitted so; also one that was cancelled."""
+        """Note how a command with this admission ended, including a cancelled one."""
         self._last_attempts -= last_attempt
         if admission is Admission.PROBE:
             self._probing = False
@@ -133,7 +132,7 @@ class FloodGuard:
         return None
 
     def next_look_s(self, now_s: float) -> float | None:
-        """Seconds until a waiting command may be a probe; None if it waits for an ending."""
+        """Seconds until a waiting command may probe; None if it waits for another one to end."""
         if not self.paused or self._probing:
             return None
         return max(0.0, self._next_probe_at - now_s)
@@ -145,7 +144,7 @@ def is_last_attempt(command: StepCommand) -> bool:
 
 
 def ending_of(command: StepCommand, result: StepResult) -> Ending:
-    """Judge a result by the rule of the router, which makes the dead letter."""
+    """Classify a result by the rule of the router, which makes the dead letter."""
     if result.kind is ResultKind.SUCCEEDED:
         return Ending.FINE
     error = result.error

@@ -1,4 +1,4 @@
-"""What was done of a step's commands before, read from the log of results."""
+"""The existing results of a step's commands, read from the log of results."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _WINDOW_MS = 24 * 3_600_000 + 60_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastResults:
-    """For a worker whose group has lost its positions.
+    """Results for a worker whose group has lost its positions.
 
-    It reads old commands again, and one that has a result must not cost a second call.
+    The worker reads old commands again; a command that has a result must not be called twice.
     """
 
     kafka: KafkaSettings
     topics: Topics
     step: StepName
     at_most: int
-    """Records that are looked at, the newest ones of the last 24 hours."""
+    """Records to read: the newest ones of the last 24 hours, at most this number."""
     clock: Callable[[], Millis]
 
     async def results(self, partitions: Collection[int]) -> dict[CommandId, bytes]:
@@ -73,7 +73,7 @@ class PastResults:
         return bounds
 
     def _take(self, record: Origin, found: dict[CommandId, bytes]) -> None:
-        # Most are of other steps; those need not be decoded.
+        # Most records are of other steps and need not be decoded.
         if header_text(record.headers, "ce_step") not in (None, self.step):
             return
         with suppress(DecodeError):

@@ -1,4 +1,4 @@
-"""What a step worker reports about an attempt. Pure."""
+"""The reports of a step worker about an attempt. Pure."""
 
 from dataclasses import dataclass
 
@@ -17,16 +17,16 @@ from streams.kafka.publisher import Outgoing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """An attempt that is under way: builds each of its reports."""
+    """A running attempt: builds each of its reports."""
 
     command: StepCommand
     origin: Origin
-    """Where the command was read."""
+    """The position of the command."""
     worker: str
     started_at: Millis
 
     def started(self) -> StepResult:
-        """It runs."""
+        """The report that the attempt runs."""
         command, origin = self.command, self.origin
         return StepResult(
             command_id=command.command_id,
@@ -44,7 +44,7 @@ class Attempt:
         )
 
     def succeeded(self, response: StepResponse, completed_at: Millis) -> StepResult:
-        """The service answered. Whether the answer can be stored is checked by the owner."""
+        """The report of an answer. The owner checks whether the answer can be stored."""
         return msgspec.structs.replace(
             self.started(),
             kind=ResultKind.SUCCEEDED,
@@ -57,7 +57,7 @@ class Attempt:
     def failed(
         self, error: Error, completed_at: Millis, *, retry_after_ms: int | None = None
     ) -> StepResult:
-        """There is no answer. Whether there is another attempt is decided by the owner."""
+        """The report of a failure. The owner decides whether another attempt follows."""
         return msgspec.structs.replace(
             self.started(),
             kind=ResultKind.FAILED,
@@ -67,7 +67,7 @@ class Attempt:
         )
 
     def cancelled(self, error: Error, completed_at: Millis) -> StepResult:
-        """The attempt was stopped, or not made, because its run was."""
+        """The report that the attempt was stopped, or not made, because its run was stopped."""
         return msgspec.structs.replace(
             self.started(), kind=ResultKind.CANCELLED, error=error, completed_at=completed_at
         )
@@ -81,7 +81,7 @@ def error_of(
     *,
     retriable: bool = False,
 ) -> Error:
-    """A failure that the worker found itself."""
+    """A failure that the worker itself detected."""
     return Error(
         code=code,
         message=one_line(message),
@@ -96,8 +96,8 @@ def report_record(
 ) -> Outgoing:
     """A report as a record, in the partition of its command, which is that of its task.
 
-    What no record can hold (a lone surrogate, too much of it) becomes a failure of the step:
-    the service's fault must not stop the worker.
+    A report that no record can hold (a lone surrogate, or too large) becomes a failure of the
+    step: the service's fault must not stop the worker.
     """
     partition = attempt.origin.partition
     try:

@@ -1,4 +1,4 @@
-"""Runs step commands, each once: from the record to the published result. Total."""
+"""Runs step commands once each, from record to published result. A bad record never raises."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from tasks.identity import check_key
 
 log = structlog.get_logger()
 
-# After the deliveries stopped waiting for it: one that still waits would begin it again.
+# After the deliveries stopped waiting for it: a delivery that still waits would begin it again.
 _ABORT_AFTER_S = 0.1
 _ABORT_S = 2.0
-"""For an aborted attempt to end: its call has a second for that."""
+"""Time for an aborted attempt to end: its call has a second for that."""
 
 
 class StepRunner:
-    """Calls the service of a command and reports what became of it.
+    """Calls the service of a command and reports the outcome.
 
     An attempt is an asyncio task of its own; deliveries of its command wait for it. So a
-    second copy joins a call that runs, and a call outlives a rebalance that leaves its
-    partition with this process: the command is delivered again, and joins. The calls of
-    partitions that went to another process are aborted, and nothing is reported of them.
+    second copy joins a running call, and a call survives a rebalance that leaves its partition
+    with this process: the command is delivered again, and joins. The calls of partitions that
+    went to another process are aborted without a report.
     """
 
     def __init__(self, parts: RunnerParts) -> None:
@@ -59,10 +59,10 @@ class StepRunner:
     async def run(self, delivery: Delivery) -> None:
         """Run one command; return when its result, or its dead letter, is delivered.
 
-        Cancelled, it stops waiting, and the attempt goes on.
+        If it is cancelled, it stops waiting, and the attempt goes on.
 
         Raises:
-            PublishError: unknown whether the result was written. The process must stop.
+            PublishError: it is unknown whether the result was written. The process must stop.
             GivenBackError: a drain began while it waited for its service.
         """
         with consumer_span("run_step", delivery.headers):
@@ -70,7 +70,7 @@ class StepRunner:
                 command = self._read(delivery)
             except (DecodeError, InvalidRecordError) as error:
                 await self._dead_letter(delivery, error)
-            # Without a command there is no result to report it in.
+            # Without a command there is no result that could report the error.
             except Exception as error:
                 log.error("command_raised", delivery=repr(delivery), exc_info=True)
                 await self._dead_letter(
@@ -80,21 +80,21 @@ class StepRunner:
                 await self._answer(command, delivery)
 
     def at_once(self, service: str) -> AtOnce | None:
-        """What a window tries before :meth:`run`, if this service answers on the spot.
+        """The work that a window tries before :meth:`run`, if this service answers without waiting.
 
         Raises:
-            SettingsError: there is no such service.
+            SettingsError: the service does not exist.
         """
         if self._parts.services.client_at_once(service) is None:
             return None
         return AtOnce(self._run_at_once, self._publish)
 
     async def _publish(self, records: Sequence[Outgoing]) -> None:
-        """Publish results. One that the broker refuses waits: its call was paid for."""
+        """Publish results. A refused result is not dropped but waits: its call was paid for."""
         await publish_patiently(self._parts.publisher, records)
 
     def stop(self, control: Control) -> None:
-        """Stop what runs of a task's run, and what of it will come."""
+        """Stop the running attempts of a task's run, and its later commands."""
         parts = self._parts
         parts.cancels.remember(control, parts.clock())
         metrics.CANCELS_IN_MEMORY.set(len(parts.cancels))
@@ -114,7 +114,7 @@ class StepRunner:
             self._parts.answers.keep(command_id, value)
 
     async def drain(self, timeout_s: float) -> None:
-        """Give back what waits for its service; at a rebalance no more: see :meth:`assigned`.
+        """Give back waiting commands; at a rebalance attempts go on until :meth:`assigned`.
 
         At the end of the process, wait for the attempts, and abort what is left.
         """
@@ -137,7 +137,7 @@ class StepRunner:
             try:
                 command = self._read(delivery)
                 client = self._parts.services.client_at_once(command.service)
-            # That is reported where it is run.
+            # The method that runs the command reports this.
             except OrchestratorError:
                 return None
             known = command.command_id in self._running or self._kept(command) is not None
@@ -157,7 +157,7 @@ class StepRunner:
         return command
 
     async def _answer(self, command: StepCommand, delivery: Delivery) -> None:
-        """Return when a result of the command is published: this copy's, or the first one's."""
+        """Return when a result of the command is published: of this copy or of the first one."""
         kept = self._kept(command)
         if kept is not None:
             await self._publish_again(kept, delivery)
@@ -170,7 +170,7 @@ class StepRunner:
         task = running[1] if running is not None else self._begin(command, delivery)
         await asyncio.wait({task})
         if task.cancelled():
-            # Aborted with its partition, which then came back.
+            # It was aborted when its partition was lost, and the partition came back.
             await self._answer(command, delivery)
             return
         task.result()
@@ -208,7 +208,7 @@ class StepRunner:
         self._note(running, result, record)
 
     def _note(self, running: RunningAttempt, result: StepResult, record: Outgoing) -> None:
-        """Remember a result for second copies of its command, and say how it went."""
+        """Keep a result for second copies of its command, and log the outcome."""
         command, parts = running.command, self._parts
         parts.answers.keep(command.command_id, record.value or b"")
         metrics.ANSWERS_IN_MEMORY_BYTES.set(parts.answers.size_bytes)
@@ -232,7 +232,7 @@ class StepRunner:
         ids.discard(command.command_id)
         if not ids:
             del self._of_task[command.task_id]
-        # Nobody may wait for it any more, and then nobody else would notice.
+        # If no delivery waits for it any more, its exception must be noticed here.
         error = None if task.cancelled() else task.exception()
         if isinstance(error, GivenBackError):
             return

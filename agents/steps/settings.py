@@ -8,11 +8,12 @@ class WorkerSettings:
     """``ORCH_WORKER_<FIELD>``."""
 
     slots: int = 64
-    """Calls in flight of one process. Bounds its memory, and the load on its service. The
+    """Calls in flight of one process. Limits its memory, and the load on its service. The
     last free slot is kept for commands of high priority."""
 
     buffered_max: int = 1_000
-    """Commands that were read and wait for a slot. A lane with a third of them is not read."""
+    """Commands that were read and wait for a slot. A lane that holds a third of them is not
+    read."""
 
     patience_s: float = 30.0
     """A lane whose oldest command waits longer than this in the buffer gets as many slots as
@@ -26,10 +27,10 @@ class WorkerSettings:
     again elsewhere. Wait at least 10 s longer before you kill the process."""
 
     answers_max: int = 100_000
-    """Results kept for second copies of their commands, which then cost no second call."""
+    """Results that are kept for second copies of their commands, which then cost no second call."""
 
     answers_max_bytes: int = 64 * 1024 * 1024
-    """Memory for the results that ``answers_max`` counts. Too little of it costs calls, never
+    """Memory for the results that ``answers_max`` counts. A low value costs calls, never
     correctness."""
 
     cancels_max: int = 100_000

@@ -1,1 +1,1 @@
-"""The service for callers who do not speak Kafka: use cases, gRPC, HTTP, streaming."""
+"""The service for callers that do not use Kafka: use cases, gRPC, HTTP, streaming."""

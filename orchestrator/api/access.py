@@ -1,4 +1,4 @@
-"""Who calls: an API key belongs to a tenant, and nothing else in a request names one."""
+"""Identifies callers: an API key belongs to a tenant, and only the key determines the tenant."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The hash of each key to its tenant. False while there are none."""
+    """The tenant of each key, by the key's hash. False if it holds no key."""
 
     tenants: Mapping[str, str]
 
@@ -26,7 +26,7 @@ class Keys:
         """Read ``tenant:hash`` pairs, separated by commas.
 
         Raises:
-            ValueError: a pair is none; the message does not quote it.
+            ValueError: a part is not such a pair; the message does not quote it.
         """
         tenants: dict[str, str] = {}
         for number, pair in enumerate(filter(None, map(str.strip, text.split(","))), start=1):
@@ -46,9 +46,9 @@ def new_key(entropy: bytes) -> str:
 
 
 def key_hash(key: str) -> str:
-    """What the configuration holds of a key.
+    """The form in which the configuration holds a key.
 
-    SHA-256 without salt or stretching: a key has 256 random bits, so nobody can guess it
+    SHA-256 without salt or stretching: a key has 256 random bits, so it cannot be guessed
     from its hash, and the hash finds its tenant without comparing secrets.
     """
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
@@ -56,28 +56,28 @@ def key_hash(key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose call this is."""
+    """The tenant and the actor of a call."""
 
     tenant_id: str
     actor: str
     """For the audit trail: the transport, and the first digits of the key's hash."""
     operator: bool = False
-    """True where there are no keys: only people of this machine reach the service. They also
-    see the dead letters whose tenant nobody knows."""
+    """True if no keys are configured: only people on this machine reach the service. They also
+    see the dead letters without a known tenant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Finds out who calls."""
+    """Identifies the caller of each call."""
 
     keys: Keys
     open_tenant: str
 
     def caller(self, given: str | None, *, transport: Literal["grpc", "http"]) -> Caller:
-        """Say whose key this is; ``given`` is ``Bearer <key>``, or the key alone.
+        """The caller of a key; ``given`` is ``Bearer <key>``, or the key alone.
 
         Raises:
-            ApiError: UNAUTHENTICATED; there are keys, and this is none of them.
+            ApiError: UNAUTHENTICATED; keys are configured, and this is not one of them.
         """
         if not self.keys:
             return Caller(self.open_tenant, f"api/{transport}", operator=True)

@@ -1,4 +1,4 @@
-"""What a call can be refused with: one error, told by HTTP and gRPC in their own words."""
+"""The refusals of calls: one error class, which HTTP and gRPC render in their own form."""
 
 from enum import Enum
 
@@ -8,10 +8,10 @@ from schemas.errors import OrchestratorError
 
 
 class Kind(Enum):
-    """What the caller may do: one gRPC status and one HTTP status each."""
+    """What the caller may do: each kind has one gRPC status and one HTTP status."""
 
     INVALID = "invalid"
-    """Mend the request."""
+    """Correct the request."""
     TOO_LARGE = "too_large"
     """Send less."""
     MEDIA_TYPE = "media_type"
@@ -20,9 +20,9 @@ class Kind(Enum):
     """Send a key."""
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
-    """The task is in no state for this."""
+    """The task's state does not allow this."""
     EXISTS = "exists"
-    """Take another key."""
+    """Use another key."""
     UNAVAILABLE = "unavailable"
     """Try again later."""
     INTERNAL = "internal"
@@ -32,7 +32,7 @@ RETRY_AFTER_S = 1.0
 
 
 class ApiError(OrchestratorError):
-    """A refusal. ``code`` is stable and in ``docs/errors.md``; ``field`` names what is wrong."""
+    """A refusal. ``code`` is stable and in ``docs/errors.md``; ``field`` names the wrong field."""
 
     def __init__(
         self,
@@ -48,11 +48,11 @@ class ApiError(OrchestratorError):
         self.kind = kind
         self.field = field
         self.task_id = task_id
-        """The task that the call was about to create: it may exist all the same."""
+        """The task that the call was about to create: it may have been created."""
 
     @property
     def retry_after_s(self) -> float | None:
-        """When to try again, seconds; None: not at all."""
+        """Seconds until the caller may try again; None: trying again does not help."""
         return RETRY_AFTER_S if self.kind is Kind.UNAVAILABLE else None
 
 
@@ -62,7 +62,7 @@ def unavailable(what: str, *, task_id: str | None = None) -> ApiError:
 
 
 def replica_stopping(task_id: str) -> ApiError:
-    """This process ends: a wait or a stream goes on at another replica, at once."""
+    """This process ends: a wait or a stream can continue at another replica, at once."""
     return ApiError(
         "REPLICA_STOPPING",
         "this replica stops: ask again, and another one goes on",
@@ -72,8 +72,8 @@ def replica_stopping(task_id: str) -> ApiError:
 
 
 def not_found(task_id: str, reason: str | None = None) -> ApiError:
-    """There is no such task of this tenant; ``reason`` is the code of a dead-lettered create."""
-    # An odd id is quoted so that no terminal or log can trip over it.
+    """This tenant has no such task; ``reason`` is the code of a dead-lettered create."""
+    # An odd id is escaped so that it cannot harm a terminal or a log.
     message = f"there is no task {task_id[:64]!a}"
     if reason is not None:
         return ApiError(reason, f"{message}: its creation was refused", kind=Kind.NOT_FOUND)
@@ -81,7 +81,7 @@ def not_found(task_id: str, reason: str | None = None) -> ApiError:
 
 
 def invalid(field: str, message: str) -> ApiError:
-    """A field is wrong in itself."""
+    """A field has an invalid value."""
     return ApiError("FIELD_INVALID", f"{field}: {message}", field=field)
 
 

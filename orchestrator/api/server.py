@@ -61,12 +61,12 @@ class Serving:
     http_address: str
     parts: Parts
     follower: asyncio.Task[None]
-    """Ends only if memory is not kept up any more."""
+    """Ends only if memory can no longer be kept up to date."""
     health: HealthServicer
-    """What is said over gRPC of whether this replica takes calls."""
+    """The gRPC health service, which reports whether this replica takes calls."""
 
     async def drain(self, for_s: float) -> None:
-        """Say that this replica is not ready, and go on serving for so long."""
+        """Report that this replica is not ready, and go on serving for ``for_s``."""
         self.parts.draining.set()
         await self.health.enter_graceful_shutdown()
         log.info("draining", http=self.http_address, seconds=for_s)
@@ -74,10 +74,10 @@ class Serving:
 
 
 async def serve(settings: Settings, stopping: asyncio.Event) -> None:
-    """Serve until told to stop.
+    """Serve until ``stopping`` is set.
 
     Raises:
-        SettingsError: a setting that is needed is missing, or a port is taken.
+        SettingsError: a required setting is missing, or a port is taken.
         TopicsDifferError: topics are missing or differ; nothing was served.
     """
     starting = asyncio.current_task()
@@ -86,7 +86,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
     try:
         await _serve(settings, stopping, told)
     except asyncio.CancelledError:
-        # Told to stop while it waited for a broker: nothing was served.
+        # It may have been stopped while it waited for a broker: nothing was served.
         if not stopping.is_set():
             raise
 
@@ -98,7 +98,8 @@ async def _serve(settings: Settings, stopping: asyncio.Event, told: asyncio.Task
         try:
             await asyncio.wait([waiting, serving.follower], return_when=asyncio.FIRST_COMPLETED)
             if serving.follower.done():
-                # Answers would be older and older: the supervisor starts another one.
+                # Answers would become more and more outdated: the supervisor starts another
+                # process.
                 serving.follower.result()
             await serving.drain(settings.api.drain_s)
         finally:
@@ -108,7 +109,7 @@ async def _serve(settings: Settings, stopping: asyncio.Event, told: asyncio.Task
 
 @asynccontextmanager
 async def open_service(settings: Settings) -> AsyncIterator[Serving]:
-    """A replica that answers; it is stopped at the end. While no broker answers, it waits.
+    """A running replica; it is stopped at the end. While no broker answers, it waits.
 
     It answers as soon as its memory is complete (``/readyz``, gRPC health).
     """
@@ -187,7 +188,7 @@ async def _running(follower: ReplicaFollower) -> AsyncIterator[asyncio.Task[None
 
 
 async def _until_ready(follower: ReplicaFollower, task: asyncio.Task[None]) -> None:
-    """Wait for the memory to be complete, also while the broker is away; unbounded: cancel it."""
+    """Wait until memory is complete, even while the broker is down; unbounded: cancel it."""
     ready = asyncio.create_task(follower.wait_ready())
     try:
         await asyncio.wait([ready, task], return_when=asyncio.FIRST_COMPLETED)
@@ -210,7 +211,7 @@ async def _grpc(
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", settings.body_max_bytes),
-            # Two replicas on one port would share it by chance.
+            # Otherwise two replicas on one port would share it by chance.
             ("grpc.so_reuseport", 0),
         ]
     )
@@ -259,7 +260,7 @@ async def _http(application: object, settings: ApiSettings) -> AsyncIterator[str
     server = _HttpServer(config)
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:
-        while not server.started and not task.done():  # noqa: ASYNC110  # it tells in no other way
+        while not server.started and not task.done():  # noqa: ASYNC110  # it offers no event
             await asyncio.sleep(0.01)
         host, port = listening.getsockname()[:2]
         yield f"{host}:{port}"

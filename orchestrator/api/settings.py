@@ -21,46 +21,46 @@ class ApiSettings:
     unless it is a loopback address."""
 
     grpc_port: int = _GRPC_PORT
-    """Where gRPC listens. 0 takes a free port; the log line ``serving`` names it."""
+    """The port of gRPC. 0 takes a free port; the log line ``serving`` names it."""
 
     http_port: int = 8000
-    """Where HTTP listens. 0 takes a free port; the log line ``serving`` names it."""
+    """The port of HTTP. 0 takes a free port; the log line ``serving`` names it."""
 
     keys: str = field(default="", repr=False)
     """``tenant:hash`` pairs, separated by commas; ``orchestrator keys new`` makes them. Empty:
-    everyone who reaches the ports is ``open_tenant``."""
+    every caller that reaches the ports is ``open_tenant``."""
 
     open_tenant: str = "default"
     """The tenant of every caller while ``ORCH_API_KEYS`` is empty."""
 
     publish_timeout_s: float = 1.5
-    """Bound of the broker's acknowledgement of a task or a command. Keep it and
+    """Limit for the broker's acknowledgement of a task or a command. Keep it and
     ``answer_timeout_s`` at 2 s or less, so that a caller gets an answer when the broker is
     down."""
 
     answer_timeout_s: float = 2.0
-    """Bound of waiting for a command's answer, for one's own write to be readable, and for
-    ``min_sequence``."""
+    """Limit for waiting for a command's answer, for a caller's own write to become readable, and
+    for ``min_sequence``."""
 
     wait_default_s: float = 30.0
-    """How long ``tasks:execute`` waits over HTTP when the caller names no time."""
+    """How long ``tasks:execute`` waits over HTTP if the caller gives no time."""
 
     wait_max_s: float = 3600.0
     """The longest wait for the end of a task in one call."""
 
     heartbeat_s: float = 15.0
-    """A stream without events sends a sign of life this often; proxies cut silent streams."""
+    """A stream without events sends a heartbeat this often; proxies cut silent streams."""
 
     chunks_max: int = 256
     """Chunks that wait for one slow reader. Further chunks are left out, and the stream says
     so."""
 
     send_timeout_s: float = 60.0
-    """A reader that takes nothing for longer is cut off; it can resume."""
+    """A reader that accepts no data for longer is cut off; it can resume."""
 
     replay_timeout_s: float = 60.0
-    """The longest a call that replays dead letters may take. What was sent when it is exceeded
-    is found by the next replay, which waits 7 s for that."""
+    """The longest a call that replays dead letters may take. If it takes longer, the next replay
+    finds out what was sent; it waits 7 s for that."""
 
     body_max_bytes: int = 8 * 1024 * 1024
     """The largest HTTP body and gRPC message: a batch."""
@@ -68,11 +68,11 @@ class ApiSettings:
     drain_s: float = 2.0
     """After SIGTERM a replica reports for this time that it is not ready (``/readyz``, gRPC
     health) and still serves, so that load balancers send new calls elsewhere before its ports
-    close. Keep it above the time in which they notice; 0: the ports close at once."""
+    close. Keep it above the time in which they notice. 0: the ports close at once."""
 
     ended_max: int = 20_000
-    """Ended tasks in memory while the sink has not written them. Beyond it the oldest are
-    dropped, and found again when Postgres has them. Tasks that run are always kept."""
+    """Ended tasks in memory while the sink has not written them. Above this number the oldest are
+    dropped, and found again when Postgres has them. Running tasks are always kept."""
 
     server: str = ""
     """``HOST:PORT`` at which ``orchestrator task`` finds the service over gRPC; several replicas,
@@ -84,7 +84,7 @@ class ApiSettings:
 
     @property
     def server_addresses(self) -> list[str]:
-        """Where a caller finds the service: one address or more."""
+        """The addresses at which a caller finds the service, at least one."""
         given = self.server or f"127.0.0.1:{self.grpc_port or _GRPC_PORT}"
         return [address.strip() for address in given.split(",")]
 
@@ -111,12 +111,14 @@ class ApiSettings:
 
 
 def check_address(text: str) -> str:
-    """The text, if it is ``HOST:PORT`` (an IPv6 address in brackets), or several of them,
-    separated by commas; ValueError otherwise."""
+    """The text, if it is one ``HOST:PORT`` or several, separated by commas; else ValueError.
+
+    An IPv6 address is in brackets.
+    """
     for address in text.split(","):
         found = _ADDRESS.fullmatch(address.strip())
         if found is None or not 1 <= int(found["port"]) <= 65535:
-            # Not quoted: what stands in a wrong place may be a key.
+            # Not quoted: text in the wrong setting may be a key.
             raise ValueError("server is no HOST:PORT, as in 127.0.0.1:9000")
     return text
 

@@ -1,4 +1,4 @@
-"""All that a caller can ask for, whatever the transport."""
+"""All use cases of the service, for any transport."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orchestrator.api.tasks.watch import TaskWatch
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """The one layer between the transports and the rest."""
+    """The only layer between the transports and the rest."""
 
     access: Access
     queries: TaskQueries
@@ -33,7 +33,7 @@ class UseCases:
 
     @classmethod
     def of(cls, access: Access, parts: Parts) -> UseCases:
-        """Build them on their parts."""
+        """Build the use cases on their parts."""
         reading, lookup = TaskQueries(parts), LetterLookup(parts)
         return cls(
             access=access,
@@ -44,6 +44,6 @@ class UseCases:
             watch=TaskWatch(parts, reading),
             letters=LetterQueries(parts, lookup),
             letter_actions=LetterActions(parts, lookup),
-            # A replay takes long: it must not keep those who only look waiting.
+            # A replay takes long: it must not keep calls that only read waiting.
             letter_replay=LetterReplay(parts, LetterLookup(parts)),
         )

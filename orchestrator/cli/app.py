@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from schemas.errors import OrchestratorError
 
-# By command: where its function, or the group of its commands, is.
+# By command: the location of its function, or of its group of commands.
 _COMMANDS = {
     "dev": "orchestrator.cli.dev:dev",
     "status": "orchestrator.cli.status:status",
@@ -33,7 +33,7 @@ _HIDDEN = {"demo-services": "orchestrator.local.demo.command:demo_services"}
 
 
 class _OnDemand(TyperGroup):
-    """Imports a command when it is asked for: all of them together take seconds."""
+    """Imports a command when it is needed: importing all of them takes seconds."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(_COMMANDS)
@@ -89,6 +89,6 @@ def run() -> None:
         print(f"error {error.code}: {error}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
-        # The reader of our output (head, grep -q) has seen enough.
+        # The reader of our output (head, grep -q) has closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

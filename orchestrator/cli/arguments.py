@@ -1,4 +1,4 @@
-"""Arguments of commands, read. What is wrong is said in a sentence; the exit status is 2."""
+"""Reads arguments of commands. A wrong one is reported in a sentence; the exit status is 2."""
 
 import getpass
 import re
@@ -17,13 +17,13 @@ _PRIORITIES = {"low": 0, "normal": 5, "high": 10}
 _SPAN = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DOCUMENT_MAX_BYTES = 16 * 1024 * 1024
-"""Of a file or of standard input: admission's own limit is far below, and names its code."""
+"""Size of a file or of standard input: admission's own limit is far below, and names its code."""
 
 
 def document(text: str) -> Json:
     """A JSON document: the text itself, ``@file``, or ``-`` for standard input.
 
-    Only that it is text is checked here; admission says whether it is JSON.
+    Checks only that it is text; admission checks whether it is JSON.
     """
     try:
         if text == "-":
@@ -65,7 +65,7 @@ _WHILE_IT_IS_READ = timedelta(seconds=1)
 
 
 def whole_days(text: str) -> datetime:
-    """As :func:`time`, but in days and at least one day ago: for what cannot be undone."""
+    """As :func:`time`, in days and at least one day ago: for actions that cannot be undone."""
     if _SPAN.fullmatch(text) and not text.endswith("d"):
         raise typer.BadParameter(f"{text!r} must be days or a day, as in 400d or 2026-05-01")
     moment = time(text)
@@ -109,13 +109,13 @@ def words(text: str) -> str:
 
 
 def check_reason(*, execute: bool, reason: str) -> None:
-    """What is done for good has a reason; BadParameter without one."""
+    """Require a reason for an action that cannot be undone; BadParameter without one."""
     if execute and not reason.strip():
         raise typer.BadParameter("--execute needs --reason TEXT")
 
 
 def default_actor() -> str:
-    """Who orders when ``--actor`` is not given: ``cli:`` and the name of the account."""
+    """The actor if ``--actor`` is not given: ``cli:`` and the name of the account."""
     try:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):

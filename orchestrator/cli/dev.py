@@ -137,7 +137,7 @@ class _Dev:
             self._terminal.notice(f"The service does not answer after {seconds}; see {log}")
 
     async def _demonstrate(self, system: System) -> bool:
-        """Whether the demonstration went as it should; also true where there was none."""
+        """Whether the demonstration succeeded; also true if it did not run."""
         wanted = self._demo
         if wanted is None:
             wanted = self._once or is_first_start(self._folder)

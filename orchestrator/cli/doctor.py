@@ -1,4 +1,4 @@
-"""``orchestrator doctor``: whether the servers are what this system needs."""
+"""``orchestrator doctor``: checks whether the servers meet the needs of this system."""
 
 import asyncio
 import sys
@@ -16,7 +16,7 @@ from orchestrator.settings import Settings
 from schemas.findings import Finding, fatal
 
 QUIET_S = 2.0
-"""A check that is done by then is not named while it runs."""
+"""Seconds; a check that ends earlier is not named while it runs."""
 
 
 def doctor(output: OutputOption = Output.TABLE) -> None:
@@ -46,7 +46,7 @@ async def _examined(settings: Settings) -> list[Finding]:
 
 
 class _Progress:
-    """Names the check that runs, on standard error, from ``QUIET_S`` on."""
+    """Names the running check on standard error after ``QUIET_S``."""
 
     def __init__(self) -> None:
         self._began_s = time.monotonic()

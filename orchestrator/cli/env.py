@@ -15,7 +15,7 @@ from schemas.errors import SettingsError
 
 
 class Format(StrEnum):
-    """For whom variables are printed."""
+    """The formats in which variables are printed."""
 
     SHELL = "shell"
     DOTENV = "dotenv"

@@ -1,4 +1,4 @@
-"""The settings of a command: its variables, and what a running ``orchestrator dev`` left."""
+"""The settings of a command: its variables, and those of a running ``orchestrator dev``."""
 
 import os
 import sys
@@ -11,14 +11,14 @@ from orchestrator.running.record import RunningSystem, found_variables
 from orchestrator.settings import Settings, load_settings
 
 _said: set[str] = set()
-"""Lines that this process has written: a command may ask for its settings more than once."""
+"""Lines that this process has written: a command may load its settings more than once."""
 
 
 def command_settings(*, find: bool = True) -> Settings:
     """The settings of this command.
 
-    What the environment does not set is taken from the system that ``orchestrator dev`` runs; a
-    line on standard error says so. ``ORCH_DEV_FIND=false`` leaves that out.
+    Variables that the environment does not set are taken from the system that ``orchestrator dev``
+    runs; a line on standard error reports this. ``ORCH_DEV_FIND=false`` turns it off.
 
     Args:
         find: False for a command whose options name the server.
@@ -39,7 +39,7 @@ def command_settings(*, find: bool = True) -> Settings:
 
 
 def running_system() -> FoundSystem:
-    """The system that runs nearest to the current folder."""
+    """The running system that is nearest to the current folder."""
     return find_running(places(os.environ, Path.cwd(), Path(sys.prefix)))
 
 

@@ -1,10 +1,10 @@
-"""What the commands about tasks end with when the answer is no."""
+"""The errors of the commands about tasks."""
 
 from schemas.errors import OrchestratorError
 
 
 class TaskUnknownError(OrchestratorError):
-    """Neither the log nor Postgres knows the task, and nobody waits for it by admission."""
+    """Neither the log nor Postgres knows the task, and its owner has no record to decide."""
 
     code = "TASK_UNKNOWN"
 
@@ -17,9 +17,9 @@ class TaskExpiredError(OrchestratorError):
 
 
 class AnswerError(OrchestratorError):
-    """The answer to a command, or to a wish for a task, is no; ``code`` is the answer's.
+    """The answer to a command, or to the creation of a task, is a refusal with this ``code``.
 
-    The same order gets the same answer again, until the task or the record changes.
+    The same request is refused again until the task or the record changes.
     """
 
     def __init__(self, code: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""How findings are printed: one line each for programs, wrapped for a terminal."""
+"""Prints findings: one line each for programs, wrapped for a terminal."""
 
 import json
 import shutil
@@ -14,14 +14,14 @@ _INDENT = 9
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """Severity, what differs, what breaks, the fix. A terminal's lines are wrapped at its width."""
+    """Severity, difference, consequence and fix. On a terminal, wrapped at its width."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for finding in findings:
         print(finding_text(finding, width))
 
 
 def finding_text(finding: Finding, width: int | None) -> str:
-    """One line, or lines of at most ``width`` columns where a word allows that."""
+    """One line, or lines of at most ``width`` columns if the words are short enough."""
     text = printable(f"{finding.severity.value:<{_INDENT - 1}} {described(finding)}")
     if width is None:
         return text.replace("\n", " ")

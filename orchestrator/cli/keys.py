@@ -19,7 +19,7 @@ def new(
     tenant: Annotated[str, typer.Argument(help="The tenant whose tasks the key gives access to.")],
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Make a key. It is shown once; the configuration gets its hash only.
+    """Make a key. It is shown once; the configuration gets only its hash.
 
     `-o json` prints one object: tenant, key, and setting, which belongs into ORCH_API_KEYS.
     """

@@ -1,4 +1,4 @@
-"""What commands print: a table for people, or JSON lines for programs."""
+"""The output of commands: a table for people, or JSON lines for programs."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from orchestrator.cli.table_layout import lay_out
 
 
 class Output(StrEnum):
-    """The forms of what a command prints."""
+    """The forms of output."""
 
     TABLE = "table"
     WIDE = "wide"
@@ -32,7 +32,7 @@ OutputOption = Annotated[
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on one line, at once."""
+    """Print a JSON document on one line, at once."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
@@ -45,7 +45,7 @@ def print_table(
     drop: Sequence[str] | None = None,
     wrap: bool = False,
 ) -> None:
-    """A table as plain lines; what strangers wrote is shown as it is, never as markup.
+    """Print a table as plain lines; foreign text is shown unchanged, never as markup.
 
     On a terminal the table fits its width: the columns in ``drop`` are left out, the least
     important first (without ``drop``: from the right), and a line on standard error names them.
@@ -55,7 +55,7 @@ def print_table(
     Args:
         columns: names of the columns.
         rows: cells in the order of ``columns``; a None is shown as ``-``.
-        output: the form that the command was asked for.
+        output: the requested form.
         drop: columns that may be left out, the least important first.
         wrap: whether the last column is text, which a terminal shows on several lines.
     """
@@ -80,13 +80,13 @@ def print_line(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """The text without what moves a terminal's cursor; new lines and tabs stay."""
+    """The text without characters that move a terminal's cursor; newlines and tabs stay."""
     return "".join(
         c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
     )
 
 
 def dollars(micros: int) -> str:
-    """Micro-USD as USD with six decimals. Never through a float: it would lose some."""
+    """Micro-USD as USD with six decimals. Never through a float, which would lose some."""
     sign, amount = ("-", -micros) if micros < 0 else ("", micros)
     return f"{sign}{amount // 1_000_000}.{amount % 1_000_000:06d}"

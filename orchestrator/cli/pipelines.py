@@ -1,4 +1,4 @@
-"""``orchestrator pipelines``: which task types there are, and whether a file is one."""
+"""``orchestrator pipelines``: shows the task types, and checks pipeline files."""
 
 import os
 import sys
@@ -40,7 +40,7 @@ def show(
     name: Annotated[str, typer.Argument(help="NAME for the newest version, or NAME@VERSION.")],
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Show the steps of a pipeline, what they call, and what they are given."""
+    """Show the steps of a pipeline, what they call, and their inputs."""
     pipeline = _find(_installed(), name)
     if output is Output.JSON:
         print_json(_full(pipeline))
@@ -98,11 +98,11 @@ def _problem(file: str, text: str) -> str | None:
 
 
 def _contradiction(texts: dict[str, str]) -> list[str]:
-    """What files say against each other, or against what is installed."""
+    """Contradictions between the files, or between a file and an installed pipeline."""
     folder = load_settings(os.environ).pipelines.dir
     installed = {} if folder is None else texts_in(folder)
     built_in = Path(str(files("tasks"))).resolve() / "pipelines"
-    # A file that is installed already is not its own contradiction.
+    # A file that is installed already does not contradict itself.
     given = {Path(file).resolve() for file in texts}
     others = {file: text for file, text in installed.items() if Path(file).resolve() not in given}
     new = {f: text for f, text in texts.items() if Path(f).resolve().parent != built_in}

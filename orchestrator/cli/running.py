@@ -1,4 +1,4 @@
-"""Runs what a command does, with the settings that it needs."""
+"""Runs the work of a command with the settings that it needs."""
 
 import asyncio
 import logging
@@ -34,9 +34,9 @@ def postgres_settings() -> Settings:
 
 
 def log_to_standard_error() -> None:
-    """Log what is odd, beside the results, which go to standard output."""
+    """Log warnings and errors to standard error; results go to standard output."""
     set_up_logs(LogSettings(level="warning", format="console"), role="cli")
-    # Its warnings about brokers that it tries again would stand between our lines.
+    # It warns about brokers that it tries again; these lines would disturb our output.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
@@ -55,7 +55,7 @@ async def open_reader(settings: Settings) -> AsyncIterator[Reader]:
 
     Raises:
         SinkUnavailableError: Postgres did not answer; ask later.
-        PostgresRefusedError: it did, and will not let us read; the message says why.
+        PostgresRefusedError: it refuses the connection; the message says why.
     """
     reader = Reader(settings.postgres)
     await reader.open()

@@ -1,4 +1,4 @@
-"""``orchestrator serve``: the service for callers who do not speak Kafka."""
+"""``orchestrator serve``: the service for callers that do not use Kafka."""
 
 import asyncio
 import signal
@@ -36,7 +36,7 @@ async def _serve(settings: Settings) -> None:
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
-    """uvloop where there is one: a third less CPU for a call."""
+    """uvloop if it is installed: a third less CPU for a call."""
     try:
         import uvloop
     except ImportError:  # Windows

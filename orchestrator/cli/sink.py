@@ -1,4 +1,4 @@
-"""``orchestrator sink``: the projection in Postgres, made again, checked, and cut."""
+"""``orchestrator sink``: rebuilds, verifies and cuts the projection in Postgres."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -30,14 +30,14 @@ T = TypeVar("T")
 
 @app.command()
 def rebuild(output: OutputOption = Output.TABLE) -> None:
-    """Make the rows of all tasks whose log is still there what the log says.
+    """Rebuild the rows of all tasks whose log still exists.
 
     The sink and all readers go on meanwhile. Rows of older tasks stay. Also makes the schema.
 
     `-o json` prints one object: tasks, rows (written, by table) and missing (gaps of the log, the
     number of tasks without a row, the ids of some).
 
-    Exit status: 0 rebuilt, 1 the log no longer holds something that has no row: it is named.
+    Exit status: 0 rebuilt, 1 the log no longer holds events of missing rows, which are listed.
     """
     swapped = asyncio.run(_with_schemas(rebuild_projection))
     if output is Output.JSON:
@@ -54,7 +54,7 @@ def rebuild(output: OutputOption = Output.TABLE) -> None:
 
 @app.command()
 def verify(output: OutputOption = Output.TABLE) -> None:
-    """Compare the rows with the fold of the log, and list what differs or is missing.
+    """Compare the rows with the fold of the log, and list different and missing ones.
 
     The hash is of all rows that were compared, without identities and write times.
 
@@ -87,7 +87,7 @@ def retention(
     ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Drop months of tasks and of the trail. One that holds a task that has not ended is kept.
+    """Drop months of tasks and of the trail. A month with a task that has not ended is kept.
 
     `-o json` prints one object a line: month, unfinished (its tasks that have not ended), dropped.
     """

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 
 GAP = "  "
-"""Between columns. No cell holds it, so that ``awk -F '  +'`` finds the columns."""
+"""Between columns. Cells do not contain it, so that ``awk -F '  +'`` finds the columns."""
 
 EMPTY = "-"
-"""Stands in a cell that has no value, so that every line has the same number of columns."""
+"""Shown in a cell without a value, so that every line has the same number of columns."""
 
 _WRAPPED_MIN = 24
-"""Columns of a terminal that a wrapped last column has at least."""
+"""The least width of a wrapped last column."""
 _ID_MAX = 64
-"""Longest id, see ``schemas.limits.ID_PATTERN``: a wrapped cell of this width breaks none."""
+"""Longest id, see ``schemas.limits.ID_PATTERN``: a wrapped cell of this width breaks no id."""
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
@@ -46,7 +46,7 @@ def lay_out(
         drop: columns that may be left out, the least important first; without it all but the
             first, from the right. Names that the table does not have are skipped.
         wrap: whether the last column is text, which continues on further lines. Otherwise a
-            table that is too wide after everything was left out is printed as wide as it is.
+            table that is still too wide without the columns of ``drop`` is printed too wide.
     """
     cells = [[_text(cell) for cell in row] for row in rows]
     kept = list(range(len(columns)))
@@ -94,7 +94,7 @@ def _lines(head: Sequence[str], body: Sequence[Sequence[str]], width: int | None
 
 
 def _is_number(column: int, body: Sequence[Sequence[str]]) -> bool:
-    """Whether a column holds numbers only. The first one stays left, for ``awk`` and the eye."""
+    """Whether a column holds only numbers. The first column is always left-aligned."""
     found = [row[column] for row in body if row[column] != EMPTY]
     return column > 0 and bool(found) and all(_NUMBER.fullmatch(text) for text in found)
 

@@ -37,10 +37,10 @@ def usage(
 ) -> None:
     """Sum up what tasks consumed: calls, tokens and money; integers, money in micro-USD.
 
-    What an attempt consumed that was thrown away is counted apart, as wasted: it failed, was
-    given up, or a later run dropped its output. The report of an attempt that came too late is
-    no event of the log, so its usage is not in here. Days and times are those (UTC) at which the
-    task was created.
+    The usage of attempts without a used result is counted separately, as wasted: the attempt
+    failed, was given up, or a later run dropped its output. The report of an attempt that came
+    too late is not an event of the log, so its usage is missing here. Days and times are those
+    (UTC) at which the task was created.
 
     `-o json` prints one object a line: model, type, tenant, day, status (those of --by, the
     others are left out), tasks, calls, input_tokens, output_tokens, cost_micros, wasted_calls,

@@ -30,7 +30,7 @@ def worker(
 
 
 def _check(role: str, settings: Settings) -> None:
-    """A name that is not a role is a wrong argument: BadParameter, with the roles."""
+    """Raise BadParameter, with the list of roles, for a name that is not a role."""
     known = roles(installed_pipelines(settings.pipelines))
     if role not in known:
         raise typer.BadParameter(f"there is no role {role!r}; roles: {', '.join(known)}")

@@ -1,1 +1,1 @@
-"""What operators do with dead letters, for the command line and the service alike."""
+"""Operations on dead letters, for the command line and for the service."""

@@ -1,4 +1,4 @@
-"""What all work on dead letters needs: the letters, the ledger, and how to reach them."""
+"""The connections for all work on dead letters: to the letters and the ledger."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class LetterConnections:
     resources: AsyncExitStack = field(repr=False)
 
     async def all_letters(self, *, values: bool = True) -> KnownLetters:
-        """Everything, from the topics alone, up to their present ends."""
+        """All letters, from the topics alone, up to their current ends."""
         letters = await scan(self.reader, self.dlq_topics, self.topics, values=values)
         await self.log.catch_up()
         return KnownLetters(letters, self.log.ledger)
 
     async def indexed_letters(self) -> KnownLetters:
-        """From the index if Postgres answers, else from the topics; without values."""
+        """The letters from the index, or from the topics if Postgres is down; without values."""
         if self.settings.postgres.dsn:
             try:
                 return await read_index(self.settings.postgres)
@@ -52,7 +52,7 @@ class LetterConnections:
         return await self.all_letters(values=False)
 
     async def publisher(self) -> Publisher:
-        """An open publisher, closed with the work; the ledger can be appended to then."""
+        """An open publisher, closed with the connections; makes the ledger writable."""
         kafka = self.settings.kafka
         publisher = Publisher(kafka, client_id=f"{kafka.client_id}-dlq")
         await publisher.open()

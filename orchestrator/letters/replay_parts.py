@@ -1,4 +1,4 @@
-"""What a replay works with, on open connections."""
+"""Builds the parts of a replay on open connections."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from streams.letters.replay import ReplayParts
 async def replay_parts(
     connections: LetterConnections, progress: Callable[[Mapping[str, int]], None] = lambda _: None
 ) -> ReplayParts:
-    """Open what a replay needs; it is closed with them.
+    """Open the parts of a replay; they are closed with the connections.
 
     Args:
         connections: open.
-        progress: told the counts after each batch.
+        progress: called with the counts after each batch.
 
     Raises:
         PublishError: no broker answered.
@@ -41,7 +41,7 @@ async def replay_parts(
 
 
 async def _rewriter(connections: LetterConnections) -> Rewriter | None:
-    """For dead letters of the sink; the others need no Postgres."""
+    """For dead letters of the sink; other letters do not need Postgres."""
     if not connections.settings.postgres.dsn:
         return None
     rewriter = Rewriter(connections.settings.postgres)

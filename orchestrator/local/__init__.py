@@ -1,1 +1,1 @@
-"""What runs on one machine only: ``orchestrator dev``, embedded servers, reference services."""
+"""The parts that run on one machine only: ``orchestrator dev``, embedded and reference services."""

@@ -1,4 +1,4 @@
-"""Addresses as they may be shown: without the password. Pure."""
+"""Addresses in a form that may be shown: without the password. Pure."""
 
 from urllib.parse import SplitResult, urlsplit
 

@@ -19,17 +19,19 @@ _PS_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class FoundSystem:
-    """What a search found."""
+    """The result of a search."""
 
     system: RunningSystem | None
     """None: no system runs in the searched folders."""
     file: Path | None
     ignored: tuple[str, ...]
-    """Files that were passed over, each with the reason, in a sentence."""
+    """Files that were skipped, each with the reason, in a sentence."""
 
 
 def write_running(folder: Path, system: RunningSystem) -> None:
-    """Write the file at once (a reader sees the former one or this one), for this user alone.
+    """Replace the file atomically; only this user may read it.
+
+    A reader sees the old content or the new one.
 
     Raises:
         OSError: the folder cannot be written.
@@ -47,7 +49,7 @@ def write_running(folder: Path, system: RunningSystem) -> None:
 
 
 def remove_running(folder: Path, pid: int) -> None:
-    """Remove the file that this process wrote; one of another process, or no file, is left."""
+    """Remove the file that this process wrote; leave the file of another process."""
     try:
         system = msgspec.json.decode((folder / FILE).read_bytes(), type=RunningSystem)
     except (OSError, msgspec.DecodeError):
@@ -57,11 +59,11 @@ def remove_running(folder: Path, pid: int) -> None:
 
 
 def places(environment: Mapping[str, str], folder: Path, installed: Path) -> Iterator[Path]:
-    """Where a running system is looked for, the nearest place first; no place twice. Pure.
+    """The places to search for a running system, the nearest first, each once. Pure.
 
     Args:
-        environment: ``ORCH_EMBEDDED_DATA_DIR`` names a data folder that is looked at first.
-        folder: the current folder; it and all above it are looked at.
+        environment: ``ORCH_EMBEDDED_DATA_DIR`` names a data folder that is searched first.
+        folder: the current folder; it and all folders above it are searched.
         installed: the Python environment; a checkout holds it beside its data folder.
     """
     seen: set[Path] = set()
@@ -77,7 +79,7 @@ def places(environment: Mapping[str, str], folder: Path, installed: Path) -> Ite
 
 
 def find_running(files: Iterable[Path]) -> FoundSystem:
-    """The first of these files whose system runs. One that cannot be used is passed over."""
+    """The first of these files whose system runs. A file that cannot be used is skipped."""
     ignored: list[str] = []
     for file in files:
         try:
@@ -85,7 +87,7 @@ def find_running(files: Iterable[Path]) -> FoundSystem:
         except OSError:
             continue
         if owner != os.geteuid():
-            # It names servers that would be given passwords and tasks.
+            # It names servers that would receive passwords and tasks.
             ignored.append(f"{file} is ignored: the file belongs to another user")
             continue
         try:
@@ -101,9 +103,9 @@ def find_running(files: Iterable[Path]) -> FoundSystem:
 
 
 def process_identity(pid: int) -> str | None:
-    """When a process was started, as the kernel says; None: no such process runs.
+    """When a process was started, as the kernel reports it; None: the process does not run.
 
-    A pid is used again after its process has ended; pid and start together are not.
+    A pid is used again after its process has ended; a pid with its start time is unique.
     """
     if Path("/proc/self/stat").exists():
         return _started_linux(pid)

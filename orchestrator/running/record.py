@@ -1,4 +1,4 @@
-"""What ``orchestrator dev`` leaves for other processes of its user. Pure."""
+"""The record that ``orchestrator dev`` writes for other processes of its user. Pure."""
 
 from collections.abc import Mapping
 
@@ -30,7 +30,7 @@ class ServerRecord(Struct, frozen=True, kw_only=True):
     pid: int | None = None
     """None: the server is not a child of ``orchestrator dev``."""
     version: str | None = None
-    """As ``orchestrator dev`` started it; None: not known."""
+    """The version that ``orchestrator dev`` started; None: not known."""
     log: str | None = None
 
 
@@ -39,7 +39,7 @@ class ProcessRecord(Struct, frozen=True, kw_only=True):
 
     name: str
     pid: int | None
-    """None: it does not run at this moment."""
+    """None: it does not run at present."""
     restarts: int
     log: str
     ports: tuple[int, ...] = ()
@@ -49,9 +49,9 @@ class RunningSystem(Struct, frozen=True, kw_only=True):
     """The content of ``running.json``."""
 
     pid: int
-    """Of ``orchestrator dev``."""
+    """The pid of ``orchestrator dev``."""
     identity: str
-    """Tells the process from a later one with the same pid; see ``process_identity``."""
+    """Distinguishes the process from a later one with the same pid; see ``process_identity``."""
     started_at: str
     """ISO 8601 with an offset."""
     folder: str
@@ -59,7 +59,7 @@ class RunningSystem(Struct, frozen=True, kw_only=True):
     http: str
     """The URL of the service over HTTP."""
     variables: dict[str, str]
-    """``ORCH_*``: what a command needs to work on this system. Holds a password."""
+    """The ``ORCH_*`` variables that a command needs to work on this system. Holds a password."""
     servers: tuple[ServerRecord, ...] = ()
     processes: tuple[ProcessRecord, ...] = ()
 
@@ -67,7 +67,7 @@ class RunningSystem(Struct, frozen=True, kw_only=True):
 def shared_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """The ``ORCH_*`` variables of a system that other processes need to work on it.
 
-    What belongs to one process alone is left out: its ports, its logs, its name in its group.
+    Variables of a single process are left out: its ports, its logs, its name in its group.
     """
     return {
         name: value
@@ -79,14 +79,14 @@ def shared_variables(environment: Mapping[str, str]) -> dict[str, str]:
 def found_variables(environment: Mapping[str, str], system: RunningSystem) -> dict[str, str]:
     """The variables of a running system that a command takes in addition to its own.
 
-    A variable of the environment always wins. If the environment names another server than the
-    system's, nothing is taken: a command never works on the servers of two systems.
+    A variable of the environment always takes precedence. If the environment names a server other
+    than the system's, nothing is taken: a command never works on the servers of two systems.
     """
     given = {name: environment[name] for name in _ADDRESSES if environment.get(name)}
     if any(value != system.variables.get(name) for name, value in given.items()):
         return {}
     missing = {n: v for n, v in system.variables.items() if n not in environment}
     if "ORCH_API_GRPC_PORT" in environment:
-        # It names the service on this machine, as ORCH_API_SERVER does.
+        # The variable names the service on this machine, as ORCH_API_SERVER does.
         missing.pop(API, None)
     return missing

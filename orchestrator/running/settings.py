@@ -1,4 +1,4 @@
-"""Settings of ``orchestrator dev``, and of how other commands find its system."""
+"""Settings of ``orchestrator dev``, and of the search for its system."""
 
 from dataclasses import dataclass
 
@@ -10,4 +10,4 @@ class DevSettings:
     find: bool = True
     """Whether a command without addresses works on the system that ``orchestrator dev`` runs: it
     looks for ``.orchestrator/running.json`` from the current folder upwards, then beside its own
-    installation. A variable that is set always wins. false: variables alone count."""
+    installation. A variable that is set always takes precedence. false: only variables count."""

@@ -1,10 +1,10 @@
 """Records to bytes and back: Confluent's wire format around Avro.
 
-The decode boundary: whatever bytes come in, :func:`decode` returns a record or raises
-:class:`~schemas.errors.DecodeError` (or a subclass), never anything else.
+The decode boundary: for any bytes, :func:`decode` returns a record or raises
+:class:`~schemas.errors.DecodeError` (or a subclass), and raises no other error.
 
-Generated code does the work; what it does not take, and older schemas, go to fastavro,
-which alone says what is an error (docs/adr/0006).
+Generated code does the work; values that it does not accept, and older schemas, go to fastavro,
+which alone decides what is an error (docs/adr/0006).
 """
 
 import struct
@@ -39,15 +39,15 @@ def encode(record: Record) -> bytes:
     """Encode a record with the newest published version of its schema.
 
     Raises:
-        EncodeError: a field holds what the schema does not allow (an int beyond 64 bits,
-            text with a lone surrogate). Nothing was written; the record is the fault.
+        EncodeError: a field has a value that the schema does not allow (an int beyond 64 bits,
+            text with a lone surrogate). Nothing was written; the record is faulty.
     """
     name = type(record).__name__
     frame, schema = _WRITERS[name]
     encoder = _encoder(name)
     try:
         return encoder(frame, record)
-    # Not yet the record's fault: fastavro takes more than exact types.
+    # This need not be the record's fault: fastavro accepts more than the exact types.
     except (ValueError, TypeError, OverflowError, AttributeError, KeyError):
         return _encode_by_fastavro(frame, schema, record)
 
@@ -56,12 +56,12 @@ def decode(value: bytes | None, record_type: type[R], *, max_bytes: int = EVENT_
     """Decode a record value, of any published version, as ``record_type``.
 
     Args:
-        value: what Kafka holds; None is a tombstone, which no topic of ours decodes.
+        value: the value in Kafka; None is a tombstone, which no topic of ours decodes.
         record_type: the record that this topic holds.
         max_bytes: a longer value is not read at all.
 
     Raises:
-        DecodeError: or one of its subclasses; the record can be read by nobody and
+        DecodeError: or one of its subclasses; the record cannot be read by any process and
             belongs in the dead-letter topic.
 
     Source of the format: Confluent Schema Registry, "Wire format".
@@ -84,9 +84,9 @@ def decode(value: bytes | None, record_type: type[R], *, max_bytes: int = EVENT_
 
 
 def bytes_understood(value: bytes, record_type: type[Record]) -> int:
-    """How many bytes of an undecodable value make sense, from its start: where it broke.
+    """How many leading bytes of an undecodable value can be decoded: where it broke.
 
-    Up to its end, if the value is a record and what follows it is the fault.
+    If the value is a record followed by excess bytes, the count ends with the record.
     """
     try:
         schema_id, _ = unframe(value)
@@ -105,16 +105,16 @@ def bytes_understood(value: bytes, record_type: type[Record]) -> int:
 
 
 def adopt_ids(ids: Mapping[tuple[str, int], int]) -> None:
-    """Write with the schema ids of a registry from now on, and read them beside ours.
+    """Use the schema ids of a registry to write from now on, and read them beside ours.
 
-    For the whole process, so call it at its start; a second call replaces the first.
+    Applies to the whole process, so call it at the start; a second call replaces the first.
 
     Args:
         ids: by record and version; versions that are not named keep our ids.
 
     Raises:
         SchemaUnknownError: the registry gave one of our ids to another version of the same
-            record, so that nobody could tell the two apart. Nothing was changed.
+            record, so that the two could not be distinguished. Nothing was changed.
     """
     readers = {name: dict(versions) for name, versions in _OURS.items()}
     writers = {}
@@ -152,11 +152,11 @@ def _schema_id(value: bytes) -> int:
 
 
 def _decode_generated(value: bytes, record_type: type[R]) -> R | None:
-    """The record; None for bytes that fastavro has to judge."""
+    """The record; None for bytes that fastavro has to check."""
     decoder = _decoder(record_type.__name__)
     try:
         record, end = decoder(value, _HEADER.size)
-    # Hostile bytes again. Nothing is lost here: fastavro reads them next and says what is wrong.
+    # Hostile bytes. The error is not lost: fastavro reads them next and reports what is wrong.
     except Exception:
         return None
     return record if end == len(value) and isinstance(record, record_type) else None
@@ -177,8 +177,8 @@ def _decode_by_fastavro(body: bytes, writer: Any, reader: Any, record_type: type
     try:
         fields = fastavro.schemaless_reader(stream, writer, reader, handle_unicode_errors="strict")
         record = msgspec.convert(fields, record_type)
-    # The boundary: a decoder fed with hostile bytes fails in more ways than can be listed,
-    # and each of them means the same to the caller.
+    # The boundary: on hostile bytes a decoder fails in more ways than can be listed, and each
+    # of them means the same to the caller.
     except Exception as error:
         raise DecodeError(f"{record_type.__name__}: {type(error).__name__}: {error}") from error
     if stream.tell() != len(body):
@@ -188,7 +188,7 @@ def _decode_by_fastavro(body: bytes, writer: Any, reader: Any, record_type: type
 
 @cache
 def _encoder(name: str) -> Encoder:
-    """Compiled when a process first writes the record: most write few of them."""
+    """Compiled when a process first writes the record: most processes write few records."""
     return generate_encoder(_NEWEST[name].schema)
 
 
@@ -198,7 +198,7 @@ def _decoder(name: str) -> Decoder:
 
 
 def _without_logical_types(schema: Any) -> Any:
-    """The same schema with plain longs for times: ours are ints, no time zone can slip in."""
+    """The same schema with plain longs for times: ours are ints without a time zone."""
     if isinstance(schema, dict):
         return {k: _without_logical_types(v) for k, v in schema.items() if k != "logicalType"}
     if isinstance(schema, list):

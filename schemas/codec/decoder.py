@@ -1,12 +1,12 @@
 """Decoders, generated from a schema: from Avro's bytes straight to a typed record.
 
-A decoder takes what a plain writer of the same schema writes and raises for everything else;
-whether such bytes are a record all the same is fastavro's to say (``schemas/codec``). So
-a generated decoder needs to be right only where it returns. What it raises means nothing.
+A decoder accepts what a plain writer of the same schema writes and raises for everything else;
+fastavro decides whether such bytes are a record anyway (``schemas/codec``). So a generated
+decoder has to be right only where it returns. Its errors have no meaning.
 
-Slices stop at the end of the data without a word, but positions go on: a decoder that read
-more than there is returns a position past the end, and its caller compares. Nothing is
-allocated for a size that the data claims, and every item takes a byte, so no count can keep
+Slices silently stop at the end of the data, but positions go on: a decoder that read more than
+there is returns a position past the end, and its caller compares. A decoder allocates nothing for
+a size that the data claims, and every item takes at least a byte, so a large count cannot keep
 a decoder busy past the end of the data.
 
 For ``Control`` it reads, in part::
@@ -39,7 +39,7 @@ from schemas.codec.varint import read_long, read_size, read_timestamp
 from schemas.records import Record
 
 Decoder = Callable[[bytes, int], tuple[Record, int]]
-"""Takes data and where the record starts; returns the record and where it ended."""
+"""Takes data and the record's start; returns the record and its end."""
 
 
 def generate_decoder(schema: Any) -> Decoder:
@@ -76,13 +76,13 @@ def _define(shape: RecordShape, namespace: dict[str, Any]) -> None:
 
 
 def _read(shape: Shape, target: str, namespace: dict[str, Any]) -> list[str]:
-    """Statements that set the variable ``target`` and move ``_at`` behind the value."""
+    """Statements that set the variable ``target`` and move ``_at`` to the end of the value."""
     match shape:
         case Primitive():
             return _read_primitive(shape, target)
         case Enumeration(members):
             symbols = f"{type(members[0]).__name__}_SYMBOLS"
-            # By the first byte: an index is one byte as long as there are 64 symbols.
+            # By the first byte: an index of up to 64 symbols takes one byte.
             namespace[symbols] = dict(zip(range(0, 128, 2), members, strict=False))
             return [f"{target} = {symbols}[_data[_at]]", "_at += 1"]
         case Nullable(inner, null_branch):
@@ -143,4 +143,4 @@ def _indented(lines: list[str]) -> list[str]:
 
 
 _SMALL = tuple(n >> 1 ^ -(n & 1) if n < 128 else None for n in range(256))
-"""By the first byte: the number that is this byte alone."""
+"""By the first byte: the number that this byte alone encodes."""

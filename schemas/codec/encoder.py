@@ -1,9 +1,9 @@
 """Encoders, generated from a schema: from a record's attributes straight to Avro's bytes.
 
-An encoder takes values of exactly the types that ``schemas/records.py`` names, and members of a
-``StrEnum`` for text, and raises for everything else; whether such a value can be written all the
-same is fastavro's to say (``schemas/codec``). So a generated encoder needs to be right only
-where it returns.
+An encoder accepts values of exactly the types that ``schemas/records.py`` names, and members of a
+``StrEnum`` for text, and raises for everything else; fastavro decides whether such a value can be
+written anyway (``schemas/codec``). So a generated encoder has to be right only where it
+returns.
 
 For ``Control`` it reads, in part::
 
@@ -35,7 +35,7 @@ from schemas.codec.shapes import (
 from schemas.codec.varint import VARINTS, write_long, write_timestamp
 
 Encoder = Callable[[bytes, Any], bytes]
-"""Takes what stands before the record, and the record; returns both as bytes."""
+"""Takes the prefix and the record; returns both as bytes."""
 
 
 def generate_encoder(schema: Any) -> Encoder:
@@ -115,7 +115,7 @@ def _write_primitive(shape: Primitive, value: str) -> tuple[list[str], list[str]
             return [_refuse_unless(value, "bool")], [f"BOOLEANS[{value}]"]
     lines = [_refuse_unless(value, "int")]
     if shape.name == "int":
-        # Such numbers fastavro refuses within a union and writes elsewhere.
+        # fastavro refuses such numbers within a union and writes them elsewhere.
         lines.append(f"if not -(2**31) <= {value} < 2**31: raise OverflowError({value!r})")
     zigzag = f"{value} << 1 ^ {value} >> 63"
     return lines, [f"TIMESTAMP({value})" if shape.timestamp else f"VARINTS[{zigzag}]"]

@@ -1,7 +1,7 @@
-"""What an Avro schema looks like to the generators of encoders and decoders.
+"""The shape of an Avro schema, as the generators of encoders and decoders need it.
 
-Holds the part of Avro that our records use; a schema that needs more is refused, so that
-whoever adds a type to a record also adds it here.
+Covers the part of Avro that our records use. A schema that needs more is refused, so that the
+author of a new type in a record also adds it here.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Primitive:
     name: str
     """``string``, ``int``, ``long`` or ``boolean``."""
     timestamp: bool = False
-    """A long that is six bytes long, but for times before 1987 and after 2109."""
+    """True: a long of six bytes, except for times before 1987 and after 2109."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Enumeration:
     """A symbol, written as its index."""
 
     members: tuple[Any, ...]
-    """Of our own enum, in the order of the schema's symbols."""
+    """The members of our own enum, in the order of the schema's symbols."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Nullable:
 
     value: "Shape"
     null_branch: int
-    """0 or 1: where null stands in the union; the value is the other one."""
+    """0 or 1: the index of null in the union; the value has the other index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class RecordShape:
 
     @property
     def name(self) -> str:
-        """Without the namespace."""
+        """The name without the namespace."""
         return self.record_type.__name__
 
 
@@ -75,7 +75,7 @@ def shape_of(schema: Any, named: dict[str, Shape] | None = None) -> Shape:
         named: the records and enums that were defined before this part, by their names.
 
     Raises:
-        NotImplementedError: the schema uses a part of Avro that no record of ours did.
+        NotImplementedError: the schema uses a part of Avro that no record of ours uses.
     """
     named = {} if named is None else named
     match schema:
@@ -113,6 +113,6 @@ def _named(schema: Any, named: dict[str, Shape]) -> Shape:
         return Enumeration(tuple(python_type(symbol) for symbol in schema["symbols"]))
     fields = tuple((field["name"], shape_of(field["type"], named)) for field in schema["fields"])
     if not fields:
-        # A list of what takes no byte could claim any length.
+        # A list of items that take no byte could claim any length.
         raise NotImplementedError(f"{schema['name']} has no fields")
     return RecordShape(python_type, fields)

@@ -9,7 +9,7 @@ import struct
 class Varints(dict[int, bytes]):
     """The bytes of a number that is already zig-zag: small ones by look-up.
 
-    Others are made each time, so that it does not grow.
+    Large ones are computed each time, so that the dict does not grow.
     """
 
     def __missing__(self, number: int) -> bytes:
@@ -23,7 +23,7 @@ def write_long(value: int) -> bytes:
     """The bytes of a number.
 
     Raises:
-        TypeError: it is no int, or one of a subclass such as bool.
+        TypeError: the value is not an int, or is of a subclass such as bool.
         OverflowError: it does not fit into 64 bits.
     """
     if value.__class__ is not int:
@@ -47,12 +47,12 @@ def write_timestamp(value: int) -> bytes:
 
 
 def read_long(data: bytes, start: int) -> tuple[int, int]:
-    """A number and where the next value starts.
+    """A number and the start of the next value.
 
     Raises:
         IndexError: the data ends within the number.
-        ValueError: the number has more bytes than it needs, or more than 64 bits. Readers
-            differ about such numbers, so this one leaves them to others.
+        ValueError: the number has more bytes than it needs, or more than 64 bits. Decoders
+            disagree about such numbers, so this one leaves them to fastavro.
     """
     byte = data[start]
     number = byte & 127
@@ -85,7 +85,7 @@ def read_size(data: bytes, start: int) -> tuple[int, int]:
     """As :func:`read_long`, for the length of a text or the number of items in a block.
 
     Raises:
-        ValueError: also for a number under 0, with which a block announces its bytes.
+        ValueError: also for a number below 0, with which a block announces its size in bytes.
     """
     size, end = read_long(data, start)
     if size < 0:
@@ -108,7 +108,7 @@ _WRITE_THREE_BYTES = struct.Struct("3B").pack
 _WRITE_SIX_BYTES = struct.Struct("6B").pack
 _READ_SIX_BYTES = struct.Struct("6B").unpack_from
 _FIVE_MARKS = sum(128 << 7 * place for place in range(5))
-"""What the top bits of five bytes add up to: each says that another byte follows."""
+"""The sum of the top bits of five bytes: each bit shows that another byte follows."""
 VARINTS = Varints({number: bytes((number,)) for number in range(128)})
 VARINTS |= {n: bytes((n & 127 | 128, n >> 7)) for n in range(128, 1 << 12)}
 """Covers the length of text up to 2 KiB, and most counters."""

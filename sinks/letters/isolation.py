@@ -1,4 +1,4 @@
-"""Write the rows of the dead-letter index one by one, so that a bad one stops no other."""
+"""Writes the rows of the dead-letter index one by one, so that a bad row stops no other row."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ _log = structlog.get_logger()
 
 
 async def write_letters_apart(conn: Connection, rows: Sequence[LetterRow]) -> None:
-    """Write letters within the caller's transaction; of one that is refused, its place.
+    """Write letters within the caller's transaction; for a refused letter, write a stub.
 
-    Raises what else the driver raises; the transaction is to be rolled back then.
+    Any other error of the driver is passed on; roll the transaction back then.
     """
     for row in rows:
         refusal = await _refusal(conn, "upsert_letters", row)
@@ -33,7 +33,7 @@ async def write_letters_apart(conn: Connection, rows: Sequence[LetterRow]) -> No
 
 
 async def write_states_apart(conn: Connection, rows: Sequence[StateRow]) -> None:
-    """Write what was done with letters; what is refused is left out, and stays in the ledger."""
+    """Write the states of letters; a refused state is left out, and stays in the ledger."""
     for row in rows:
         refusal = await _refusal(conn, "upsert_states", row)
         if refusal is not None:

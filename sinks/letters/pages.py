@@ -1,8 +1,7 @@
-"""The dead letters of one tenant, from the index: pages, counts, one with its relatives.
+"""The dead letters of one tenant, from the index: pages, counts, one letter with its relatives.
 
-The same rules as ``tasks/letters`` has, in SQL; a test holds the two together. The index is a
-moment behind the topics, and what it says of a letter's status is for eyes: a replay asks the
-ledger.
+The rules of ``tasks/letters``, in SQL; a test compares the two. The index is a moment behind the
+topics, and its status of a letter is for display only: a replay reads the ledger.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ _WHICH = "which_letters"
 
 @dataclass(frozen=True, slots=True)
 class LetterCursor:
-    """A place in (dead_lettered_at, id), as text ``l.<Unix milliseconds>.<id>``."""
+    """A position in (dead_lettered_at, id), as text ``l.<Unix milliseconds>.<id>``."""
 
     dead_lettered_at: int
     id: str
 
     @classmethod
     def of(cls, known: KnownLetter) -> LetterCursor:
-        """The place of a letter; the next page begins behind it."""
+        """The position of a letter; the next page begins after it."""
         return cls(known.letter.dead_lettered_at, known.letter.id)
 
     @classmethod
     def parse(cls, text: str) -> LetterCursor:
-        """Read a cursor; ``CursorError`` if it is none of this order."""
+        """Read a cursor; ``CursorError`` if the text is not a cursor of this order."""
         mark, _, rest = text.partition(".")
         millis, _, letter_id = rest.partition(".")
         numeric = millis.isascii() and millis.isdecimal() and len(millis) < 16
@@ -58,9 +57,9 @@ async def newest(
 
     Args:
         reader: open.
-        which: must name one tenant; its ids are not looked at.
+        which: must name one tenant; its ids are ignored.
         limit: at least 1.
-        after: the place of the last letter that was seen.
+        after: the position of the last letter of the previous page.
     """
     return await _page(reader, "newest_letters", which, limit, after)
 
@@ -73,7 +72,7 @@ async def oldest(
 
 
 async def by_id(reader: Reader, which: LetterFilter, ids: Sequence[str]) -> list[KnownLetter]:
-    """Letters by their whole ids, and those from which their counts of replays go on."""
+    """Letters by their whole ids, and the earlier letters from which their counts continue."""
     rows = await _fetch(reader, "letters_by_id", _owner(which), list(ids))
     return [_known(row) for row in rows]
 
@@ -81,7 +80,7 @@ async def by_id(reader: Reader, which: LetterFilter, ids: Sequence[str]) -> list
 async def related(
     reader: Reader, which: LetterFilter, letter_id: str, *, limit: int
 ) -> list[KnownLetter]:
-    """The letters that one was before, or became, and the others of its task; newest first."""
+    """The earlier and later letters of a letter, and the others of its task; newest first."""
     rows = await _fetch(reader, "related_letters", _owner(which), letter_id, limit)
     return [_known(row) for row in rows]
 

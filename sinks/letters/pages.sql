@@ -1,16 +1,16 @@
--- What the service asks of the dead-letter index: the letters of one tenant, in pages, with the
+-- The service's queries of the dead-letter index: the letters of one tenant, in pages, with the
 -- status that they are shown with. Every statement reads from which_letters, which stands for
--- the first one and brings its parameters $1 to $15.
+-- the first statement and brings its parameters $1 to $15.
 
 
 -- name: which_letters
--- The letters of a tenant ($1), with $2 also those whose tenant nobody knows, as the ledger on
--- Kafka sees them (tasks/letters/known.py): how often the record was replayed before it became
--- this letter counts, and a letter whose $15 replays are used up is parked. Each filter counts
--- if it is not null; a letter must have one of its values: $3 topic, $4 task, $5 type, $6 step,
+-- The letters of a tenant ($1), with $2 also letters without a known tenant, with the same status
+-- as in tasks/letters/known.py: replays of the record before it became this letter count, and a
+-- letter whose $15 replays are used up is parked. A filter applies if it is not null; a letter
+-- must have one of its values: $3 topic, $4 task, $5 type, $6 step,
 -- $7 service, $8 stage, $9 class, $10 code, $11 exception, $12 status; $13 <= dead-lettered <
 -- $14, Unix milliseconds.
--- Must be planned for its values (sinks/pool.py): only then is a filter that is null no filter.
+-- Must be planned for its values (sinks/pool.py): only then is a null filter left out of the plan.
 SELECT * FROM (
     SELECT
         id, topic, origin_partition, origin_offset,
@@ -61,8 +61,8 @@ WHERE $12::text[] IS NULL OR shown_status = ANY ($12);
 
 
 -- name: newest_letters
--- A page, newest first: those after the position $16, $17 (Unix milliseconds and id of the last
--- one seen; nulls for the first page), at most $18.
+-- A page, newest first: letters after the position $16, $17 (Unix milliseconds and id of the last
+-- letter of the previous page; nulls for the first page), at most $18.
 SELECT * FROM which_letters
 WHERE $16::bigint IS NULL
     OR (lettered_at, id) < (ai_orchestrator.from_millis($16), $17::text)
@@ -80,8 +80,8 @@ LIMIT $18::integer;
 
 
 -- name: letters_by_id
--- These letters ($16), and those that their tasks' steps left in the run before: the count of
--- replays goes on from there.
+-- These letters ($16), and those that their tasks' steps left in the previous run, from which the
+-- count of replays continues.
 SELECT * FROM which_letters
 WHERE id IN (
     SELECT unnest($16::text[])
@@ -95,7 +95,7 @@ WHERE id IN (
 
 
 -- name: related_letters
--- The letters that one ($16) was before, or became, and the others of its task; newest first,
+-- The earlier and later letters of a letter ($16), and the others of its task; newest first,
 -- at most $17.
 SELECT * FROM which_letters
 WHERE id <> $16::text AND id IN (

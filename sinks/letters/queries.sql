@@ -3,8 +3,8 @@
 
 
 -- name: lock_position
--- How far a partition of task-events ($1) was written; the sink's writes to it wait until
--- this transaction ends.
+-- The position up to which a partition of task-events ($1) was written. The sink's writes to it
+-- wait until this transaction ends.
 SELECT next_offset FROM ai_orchestrator.sink_offsets WHERE log_partition = $1 FOR UPDATE;
 
 
@@ -17,14 +17,14 @@ DELETE FROM ai_orchestrator.tasks WHERE id = ANY ($1::text[]);
 
 
 -- name: read_index_positions
--- How far topics ($1) were read into the index in this partition ($2). No row: never.
+-- The offsets up to which topics ($1) were indexed in this partition ($2). No row: never indexed.
 SELECT topic, next_offset
 FROM ai_orchestrator.dlq_index_offsets
 WHERE topic = ANY ($1::text[]) AND log_partition = $2;
 
 
 -- name: begin_index_position
--- Make the first row of a topic's ($1) partition ($2); returns it, or nothing if there is one.
+-- Create the first row of a topic's ($1) partition ($2); returns it, or nothing if a row exists.
 INSERT INTO ai_orchestrator.dlq_index_offsets (topic, log_partition, next_offset)
 VALUES ($1, $2, $3)
 ON CONFLICT (topic, log_partition) DO NOTHING
@@ -40,7 +40,7 @@ RETURNING topic;
 
 
 -- name: upsert_letters
--- Write what letters say (LetterRow). A second copy of a letter changes nothing.
+-- Write letters (LetterRow). A second copy of a letter changes nothing.
 INSERT INTO ai_orchestrator.dead_letters AS d ({LetterRow.columns})
 SELECT {LetterRow.values}
 FROM {LetterRow.rows}
@@ -50,7 +50,7 @@ WHERE d.topic IS NULL;
 
 
 -- name: read_states
--- What was done with letters ($1) so far.
+-- The current states of letters ($1).
 SELECT
     id, status, status_reason, status_by, (extract(epoch FROM status_at) * 1000)::bigint AS status_at,
     replays, replay_id, sent_topic, sent_partition, sent_offset, sha256, mended, action_offset
@@ -59,7 +59,7 @@ WHERE id = ANY ($1::text[]);
 
 
 -- name: upsert_states
--- Write what was done with letters (StateRow); the last action in the ledger's order counts.
+-- Write states of letters (StateRow); the last action in the ledger's order counts.
 INSERT INTO ai_orchestrator.dead_letters AS d ({StateRow.columns})
 SELECT {StateRow.values}
 FROM {StateRow.rows}
@@ -69,8 +69,8 @@ WHERE excluded.action_offset > d.action_offset;
 
 
 -- name: find_gone_on
--- Letters that nobody needs to replay any more, because their task went on: a step's, whose
--- task is in a later run; one of a new task's record ($1: task-created), whose task was
+-- Letters that need no replay any more, because their task went on: a letter of a step, if its
+-- task is in a later run; a letter of a new task's record ($1: task-created), if its task was
 -- created after it. At most $2.
 SELECT d.id, t.run, t.status
 FROM ai_orchestrator.dead_letters d
@@ -94,7 +94,7 @@ LIMIT $1;
 
 
 -- name: find_successors
--- Which of these letters ($1) failed again, as which letter.
+-- Those of these letters ($1) that failed again, each with the letter that it became.
 SELECT replay_of, max(id) AS id
 FROM ai_orchestrator.dead_letters
 WHERE replay_of = ANY ($1::text[])
@@ -102,12 +102,12 @@ GROUP BY replay_of;
 
 
 -- name: empty_index
--- Forget all letters and positions; the index agent fills both again from the topics.
+-- Delete all letters and positions; the index agent fills both again from the topics.
 TRUNCATE ai_orchestrator.dead_letters, ai_orchestrator.dlq_index_offsets;
 
 
 -- name: read_letters
--- Every letter that was read, with what was done with it.
+-- Every indexed letter with its state.
 SELECT
     id, topic, origin_partition, origin_offset,
     (extract(epoch FROM original_at) * 1000)::bigint AS original_at,

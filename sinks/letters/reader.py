@@ -1,4 +1,4 @@
-"""Read the index of dead letters. The topics are the truth; this is quicker."""
+"""Reads the index of dead letters. The topics are the source of truth; the index is faster."""
 
 from sinks.database import Database
 from sinks.letters.rows import stored_letter, stored_state

@@ -1,7 +1,7 @@
-"""Write the rows of a task again, from all of its events.
+"""Writes the rows of a task again, from all of its events.
 
-What a replay of a dead letter of the sink does: the event that was refused lies before
-others that were not, so the task's rows are made anew as if nothing had been refused.
+Used by the replay of a dead letter of the sink: the refused event lies before others that were
+accepted, so the task's rows are made anew as if no event had been refused.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -22,21 +22,21 @@ from sinks.statements import write_batch
 
 @dataclass(frozen=True, slots=True)
 class LockedPartition:
-    """A partition of the projection that the sink cannot move on for now."""
+    """A partition of the projection whose position the sink cannot move for now."""
 
     next_offset: int
     """The first offset of ``task-events`` that the sink has not written."""
     conn: Connection
 
     async def rewrite(self, task_ids: Sequence[TaskId], events: Sequence[LogEvent]) -> None:
-        """Delete the rows of these tasks and write those that their events make.
+        """Replace the rows of these tasks by those that their events make.
 
         Args:
             task_ids: of this partition.
             events: all accepted events of these tasks before ``next_offset``, in order.
 
         Raises:
-            SinkRowError: a row is refused; nothing was changed. Give each task alone.
+            SinkRowError: a row is refused; nothing was changed. Pass each task alone.
         """
         try:
             batch = project(events)
@@ -54,7 +54,7 @@ class Rewriter:
         self._database = Database(settings)
 
     async def open(self) -> None:
-        """Connect; SinkUnavailableError: try again later."""
+        """Connect; on SinkUnavailableError try again later."""
         await self._database.open(migrated=False)
 
     async def close(self) -> None:
@@ -62,18 +62,18 @@ class Rewriter:
         await self._database.close()
 
     async def check_others_are_accepted(self, at: Millis) -> None:
-        """After one task alone was refused: whether the tables take rows of that time at all.
+        """Check, after one task alone was refused, whether the tables accept rows of that time.
 
         Raises:
             SinkBlockedError: they refuse known good rows, so the task is not at fault.
-            SinkUnavailableError: nothing is known; try again later.
+            SinkUnavailableError: the answer is unknown; try again later.
         """
         async with self._database.connection() as conn:
             await check_tasks_are_accepted(conn, at, schema=SCHEMA)
 
     @asynccontextmanager
     async def locked(self, partition: int) -> AsyncIterator[LockedPartition]:
-        """One transaction in which the sink waits for us, at most ``operation_timeout_s``.
+        """Open a transaction in which the sink waits for us, at most ``operation_timeout_s``.
 
         Raises:
             SinkUnavailableError: nothing was changed; try again later.

@@ -12,7 +12,7 @@ _REASON_MAX_BYTES = 4096
 
 
 class LetterRow(NamedTuple):
-    """What a letter says of itself."""
+    """The columns that describe a letter."""
 
     id: str
     topic: str
@@ -41,7 +41,7 @@ class LetterRow(NamedTuple):
 
 
 class StateRow(NamedTuple):
-    """What was done with it."""
+    """The columns that hold a letter's state."""
 
     id: str
     status: str
@@ -89,7 +89,7 @@ def letter_row(letter: DeadLetter) -> LetterRow:
 
 
 def state_row(letter_id: str, state: LetterState, action_offset: int) -> StateRow:
-    """The row of an state after the action at this offset of ``dlq-actions``."""
+    """The row of a state after the action at this offset of ``dlq-actions``."""
     return StateRow(
         id=index_key(letter_id),
         status=state.status.value,
@@ -108,10 +108,9 @@ def state_row(letter_id: str, state: LetterState, action_offset: int) -> StateRo
 
 
 def stub_row(row: LetterRow) -> LetterRow:
-    """A letter of which the index holds only where it is: for a row that Postgres refuses.
+    """The row of a letter with only its position, for a letter that Postgres refuses.
 
-    Nothing in it but the id is a stranger's, so the letter is listed; its contents are in its
-    topic.
+    Only its id comes from outside, so the letter is listed; its contents are in its topic.
     """
     return LetterRow(
         id=row.id,
@@ -142,7 +141,7 @@ def stub_row(row: LetterRow) -> LetterRow:
 
 
 def stored_state(row: Any) -> LetterState:
-    """The state of a row, but for what only the ledger keeps (intent, edited value)."""
+    """The state of a row, without the fields that only the ledger keeps (intent, edited value)."""
     sent = None
     if row["sent_topic"] is not None:
         sent = Target(row["sent_topic"], row["sent_partition"], row["sent_offset"])
@@ -160,7 +159,7 @@ def stored_state(row: Any) -> LetterState:
 
 
 def stored_letter(row: Any) -> DeadLetter:
-    """The letter of a row, without what the index does not hold: key, value, headers."""
+    """The letter of a row, without the fields that the index does not hold: key, value, headers."""
     given: dict[str, Any] = {name: row[name] for name in _AS_THEY_ARE}
     return DeadLetter(
         **given,
@@ -169,7 +168,7 @@ def stored_letter(row: Any) -> DeadLetter:
         group=row["consumer_group"],
         replays=row["carried_replays"],
         stacktrace="",
-        # Not in the index; whoever replays the letter reads it from its topic.
+        # Not in the index; a replay reads the letter from its topic.
         whole=True,
         key=None,
         value=None,
@@ -185,8 +184,8 @@ _AS_THEY_ARE = (
 
 
 def index_key(text: str) -> str:
-    """An id or a name of an action, as the index has it."""
-    # Whoever may write to the ledger may write NUL, which Postgres cannot hold, and any length.
+    """The id or the name of an action, as the index stores it."""
+    # A writer of the ledger may write NUL, which Postgres cannot hold, and any length.
     return short_key(_plain(text))
 
 

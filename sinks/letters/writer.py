@@ -1,7 +1,7 @@
-"""Write the index of dead letters.
+"""Writes the index of dead letters.
 
-Delivery: exactly-once. Rows and positions are one transaction, and positions move only from
-where the caller last saw them.
+Delivery: exactly-once. Rows and positions are one transaction, and a position moves only from
+where the caller last saw it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,13 +29,13 @@ class Moved:
     topic: str
     partition: int
     expected: int | None
-    """As stored; None if it never was."""
+    """The stored offset; None if nothing was stored."""
     next_offset: int
 
 
 @dataclass(frozen=True, slots=True)
 class GoneOn:
-    """A letter whose task went on without it."""
+    """A letter whose task went on without a replay of the letter."""
 
     letter_id: str
     run: int
@@ -44,7 +44,7 @@ class GoneOn:
 
 @dataclass(frozen=True, slots=True)
 class SentRecord:
-    """A replayed record, and the group that is to read it."""
+    """A replayed record, and the consumer group that has to read it."""
 
     letter_id: str
     group: str
@@ -60,14 +60,14 @@ class DeadLetterWriter:
         self._database = Database(settings)
 
     async def open(self) -> None:
-        """Connect, and check that the schema is there (``MigrationError``)."""
+        """Connect, and check that the schema exists (``MigrationError``)."""
         await self._database.open()
 
     async def check_server(self) -> list[Finding]:
-        """What of the server, the database and our account differs from what is needed.
+        """Compare the server, the database and our account with what the index needs.
 
         Raises:
-            SinkUnavailableError: no answer.
+            SinkUnavailableError: the server did not answer.
         """
         return await self._database.check_server()
 
@@ -76,7 +76,7 @@ class DeadLetterWriter:
         await self._database.close()
 
     async def positions(self, topics: Sequence[str], partition: int) -> dict[str, int]:
-        """How far these topics were read in a partition; one that never was is left out."""
+        """Up to which offset each of these topics was read in a partition, if at all."""
         async with self._database.connection() as conn:
             rows = await conn.fetch(query("read_index_positions"), list(topics), partition)
         return {row["topic"]: row["next_offset"] for row in rows}
@@ -89,13 +89,14 @@ class DeadLetterWriter:
     ) -> None:
         """Write letters and actions (with their offsets, in order), and move the positions.
 
-        A row that Postgres refuses keeps no other one from being written: of a letter its place
-        is listed then, of an action nothing. Before that, known good rows are tried.
+        A row that Postgres refuses does not keep other rows from being written: a refused letter is
+        listed with its position only, a refused action is left out. Before that, known good
+        rows are tried.
 
         Raises:
-            SinkUnavailableError: nothing was written, or all of it; open again before going on.
-            SinkBlockedError: the same, after a person acted: Postgres refuses every row.
-            SinkPositionError: somebody else moved a position, or emptied the index. Nothing
+            SinkUnavailableError: nothing or everything was written; open again before going on.
+            SinkBlockedError: Postgres refuses every row; as above, after an operator has acted.
+            SinkPositionError: another process moved a position, or the index was emptied. Nothing
                 was written: begin again from :meth:`positions`.
         """
         unique = {letter.id: letter for letter in reversed(letters)}
@@ -113,7 +114,7 @@ class DeadLetterWriter:
                 await write_states_apart(conn, await _state_rows(conn, actions))
 
     async def gone_on(self, created_topic: str, at_most: int) -> list[GoneOn]:
-        """Unsettled letters whose task went on without them."""
+        """Unsettled letters whose task went on without a replay."""
         async with self._database.connection() as conn:
             rows = await conn.fetch(query("find_gone_on"), created_topic, at_most)
         return [GoneOn(row["id"], row["run"], row["status"]) for row in rows]
@@ -125,13 +126,13 @@ class DeadLetterWriter:
         return [SentRecord(*row.values()) for row in rows]
 
     async def successors(self, letter_ids: Sequence[str]) -> Mapping[str, str]:
-        """Which of these letters failed again, and as which letter."""
+        """The letters among these that failed again, each with the letter that it became."""
         async with self._database.connection() as conn:
             rows = await conn.fetch(query("find_successors"), list(letter_ids))
         return {row["replay_of"]: row["id"] for row in rows}
 
     async def empty(self) -> None:
-        """Forget everything. The index agent notices, and fills the index again."""
+        """Delete everything. The index agent detects this, and fills the index again."""
         async with self._database.connection() as conn:
             await conn.execute(query("empty_index"))
 
@@ -154,7 +155,7 @@ async def _move(conn: Connection, move: Moved) -> None:
 async def _state_rows(
     conn: Connection, actions: Sequence[tuple[int, DeadLetterAction]]
 ) -> list[StateRow]:
-    """Fold actions onto what is stored, by the rule of the ledger."""
+    """Apply actions to the stored states, by the rule of the ledger."""
     ids = sorted({index_key(item.letter_id) for _, action in actions for item in action.items})
     if not ids:
         return []

@@ -1,1 +1,1 @@
-"""What readers ask of the projection: tasks, attempts, lists, usage."""
+"""Reads of the projection: tasks, attempts, lists, usage."""

@@ -7,11 +7,11 @@ from sinks.audit import substeps_document
 from sinks.columns import StepRow, error_columns, usage_columns
 
 PENDING = "pending"
-"""The status of an attempt that was dispatched, before an event says more about it."""
+"""The status of a dispatched attempt, until a later event changes it."""
 
 
 class AttemptsFold:
-    """What the events of a batch say about the attempts of one task, in their order."""
+    """Collects the events of a batch about the attempts of one task, in their order."""
 
     def __init__(self) -> None:
         self._rows: dict[tuple[int, StepName, int], dict[str, Any]] = {}
@@ -21,7 +21,7 @@ class AttemptsFold:
         if event.step is not None:
             row = self._row(event, event.step.name, event.step, offset)
             said = _said_of(event.step).items()
-            # What an earlier event said of the attempt, and this one does not, stays.
+            # Values of an earlier event stay if this event does not have them.
             row.update((column, value) for column, value in said if value is not None)
         for dispatched in event.dispatched:
             row = self._row(event, dispatched.step, dispatched, offset)

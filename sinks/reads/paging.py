@@ -1,6 +1,6 @@
 """Which tasks a list shows, and where its next page begins. Pure.
 
-A cursor is the place of one task in the order of its list, as text. It says nothing about the
+A cursor is the position of one task in the order of its list, as text. It does not contain the
 filter: the same filter has to be given with it.
 """
 
@@ -19,33 +19,33 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFilter:
-    """What is None matches everything. Times have a zone."""
+    """The filter of a list. A field that is None matches everything. Times have a zone."""
 
     status: str | None = None
     type: str | None = None
     tenant_id: str | None = None
     conversation_id: str | None = None
     since: datetime | None = None
-    """Created then or later."""
+    """Tasks that were created then or later."""
     until: datetime | None = None
-    """Created before."""
+    """Tasks that were created before."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewestCursor:
-    """A place in (created_at DESC, id DESC): ``n.<microseconds since 1970>.<id>``."""
+    """A position in (created_at DESC, id DESC): ``n.<microseconds since 1970>.<id>``."""
 
     created_at: datetime
     id: str
 
     @classmethod
     def of(cls, task: ListedTask) -> NewestCursor:
-        """The place of a task; the next page begins behind it."""
+        """The position of a task; the next page begins after it."""
         return cls(task.created_at, task.id)
 
     @classmethod
     def parse(cls, text: str) -> NewestCursor:
-        """Read a cursor; ``CursorError`` if it is none of this order."""
+        """Read a cursor; ``CursorError`` if the text is not a cursor of this order."""
         try:
             mark, micros, task_id = text.split(".", 2)
             return cls(_time(micros), _id(task_id, mark == "n"))
@@ -58,7 +58,7 @@ class NewestCursor:
 
 @dataclass(frozen=True, slots=True)
 class QueueCursor:
-    """A place in (priority DESC, created_at, id): ``q.<priority>.<microseconds>.<id>``."""
+    """A position in (priority DESC, created_at, id): ``q.<priority>.<microseconds>.<id>``."""
 
     priority: int
     created_at: datetime
@@ -66,17 +66,17 @@ class QueueCursor:
 
     @classmethod
     def start(cls) -> QueueCursor:
-        """Before every task: behind a priority that none has."""
+        """Before every task: after a priority higher than any task's."""
         return cls(PRIORITY_MAX + 1, _EPOCH, "")
 
     @classmethod
     def of(cls, task: ListedTask) -> QueueCursor:
-        """The place of a task; the next page begins behind it."""
+        """The position of a task; the next page begins after it."""
         return cls(task.priority, task.created_at, task.id)
 
     @classmethod
     def parse(cls, text: str) -> QueueCursor:
-        """Read a cursor; ``CursorError`` if it is none of this order."""
+        """Read a cursor; ``CursorError`` if the text is not a cursor of this order."""
         try:
             mark, priority, micros, task_id = text.split(".", 3)
             known = mark == "q" and PRIORITY_MIN <= int(priority) <= PRIORITY_MAX

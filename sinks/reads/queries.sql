@@ -1,5 +1,5 @@
--- What readers ask of the projection. Every page of a list is found by an index of 0006, and
--- begins where the one before it ended, so that late pages cost what the first one does.
+-- The queries of readers. Every page of a list is found by an index of 0006 and begins where the
+-- previous one ended, so that late pages cost the same as the first.
 
 
 -- name: read_tasks
@@ -32,7 +32,7 @@ ORDER BY event_offset;
 
 
 -- name: count_by_status
--- How many tasks are in each status; of one tenant if $1 is not null.
+-- The number of tasks in each status; of one tenant if $1 is not null.
 SELECT status, count(*) AS tasks
 FROM ai_orchestrator.tasks
 WHERE $1::text IS NULL OR tenant_id = $1
@@ -40,10 +40,10 @@ GROUP BY status;
 
 
 -- name: list_tasks
--- A page of tasks, newest first: those after the position $7, $8 (created_at and id of the
--- last one seen; nulls for the first page), at most $9. Each filter counts if it is not null:
--- $1 status, $2 type, $3 tenant, $4 conversation, $5 <= created_at < $6.
--- Must be planned for its values (sinks/pool.py): only then is a filter that is null no filter.
+-- A page of tasks, newest first: tasks after the position $7, $8 (created_at and id of the last
+-- task of the previous page; nulls for the first page), at most $9. A filter applies if it is not
+-- null: $1 status, $2 type, $3 tenant, $4 conversation, $5 <= created_at < $6.
+-- Must be planned for its values (sinks/pool.py): only then is a null filter left out of the plan.
 SELECT {ListedTask.columns}
 FROM ai_orchestrator.tasks
 WHERE ($1::text IS NULL OR status = $1)
@@ -59,10 +59,10 @@ LIMIT $9::integer;
 
 -- name: list_queue
 -- A page of pending tasks in the order of their service: the most urgent first, then the
--- oldest. Those after the position $5, $6, $7 (priority, created_at and id of the last one
--- seen; priority 11 for the first page), at most $8. Filters as in list_tasks: $1 type,
--- $2 tenant, $3 <= created_at < $4; they are applied to the queue as it is read.
--- Two branches, because the order goes down in one column and up in the others: the rest of
+-- oldest. Tasks after the position $5, $6, $7 (priority, created_at and id of the last task of
+-- the previous page; priority 11 for the first page), at most $8. Filters as in list_tasks: $1
+-- type, $2 tenant, $3 <= created_at < $4; they are applied while the queue is read.
+-- Two branches, because the order descends in one column and ascends in the others: the rest of
 -- the priority where the last page ended, then the lower ones. Both begin inside the index.
 SELECT * FROM (
     (
@@ -95,9 +95,9 @@ LIMIT $8::integer;
 
 
 -- name: usage
--- What attempts consumed, grouped by what $1 names: model, type, tenant, day, status (a column
--- that is not named is null). Of tasks with $2 <= created_at < $3 and of tenant $4, each if it
--- is not null; the day is that of created_at, in UTC, and the status is the task's.
+-- What attempts consumed, grouped by the dimensions in $1: model, type, tenant, day, status (the
+-- column of any other dimension is null). Covers tasks with $2 <= created_at < $3 and of tenant
+-- $4, each if it is not null; the day is that of created_at, in UTC, and the status is the task's.
 -- An attempt is wasted if it ended without a success, or if a later run began again at its step
 -- or before it, so that its output was dropped. Sums are numeric: they cannot overflow.
 SELECT
@@ -136,5 +136,5 @@ ORDER BY 4, 3, 2, 1, 5;
 
 
 -- name: next_offsets
--- How far each partition of the log was written.
+-- The first unwritten offset of each partition of the log.
 SELECT log_partition, next_offset FROM ai_orchestrator.sink_offsets;

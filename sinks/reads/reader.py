@@ -1,4 +1,4 @@
-"""Read what the sink wrote. Never the truth about a task that has not ended: the log is."""
+"""Reads what the sink wrote. For a task that has not ended, the log is the source of truth."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -24,20 +24,21 @@ from sinks.settings import PostgresSettings
 class Reader:
     """Tasks by id, lists, counts and sums.
 
-    Every method may raise ``SinkUnavailableError``: ask later. Lists are read in pages: give
-    the cursor of the last task that you saw, and no task is listed twice or left out, whatever
-    was written meanwhile. (A task that changed its place is where it is when it is read.)
+    Every method may raise ``SinkUnavailableError``: try again later. Lists are read in pages: pass
+    the cursor of the last task of a page, and no task is listed twice or left out, whatever was
+    written meanwhile. (A task that changes its position is listed by its position at that time.)
     """
 
     def __init__(self, settings: PostgresSettings) -> None:
         self._database = Database(settings, planning=PLAN_FOR_VALUES)
 
     async def open(self) -> None:
-        """Connect, and check that the schema is there.
+        """Connect, and check that the schema exists.
 
         Raises:
             SinkUnavailableError: try again later.
-            PostgresRefusedError: a wrong password, no such database, no right, a wrong DSN.
+            PostgresRefusedError: a wrong password, an unknown database, a missing right, a wrong
+                DSN.
             MigrationError: a migration that this program needs was not applied.
         """
         try:
@@ -60,7 +61,7 @@ class Reader:
         return found[0] if found else None
 
     async def tasks(self, task_ids: Iterable[TaskId]) -> list[StoredTask]:
-        """Those of the tasks that are written, in the order of their creation."""
+        """The tasks that are written, in the order of their creation."""
         rows = await self.fetch("read_tasks", list(task_ids))
         return [StoredTask(**row) for row in rows]
 
@@ -69,11 +70,11 @@ class Reader:
         return [StoredStep(**row) for row in await self.fetch("read_steps", task_id)]
 
     async def logs(self, task_id: TaskId) -> list[StoredLog]:
-        """The audit trail of a task, in the log's order; former lives of its id included."""
+        """The audit trail of a task, in the log's order, including former lives of its id."""
         return [StoredLog(**row) for row in await self.fetch("read_logs", task_id)]
 
     async def count_by_status(self, tenant_id: str | None = None) -> dict[str, int]:
-        """How many tasks are in each status that occurs; of one tenant, or of all."""
+        """The number of tasks in each status that occurs; of one tenant, or of all."""
         rows = await self.fetch("count_by_status", tenant_id)
         return {row["status"]: row["tasks"] for row in rows}
 
@@ -100,8 +101,8 @@ class Reader:
     ) -> list[ListedTask]:
         """A page of at most ``limit`` pending tasks: the most urgent first, then the oldest.
 
-        ``which`` may name type, tenant and time; they are looked for in the queue as it is
-        read, so that a rare one costs as much as the whole queue.
+        ``which`` may name type, tenant and time; these filters are applied while the queue is
+        read, so that a page of a rare value costs as much as reading the whole queue.
         """
         at = after or QueueCursor.start()
         rows = await self.fetch(
@@ -118,12 +119,12 @@ class Reader:
         return [ListedTask(**row) for row in rows]
 
     async def usage(self, which: UsageFilter) -> list[UsageRow]:
-        """What attempts consumed, by day, tenant, model, type and status as far as asked for."""
+        """What attempts consumed, grouped by the requested dimensions."""
         rows = await self.fetch("usage", list(which.by), which.since, which.until, which.tenant_id)
         return [UsageRow.of(row) for row in rows]
 
     async def next_offsets(self) -> dict[int, int]:
-        """For each partition of the log that was ever written: the first offset that is not."""
+        """For each partition of the log that was ever written: its first unwritten offset."""
         rows = await self.fetch("next_offsets")
         return {row["log_partition"]: row["next_offset"] for row in rows}
 
@@ -132,10 +133,10 @@ class Reader:
         return await self.fetch_sql(query(name), *arguments)
 
     async def fetch_sql(self, statement: str, *arguments: object) -> list[dict[str, Any]]:
-        """The rows of a statement that was put together from named queries."""
+        """The rows of a statement that was composed from named queries."""
         try:
             async with self._database.connection() as conn:
                 return [dict(row) for row in await conn.fetch(statement, *arguments)]
         except PostgresRefusedError as error:
-            # A schema that is not there (any more): it is made by others.
+            # The schema does not exist (any more): another program makes it.
             raise SinkUnavailableError(str(error)) from error

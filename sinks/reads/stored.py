@@ -1,4 +1,4 @@
-"""What the tables hold, as types. JSON documents are text, times have a zone (UTC)."""
+"""The rows of the tables as types. JSON documents are text, times have a zone (UTC)."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,14 +21,14 @@ class StoredTask:
     input: Json
     output: Json | None
     steps: Json
-    """An array: of each step the last attempt, in the pipeline's order."""
+    """An array with the last attempt of each step, in the pipeline's order."""
     metadata: Json
     created_at: datetime
     updated_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
     duration_ms: int | None
-    """From ``started_at`` to ``completed_at``; None if it has not ended or never started."""
+    """From ``started_at`` to ``completed_at``; None if the task has not ended or never started."""
     deadline_at: datetime
     pipeline: str
     pipeline_version: int
@@ -90,7 +90,7 @@ class StoredStep:
     lane: str | None
     status: str
     input: Json | None
-    """That of the first attempt; all attempts of a step in a run have the same."""
+    """The input of the first attempt; all attempts of a step in a run have the same input."""
     output: Json | None
     substeps: Json | None
     error_code: str | None

@@ -1,4 +1,4 @@
-"""What tasks consumed, summed up. Integers only: tokens, and money in micro-USD."""
+"""What tasks consumed, as sums. Integers only: tokens, and money in micro-USD."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ from typing import Any, Literal, get_args
 Dimension = Literal["model", "type", "tenant", "day", "status"]
 
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
-"""By what usage can be grouped."""
+"""The dimensions by which usage can be grouped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageFilter:
-    """Which usage, and grouped by what. What is None matches everything."""
+    """A filter and the grouping. A filter field that is None matches everything."""
 
     by: tuple[Dimension, ...] = ()
     tenant_id: str | None = None
     since: datetime | None = None
-    """Of tasks that were created then or later; with a zone."""
+    """Tasks that were created then or later; with a zone."""
     until: datetime | None = None
-    """Of tasks that were created before."""
+    """Tasks that were created before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageRow:
-    """One group: a dimension that was not asked for is None.
+    """One group: a dimension that was not requested is None.
 
-    ``input_tokens``, ``output_tokens`` and ``cost_micros`` are of attempts that succeeded and
-    still count, or that run; the wasted ones are of attempts that failed, were given up, or
-    whose output a later run dropped. The sum of both is what the services reported.
-    The report of an attempt that came too late is decided to nothing: it is no event, so it
-    is in no row and not counted here.
+    ``input_tokens``, ``output_tokens`` and ``cost_micros`` belong to attempts that succeeded and
+    still count, or that run. The wasted ones belong to attempts that failed, were given up, or
+    whose output a later run dropped. The sum of both is what the services reported. The report
+    of an attempt that came too late is ignored and makes no event, so it is not counted here.
     """
 
     model: str | None
@@ -41,12 +40,12 @@ class UsageRow:
     type: str | None
     tenant: str | None
     day: date | None
-    """In which the task was created, UTC."""
+    """The day on which the task was created, UTC."""
     status: str | None
-    """Of the task."""
+    """The status of the task."""
     tasks: int
     calls: int
-    """Attempts that a worker began, wasted ones included."""
+    """Attempts that a worker began, including wasted ones."""
     input_tokens: int
     output_tokens: int
     cost_micros: int
@@ -57,7 +56,7 @@ class UsageRow:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> UsageRow:
-        """A row of the query; its sums are ``numeric`` and whole."""
+        """Convert a row of the query; its sums are ``numeric`` and whole."""
         groups: dict[str, Any] = {name: row[name] for name in DIMENSIONS}
         counts: dict[str, Any] = {
             item.name: int(row[item.name]) for item in fields(cls)[len(DIMENSIONS) :]

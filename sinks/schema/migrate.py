@@ -1,7 +1,7 @@
-"""Bring the schema up to date, and say whether it is.
+"""Brings the schema up to date, and reports whether it is.
 
-Any number of processes may do so at once: a lock of the session makes them wait for each
-other, and the later ones find nothing to do.
+Several processes may do so at once: a lock of the session makes them wait for each other, and
+the later ones have nothing left to do.
 """
 
 import asyncio
@@ -23,18 +23,18 @@ _log = structlog.get_logger()
 
 _CONNECT_TIMEOUT_S = 10.0
 _LOCK_TIMEOUT_MS = 5_000
-"""For locks on tables: a migration that waits longer makes everybody else wait behind it."""
+"""For locks on tables: while a migration waits for one, all later statements wait behind it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationStatus:
-    """One file, or one name that only the database knows (of a newer program)."""
+    """One migration: a file, or a name that only the database knows (of a newer program)."""
 
     name: str
     applied_at: datetime | None
     """None: not applied."""
     changed: bool
-    """The file is not what was applied."""
+    """The file differs from the one that was applied."""
     known: bool
     """This program has the file."""
 
@@ -42,12 +42,12 @@ class MigrationStatus:
 async def migrate_up(
     dsn: str, migrations: Sequence[Migration] | None = None, *, timeout_s: float = 120.0
 ) -> list[str]:
-    """Apply what is not applied yet, each file in one transaction, and make months ahead.
+    """Apply the pending files, each in one transaction, and create partitions for coming months.
 
     Args:
-        dsn: libpq URI; a direct connection as the role that is to own the tables.
-        migrations: instead of this program's.
-        timeout_s: bound of everything, the wait for another run included.
+        dsn: libpq URI; a direct connection as the role that will own the tables.
+        migrations: used instead of this program's files.
+        timeout_s: limit of the whole call, including the wait for another run.
 
     Returns:
         The names of the files that were applied, in order.
@@ -98,7 +98,7 @@ async def check_migrated(conn: Connection) -> None:
     """Check that all of this program's migrations but ``post`` ones are applied.
 
     Raises:
-        MigrationError: one is not, or has changed; the message names it.
+        MigrationError: a migration is not applied, or has changed; the message names it.
     """
     missing = [name for name in await pending_migrations(conn) if "_post_" not in name]
     if missing:
@@ -131,7 +131,7 @@ async def _session(dsn: str, timeout_s: float) -> AsyncIterator[Connection]:
             raise translated from error
         raise
     finally:
-        # Cut, not closed: nothing is under way, or it is to be rolled back. Locks go with it.
+        # Cut, not closed: a running statement has to be rolled back. Its locks go with it.
         if conn is not None:
             conn.terminate()
 

@@ -1,8 +1,8 @@
-"""Migration files: their form, and what of them is still to be applied. Pure.
+"""Migration files: their form, and which of them are still to be applied. Pure.
 
 The form is dbmate's: ``-- migrate:up`` and ``-- migrate:down``, each followed by SQL. Names
 are ``NNNN_pre_...sql`` (runs before the new code is deployed) or ``NNNN_post_...sql``
-(after it). A file that was applied anywhere never changes; a new one mends it.
+(after it). A file that was applied anywhere never changes; a new file corrects it.
 """
 
 import re
@@ -26,7 +26,7 @@ class Migration:
     up: str
     """SQL, one transaction."""
     down: str
-    """SQL that undoes it; run by hand only."""
+    """SQL that undoes it; an operator runs it by hand."""
     checksum: str
     """SHA-256 of the whole file, hexadecimal."""
 
@@ -76,9 +76,9 @@ def pending(migrations: Sequence[Migration], applied: Mapping[str, str]) -> list
     """The migrations that are not applied yet, in order.
 
     Args:
-        migrations: of this program.
-        applied: name to checksum, of the database. Names that this program does not know
-            are those of a newer one, and are left alone.
+        migrations: the files of this program.
+        applied: name to checksum, from the database. A name that this program does not know
+            belongs to a newer program, and is ignored.
 
     Raises:
         MigrationError: an applied file has changed since; the message names it.

@@ -10,7 +10,7 @@ _EPOCH = date(1970, 1, 1)
 
 
 def month_of(at: Millis) -> date:
-    """The first day of the month in which a time lies.
+    """The first day of the month that contains a time.
 
     Raises:
         ValueError: the time is outside of the years 1 to 9999; no row can hold it.

@@ -1,8 +1,8 @@
-"""Month partitions, made before their first row.
+"""Creates month partitions before their first row.
 
-There is no default partition, so a row of a month without one would be refused. The
-runner of migrations and the running sink make months ahead, the writer makes what a batch
-still lacks.
+A default partition does not exist, so a row of a month without a partition would be refused. The
+migration runner and the running sink create partitions for coming months, the writer creates
+those that a batch still lacks.
 """
 
 from collections.abc import Iterable
@@ -17,12 +17,12 @@ _MONTHS_AHEAD = 2
 async def ensure_months(
     conn: Connection, months: Iterable[date], *, schema: str = SCHEMA
 ) -> list[date]:
-    """Make the partitions of months that have none; return the months that were made.
+    """Create the missing partitions of these months; return the months that were created.
 
     Call it outside of a transaction: it commits by itself, and its locks (one advisory, and
     SHARE UPDATE EXCLUSIVE on the partitioned tables) are held for milliseconds and block
-    neither writers nor readers. Concurrent callers wait for each other. A month that is
-    made for a batch which then fails does no harm.
+    neither writers nor readers. Concurrent callers wait for each other. A partition that is
+    created for a batch which then fails does no harm.
     """
     # Sorted: every caller takes the months in the same order.
     rows = await conn.fetch(query("ensure_months", schema), sorted(months))
@@ -30,5 +30,5 @@ async def ensure_months(
 
 
 async def months_ahead(conn: Connection) -> list[date]:
-    """The server's present month (UTC) and the next two."""
+    """The server's current month (UTC) and the next two."""
     return [row["month"] for row in await conn.fetch(query("months_ahead"), _MONTHS_AHEAD)]

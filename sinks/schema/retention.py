@@ -1,4 +1,4 @@
-"""Forget old months: whole partitions are dropped, which costs the same for any number of rows."""
+"""Deletes old months: drops whole partitions, at the same cost for any number of rows."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _TABLES = ("tasks", "task_execution_logs")
 
 @dataclass(frozen=True, slots=True)
 class OldMonth:
-    """A partition that is old enough."""
+    """A partition that is old enough to be dropped."""
 
     name: str
     unfinished: int
-    """Its tasks that have not ended; a month with some is kept."""
+    """Tasks in it that have not ended; a month with unfinished tasks is kept."""
 
 
 async def drop_months(
     settings: PostgresSettings, before: datetime, *, dry_run: bool = False
 ) -> list[OldMonth]:
-    """Drop the months that ended before a time, oldest first, and say which.
+    """Drop the months that ended before a time, oldest first; return them.
 
     For each month of tasks: the attempts of its tasks are deleted, the partition is detached
-    (concurrently: readers and the sink go on), then dropped. An interrupted run is finished
-    by the next one. Rows come back by a rebuild as long as the log holds their tasks.
+    (concurrently: readers and the sink go on), then dropped. The next run finishes an interrupted
+    one. A rebuild restores the rows while the log still holds their tasks.
 
     Raises:
-        SinkUnavailableError: a lock was not to be had, or Postgres is away; months before
-            it are dropped. Run it again.
+        SinkUnavailableError: a lock was not available, or Postgres is down; earlier months
+            are dropped. Run it again.
     """
     found = []
     async with long_session(settings, "retention") as conn:

@@ -1,1 +1,1 @@
-"""What the database has to be: version, encoding, rights, settings."""
+"""What the projection requires of a database: version, encoding, rights, settings."""

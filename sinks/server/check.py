@@ -1,4 +1,4 @@
-"""Asks a Postgres server what :mod:`sinks.server.rules` compares."""
+"""Reads the facts of a Postgres server that :mod:`sinks.server.rules` compares."""
 
 from schemas.findings import Finding
 from sinks.errors import MigrationError
@@ -10,10 +10,10 @@ from sinks.settings import PostgresSettings
 
 
 async def check_server(settings: PostgresSettings) -> list[Finding]:
-    """What differs on the server of these settings.
+    """The differences on the server of these settings.
 
     Raises:
-        SinkUnavailableError: no answer, or the account is refused.
+        SinkUnavailableError: the server did not answer, or refuses the account.
     """
     pool = await open_pool(settings)
     try:
@@ -24,22 +24,22 @@ async def check_server(settings: PostgresSettings) -> list[Finding]:
 
 
 async def server_version(settings: PostgresSettings) -> str:
-    """The version of the server, as it calls itself.
+    """The version of the server, as the server names it.
 
     Raises:
-        SinkUnavailableError: no answer, or the account is refused.
+        SinkUnavailableError: the server did not answer, or refuses the account.
     """
     pool = await open_pool(settings)
     try:
         async with connection(pool, settings) as conn:
-            # Packagers add their own words behind the number.
+            # Packagers append text of their own to the number.
             return str(await conn.fetchval("SHOW server_version")).split(" ")[0]
     finally:
         await close_pool(pool, settings.connect_timeout_s)
 
 
 async def check_connection(conn: Connection, settings: PostgresSettings) -> list[Finding]:
-    """The same over a connection that is open."""
+    """As :func:`check_server`, over an open connection."""
     return server_findings(await _facts(conn), pool_max_size=settings.pool_max_size)
 
 

@@ -1,4 +1,4 @@
--- What `orchestrator doctor` and the start of a role ask the server; sinks/server/rules.py compares.
+-- Queries of `orchestrator doctor` and of the start of a role; sinks/server/rules.py compares them.
 
 
 -- name: describe_server
@@ -19,7 +19,7 @@ WHERE d.datname = current_database() AND r.rolname = current_user;
 
 
 -- name: read_server_settings
--- Settings of our session that matter.
+-- The relevant settings of our session.
 SELECT name, setting
 FROM pg_settings
 WHERE name IN (
@@ -29,8 +29,8 @@ WHERE name IN (
 
 
 -- name: read_rights
--- The rights that the sink and the dead-letter index need, and whether we have them. No rows
--- where the schema does not exist.
+-- The rights that the sink and the dead-letter index need, and whether we have them. Returns no
+-- rows if the schema does not exist.
 WITH tables (name, wanted) AS (
     VALUES
         ('tasks', 'SELECT'), ('tasks', 'INSERT'), ('tasks', 'UPDATE'), ('tasks', 'DELETE'),
@@ -49,7 +49,7 @@ SELECT right_name || ' on schema ai_orchestrator', has_schema_privilege(n.oid, r
 FROM pg_namespace n, unnest(ARRAY['USAGE', 'CREATE']) AS right_name
 WHERE n.nspname = 'ai_orchestrator'
 UNION ALL
--- A month's partition is attached by the owner of the table only.
+-- Only the owner of a table may attach a month's partition.
 SELECT 'ownership of ' || c.relname, pg_has_role(c.relowner, 'USAGE')
 FROM pg_class c
 WHERE c.relnamespace = to_regnamespace('ai_orchestrator')

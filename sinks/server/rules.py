@@ -8,20 +8,20 @@ from schemas.findings import Finding, Severity
 VERSION_MIN, VERSION_MAX = 15, 18
 """Major versions with which this system is tested."""
 _PROCESSES = 3
-"""A sink, a dead-letter index and one replica of the service: the least that a system has."""
+"""A sink, a dead-letter index and one replica of the service: the smallest system."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:
-    """What a server says of itself, of the database and of our account."""
+    """What a server reports about itself, the database and our account."""
 
     version: int
-    """Major."""
+    """The major version."""
     encoding: str
     max_connections: int
-    """Without those that are reserved for administrators."""
+    """Without the connections that are reserved for administrators."""
     settings: Mapping[str, str]
-    """Values of our session that matter here."""
+    """The relevant settings of our session."""
     pending: Sequence[str]
     """Migrations of this program that are not applied."""
     changed: bool
@@ -31,10 +31,10 @@ class ServerFacts:
 
 
 def server_findings(facts: ServerFacts, *, pool_max_size: int) -> list[Finding]:
-    """Every difference; none where all is as it must be.
+    """Every difference; empty if everything is as required.
 
     Args:
-        facts: of the server.
+        facts: the facts of the server.
         pool_max_size: connections of each process (``ORCH_POSTGRES_POOL_MAX_SIZE``).
     """
     return [
@@ -81,7 +81,7 @@ def _migrations(facts: ServerFacts) -> Iterator[Finding]:
             breaks="the schema is not the one of this program",
             fix="install the program that made the schema, or `orchestrator migrate status`",
         )
-    # What runs after the deployment keeps nobody from starting.
+    # A migration that runs after the deployment does not stop a process from starting.
     before = [name for name in facts.pending if "_post_" not in name]
     if before:
         yield Finding(

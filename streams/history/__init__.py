@@ -1,1 +1,1 @@
-"""A task's events as its log has them, by the acceptance rule."""
+"""A task's events as its log holds them, by the acceptance rule."""

@@ -1,8 +1,8 @@
 """Which events of a partition count: one rule for every reader. Pure.
 
 Each owner of a partition announces itself by a marker, ``ownership_taken``, with the next
-epoch and an id of its own. Whatever a former owner writes after that marker is ignored by
-everyone, so a process that was paused for too long cannot change a task's history.
+epoch and an id of its own. Every reader ignores what a former owner writes after that marker,
+so a process that was paused for too long cannot change a task's history.
 """
 
 from collections.abc import Iterable
@@ -20,16 +20,16 @@ class Ownership:
 
 
 def accept(current: Ownership | None, event: TaskEvent) -> Ownership | None:
-    """Judge the next event of a partition.
+    """Apply the rule to the next event of a partition.
 
     Args:
-        current: the ownership that holds before this event; None for a reader that has seen
-            no marker yet.
+        current: the ownership that holds before this event; None for a reader that has not
+            seen a marker yet.
         event: the event at the next offset.
 
     Returns:
         The ownership that holds after the event if it is accepted; None if it is ignored.
-        A reader that has seen no marker accepts the first one, whatever its epoch.
+        A reader that has not seen a marker accepts the first one, whatever its epoch.
     """
     claimed = Ownership(event.owner_epoch, event.owner)
     if event.kind is EventKind.OWNERSHIP_TAKEN:
@@ -39,10 +39,10 @@ def accept(current: Ownership | None, event: TaskEvent) -> Ownership | None:
 
 
 def prevailing_owner(events: Iterable[TaskEvent]) -> Ownership | None:
-    """The ownership that prevails among some events: that of the highest epoch.
+    """The ownership with the highest epoch among some events.
 
-    Epochs only go up, so whatever has a lower one was written by a former owner. Two routers
-    may have announced the same epoch; only the one that was first writes events under it.
+    Epochs only increase, so an event with a lower one was written by a former owner. Two routers
+    may have announced the same epoch; only the first of them writes events under it.
     """
     best: Ownership | None = None
     wrote = False

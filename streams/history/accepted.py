@@ -1,4 +1,4 @@
-"""From the records of ``task-events`` to the events that count, for every reader."""
+"""From the records of ``task-events`` to the accepted events, for every reader."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -13,18 +13,18 @@ from streams.history.acceptance import Ownership, accept, prevailing_owner
 from streams.kafka.log_reader import LogReader
 
 WINDOW = 500
-"""Records that a reader in the middle of a log looks at to find its owner there."""
+"""Records that a reader in the middle of a log examines to find its owner there."""
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedEvents:
-    """What some records of one partition mean."""
+    """The accepted events in some records of one partition."""
 
     events: list[tuple[Origin, TaskEvent]]
-    """The accepted events but markers, in order."""
+    """The accepted events in order, without the markers."""
     undecodable: list[tuple[Origin, DecodeError]]
     ownership: Ownership | None
-    """The one that holds after the records."""
+    """The ownership that holds after the records."""
 
 
 def read_accepted(
@@ -37,9 +37,9 @@ def read_accepted(
 
     Args:
         records: in the order of their offsets.
-        ownership: the one that holds before the records; None: see
+        ownership: the ownership before the records; for None see
             :func:`~streams.history.acceptance.accept`.
-        max_bytes: a longer value is undecodable.
+        max_bytes: a value of more bytes is undecodable.
     """
     events: list[tuple[Origin, TaskEvent]] = []
     undecodable: list[tuple[Origin, DecodeError]] = []
@@ -63,7 +63,7 @@ def prevailing(records: Iterable[Origin]) -> Ownership | None:
 
 
 def before_first_marker(records: Sequence[Origin]) -> list[Origin]:
-    """The records up to the first marker, which begins another ownership. Pure."""
+    """The records before the first marker, because a marker begins another ownership. Pure."""
     for index, record in enumerate(records):
         try:
             event = decode(record.value, TaskEvent)
@@ -77,9 +77,9 @@ def before_first_marker(records: Sequence[Origin]) -> list[Origin]:
 async def ownership_at_start(
     reader: LogReader, topic: str, partition: int, first: int, end: int
 ) -> Ownership | None:
-    """The ownership at the first offset that a log still has; None: its first marker tells.
+    """The ownership at the first offset that a log still has; None: its first marker names it.
 
-    Retention cuts markers off. The owner is then known by the events that it wrote next.
+    Retention removes markers. The owner is then known by the events that it wrote next.
 
     Raises:
         KafkaUnavailableError: the log could not be read.
@@ -115,13 +115,13 @@ async def is_of_owner(
     Args:
         reader: open.
         topic: the log.
-        partition: of it.
-        offset: where the owner held the partition.
+        partition: of the log.
+        offset: the offset at which the owner held the partition.
         owner: its id.
 
     Returns:
-        False if the last events before the offset are all of others. True also where nothing can
-        be read there any more, because nothing speaks against it then.
+        False if the last events before the offset are all by other owners. True also if no event
+        can be read there any more, because then nothing contradicts the owner.
 
     Raises:
         KafkaUnavailableError: the log could not be read.

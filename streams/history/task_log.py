@@ -14,8 +14,8 @@ from streams.kafka.log_reader import LogReader
 from streams.kafka.partitioner import partition_of
 
 SKEW_MS = 120_000
-"""How far clocks of those who make ids, publish and own may differ. A log is read from so much
-before a time on; a task that is not found so is looked for in the whole log."""
+"""How far the clocks that make ids, publish and own may differ. A log is read from this time
+before a given time; if the task is not found there, the whole log is searched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Seen:
 
 @dataclass(slots=True)
 class TaskLife:
-    """What was read of a task so far, and where reading goes on."""
+    """The events of a task that were read so far, and where reading goes on."""
 
     partition: int
     sieve: TaskSieve
@@ -36,10 +36,10 @@ class TaskLife:
     life: list[Seen] = field(default_factory=list)
     """The events of the id's last life, gap-free; empty if the log does not have its task."""
     begins_midway: bool = False
-    """The log no longer holds the beginning: the task ran, but what is here is not all."""
+    """True: the log no longer holds the beginning of the task, so ``life`` is not all of it."""
 
     def add(self, seen: Seen) -> bool:
-        """Take the next accepted event; False if it does not follow, and was left out."""
+        """Take the next accepted event; return False, and leave it out, if it does not follow."""
         event = seen.event
         if event.kind is EventKind.CREATED and event.sequence == 1:
             self.life, self.begins_midway = [seen], False
@@ -60,7 +60,7 @@ Events = AsyncGenerator[Seen, None]
 
 
 class TaskLog:
-    """Reads histories. One read at a time; every single wait is bounded by the reader's own.
+    """Reads histories. One read at a time; the reader bounds every single wait.
 
     Raises:
         KafkaUnavailableError: from every method; nothing was changed, read again.
@@ -74,7 +74,7 @@ class TaskLog:
         """The partition of a task, in every co-partitioned topic.
 
         Raises:
-            TopicsDifferError: the topic is not there.
+            TopicsDifferError: the topic does not exist.
         """
         partitions = await self._reader.partitions(self._topics.task_events)
         if not partitions:
@@ -91,8 +91,9 @@ class TaskLog:
         Args:
             task_id: the task.
             since: a time before which nothing about the task was written, give or take
-                ``SKEW_MS``. The log is read from there on, and only if that leaves a doubt, or
-                no task, from its first record. None reads all: seconds for a million records.
+                ``SKEW_MS``. The log is read from that time; it is read from its first record if the
+                task was not found or the result is doubtful. None reads the whole log: seconds
+                for a million records.
         """
         partition = await self.partition(task_id)
         first, end = await self._reader.bounds(self._topics.task_events, partition)
@@ -105,12 +106,12 @@ class TaskLog:
     async def remains(self, task_id: TaskId) -> list[TaskEvent]:
         """The accepted events of the id's last life that the log still has, in order.
 
-        Unlike :meth:`read` also those of a task whose beginning is gone. Reads all of the
-        partition: seconds for a million records.
+        Unlike :meth:`read`, this returns also the events of a task whose beginning is gone. It
+        reads the whole partition: seconds for a million records.
         """
         partition = await self.partition(task_id)
         first, end = await self._reader.bounds(self._topics.task_events, partition)
-        # Retention cuts markers off: who owned the log there is learnt from its events.
+        # Retention removes markers: the owner at that point is learnt from its events.
         sieve, life = TaskSieve(task_id, whole=first == 0), list[TaskEvent]()
         batches = self._reader.read(self._topics.task_events, partition, first, end)
         async with aclosing(batches):
@@ -120,7 +121,7 @@ class TaskLog:
         return life
 
     async def follow(self, history: TaskLife) -> Events:
-        """Yield the events that come after a history, for ever, and add them to it."""
+        """Yield the events that follow a history, for ever, and add them to it."""
         async with aclosing(self._sieved(history)) as events:
             async for seen in events:
                 if history.add(seen):
@@ -129,8 +130,8 @@ class TaskLog:
     async def accepted_from(self, task_id: TaskId, offset: int, *, now: Millis) -> Events:
         """Yield the task's events at or after an offset near the log's end, for ever.
 
-        Reading begins ``SKEW_MS`` earlier, to learn who owns the partition; what came before is
-        not asked for, so nothing here tells whether an event is the next one of its task.
+        Reading begins ``SKEW_MS`` earlier, to learn who owns the partition. Earlier events are not
+        read, so this method cannot show whether an event is the next one of its task.
         """
         partition = await self.partition(task_id)
         first, _ = await self._reader.bounds(self._topics.task_events, partition)

@@ -13,11 +13,11 @@ from streams.history.acceptance import Ownership, accept
 class TaskSieve:
     """Takes the records of a partition of ``task-events`` in order, and lets few through.
 
-    From the log's first record on (``whole``) it judges by the acceptance rule alone. One that
-    begins in the middle does not know who owned the partition there, and learns it: an owner
-    writes only when its marker is proved, so whoever wrote an event owned its epoch, and who
-    writes with a higher epoch came later. What it can get wrong that way shows as a
-    contradiction about the task: then ``doubtful`` says that only the whole log can tell.
+    A sieve that begins with the log's first record (``whole``) uses the acceptance rule alone. A
+    sieve that begins in the middle does not know the owner there, and learns it: an owner writes
+    only after its marker is proved, so the writer of an event owned its epoch, and a writer with a
+    higher epoch came later. An error of this method shows as a contradiction about the task: then
+    ``doubtful`` is true, and only the whole log can decide.
     """
 
     task_id: TaskId
@@ -26,10 +26,10 @@ class TaskSieve:
     doubtful: bool = False
 
     def take(self, record: Origin) -> TaskEvent | None:
-        """The event, if the record is one of the task and counts.
+        """Return the record's event if it is an accepted event of the task, otherwise None.
 
-        Records of other tasks are not even decoded: a marker has no key. A record that nobody
-        can read was written by nobody who owns the partition.
+        Records of other tasks are not even decoded: a marker has no key. A record that cannot be
+        decoded was not written by an owner.
         """
         ours = record.key == self.task_id.encode()
         unknown = self.ownership is None and not self.whole

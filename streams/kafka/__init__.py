@@ -1,1 +1,1 @@
-"""Clients of Kafka: read, publish, follow, administer; what a broker away means to each."""
+"""Kafka clients: read, publish, follow, administer; and what each does while no broker answers."""

@@ -1,4 +1,4 @@
-"""Topics as the table says: created, listed, checked."""
+"""Creates, lists and checks topics by the declared table."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from streams.settings import KafkaSettings
 
 _POLL_S = 0.05
 _EXISTS = (0, TopicAuthorizationFailedError.errno)
-"""A topic that we may not describe is there for all we know."""
+"""A topic that we may not describe is treated as existing."""
 _OF_TOPIC = 1
-"""Kafka's ``DYNAMIC_TOPIC_CONFIG``: where a value comes from."""
+"""Kafka's ``DYNAMIC_TOPIC_CONFIG``: the value was set for the topic itself."""
 
 
 class Admin:
@@ -69,7 +69,7 @@ class Admin:
         }
 
     async def on_cluster(self, settings: TopicsSettings) -> TopicsSettings:
-        """The settings, with the number of copies that this cluster takes where none is set.
+        """The settings; an unset number of copies becomes the one that this cluster takes.
 
         Raises:
             KafkaUnavailableError: the broker did not answer.
@@ -82,7 +82,7 @@ class Admin:
         return settings.on_cluster(len(cluster["brokers"]))
 
     async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str] | None:
-        """The ids of those topics that exist; None: the broker knows no ids.
+        """The ids of the topics that exist; None: the broker knows no ids.
 
         Raises:
             KafkaUnavailableError: the broker did not answer.
@@ -94,12 +94,12 @@ class Admin:
             raise KafkaUnavailableError(f"the ids of topics: {error!r}") from error
 
     async def facts(self, topics: Sequence[str]) -> dict[str, TopicFacts]:
-        """What the cluster says of each of these topics that exists.
+        """The cluster's description of each of these topics that exists.
 
-        What the account may not read is None in the answer.
+        A value that the account may not read is None in the answer.
 
         Raises:
-            KafkaUnavailableError: no answer.
+            KafkaUnavailableError: the broker did not answer.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -111,7 +111,7 @@ class Admin:
         return {entry["topic"]: _facts(entry, configs.get(entry["topic"])) for entry in found}
 
     async def _configs(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
-        """The configuration of topics; one whose configuration is denied is left out."""
+        """The configuration of topics; a topic whose configuration is denied is left out."""
         entries = await self._config_entries(topics)
         return {
             name: {key: value for key, value, *_ in found if value is not None}
@@ -131,10 +131,10 @@ class Admin:
         }
 
     async def alter(self, differences: Sequence[ConfigDifference]) -> None:
-        """Set these values; what else was set for the topics stays.
+        """Set these values; other values of the topics stay.
 
         Raises:
-            KafkaUnavailableError: no answer; perhaps some are set.
+            KafkaUnavailableError: the broker did not answer; some values may be set.
             TopicsDifferError: the cluster refuses a value; others are set.
         """
         changes: dict[str, dict[str, str]] = defaultdict(dict)
@@ -144,7 +144,7 @@ class Admin:
             return
         try:
             async with asyncio.timeout(self._timeout_s):
-                # The request replaces all that was set for a topic.
+                # The request replaces all values that were set for a topic.
                 entries = await self._config_entries(list(changes))
                 wanted = [
                     ConfigResource(
@@ -168,10 +168,10 @@ class Admin:
 
         Args:
             table: the topics.
-            settings: what they were made from, so that a difference is explained by them.
+            settings: the source of the table, so that an error can name the setting that differs.
 
         Raises:
-            TopicsDifferError: a topic exists with a number of partitions that cannot be used.
+            TopicsDifferError: an existing topic has a number of partitions that cannot be used.
                 Nothing was created.
             TopicNotCreatedError: the cluster refuses to create one.
         """
@@ -191,7 +191,7 @@ class Admin:
         return [topic.name for topic in missing]
 
     async def _wait_for_leaders(self, topics: Sequence[str]) -> None:
-        """Until every partition can be written: a new topic is named before it has leaders."""
+        """Wait until every partition can be written: a new topic exists before it has leaders."""
         async with asyncio.timeout(self._timeout_s):
             while True:
                 described = await self._client.describe_topics(list(topics))
@@ -207,9 +207,9 @@ class Admin:
     async def committed(
         self, group: str, partitions: Sequence[tuple[str, int]]
     ) -> dict[tuple[str, int], int]:
-        """The committed offset of a group in each of these partitions where it has one.
+        """The committed offset of a group in each of these partitions that has one.
 
-        Waits out a coordinator that is still being elected, within the request timeout.
+        While a coordinator is being elected it waits, within the request timeout.
         """
         wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
         try:
@@ -234,7 +234,7 @@ class Admin:
 
 
 def _assumed(table: Sequence[Topic]) -> TopicsSettings:
-    """The settings of a table that was put together by hand."""
+    """The settings that match a table which was not made from settings."""
     first = table[0] if table else None
     return TopicsSettings(partitions=first.partitions) if first else TopicsSettings()
 
@@ -251,7 +251,7 @@ def _facts(entry: Any, config: dict[str, str] | None) -> TopicFacts:
 
 
 def _set_here(entries: Sequence[Any]) -> dict[str, str]:
-    """What was set for the topic itself, of what holds."""
+    """The values that were set for the topic itself, among its effective values."""
     return {key: value for key, value, _read_only, source, *_ in entries if source == _OF_TOPIC}
 
 

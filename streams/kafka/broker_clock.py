@@ -1,4 +1,4 @@
-"""How far this machine's clock is from the broker's: deadlines are decided by ours."""
+"""Measures how far this machine's clock, which decides deadlines, is from the broker's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.kafka.publisher import Outgoing, Publisher
 _MEASURE_EVERY_MS = 60_000
 _MEASURE_S = 5.0
 _PROBE_KEY = b"/clock"
-"""No task's id can have a slash. Without our headers the record says nothing to any reader."""
+"""A task's id cannot contain a slash. Without our headers every reader ignores the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +22,22 @@ class Measurement:
     """A difference, and the clocks when it was measured. Pure."""
 
     difference_ms: int
-    """Ours less the broker's."""
+    """Our clock minus the broker's."""
     wall_ms: int
     monotonic_ms: int
 
     def now(self, wall_ms: int, monotonic_ms: int) -> int:
-        """The difference now: what our clock was set by meanwhile is added."""
+        """The difference now: steps of our clock since the measurement are added."""
         jumped_ms = (wall_ms - self.wall_ms) - (monotonic_ms - self.monotonic_ms)
         return self.difference_ms + jumped_ms
 
 
 class BrokerClock:
-    """Measures by records of a topic to which the broker gives its own time.
+    """Measures with records of a topic to which the broker gives its own time.
 
-    A record is written once a minute at most, and whenever the difference seems to be too large. A
-    clock that is set in between is noticed without one. Where the topic does not have
-    ``message.timestamp.type=LogAppendTime``, nothing is known.
+    A record is written at most once a minute, and whenever the difference seems to be too large. A
+    step of our clock in between is noticed without a record. The difference is unknown if the topic
+    does not have ``message.timestamp.type=LogAppendTime``.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class BrokerClock:
         self._measuring = asyncio.Lock()
 
     async def difference_ms(self, partition: int, *, at_most_ms: int) -> int | None:
-        """Ours less the broker's; None: not known.
+        """Our clock minus the broker's; None: unknown.
 
         Args:
             partition: where a record may be written.
@@ -90,7 +90,7 @@ class BrokerClock:
         if broker_ms is None:
             self._last = None
             return
-        # The broker took its time somewhere between the two of ours.
+        # The broker took its time at some moment between our two.
         difference_ms = min(sent_ms - broker_ms, now_ms - broker_ms, key=abs)
         if sent_ms <= broker_ms <= now_ms:
             difference_ms = 0

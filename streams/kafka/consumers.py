@@ -11,12 +11,12 @@ _FETCH_MAX_BYTES = 5 * 1024 * 1024
 
 
 def isolation_level(*, committed: bool) -> str:
-    """Kafka's name of what a consumer sees of transactions.
+    """Kafka's name for a consumer's view of transactions.
 
     Args:
-        committed: read as far as all transactions have ended, and nothing of aborted ones. For
-            every topic that others write. Not for the topics that only routers write, none of
-            which uses transactions: a stranger's open transaction must not stop the log.
+        committed: read only up to the first open transaction, without aborted records. For
+            every topic that others write. Not for the topics that only routers write, where no
+            writer uses transactions: a stranger's open transaction must not stop the log.
     """
     return "read_committed" if committed else "read_uncommitted"
 
@@ -27,10 +27,10 @@ def ungrouped_consumer(
     """A consumer to which partitions are assigned by hand; it has to be started.
 
     Args:
-        kafka: where.
+        kafka: the brokers and the timeouts.
         client_id: how the connection appears in the broker's logs.
         committed: see :func:`isolation_level`.
-        fetch_max_wait_ms: how long the broker may keep a fetch that finds nothing.
+        fetch_max_wait_ms: how long the broker may hold a fetch that finds no record.
     """
     install()
     return AIOKafkaConsumer(

@@ -1,4 +1,4 @@
-"""Makes a dead letter that no topic takes small enough. Pure."""
+"""Cuts a dead letter that is too large for its topic. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schemas.headers import Headers
 from streams.kafka.publisher import Outgoing
 
 VALUE_KEPT_BYTES = 64 * 1024
-"""Of the value: enough to see what it was."""
+"""Bytes of the value that are kept: enough to recognize it."""
 HEADERS_KEPT_BYTES = 16 * 1024
 KEY_KEPT_BYTES = 1024
 
@@ -19,9 +19,10 @@ KEY_KEPT_BYTES = 1024
 def cut(letter: Outgoing) -> Outgoing:
     """The same letter with the first part of its key, value and original headers.
 
-    Our headers stay, so its position, its code and its task are known. Three more say how long
-    key and value were, and the SHA-256 of the value. Such a letter cannot be replayed: whoever
-    has the original sends it again.
+    Our headers stay, so the letter's position, code and task are known. Three more headers hold the
+    original lengths of key and value, and the SHA-256 of the value. A cut letter cannot be
+    replayed:
+    the sender of the original has to send it again.
     """
     key, value = letter.key, letter.value or b""
     facts = (str(len(key or b"")), str(len(value)), hashlib.sha256(value).hexdigest())
@@ -36,13 +37,13 @@ def cut(letter: Outgoing) -> Outgoing:
 
 
 def _split(headers: Headers) -> tuple[Headers, Headers]:
-    """What the record came with, and what its letter got."""
+    """The original headers of the record, and the headers that dead-lettering added."""
     at = max(place for place, (name, _) in enumerate(headers) if name == ID_HEADER)
     return headers[:at], headers[at:]
 
 
 def _first(headers: Headers, at_most: int) -> Headers:
-    """Whole headers from the first one on, while they fit."""
+    """The first headers that fit, each one whole."""
     kept: Headers = []
     for name, value in headers:
         at_most -= len(name.encode()) + len(value or b"")

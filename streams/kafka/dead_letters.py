@@ -1,4 +1,4 @@
-"""Publishes dead letters: the original record and why nobody could process it."""
+"""Publishes dead letters: the original record and the reason why it was not processed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class DeadLetters:
     Args:
         publisher: open.
         group: the consumer group that gives records up.
-        max_bytes: of a whole letter. A larger one is cut (:func:`~streams.kafka.cut_letter.cut`).
+        max_bytes: size of a whole letter. A larger one is cut
+            (:func:`~streams.kafka.cut_letter.cut`).
     """
 
     def __init__(
@@ -52,12 +53,12 @@ class DeadLetters:
     async def publish(self, letters: Sequence[tuple[Origin, Failure]]) -> None:
         """Publish dead letters, and return when they are acknowledged.
 
-        A letter that the broker refuses because of its size is cut. For any other refusal this
-        waits, with growing pauses, until an operator has acted. A second letter of the same record
-        is a copy with the same id.
+        A letter that the broker refuses because of its size is cut. After any other refusal this
+        method waits, with growing pauses, until an operator has acted. A second letter of the same
+        record is a copy with the same id.
 
         Raises:
-            PublishError: unknown whether they were written; do not acknowledge the origins.
+            PublishError: it is unknown whether they were written; do not acknowledge the origins.
         """
         if not letters:
             return
@@ -67,13 +68,13 @@ class DeadLetters:
         try:
             await self._publisher.publish(records)
         except PublishRefusedError:
-            # Which one it was does not matter: a second copy of the others changes nothing.
+            # Which letter was refused does not matter: a second copy of the others changes nothing.
             for record in records:
                 await self._publish_alone(record)
         self._note(described)
 
     def _note(self, letters: Sequence[tuple[Origin, Failure]]) -> None:
-        """Count letters, and log them: one line for each, of many at once one for each code."""
+        """Count and log letters: a line for each, or for each code if there are many."""
         seen: dict[tuple[str, int, str], list[tuple[Origin, Failure]]] = defaultdict(list)
         for origin, failure in letters:
             metrics.DEAD_LETTERS.labels(origin.topic, failure.code).inc()
@@ -122,19 +123,19 @@ class DeadLetters:
 
 
 def _with_fault(origin: Origin, failure: Failure) -> Failure:
-    """The failure of records that were not even fetched is what the fetch said."""
+    """For records that could not be fetched: the failure that the fetch reported."""
     if origin.fault is None:
         return failure
     return replace(failure, code=origin.fault.code, message=origin.fault.message)
 
 
 def _shown(task_id: str | None) -> str | None:
-    """As a log line shows the id of a task, which a stranger may have written."""
+    """The id of a task as a log line shows it; a stranger may have written it."""
     return None if task_id is None else task_id[:_SHOWN_MAX]
 
 
 def poison(record: Origin, error: DecodeError) -> tuple[Origin, Failure]:
-    """The dead letter of bytes that nobody can read."""
+    """The dead letter of bytes that cannot be decoded."""
     return record, failure_of(error, stage=Stage.DECODE, failure_class=FailureClass.POISON)
 
 

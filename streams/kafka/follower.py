@@ -1,4 +1,4 @@
-"""Follows whole topics from given offsets on, outside of any group: every process sees all."""
+"""Follows whole topics from given offsets, without a group: every process reads all records."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Place = tuple[str, int]
 """A topic and one of its partitions."""
 
 _POLL_MS = 200
-# A batch is handled without giving way to anyone: some milliseconds.
+# A batch is handled without yielding to other coroutines: some milliseconds.
 _BATCH_MAX = 200
 _FETCH_WAIT_MS = 500
 
 
 class FollowedTooLateError(KafkaUnavailableError):
-    """Records left a log before they were read: what was built from it has a gap. Begin anew."""
+    """Records left a log before they were read: the state built from it has a gap. Begin anew."""
 
 
 class Follower:
@@ -36,8 +36,8 @@ class Follower:
         self._timeout_s = kafka.request_timeout_s
         # On a connection of its own: a broker answers the requests of one connection in order,
         # so a question would wait behind the long poll of the fetches.
-        # All that was acknowledged to anyone, also what an open transaction holds up: whoever
-        # waits for that must not be told that it does not exist.
+        # Reads every acknowledged record, also those behind an open transaction: a client that
+        # waits for such a record must not get the answer that it does not exist.
         self._ends = LogReader(kafka, client_id=f"{client_id}-ends", committed=False)
         self._consumer = ungrouped_consumer(
             kafka, client_id=client_id, committed=True, fetch_max_wait_ms=_FETCH_WAIT_MS
@@ -77,7 +77,7 @@ class Follower:
         Never returns; cancel it.
 
         Raises:
-            FollowedTooLateError: some are gone from the log.
+            FollowedTooLateError: some records are gone from the log.
             KafkaUnavailableError: the consumer failed; run again with another one, from
                 :attr:`positions` on.
         """
@@ -92,7 +92,7 @@ class Follower:
                 for records in fetched.values():
                     handle([origin_of(record) for record in records])
                 await self._note_positions(tps)
-                # Full buffers never suspend getmany: others want to run as well.
+                # With full buffers getmany never suspends: yield to other coroutines.
                 await asyncio.sleep(0)
         except OffsetOutOfRangeError as error:
             raise FollowedTooLateError(repr(error)) from error
@@ -101,14 +101,14 @@ class Follower:
 
     @property
     def positions(self) -> Mapping[Place, int]:
-        """Up to where each partition was handled."""
+        """The offset up to which each partition was handled."""
         return self._positions
 
     async def catch_up(self, places: Sequence[Place], *, timeout_s: float) -> None:
-        """Return when all that is in these partitions now was handled.
+        """Return when every record that these partitions have now was handled.
 
         Raises:
-            KafkaUnavailableError: no broker tells, or it takes too long.
+            KafkaUnavailableError: no broker answers, or it takes too long.
         """
         try:
             async with asyncio.timeout(timeout_s):

@@ -24,14 +24,14 @@ _FETCH_WAIT_MS = 100
 class LogReader:
     """A consumer without a group, for recovery, catching up, and the ``tail`` command.
 
-    Every wait is bounded by ``request_timeout_s``; beyond it a :class:`KafkaUnavailableError` is
-    raised, and reading again from the last offset is safe.
+    Every wait is bounded by ``request_timeout_s``; after it the reader raises a
+    :class:`KafkaUnavailableError`, and reading again from the last offset is safe.
 
     Args:
-        kafka: where.
+        kafka: the brokers and the timeouts.
         client_id: how the connection appears in the broker's logs.
-        committed: see :func:`~streams.kafka.consumers.isolation_level`; an end is then the
-            last stable offset, and else the offset of the next record.
+        committed: see :func:`~streams.kafka.consumers.isolation_level`. If true, an end is the
+            last stable offset, otherwise the offset of the next record.
     """
 
     def __init__(self, kafka: KafkaSettings, *, client_id: str, committed: bool = True) -> None:
@@ -44,25 +44,25 @@ class LogReader:
         """Connect; KafkaUnavailableError if no broker answers."""
         try:
             await self._bounded(self._consumer.start())
-            # aiokafka has made a task that it cancels at its stop. One that had not begun by
-            # then ends the stop itself, with a cancellation that looks like one of ours.
+            # aiokafka has made a task that its stop cancels. If that task has not begun by then, it
+            # ends the stop itself, with a cancellation that looks like one of ours.
             await asyncio.sleep(0)
         except BaseException:
-            # Cancelled, or no broker: what was opened so far is closed, and says nothing more.
+            # Cancelled, or no broker: close the open connections, and do not raise again.
             with suppress(KafkaUnavailableError):
                 await self._bounded(self._consumer.stop())
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # Closed while it is busy with a new assignment, aiokafka's fetcher swallows the
-        # cancellation of its task, and its end would be waited for until the timeout.
+        # If it is closed during a new assignment, aiokafka's fetcher swallows the cancellation
+        # of its task, and the close would wait for that task until the timeout.
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_S):
                 await self._bounded(self._consumer.stop())
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """The first offset that is still there, and the one that the next record will get."""
+        """The first offset that a partition still has, and the offset of its next record."""
         tp = TopicPartition(topic, partition)
         first = await self._bounded(self._consumer.beginning_offsets([tp]))
         end = await self._bounded(self._consumer.end_offsets([tp]))
@@ -80,14 +80,14 @@ class LogReader:
     async def ends(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The offset that the next record of each of these partitions gets.
 
-        May be asked at any time, also while something is read.
+        May be called at any time, also during a read.
         """
         tps = [TopicPartition(topic, partition) for topic, partition in partitions]
         found = await self._bounded(self._consumer.end_offsets(tps))
         return {(tp.topic, tp.partition): int(offset) for tp, offset in found.items()}
 
     async def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
-        """The first offset whose record is not before a time (Unix ms); else the end."""
+        """The first offset whose record is not before a time (Unix ms); otherwise the end."""
         tp = TopicPartition(topic, partition)
         found = await self._bounded(self._consumer.offsets_for_times({tp: max(0, time_ms)}))
         if found[tp] is not None:
@@ -100,11 +100,11 @@ class LogReader:
         return sorted(self._consumer.partitions_for_topic(topic) or ())
 
     async def all_partitions(self, topics: Sequence[str]) -> list[tuple[str, int]]:
-        """The partitions of many topics, asked for at once; a topic that is missing has none."""
+        """The partitions of many topics in one request; a missing topic has no partitions."""
         client, known = self._consumer._client, self._consumer.partitions_for_topic
         await self._bounded(client.set_topics(topics))
         if any(known(topic) is None for topic in topics):
-            # It was an answer to what somebody asked before us, or one is missing indeed.
+            # The answer belongs to an earlier request, or a topic is really missing.
             await self._bounded(client.force_metadata_update())
         return [(topic, p) for topic in topics for p in sorted(known(topic) or ())]
 
@@ -117,7 +117,7 @@ class LogReader:
         position. Only one read of a reader may run at a time.
 
         Raises:
-            KafkaUnavailableError: no progress within the timeout, or the start is no longer there.
+            KafkaUnavailableError: no progress within the timeout, or the start no longer exists.
         """
         return self.read_all({(topic, partition): (start, end)})
 
@@ -126,7 +126,7 @@ class LogReader:
     ) -> AsyncGenerator[Sequence[Origin], None]:
         """Read many partitions at once, each as :meth:`read` does; a batch is of one partition.
 
-        One assignment for all: to change it costs more than to read a short partition.
+        One assignment for all: a new assignment costs more than reading a short partition.
         """
         left = {TopicPartition(*at): ends for at, ends in bounds.items() if ends[0] < ends[1]}
         if not left:
@@ -146,7 +146,7 @@ class LogReader:
                 raise KafkaUnavailableError(_described(left))
 
     async def _move(self, left: dict[TopicPartition, tuple[int, int]]) -> bool:
-        """Note how far each partition was read, drop those at their end; True if any moved."""
+        """Note how far each partition was read, drop finished ones; True if any of them moved."""
         moved = False
         for tp, (position, end) in list(left.items()):
             reached = int(await self._bounded(self._consumer.position(tp)))

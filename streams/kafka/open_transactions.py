@@ -1,4 +1,4 @@
-"""Transactions that stay open: what comes behind their first record is read by nobody. Pure."""
+"""Finds transactions that stay open: records behind them cannot be read. Pure."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ class OpenTransaction:
     topic: str
     partition: int
     at: int
-    """The last stable offset: where the transaction begins, and reading ends."""
+    """The last stable offset: the transaction begins here, and reading stops."""
     records: int
-    """How many offsets are held up, those of the transaction included."""
+    """How many offsets are held back, including those of the transaction."""
     since_s: float
-    """How long the last stable offset has stood there, in seconds."""
+    """How long the last stable offset has not moved, in seconds."""
 
 
 class OpenTransactions:
-    """Which transactions have been open for a minute or more."""
+    """Finds transactions that have been open for a minute or more."""
 
     def __init__(self) -> None:
         self._since: dict[Place, tuple[int, float]] = {}
         self._said: dict[Place, float] = {}
 
     def look(self, now_s: float, ends: Mapping[Place, tuple[int, int]]) -> list[OpenTransaction]:
-        """Compare with the last look; return what has to be said now.
+        """Compare with the last look; return the transactions to be logged now.
 
-        Each is returned when it has been open for a minute, and then every ten minutes.
+        Each one is returned when it has been open for a minute, and then every ten minutes.
 
         Args:
             now_s: monotonic.

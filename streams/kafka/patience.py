@@ -1,4 +1,4 @@
-"""Waits for what an operator or a broker has to bring back, and says so without flooding."""
+"""Waits for an operator or a broker, and logs the wait without flooding the log."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _SAY_AGAIN_S = 60.0
 
 
 class _Lines:
-    """What is said about waits in this process: many partitions wait for one cause.
+    """The log lines about waits in this process: many partitions may wait for one cause.
 
-    The reason is said when the first one begins to wait for it, and then once a minute; the end
-    when nobody waits any more.
+    The reason is logged when the first partition begins to wait for it, and then once a minute;
+    the end is logged when no partition waits any more.
     """
 
     def __init__(self) -> None:
@@ -68,12 +68,12 @@ _LINES = _Lines()
 
 
 class Patience:
-    """The pauses between tries at one thing: they double, up to a bound.
+    """The pauses between tries of one operation: they double, up to a bound.
 
     Args:
-        what: the name of the thing, for the log: a short constant. The waits of a process for
-            things of one name share their lines.
-        fields: what else the first line says, such as a partition.
+        what: the name of the operation for the log: a short constant. The waits of a process
+            with the same name share their lines.
+        fields: further fields of the first line, such as a partition.
     """
 
     def __init__(self, what: str, **fields: object) -> None:
@@ -92,7 +92,7 @@ class Patience:
 
         Args:
             error: why the last try failed.
-            until: waits at most so many seconds.
+            until: the latest end of the pause, in seconds.
         """
         if not self._waits:
             self._waits = True
@@ -106,7 +106,7 @@ class Patience:
             raise
 
     def over(self) -> None:
-        """It worked, or is given up; begin with short pauses again."""
+        """Note that the operation worked or is given up; the next pauses are short again."""
         if self._waits:
             _LINES.over(self._what)
         self._waits, self._pause_s = False, _PAUSE_MIN_S
@@ -115,11 +115,12 @@ class Patience:
 async def publish_patiently(publisher: Publisher, records: Sequence[Outgoing]) -> list[int]:
     """Publish records; while the broker refuses them, wait and try again. Unbounded: cancel it.
 
-    For records whose loss would be worse than a partition that stands still: an operator gives
+    For records whose loss would be worse than a partition that stands still: an operator grants
     the right or changes the policy, and everything goes on. Records that were written before a
-    refusal are written again, so their readers must know them by their keys.
+    refusal are written again, so their readers must recognize them by their keys.
 
-    Returns and raises as :meth:`~streams.kafka.publisher.Publisher.publish`, but for the refusal.
+    Returns and raises as :meth:`~streams.kafka.publisher.Publisher.publish`, except for the
+    refusal.
     """
     patience = Patience("publish", topic=records[0].topic if records else "")
     while True:
@@ -133,11 +134,11 @@ async def publish_patiently(publisher: Publisher, records: Sequence[Outgoing]) -
 
 
 async def when_there(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Do something that needs the broker; while it is away, wait and try again. Unbounded.
+    """Run an operation that needs the broker; while it is away, wait and try again. Unbounded.
 
     Args:
         what: see :class:`Patience`.
-        attempt: leaves nothing open when it raises.
+        attempt: must leave nothing open when it raises.
     """
     patience = Patience(what)
     while True:

@@ -1,4 +1,4 @@
-"""Compares where a group stands with what its topics still hold. Pure."""
+"""Compares the committed offsets of a group with what its topics still hold. Pure."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def lag_by_topic(
 ) -> dict[str, int]:
     """How many offsets of each topic a group has not passed yet.
 
-    A partition of which nothing is committed counts from its first record.
+    A partition without a committed offset counts from its first record.
 
     Args:
-        committed: of the group; a partition of which nothing is committed is missing.
+        committed: of the group; a partition without a committed offset is missing.
         bounds: the first offset and the end of each partition of the group's topics.
     """
     lag: dict[str, int] = {}
@@ -49,7 +49,7 @@ def gaps(
     """The committed offsets before the first record, or beyond the end, of their partitions.
 
     Args:
-        committed: of the group; a partition of which nothing is committed is missing.
+        committed: of the group; a partition without a committed offset is missing.
         bounds: the first offset and the end of each assigned partition.
     """
     return [

@@ -30,14 +30,14 @@ from schemas.headers import Headers
 from streams.errors import KafkaUnavailableError, PublishError, PublishRefusedError
 from streams.settings import KafkaSettings
 
-# Records of one request to one partition. A larger single record (an event may have 4 MiB)
-# still goes, as a batch of its own.
+# Bytes in one request to one partition. A larger single record (an event may have 4 MiB)
+# is still sent, as a batch of its own.
 _BATCH_MAX_BYTES = 512 * 1024
 _REQUEST_MAX_BYTES = 5 * 1024 * 1024
 
 
 class InvalidRecordRefusedError(KafkaError):  # type: ignore[misc]
-    """Kafka's ``INVALID_RECORD``, which aiokafka does not know: it took it for any other error."""
+    """Kafka's ``INVALID_RECORD``, which aiokafka does not know and treats as an unknown error."""
 
     errno = 87
     message = "INVALID_RECORD"
@@ -63,14 +63,14 @@ _REFUSALS = (
 _LOG_APPEND_TIME = 1
 _SAY_AGAIN_S = 60.0
 _NOT_SENT = (*_REFUSALS, UnknownTopicOrPartitionError)
-# aiokafka gives a batch up while its partition has no leader. The number of the batch is used up
-# by then, and the broker would take none that follows. A batch without a bound of its own keeps
-# its number, and its outcome becomes known when the broker is back.
+# By default aiokafka gives up a batch while its partition has no leader. The number of the batch is
+# used by then, and the broker would not accept a later one. A batch without a time limit keeps its
+# number, and its outcome becomes known when the broker is back.
 _BATCH_TTL_S = float("inf")
 
 _Target = tuple[str, int]
 _Waiting = tuple["Outgoing", "_Publication", int]
-"""A record, and whose it is at which place."""
+"""A record, its call, and its place in the call."""
 
 
 class Outgoing(Struct, frozen=True, kw_only=True):
@@ -82,10 +82,10 @@ class Outgoing(Struct, frozen=True, kw_only=True):
     value: bytes | None
     headers: Headers = field(default_factory=list)
     timestamp_ms: int | None = None
-    """None: now."""
+    """None: the time of sending."""
 
     def __repr__(self) -> str:
-        """Without its contents, which belong into no log."""
+        """Without key and value, which must not get into a log."""
         return f"Outgoing({self.topic}/{self.partition}, {self.size} bytes)"
 
     @property
@@ -98,12 +98,13 @@ class Outgoing(Struct, frozen=True, kw_only=True):
 class Publisher:
     """Publishes records as batches and waits for their acknowledgement.
 
-    One batch is outstanding for each partition; what is published meanwhile goes with the
-    next one. So many callers share a batch, none waits for a timer, and records to one
+    One batch is outstanding for each partition; records that are published meanwhile go with the
+    next one. So many callers share a batch, no caller waits for a timer, and records of one
     partition are written in the order of the calls.
 
     While the broker is away, batches wait and are sent again under the same number: the broker
-    writes each once, and says at the end where. A caller that must answer sooner stops waiting.
+    writes each batch once and returns its offset in the end. A caller that must answer sooner stops
+    waiting.
     """
 
     def __init__(self, kafka: KafkaSettings, *, client_id: str) -> None:
@@ -114,10 +115,10 @@ class Publisher:
         self._waiting: dict[_Target, deque[_Waiting]] = defaultdict(deque)
         self._senders: dict[_Target, asyncio.Task[None]] = {}
         self._alone: dict[_Target, int] = defaultdict(int)
-        """So many of the next records are sent one by one: a batch of them was refused."""
+        """How many of the next records are sent one by one, because a batch of them was refused."""
         self._said_s = -_SAY_AGAIN_S
         self._append_times_ms: dict[_Target, int] = {}
-        """The broker's time of the last batch, where it tells one."""
+        """The broker's time of the last batch, if its topic has broker times."""
 
     async def open(self) -> None:
         """Connect.
@@ -125,8 +126,8 @@ class Publisher:
         Raises:
             KafkaUnavailableError: no broker answered; nothing was sent.
         """
-        # Not before: one that was made and is only forgotten complains in the midst of other
-        # output.
+        # Created here, not in `__init__`: aiokafka warns about a producer that is dropped
+        # unstarted.
         self._producer = AIOKafkaProducer(
             bootstrap_servers=self._kafka.servers,
             client_id=self._client_id,
@@ -146,36 +147,36 @@ class Publisher:
         self._producer._message_accumulator._batch_ttl = _BATCH_TTL_S
 
     async def close(self) -> None:
-        """Send what waits, then disconnect.
+        """Send the waiting records, then disconnect.
 
         Raises:
-            PublishError: not all was acknowledged in time.
+            PublishError: not all records were acknowledged in time.
         """
         if self._senders:
             await asyncio.wait(self._senders.values(), timeout=self._timeout_s)
         await self._bounded(self._producer.stop())
 
     async def partitions(self, topic: str) -> int:
-        """How many partitions a topic has.
+        """The number of partitions of a topic.
 
         Raises:
-            PublishError: the broker did not tell.
+            PublishError: the broker did not answer.
         """
         return len(await self._bounded(self._producer.partitions_for(topic)))
 
     async def publish(self, records: Sequence[Outgoing]) -> list[int]:
         """Publish records; return when all are acknowledged by all in-sync replicas.
 
-        A caller that is cancelled stops waiting; its records are written all the same.
+        A caller that is cancelled stops waiting; its records are written anyway.
 
         Returns:
-            The offset of each record, in the order given; -1 where the broker had the batch
-            already and does not tell.
+            The offset of each record, in the order given; -1 if the broker already had the batch
+            and does not return its offset.
 
         Raises:
-            PublishRefusedError: the broker refused a record; see there.
-            PublishError: which records were written is unknown: stop, and let the successor
-                look.
+            PublishRefusedError: the broker refused a record; see that class.
+            PublishError: it is unknown which records were written: stop, and let the successor
+                read the log.
         """
         if not records:
             return []
@@ -191,14 +192,14 @@ class Publisher:
     async def append_time_ms(self, record: Outgoing) -> int | None:
         """Publish one record; return the broker's time of it, Unix milliseconds.
 
-        None: its topic keeps the times of those who publish. Raises as :meth:`publish`.
+        Returns None if its topic keeps the publisher's times. Raises as :meth:`publish`.
         """
         self._append_times_ms.pop((record.topic, record.partition), None)
         await self.publish([record])
         return self._append_times_ms.pop((record.topic, record.partition), None)
 
     async def _send(self, target: _Target) -> None:
-        """Send all that waits for one partition, a batch at a time, then end."""
+        """Send the waiting records of one partition, a batch at a time, then end."""
         waiting = self._waiting[target]
         try:
             while waiting:
@@ -213,7 +214,7 @@ class Publisher:
             if not taken:
                 return
             delivery = await self._producer.send_batch(builder, target[0], partition=target[1])
-            # Nothing was awaited since it was queued: it is still the last one there.
+            # Nothing was awaited since it was queued: it is still the last one in there.
             batch = self._producer._message_accumulator._batches[TopicPartition(*target)][-1]
             waits = asyncio.get_running_loop().call_later(self._timeout_s, self._say, target)
             try:
@@ -223,7 +224,7 @@ class Publisher:
             base = landed.offset
             if landed.timestamp_type == _LOG_APPEND_TIME:
                 self._append_times_ms[target] = landed.timestamp
-        # Whatever happens here must reach those who wait for the batch.
+        # Every error here must reach the callers that wait for the batch.
         except Exception as error:
             self._not_written(target, taken, error, batch)
         except BaseException:
@@ -234,7 +235,7 @@ class Publisher:
                 publication.landed(place, base + position if base >= 0 else -1)
 
     def _say(self, target: _Target) -> None:
-        """Say that a batch is not acknowledged; at most once a minute for all of them."""
+        """Log that a batch is not acknowledged; at most once a minute for all batches."""
         now_s = asyncio.get_running_loop().time()
         if now_s - self._said_s >= _SAY_AGAIN_S:
             self._said_s = now_s
@@ -243,7 +244,7 @@ class Publisher:
             log.warning("publish_waits", topic=topic, partition=partition, partitions=waiting)
 
     def _filled(self, target: _Target, waiting: deque[_Waiting], taken: list[_Waiting]) -> Any:
-        """A batch of what waits; ``taken`` gets what is in it."""
+        """Make a batch of waiting records; ``taken`` gets the records in it."""
         builder = self._producer.create_batch()
         alone = self._alone[target] > 0
         while waiting and not (alone and taken):
@@ -253,7 +254,7 @@ class Publisher:
                 publication.left_out()
                 self._alone[target] = max(0, self._alone[target] - 1)
                 continue
-            # Taken before it is appended: whatever is raised then reaches its caller.
+            # Taken before it is appended: an error is then raised in its caller.
             taken.append(waiting.popleft())
             if _append(builder, record):
                 continue
@@ -267,16 +268,16 @@ class Publisher:
     def _not_written(
         self, target: _Target, taken: Sequence[_Waiting], error: Exception, batch: Any
     ) -> None:
-        """Judge a batch that failed: refused for certain, or of unknown outcome."""
+        """Classify a batch that failed: certainly refused, or of unknown outcome."""
         topic, partition = target
         sent = batch is not None
-        # One that was sent again may have been written the first time.
+        # A batch that was sent again may have been written the first time.
         sure = not sent or batch.retry_count <= 1
         if not (sure and isinstance(error, _REFUSALS if sent else _NOT_SENT)):
             _fail(taken, PublishError(f"{topic}[{partition}]: {error!r}"))
             return
         if sent:
-            # The broker has seen none of these numbers, and wants them next.
+            # The broker has not seen any of these numbers, and expects them next.
             transactions = self._producer._txn_manager
             transactions.increment_sequence_number(TopicPartition(*target), -len(taken))
         if len(taken) > 1 and sent:
@@ -315,13 +316,13 @@ class _Publication:
         self._settle()
 
     def failed(self, error: PublishError) -> None:
-        # The outcome that is unknown counts most: whoever waits has to stop.
+        # An unknown outcome takes precedence: the caller has to stop.
         if not isinstance(self._error, PublishError):
             self._error = error
         self._settle()
 
     def refused(self, target: _Target, error: PublishRefusedError) -> None:
-        """A record was refused; those behind it in the same partition must not be written."""
+        """A record was refused; later ones of the same partition must not be written."""
         self._refused.add(target)
         self._error = self._error or error
         self._settle()
@@ -330,12 +331,12 @@ class _Publication:
         return target in self._refused
 
     def left_out(self) -> None:
-        """A record was not sent, because one before it was refused."""
+        """A record was not sent, because an earlier one was refused."""
         self._settle()
 
     def _settle(self) -> None:
         self._left -= 1
-        # Whoever was cancelled does not wait any more.
+        # A cancelled caller no longer waits.
         if self._left or self.written.done():
             return
         if self._error is None:

@@ -1,6 +1,6 @@
-"""Asks a broker for the ids of topics: a topic that is made again has another one.
+"""Asks a broker for the ids of topics: a topic that is made again gets another id.
 
-aiokafka asks for metadata up to version 5; ids are in its answers from version 10 on.
+aiokafka requests metadata up to version 5; answers contain ids from version 10 on.
 
 Source of the format: Apache Kafka, "Metadata API", version 12.
 """
@@ -122,7 +122,7 @@ class _TopicIdsRequest(Request[_TopicIdsRequestV12]):  # type: ignore[misc]
 
 
 async def topic_ids(client: Any, topics: Sequence[str]) -> Mapping[str, str] | None:
-    """The ids of those topics that exist.
+    """The ids of the topics that exist.
 
     Args:
         client: an ``AIOKafkaClient`` that is connected.
@@ -132,7 +132,7 @@ async def topic_ids(client: Any, topics: Sequence[str]) -> Mapping[str, str] | N
         The ids by name. None: the broker is older than Kafka 2.8 and knows no ids.
 
     Raises:
-        KafkaError: the broker did not answer, or does not tell of one of them.
+        KafkaError: the broker did not answer, or returned an error for one of the topics.
     """
     try:
         response = await client.send(client.get_random_node(), _TopicIdsRequest(topics))
@@ -141,24 +141,24 @@ async def topic_ids(client: Any, topics: Sequence[str]) -> Mapping[str, str] | N
     found = response.to_object()["topics"]
     failed = [t for t in found if t["error_code"] not in (0, UnknownTopicOrPartitionError.errno)]
     if failed:
-        # A topic that may not be described, or a broker that is not ready: nothing is known.
+        # We may not describe a topic, or the broker is not ready: no id is known.
         raise for_code(failed[0]["error_code"])(failed[0]["name"])
     return {t["name"]: str(t["topic_id"]) for t in found if t["error_code"] == 0}
 
 
 class Identity:
-    """Which topics a process reads, by their ids. Pure."""
+    """The ids of the topics that a process reads. Pure."""
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
         self._missing: set[str] = set()
 
     def look(self, ids: Mapping[str, str | None]) -> str | None:
-        """Compare with the ids of the first look; the first difference, or None.
+        """Compare with the ids of the first look; return the first difference, or None.
 
         Args:
-            ids: by topic; None: the topic does not exist. A topic that is missing here is not
-                known, because the broker did not answer or has no ids.
+            ids: by topic; None: the topic does not exist. A topic is missing from the mapping
+                if its id is unknown, because the broker did not answer or has no ids.
         """
         for topic, topic_id in ids.items():
             known = self._known.get(topic)

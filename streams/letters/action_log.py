@@ -1,4 +1,4 @@
-"""The ledger topic ``dlq-actions``: read to its end, and appended to."""
+"""The ledger topic ``dlq-actions``: reads it to its end, and appends to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tasks.letters.ledger import Ledger
 log = structlog.get_logger()
 
 PARTITION = 0
-"""The topic has one, so that all readers see one order."""
+"""The only partition of the topic, so that all readers see one order."""
 
 _CLOCKS_MS = 3_600_000
 
@@ -43,7 +43,7 @@ class ActionLog:
         self._folding = asyncio.Lock()
 
     async def catch_up(self) -> None:
-        """Read to the end that the topic has now.
+        """Read to the current end of the topic.
 
         Raises:
             KafkaUnavailableError: ask again later.
@@ -61,10 +61,10 @@ class ActionLog:
     async def history(
         self, letter_id: str, *, since_ms: int | None = None
     ) -> list[DeadLetterAction]:
-        """All actions about one letter, oldest first, reduced to it.
+        """All actions about one letter, oldest first, each reduced to this letter.
 
         Args:
-            letter_id: whole.
+            letter_id: the whole id.
             since_ms: when it was dead-lettered, Unix milliseconds; the topic is read from an
                 hour before, since clocks differ. None: the whole topic.
         """
@@ -91,14 +91,14 @@ class ActionLog:
         """Append actions; they are in the ledger after the next :meth:`catch_up`.
 
         Raises:
-            PublishError: unknown whether they were written.
+            PublishError: it is unknown whether they were written.
         """
         if self._publisher is None:
             raise RuntimeError("this action log is read only")
         records = [action_record(self._topic, action) for action in actions]
         offsets = await self._publisher.publish(records)
         async with self._folding:
-            # What landed right behind what we have read need not be read.
+            # Actions that landed directly after the last one read need not be read.
             for offset, action in zip(offsets, actions, strict=True):
                 if offset == self._next_offset:
                     self.ledger.add(offset, action)

@@ -1,4 +1,4 @@
-"""Watches the first records of a replay until it is known how they fared."""
+"""Watches the first records of a replay until their results are known."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _POLL_S = 0.3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """A record that was sent, and whom it was sent to."""
+    """A record that was sent, and the group or topic that it was sent to."""
 
     letter_id: str
     group: str
@@ -33,21 +33,21 @@ class Watch:
 
 @dataclass(slots=True)
 class Sightings:
-    """What was seen after the canaries were sent."""
+    """Everything that was seen after the canaries were sent."""
 
     read_past: set[str] = field(default_factory=set)
     """Letters whose record its group has acknowledged."""
     dead_lettered_again: set[str] = field(default_factory=set)
     tasks: dict[tuple[str, int, int], TaskId] = field(default_factory=dict)
-    """By the position of an input: the task that it brought on."""
+    """The task that an input led to, by the position of the input."""
     ends: dict[TaskId, TaskStatus] = field(default_factory=dict)
 
 
 def verdict(watch: Watch, seen: Sightings) -> bool | None:
-    """True: it came to a good end. False: it did not. None: not known yet. Pure.
+    """True: the record succeeded. False: it failed. None: not known yet. Pure.
 
-    A record that its group has read, and that no event and no dead letter followed, changed
-    nothing: its task went on by itself. That is a good end.
+    A record that its group has read, and after which neither an event nor a dead letter came,
+    changed nothing: its task had already gone on. That counts as success.
     """
     if watch.letter_id in seen.dead_lettered_again:
         return False
@@ -77,10 +77,10 @@ class Canary:
         self._places = places
         self._read: dict[tuple[str, int], int] = {}
         self._ownership: dict[int, Ownership | None] = {}
-        """By partition, the one that holds where reading of ``task-events`` goes on."""
+        """The ownership, by partition, at the offset where reading of ``task-events`` goes on."""
 
     async def mark(self) -> None:
-        """Note where everything ends; to be called before the canaries are sent."""
+        """Note where everything ends; call it before the canaries are sent."""
         self._read = await self._reader.ends(self._places)
         topic = self._topics.task_events
         for partition in [number for name, number in self._places if name == topic]:
@@ -88,7 +88,7 @@ class Canary:
             self._ownership[partition] = await ownership_before(self._reader, topic, partition, end)
 
     async def failed(self, watches: Sequence[Watch], timeout_s: float) -> list[Watch]:
-        """Wait; return those that failed, or whose end is not known after ``timeout_s``."""
+        """Wait; return those that failed, or whose result is not known after ``timeout_s``."""
         seen = Sightings()
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout_s
@@ -102,7 +102,7 @@ class Canary:
                 await asyncio.sleep(_POLL_S)
 
     async def _look(self, admin: Admin, watches: Sequence[Watch], seen: Sightings) -> None:
-        # Offsets first: what a group did before it acknowledged is read after that.
+        # Offsets first: the work of a group before it acknowledged is read after that.
         passed = []
         for group in {watch.group for watch in watches}:
             places = sorted({(w.topic, w.partition) for w in watches if w.group == group})
@@ -126,7 +126,7 @@ class Canary:
         seen.read_past.update(passed)
 
     def _note(self, partition: int, records: Sequence[Origin], seen: Sightings) -> None:
-        """Take the next events of a partition; what a former owner wrote counts for nothing."""
+        """Take the next events of a partition; events of a former owner do not count."""
         accepted = read_accepted(records, self._ownership.get(partition))
         self._ownership[partition] = accepted.ownership
         for _, event in accepted.events:

@@ -4,31 +4,31 @@ from schemas.errors import OrchestratorError
 
 
 class ReplayRunningError(OrchestratorError):
-    """Another replay shows signs of life. Wait for it, or stop it; nothing was sent."""
+    """Another replay is running. Wait for it, or stop it; nothing was sent."""
 
     code = "REPLAY_RUNNING"
     retriable = True
 
 
 class ReplaySupersededError(OrchestratorError):
-    """This replay was silent for so long that another one took over: it sends nothing more.
+    """This replay was silent for too long and another one took over: it sends nothing more.
 
-    What it was about to send is found, or sent, by the other one.
+    The other replay finds, or sends, the records that this one was about to send.
     """
 
     code = "REPLAY_SUPERSEDED"
 
 
 class LetterUnknownError(OrchestratorError):
-    """No dead letter has this id, or several ids begin so."""
+    """No dead letter has this id, or several ids begin with it."""
 
     code = "LETTER_UNKNOWN"
 
 
 class LettersGoneError(OrchestratorError):
-    """The index lists letters that their topics do not hold: retention took them.
+    """The index lists letters that their topics no longer hold: retention removed them.
 
-    Nothing was replayed. ``orchestrator dlq reindex`` makes the index as the topics are.
+    Nothing was replayed. ``orchestrator dlq reindex`` rebuilds the index from the topics.
     """
 
     code = "LETTERS_GONE"

@@ -19,24 +19,24 @@ _POLL_S = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseSettings:
-    """How a replay shows that it lives."""
+    """How a replay shows that it is alive."""
 
     heartbeat_s: float = 2.0
-    """A living replay appends at least this often."""
+    """The longest time between two actions of a living replay, in seconds."""
 
     silence_s: float = 7.0
-    """One that is silent for so long was killed. More than three heartbeats; also the time
-    in which its last requests, still on their way, arrive."""
+    """A replay that is silent for this time was killed, in seconds. More than three heartbeats;
+    also the time in which its last requests, still on their way, arrive."""
 
 
 class Lease:
     """The right to send.
 
-    1. Runs without an end are watched: one that appends is alive, and we do not start; the
-       others were killed, and are ended in their name.
+    1. Runs without an end are watched. If one appends, it is alive, and we do not start. The
+       others were killed, and we append an end for each of them.
     2. Our start is appended; if another start came before it, we withdraw.
-    3. Before each batch, :meth:`check` reads the ledger: whoever took us for dead ended us in
-       our name first, and we stop before anything is sent.
+    3. Before each batch, :meth:`check` reads the ledger: a run that took us for dead appended
+       our end first, and we stop before anything is sent.
     """
 
     def __init__(self, log: ActionLog, order: ReplayOrder, settings: LeaseSettings) -> None:
@@ -48,10 +48,10 @@ class Lease:
     async def held(
         self, filter_json: Json, counts: Callable[[], dict[str, int]]
     ) -> AsyncIterator[None]:
-        """Take the lease, show signs of life while it is held.
+        """Take the lease, and send heartbeats while it is held.
 
         Raises:
-            ReplayRunningError: somebody else holds it.
+            ReplayRunningError: another replay holds it.
         """
         await self._end_dead_runs()
         await self._start(filter_json)
@@ -63,10 +63,10 @@ class Lease:
             await asyncio.gather(beating, return_exceptions=True)
 
     async def check(self) -> bool:
-        """Read the ledger; True if somebody asked us to stop.
+        """Read the ledger; True if an operator asked this replay to stop.
 
         Raises:
-            ReplaySupersededError: another run started since.
+            ReplaySupersededError: another run has started.
         """
         await self._log.catch_up()
         ours = self._ours()
@@ -75,7 +75,7 @@ class Lease:
         return ours.stop_requested
 
     async def end(self, outcome: str, counts: dict[str, int]) -> None:
-        """Append how it ended."""
+        """Append the outcome of the run."""
         await self._log.append([self._action(outcome=outcome, counts=counts)])
 
     async def _end_dead_runs(self) -> None:

@@ -1,4 +1,4 @@
-"""Replays dead letters: intent, send, outcome, for one batch after the other."""
+"""Replays dead letters batch by batch: intent, send, outcome."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ from tasks.letters.known import KnownLetter, KnownLetters
 from tasks.letters.plan import Park, ReplayOrder, Send, Skip, Verdict, WriteRows, plan
 
 BATCH_MAX = 500
-"""Letters of one intent: what a replay that is killed leaves in doubt."""
+"""Letters of one intent: the number that a killed replay leaves in doubt."""
 
 
 class Rows(Protocol):
-    """Writes the rows of tasks again from the log."""
+    """Rewrites the rows of tasks from the log."""
 
     async def write(
         self, partition: int, task_ids: Sequence[TaskId]
     ) -> Mapping[TaskId, str | None] | None:
-        """Write them. None: Postgres is away; else the code of each refusal, None if written."""
+        """Write them. For each None, or the code of its refusal; None alone: Postgres is down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayLimits:
-    """How much, how fast. Defaults: everything at once."""
+    """How much to send, and how fast. Defaults: everything at once."""
 
     at_most: int | None = None
-    """Records sent."""
+    """Records to send; None: all."""
     rate_per_s: float | None = None
     canaries: int = 0
-    """So many are sent first; the others only when all of these came to a good end."""
+    """Records that are sent first; the others follow only when all of these succeeded."""
     canary_timeout_s: float = 120.0
     lease: LeaseSettings = field(default_factory=LeaseSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayParts:
-    """What a replay works with; all of it open."""
+    """The parts that a replay works with; all of them are open."""
 
     topics: Topics
     router_group: str
@@ -65,10 +65,10 @@ class ReplayParts:
 class Replay:
     """One run of the replay tool.
 
-    For each batch: the intent is appended to ``dlq-actions`` with the ends of the target
-    partitions, the records are published, their offsets are appended. Killed anywhere, the
-    next run finds the intent, looks for the records from those ends on, and sends only what
-    is not there. So no letter is replayed twice without ``force``.
+    For each batch the intent, with the ends of the target partitions, is appended to
+    ``dlq-actions``, the records are published, and their offsets are appended. After a kill at any
+    point, the next run finds the intent, looks for the records from those ends on, and sends only
+    the missing ones. So no letter is replayed twice without ``force``.
     """
 
     def __init__(self, parts: ReplayParts, order: ReplayOrder, limits: ReplayLimits) -> None:
@@ -77,7 +77,7 @@ class Replay:
         self._limits = limits
         self._lease = Lease(parts.log, order, limits.lease)
         self.counts: Counter[str] = Counter()
-        """Letters by outcome: sent, written, refused, parked, and the reasons of the skipped."""
+        """Letters by outcome: sent, written, refused, parked, and the reasons for skipping."""
 
     async def run(
         self,
@@ -86,20 +86,20 @@ class Replay:
         *,
         among: Container[str] | None = None,
     ) -> str:
-        """Replay the letters of ``all_letters`` that match; return how it ended.
+        """Replay the letters of ``all_letters`` that match; return the outcome.
 
         Args:
-            all_letters: letters with their values, on the ledger of the log.
-            chosen: which of them; kept in the ledger.
-            among: if given, only letters with these ids. The others are there to be counted
-                from, and need no values.
+            all_letters: letters with their values, with the ledger of the log applied.
+            chosen: the filter; kept in the ledger.
+            among: if given, only letters with these ids. The other letters serve for counting and
+                need no values.
 
         Returns:
             ``finished``, ``stopped`` or ``canary_failed``.
 
         Raises:
-            ReplayRunningError: another one runs. Nothing was sent.
-            ReplaySupersededError: another one took over.
+            ReplayRunningError: another replay runs. Nothing was sent.
+            ReplaySupersededError: another replay took over.
             PublishError: the outcome of the last batch is unknown; run it again.
         """
         async with self._lease.held(chosen.as_json(), lambda: dict(self.counts)):
@@ -148,17 +148,17 @@ class Replay:
         return "finished"
 
     async def _settle_doubts(self) -> None:
-        """Finish what replays that were killed left in doubt, whatever was chosen now."""
+        """Settle the open intents of killed replays, whatever letters are chosen now."""
         log = self._parts.log
         await log.catch_up()
         doubts = {key: state for key, state in log.ledger.states.items() if state.intended}
         sent, lost = await settle(self._parts.reader, doubts)
-        # The outcome belongs to the replay that sent: one action for each of them.
+        # The outcome belongs to the replay that sent: one action for each replay.
         by_run: dict[str, list[DeadLetterItem]] = defaultdict(list)
         for item in sent:
             by_run[doubts[item.letter_id].replay_id or ""].append(item)
         actions = [
-            # Not our reason: the letters may be another tenant's, and it reads their history.
+            # Not our reason: another tenant may own the letters, and reads their history.
             self._action(DeadLetterActionKind.REPLAYED, part, replay_id=run, reason="found_sent")
             for run, items in by_run.items()
             for part in chunks(items, BATCH_MAX)
@@ -192,7 +192,7 @@ class Replay:
     async def _batch(
         self, work: Sequence[tuple[KnownLetter, Send | WriteRows]]
     ) -> list[Watch] | None:
-        """Intent, send, outcome; None if somebody asked us to stop before the intent."""
+        """Intent, send, outcome; None if an operator asked us to stop before the intent."""
         if await self._lease.check():
             return None
         sends = [(known, verdict) for known, verdict in work if isinstance(verdict, Send)]
@@ -213,7 +213,7 @@ class Replay:
         look_from = [ends[record.topic, record.partition] for record in records]
         intent = self._items(sends, records, look_from)
         await parts.log.append([self._action(DeadLetterActionKind.REPLAY_INTENDED, intent)])
-        await self._lease.check()  # deposed between intent and send: the other one looks for it
+        await self._lease.check()  # deposed between intent and send: the other run looks for it
         offsets = await parts.publisher.publish(records)
         done = self._items(sends, records, offsets)
         await parts.log.append([self._action(DeadLetterActionKind.REPLAYED, done)])
@@ -297,7 +297,7 @@ class Replay:
 
 
 def _outgoing(send: Send, partitions: int) -> Outgoing:
-    """The record to be sent; what was edited may belong to another partition."""
+    """The record to be sent; an edited key may belong to another partition."""
     return Outgoing(
         topic=send.topic,
         partition=send.partition if send.key is None else partition_of(send.key, partitions),
@@ -310,7 +310,7 @@ def _outgoing(send: Send, partitions: int) -> Outgoing:
 def preview(
     known_letters: Sequence[KnownLetter], order: ReplayOrder, topics: Topics
 ) -> dict[str, int]:
-    """What a replay would do, by kind and target: a dry run. Sends nothing."""
+    """Count what a replay would do, by kind and target: a dry run. Sends nothing."""
     counts: Counter[str] = Counter()
     for known in known_letters:
         match plan(known, order, topics, now_ms()):

@@ -15,14 +15,14 @@ from streams.kafka.log_reader import LogReader
 async def scan(
     reader: LogReader, dlq_topics: Sequence[str], topics: Topics, *, values: bool = True
 ) -> list[DeadLetter]:
-    """Read the dead-letter topics up to the ends that they have now.
+    """Read the dead-letter topics up to their current ends.
 
     Args:
         reader: open.
         dlq_topics: the dead-letter topics that exist.
         topics: the names of this system.
-        values: False leaves out keys, values, headers and stack traces, which is all that a
-            list needs and a tenth of the memory.
+        values: False leaves out keys, values, headers and stack traces; a list does not need
+            them, and takes a tenth of the memory without them.
     """
     letters: list[DeadLetter] = []
     async for records in _all(reader, dlq_topics):
@@ -32,14 +32,14 @@ async def scan(
 
 
 async def scan_records(reader: LogReader, dlq_topics: Sequence[str]) -> list[Origin]:
-    """The records of the dead-letter topics as they are."""
+    """The records of the dead-letter topics, not decoded."""
     return [record async for records in _all(reader, dlq_topics) for record in records]
 
 
 async def read_letter(
     reader: LogReader, dlq_topic: str, partition: int, offset: int, topics: Topics
 ) -> DeadLetter | None:
-    """The dead letter at a position; None if it is no longer there."""
+    """The dead letter at a position; None if it no longer exists."""
     first, end = await reader.bounds(dlq_topic, partition)
     if not first <= offset < end:
         return None
@@ -52,10 +52,10 @@ async def read_letter(
 async def with_values(
     reader: LogReader, letters: Sequence[DeadLetter], topics: Topics
 ) -> list[DeadLetter]:
-    """Letters that were found without their values, as their topics have them.
+    """Add the values, read from the topics, to letters that were found without them.
 
-    Reads each partition once, from the first wanted letter to the last one. What expired, or
-    is another letter now, is left out.
+    Reads each partition once, from the first wanted letter to the last. Letters that expired,
+    or whose position holds another letter now, are left out.
     """
     wanted = {(x.dlq_topic, x.dlq_partition, x.dlq_offset): x.id for x in letters}
     offsets: dict[tuple[str, int], list[int]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Which dead-letter topics a system has, as its broker knows them."""
+"""Which dead-letter topics a system has, as its broker lists them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _OTHERS = ("task-created", "task-commands", "step-results", "task-events", "dlq-
 async def dead_letter_topics(kafka: KafkaSettings, prefix: str) -> list[str]:
     """The dead-letter topics of a system that exist, sorted.
 
-    The broker's list, and not that of the pipelines that are installed here: a command that
-    runs without ``ORCH_PIPELINES_DIR`` must see the letters of all steps.
+    The list comes from the broker and not from the installed pipelines: a command that runs
+    without ``ORCH_PIPELINES_DIR`` must see the letters of all steps.
 
     Args:
-        kafka: where and how.
-        prefix: of the system's topics. Topics of another system whose prefix begins with this
-            one are left out.
+        kafka: the brokers and the timeouts.
+        prefix: the prefix of the system's topics. Topics of another system whose prefix begins
+            with this one are left out.
 
     Raises:
         KafkaUnavailableError: no broker answers in time.

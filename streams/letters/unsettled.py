@@ -1,4 +1,4 @@
-"""Finds out whether a replay that was killed had sent its last records."""
+"""Finds out whether a killed replay had sent its last records."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ async def settle(
 ) -> tuple[list[DeadLetterItem], list[DeadLetterItem]]:
     """Look for the records of replays that noted an intent and no outcome.
 
-    Each intent names the partition and its end before the record was sent; whatever was sent
-    lies there, and carries the ids of its letter and of its replay.
+    Each intent names the partition and its end before the record was sent. A record that was sent
+    lies after that end, and carries the ids of its letter and of its replay.
 
     Args:
         reader: open.
         doubts: states with an intent, by letter id.
 
     Returns:
-        The letters whose record was sent, with where it is, and those whose was not.
+        The letters whose record was sent, with its position, and the letters without one.
     """
     by_place: dict[tuple[str, int], list[tuple[str, LetterState, Target]]] = defaultdict(list)
     lost: list[DeadLetterItem] = []

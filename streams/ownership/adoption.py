@@ -1,7 +1,7 @@
-"""An operator's word that a topic is to be used although it is not the one that it was.
+"""An operator's statement that a topic is to be used although its id is not the remembered one.
 
-The word is a record in every partition of ``task-state``, where the owners read it at their next
-takeover. It names the id of the topic, so it says nothing of a later topic of the same name.
+The statement is a record in every partition of ``task-state``, where the owners read it at their
+next takeover. It names the id of the topic, so it does not apply to a later topic of that name.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from streams.ownership.state_record import read_state, write_state
 from streams.settings import KafkaSettings
 
 _NO_EPOCH = 0
-"""Below that of every owner: an adoption deposes nobody."""
+"""Below the epoch of every owner, so that an adoption deposes no owner."""
 
 _Checkpoints = dict[int, tuple[Checkpoint | None, Ownership]]
-"""By partition, the newest one and who wrote it."""
+"""By partition: the newest checkpoint, and its writer."""
 
 
 class AdoptedAs(StrEnum):
     """What a topic is, compared with the one that is remembered."""
 
     AGAIN = "again"
-    """It was made again: its offsets begin anew, nothing is remembered of it."""
+    """The topic was made again: its offsets begin anew, nothing is remembered of it."""
     MIRROR = "mirror"
-    """It holds the same records at the same offsets, as a mirror on another cluster does."""
+    """The topic holds the same records at the same offsets, as a mirror on another cluster does."""
     TRIMMED = "trimmed"
-    """It is the same one, and the events that it lost are given up."""
+    """The topic is the same one, and the events that it lost are given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remembered:
-    """What the owners of one partition remember, and what the topic has."""
+    """What the owners of one partition remember, and what the topic holds."""
 
     partition: int
     checkpoint: Checkpoint | None
@@ -51,12 +51,12 @@ class Remembered:
     end: int
     same_owner: bool
     """Whether the event before the checkpoint is by the owner that the checkpoint names; true
-    where that event is gone, or the topic is not the log."""
+    if that event is gone, or the topic is not the log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A topic, as an operator sees it before he adopts it."""
+    """A topic, as an operator sees it before adopting it."""
 
     topic: str
     topic_id: str
@@ -64,7 +64,7 @@ class Candidate:
 
 
 async def candidate(kafka: KafkaSettings, topics: Topics, topic: str) -> Candidate:
-    """Look at a topic and at what is remembered of it.
+    """Look at a topic and at the offsets that routers remember of it.
 
     Raises:
         AdoptionRefusedError: the topic does not exist, the broker knows no ids, or no router
@@ -82,9 +82,9 @@ async def candidate(kafka: KafkaSettings, topics: Topics, topic: str) -> Candida
 async def candidates(
     kafka: KafkaSettings, topics: Topics, wanted: Sequence[str]
 ) -> list[Candidate]:
-    """Look at several topics; what is remembered is read once for all of them.
+    """Look at several topics; the remembered offsets are read once for all of them.
 
-    Topics that do not exist are left out. Nothing is returned where the broker knows no ids.
+    Topics that do not exist are left out. The result is empty if the broker knows no ids.
 
     Raises:
         KafkaUnavailableError: no broker answers.
@@ -111,7 +111,7 @@ async def candidates(
 
 
 def check(candidate: Candidate, topics: Topics, how: AdoptedAs) -> None:
-    """Refuse an adoption that would lose or repeat work for certain. Pure.
+    """Refuse an adoption that would certainly lose or repeat work. Pure.
 
     Raises:
         AdoptionRefusedError: nothing was written.
@@ -159,12 +159,12 @@ async def adopt(
 ) -> None:
     """Write the adoption into every partition of ``task-state``.
 
-    The owners use it at their next takeover; one that waits because of the topic tries again
+    The owners use it at their next takeover; an owner that waits because of the topic tries again
     every few seconds.
 
     Raises:
         AdoptionRefusedError: see :func:`check`; nothing was written.
-        PublishError: unknown whether it was written; adopting again changes nothing.
+        PublishError: it is unknown whether the records were written; adopting again is safe.
     """
     check(candidate, topics, how)
     at = now_ms()

@@ -1,4 +1,4 @@
-"""Decides the inputs of one partition: from records, and from timers, to the work to be done.
+"""Decides the inputs and the timers of one partition, and collects the work that follows.
 
 No I/O: a decision changes the memory and a :class:`~streams.ownership.work.Work`, and
 :class:`~streams.ownership.owner.Owner` does the work.
@@ -38,17 +38,17 @@ from tasks.task import Task
 log = structlog.get_logger()
 
 NO_TRACE: Trace = {}
-"""What timers bring about belongs to no caller's trace."""
+"""The events of timers do not belong to the trace of any caller."""
 
 
 class Decider:
-    """The tasks of a partition, and what becomes of them.
+    """Holds the tasks of a partition, and decides what happens to them.
 
     Args:
         partition: which one.
         parts: of this process.
         world: only to make events and effects ready to be sent (``seal_event`` and its siblings).
-        snapshots: told which tasks changed.
+        snapshots: gets the ids of the tasks that changed.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class Decider:
         self._committed: Mapping[str, int] = {}
         self._orphans: set[tuple[str, int]] = set()
         self.decided_created = -1
-        """The highest offset of ``task-created`` that was decided; -1: none was."""
+        """The highest offset of ``task-created`` that was decided; -1 before the first."""
         self.tasks = TaskMemory(parts.rules)
         self.timers = Timers()
         self.held = HeldCommands(hold_ms=round(settings.hold_s * 1000), at_most=settings.held_max)
 
     def remember(self, recovery: Recovery, ownership: Ownership) -> None:
-        """Begin with what a takeover found. Events are written in the name of ``ownership``."""
+        """Begin with what a takeover found. Events carry the epoch and owner of ``ownership``."""
         self._ownership = ownership
         self.decided_created = recovery.decided_created
         self._orphans = recovery.orphans
@@ -81,22 +81,22 @@ class Decider:
         self.tasks.put_away()
 
     def know_committed(self, committed: Mapping[str, int]) -> None:
-        """Note the offsets below which others decided every input, by topic."""
+        """Note the offsets, by topic, below which earlier owners decided every input."""
         self._committed = committed
 
     def take(self, arrival: Arrival, work: Work) -> None:
-        """Decide one record. Total: whatever is wrong with it becomes a dead letter."""
+        """Decide one record. Never raises for a bad record: it becomes a dead letter."""
         self._settle(arrival, lambda: self._decide(arrival, work), work)
         if arrival.topic == self._parts.topics.task_created:
-            # Whatever the decision was: also a duplicate must not begin a new life when it is
-            # read once more after its task was forgotten.
+            # Noted whatever the decision was: a duplicate must not begin a new life of its task
+            # either when it is read again after the task was forgotten.
             self.decided_created = max(self.decided_created, arrival.offset)
 
     def _decide(self, arrival: Arrival, work: Work) -> str:
         given = arrival.read()
         task_id = task_id_of(given)
         task = self.tasks.get(task_id)
-        # A task that is known was created here, so this is where its records belong.
+        # A known task was created here, so its records belong here.
         if task is None and (home := self._home_of(task_id)) != self._partition:
             work.effects.append(self._world.seal_forward(arrival, home))
             return "forwarded"
@@ -119,9 +119,9 @@ class Decider:
         return partition_of(task_id.encode(), self._parts.topics.settings.partitions)
 
     def _was_decided(self, arrival: Arrival) -> bool:
-        """True for what others decided before we took over, whatever we remember of its task.
+        """True for an input that an earlier owner decided, whatever we remember of its task.
 
-        A process that slept may still hold inputs that its successors committed since.
+        A process that slept may still hold inputs that its successors have committed.
         """
         committed = arrival.offset < self._committed.get(arrival.topic, 0)
         return committed or (arrival.topic, arrival.offset) in self._orphans
@@ -138,8 +138,8 @@ class Decider:
             outcome = error.code
             failure = failure_of(error, stage=Stage.DECODE, failure_class=FailureClass.POISON)
             work.refused.append((arrival, failure))
-        # The last line of defence: one record that trips a fault of ours must not stop all
-        # tasks of its partition, again after each restart.
+        # The last line of defence: a record that runs into a bug of ours must not stop all
+        # tasks of its partition, and again after each restart.
         except Exception as error:
             outcome, failure = _refusal(error)
             if outcome == OrchestratorError.code:
@@ -151,7 +151,7 @@ class Decider:
         metrics.RECORDS.labels(arrival.topic, outcome).inc()
 
     def _advanced(self, arrival: Arrival, given: Input, work: Work) -> str:
-        """Decide about a task as it is now; the outcome.
+        """Decide about a task in its current state; return the outcome.
 
         Raises:
             InvalidRecordError: the input cannot be decided.
@@ -166,7 +166,7 @@ class Decider:
                 raise InvalidRecordError(code, message)
 
     def _advance(self, before: Task | None, given: Input, trace: Trace, work: Work) -> Decision:
-        """Decide, and if that makes an event: append it to the work and to memory."""
+        """Decide; if the decision makes an event, append the event to the work and to memory."""
         parts, world, ours = self._parts, self._world, self._ownership
         if ours is None:
             raise RuntimeError("decides before the takeover")
@@ -179,7 +179,7 @@ class Decider:
                 world.seal_effect(effect, trace)
                 for effect in effects(before, event, after, parts.rules.pipelines)
             ]
-            # Nothing raised: only now does the decision exist.
+            # Nothing raised up to here: only now does the decision count.
             work.events.append(sealed)
             work.effects += todo
             self._put(after)
@@ -195,7 +195,7 @@ class Decider:
         """Give up commands whose task does not exist.
 
         Args:
-            work: what is added to.
+            work: gets the dead letters.
             read_to: the offset up to which ``task-created`` was read.
         """
         for held in self.held.expire(self._parts.clock(), read_to):
@@ -218,18 +218,18 @@ class Decider:
                     self._advance(task, DeadlineDue(task_id), NO_TRACE, work)
                 elif task.outstanding is not None and task.outstanding.due_at == due_at:
                     self._send_due(task, work)
-            # As for inputs: one task that trips a fault of ours must not stop all others.
+            # As for inputs: a task that runs into a bug of ours must not stop all others.
             except Exception:
                 log.error("timer_raised", task_id=task_id, exc_info=True)
 
     def _send_due(self, task: Task, work: Work) -> None:
-        # Without its pipeline the task ends by its deadline.
+        # A task whose pipeline is missing ends by its deadline.
         effect = due_command(task, self._parts.rules.pipelines)
         work.effects.append(self._world.seal_effect(effect, NO_TRACE))
 
 
 def _refusal(error: Exception) -> tuple[str, Failure]:
-    """The outcome and the dead letter of an input that was refused, or that met a fault."""
+    """The outcome and the dead letter of an input that was refused, or that hit a bug."""
     if isinstance(error, InvalidRecordError):
         stage, failure_class = Stage.VALIDATE, FailureClass.REJECTED
         return error.code, failure_of(error, stage=stage, failure_class=failure_class)

@@ -1,4 +1,4 @@
-"""Tasks that ended and are still remembered, outside of the process's memory."""
+"""Ended tasks that are still remembered, kept outside of the process's memory."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _decode = msgspec.msgpack.Decoder(Task).decode
 
 
 class EndedTasks:
-    """A table in a temporary file of SQLite's, which is gone with the process.
+    """A table in a temporary SQLite file, which is removed when the process ends.
 
-    Nothing here has to survive: ``task-state`` has it all. What is read and written lately
-    is in a cache of ``_CACHE_KIB``; the file has no journal and is never flushed.
+    The file does not have to survive: ``task-state`` holds all of its content. Recent reads and
+    writes are in a cache of ``_CACHE_KIB``; the file has no journal and is never flushed.
 
     Raises:
-        sqlite3.Error: from every method; the disk is full, or there is no place for temporary
-            files. The process ends, as the owner cannot know its tasks.
+        sqlite3.Error: from every method; the disk is full, or no folder for temporary files
+            exists. The process ends, as the owner cannot know its tasks.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class EndedTasks:
             yield TaskId(task_id)
 
     def add(self, tasks: Iterable[tuple[Task, Millis]]) -> None:
-        """Keep tasks that are not here; the times say from when on they may be forgotten."""
+        """Add tasks that are not here yet, each with the time from which it may be forgotten."""
         rows = [(task.task_id, at, _encode(task)) for task, at in tasks]
         self._db.execute("BEGIN")
         self._db.executemany("INSERT INTO tasks VALUES (?, ?, ?)", rows)
@@ -56,7 +56,7 @@ class EndedTasks:
         self._count += len(rows)
 
     def get(self, task_id: TaskId) -> Task | None:
-        """A task that is here; None if it is not."""
+        """The task, or None if it is not here."""
         row = self._row("SELECT state FROM tasks WHERE id = ?", task_id)
         return None if row is None else _decode(row[0])
 
@@ -66,7 +66,7 @@ class EndedTasks:
             self._count -= self._db.execute("DELETE FROM tasks WHERE id = ?", (task_id,)).rowcount
 
     def forgettable(self, now: Millis) -> list[Task]:
-        """Those that may be forgotten, a part of them if there are very many."""
+        """Tasks that may be forgotten; a part of them if there are very many."""
         found = self._db.execute(
             "SELECT state FROM tasks WHERE forgettable_at <= ? ORDER BY forgettable_at, id LIMIT ?",
             (now, _FORGETTABLE_MAX),
@@ -74,7 +74,7 @@ class EndedTasks:
         return [_decode(state) for (state,) in found]
 
     def _row(self, query: str, task_id: object) -> tuple[bytes] | None:
-        # Most ids that are asked for are new, and most partitions begin with nothing.
+        # Most ids that are looked up are new, and most partitions begin with an empty table.
         if not self._count:
             return None
         found: tuple[bytes] | None = self._db.execute(query, (task_id,)).fetchone()

@@ -10,14 +10,14 @@ from tasks.inputs import Commanded
 
 @dataclass(slots=True)
 class HeldCommand:
-    """A command for a task that nobody has created yet."""
+    """A command for a task that does not exist yet."""
 
     arrival: Arrival
     given: Commanded
     expires_at: Millis
     created_end: int | None = None
-    """The end of ``task-created`` when the command came: what was created before it lies
-    below. None until it was asked for."""
+    """The end of ``task-created`` when the command came: every create from before the command
+    lies below. None until the end was asked for."""
 
 
 class HeldCommands:
@@ -39,49 +39,49 @@ class HeldCommands:
 
     @property
     def full(self) -> bool:
-        """True if no more commands should be read for now."""
+        """True if reading further commands should pause."""
         return len(self) >= self._at_most
 
     def add(self, arrival: Arrival, given: Commanded, now: Millis) -> None:
-        """Take a command; those of one task keep their order."""
+        """Hold a command; the commands of one task keep their order."""
         held = HeldCommand(arrival, given, Millis(now + self._hold_ms))
         self._by_task.setdefault(given.record.task_id, deque()).append(held)
         self._in_order.append(held)
 
     @property
     def unknown_end(self) -> bool:
-        """True if some command does not know yet what it has to wait for."""
+        """True if the end of ``task-created`` is missing for some command."""
         return bool(self._in_order) and self._in_order[-1].created_end is None
 
     def set_created_end(self, end: int) -> None:
-        """Tell the newest commands what the end of ``task-created`` was when they came."""
+        """Set the end of ``task-created`` for the commands that came since the last call."""
         for held in reversed(self._in_order):
             if held.created_end is not None:
                 return
             held.created_end = end
 
     def release(self, task_id: TaskId) -> list[HeldCommand]:
-        """Give away the commands of a task that is known now, in their order."""
+        """Remove and return the commands of a task that is known now, in their order."""
         released = list(self._by_task.pop(task_id, ()))
         self._gone.update(id(held) for held in released)
         self._trim()
         return released
 
     def next_at(self) -> Millis | None:
-        """When the oldest command's time has passed; None if none waits."""
+        """When the oldest command expires, Unix milliseconds; None if no command waits."""
         return self._in_order[0].expires_at if self._in_order else None
 
     def wanted_created_end(self, now: Millis) -> int | None:
-        """Up to where ``task-created`` must be read before the oldest one may be given up.
+        """Up to where ``task-created`` must be read before the oldest command may be given up.
 
-        None if its time has not passed.
+        None if the command's time has not passed.
         """
         if not self._in_order or self._in_order[0].expires_at > now:
             return None
         return self._in_order[0].created_end
 
     def expire(self, now: Millis, created_read_to: int) -> list[HeldCommand]:
-        """Give away the commands that nobody waits for any more, oldest first."""
+        """Remove and return the commands whose wait is over, oldest first."""
         expired = []
         while self._in_order:
             first = self._in_order[0]

@@ -1,4 +1,4 @@
-"""One partition of the real Kafka, as its owner reaches it."""
+"""One partition of a real Kafka, as its owner reaches it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tasks.effects import Broadcast, DeadLetterStep, Effect, SendStep
 from tasks.inputs import Input
 
 _READ_MAX = 10_000
-"""Records that one read brings into memory, or a little more."""
+"""Records that one read brings into memory; a read may bring a few more."""
 _TRACE_HEADERS = ("traceparent", "tracestate")
 
 
@@ -44,10 +44,10 @@ class WorldParts:
     publisher: Publisher
     dead_letters: DeadLetters
     inputs: LogReader
-    """Asked for the ends of inputs, which others write; reading needs a reader of its own."""
+    """For the ends of inputs, which others write; reading needs a reader of its own."""
     clock: BrokerClock
     logs: LogReader
-    """Asked for the ends of what only routers write, whatever transactions strangers left open."""
+    """For the ends of topics that only routers write, including records below open transactions."""
 
 
 class KafkaArrival:
@@ -169,7 +169,7 @@ class KafkaWorld:
                 return step_letter(topics, self._partition, effect, trace)
 
     def seal_forward(self, arrival: Arrival, partition: int) -> Sealed:
-        """The same record for the partition of its key, without the trace of its way here."""
+        """The same record for the partition of its key, without its present trace headers."""
         assert isinstance(arrival, KafkaArrival)
         delivery = arrival.delivery
         forwarded = Outgoing(
@@ -180,7 +180,7 @@ class KafkaWorld:
             headers=[pair for pair in delivery.headers if pair[0] not in _TRACE_HEADERS],
             timestamp_ms=delivery.timestamp_ms,
         )
-        # Compressed it was admitted; it is forwarded as it is.
+        # A compressed record passed the size check as it is, and is forwarded as it is.
         if forwarded.size > self._parts.limits.record_max_bytes:
             raise InvalidRecordError(
                 "RECORD_TOO_LARGE", f"the record has {forwarded.size} bytes with its headers"
@@ -214,7 +214,7 @@ class KafkaWorld:
     async def _read(
         self, topic: str, start: int, end: int, *, enough: int = _READ_MAX, committed: bool = False
     ) -> tuple[list[Origin], int]:
-        """Read a part of a range, of ``enough`` records at least; return it and where to go on."""
+        """Read a part of a range, at least ``enough`` records; return them and where to go on."""
         kafka, found = self._parts.kafka, list[Origin]()
         client_id = f"{kafka.client_id}-router-reads"
         async with (

@@ -1,4 +1,4 @@
-"""The log of one partition, as its owner writes it: announced, and proved append by append."""
+"""The log of one partition, as its owner writes it: a marker first, then proved appends."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _WINDOW = 500
-"""Records that are looked at to find an owner whose markers are gone."""
+"""How many of the first records are read to find an owner whose markers are gone."""
 
 
 class OwnedLog:
     """A partition of ``task-events``.
 
-    The owner knows the offset at which its next event must land. If it lands elsewhere, what
-    lies between is read: a stranger's bytes change nothing, a successor's marker ends the
-    ownership.
+    The owner knows the offset at which its next event must land. If the event lands elsewhere,
+    the owner reads the records between: bytes of a stranger change nothing, the marker of a
+    successor ends the ownership.
     """
 
     def __init__(self, partition: int, world: World) -> None:
@@ -60,7 +60,7 @@ class OwnedLog:
         while recovery.ownership is None or recovery.ownership != self.ownership:
             await self._fold(recovery, position, end)
             marker_at = await self._announce(recovery.ownership, clock())
-            # Someone else's events may lie between the end that was read and our marker.
+            # Events of another owner may lie between the end that was read and our marker.
             position, end = end, await self._end_after(marker_at)
             await self._fold(recovery, position, end)
             position = end
@@ -70,7 +70,8 @@ class OwnedLog:
         """Append events, at least one; return when they are in the log and ours to write.
 
         Raises:
-            PublishError: unknown whether they were written. Stop: the successor reads it.
+            PublishError: it is unknown whether they were written. Stop: the successor reads the
+                log.
             OwnershipLostError: another owner took over. Nothing more may be decided.
         """
         offsets = list(await self._world.log_append(events))
@@ -84,9 +85,9 @@ class OwnedLog:
             )
 
     async def prove(self) -> None:
-        """Make sure that nobody took over before what is asked for was decided.
+        """Make sure that no other owner had taken over before this call.
 
-        For a batch that appends nothing, and so has no offset that proves anything.
+        For a batch that appends nothing, and so has no offset that proves the ownership.
 
         Raises:
             OwnershipLostError: as :meth:`append`.
@@ -96,7 +97,7 @@ class OwnedLog:
             await self._read_on(end)
 
     async def _end_after(self, offset: int) -> int:
-        """The offset after one that we wrote; where it is unknown, that after all there is."""
+        """The offset after one that we wrote; if that one is unknown, the end of the log."""
         return offset + 1 if offset >= 0 else await self._world.log_end()
 
     async def _fold(self, recovery: Recovery, position: int, end: int) -> None:
@@ -122,12 +123,12 @@ class OwnedLog:
         return offset
 
     def _new_owner_id(self) -> str:
-        # New for each takeover: an append of an earlier takeover of this very process that
-        # lands late must not be taken for one of this takeover.
+        # New for each takeover: a late append of an earlier takeover by this same process must not
+        # count as one of this takeover.
         return str(uuid.uuid4())
 
     async def _read_on(self, end: int) -> int:
-        """Read what lies from our position to ``end``; return how many events of it are ours."""
+        """Read from our position to ``end``; return how many of these events are ours."""
         position, ours = self.next_offset, 0
         while position < end:
             records, position = await self._world.log_read(position, end)

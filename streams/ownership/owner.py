@@ -1,7 +1,7 @@
 """The owner of one partition: the only writer of its tasks' history.
 
-What it promises, whatever is killed: each input is decided once, an event is in the log
-before anything that follows from it is done, and an input is acknowledged after both.
+Whatever process is killed: each input is decided once, an event is in the log before its
+effects are done, and an input is acknowledged after both.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ log = structlog.get_logger()
 class Owner:
     """Takes a partition over, then decides its inputs.
 
-    Fail-stop: when the outcome of an append is unknown it raises, the process ends, and its
-    successor finds out from the log. When someone else took over it raises
-    :class:`OwnershipLostError`, and is of no use any more: what it has not acknowledged is
-    in :meth:`unfinished`.
+    Fail-stop: when the outcome of an append is unknown, the owner raises, the process ends, and
+    its successor reads the log. When another owner took over, this one raises
+    :class:`OwnershipLostError` and cannot be used again; :meth:`unfinished` returns what it has
+    not acknowledged.
     """
 
     def __init__(self, partition: int, parts: OwnerParts, world: World) -> None:
@@ -75,7 +75,7 @@ class Owner:
         )
         for record in await self._snapshots.load():
             recovery.load(record)
-        # Asked after that: who wrote the newest checkpoint had read no more than there is now.
+        # After that: the writer of the newest checkpoint had read no more than exists now.
         bounds = await world.input_bounds()
         recovery.know_topics(
             committed=valid_commits(committed, bounds),
@@ -101,11 +101,11 @@ class Owner:
         )
 
     async def handle(self, arrivals: Sequence[Arrival]) -> None:
-        """Decide a batch, and do what follows from it, each part before the next.
+        """Decide a batch, and do what follows, each part before the next.
 
-        1. Dead-letter what is refused whatever the state is.
-        2. Append the events and prove that they are ours; without any, prove that nobody
-           took over.
+        1. Dead-letter the inputs that are refused whatever the state is.
+        2. Append the events and prove that they are ours; without events, prove that no other
+           owner took over.
         3. Do the effects.
         4. Acknowledge.
         """
@@ -125,16 +125,16 @@ class Owner:
         metrics.TASKS_IN_MEMORY.labels(str(self._partition)).set(len(decider.tasks))
 
     def unfinished(self) -> list[Arrival]:
-        """What was taken and not acknowledged, in offset order for each topic."""
+        """The arrivals that were taken and not acknowledged, in offset order for each topic."""
         return [arrival for acks in self._acks.values() for arrival in acks.clear()]
 
     @property
     def full(self) -> bool:
-        """True if no more commands should be given for now: too many wait for their tasks."""
+        """True if reading further commands should pause: too many wait for their tasks."""
         return self._decider.held.full
 
     def wakeup_s(self) -> float | None:
-        """Seconds until something is due without an input; None: never."""
+        """Seconds until something is due without an input; None if nothing will be due."""
         now, held, behind = self._parts.clock(), self._decider.held, self._inputs.behind
         times = [self._snapshots.due_at()]
         waits_for_records = held.wanted_created_end(now) is not None
@@ -148,10 +148,10 @@ class Owner:
         return min(waits, default=None)
 
     async def _check_clock(self) -> None:
-        """Before anything is decided by a clock that may be wrong.
+        """Check the clock before anything is decided by it.
 
         Raises:
-            ClockDiffersError: it is.
+            ClockDiffersError: the clock is too far from the broker's.
         """
         at_most_ms = round(self._parts.settings.clock_difference_max_s * 1000)
         difference_ms = await self._world.clock_difference_ms(at_most_ms=at_most_ms)
@@ -193,7 +193,7 @@ class Owner:
             metrics.SNAPSHOTS.inc(count)
 
     async def _forget(self, now: Millis) -> None:
-        """Let go of tasks that ended long ago, if none of their inputs can come again."""
+        """Forget tasks that ended long ago and whose inputs cannot be delivered again."""
         candidates = self._decider.tasks.forgettable(now)
         if not candidates:
             return

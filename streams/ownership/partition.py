@@ -1,4 +1,4 @@
-"""An owner behind Faust: deliveries in, and the next owner if this one is deposed."""
+"""An owner behind Faust: takes deliveries, and makes way for a new owner when it is deposed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class OwnedPartition:
         await self._owner.open()
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
-        """Decide what is still ours; stop reading commands while too many wait."""
+        """Decide the deliveries that are still ours; pause reading commands while too many wait."""
         await self._owner.handle(
             [KafkaArrival(d, self._inbound) for d in deliveries if not d.stale()]
         )

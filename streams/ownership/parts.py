@@ -1,4 +1,4 @@
-"""What every owner of a process shares."""
+"""The parts that all owners of a process share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.decision import Rules
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnerParts:
-    """The names, rules and settings of the system, and where time and chance come from."""
+    """The topics, rules and settings of the system, and the sources of time and randomness."""
 
     topics: Topics
     rules: Rules

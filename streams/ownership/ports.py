@@ -1,6 +1,6 @@
-"""What an owner sees of the world: the log, the snapshots, its inputs, and where effects go.
+"""The ports of an owner: the log, the snapshots, the inputs, and where effects go.
 
-Everything that waits is in here, so that the protocol itself can be run against a simulated
+Everything that waits is in here, so that the protocol itself can run against a simulated
 world (``tests/simulation``). The real one is :mod:`streams.ownership.kafka_world`.
 """
 
@@ -20,10 +20,10 @@ from tasks.task import Task
 
 CHECKPOINT = "/checkpoint"
 ADOPTION = "/adoption/"
-"""Keys in ``task-state``, the second one followed by a topic. No task's id can have a slash."""
+"""Keys in ``task-state``; a topic follows the second one. A task's id cannot contain a slash."""
 
 Sealed = object
-"""Something ready to be sent; only the world that made it looks inside."""
+"""Something ready to be sent; only the world that made it reads its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +32,19 @@ class Logged:
 
     offset: int
     event: TaskEvent | None
-    """None: nobody can read it, so nobody who owns the partition wrote it."""
+    """None: the record cannot be decoded, so no owner wrote it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """From where a successor has to read the log."""
+    """The offset from which a successor has to read the log."""
 
     offset: int
-    """All events below are in snapshots, and their effects are done."""
+    """All events below this offset are in snapshots, and their effects are done."""
     state_from: int
-    """Of ``task-state``: what a former owner wrote from here on came late."""
+    """An offset of ``task-state``: what a former owner wrote from there on came late."""
     decided_created: int
-    """The highest offset of ``task-created`` that was decided; -1: none."""
+    """The highest offset of ``task-created`` that was decided; -1 before the first."""
     partitions: int
     """How many partitions the system had."""
     topics: Mapping[str, str] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adoption:
-    """An operator's word that a topic is to be used although it is not the one that it was."""
+    """An operator's statement that a topic with another id than remembered is to be used."""
 
     topic: str
     topic_id: str
@@ -62,7 +62,7 @@ class Adoption:
     """True: the topic was made again, and its offsets begin anew. False: the topic holds the same
     records at the same offsets, as a mirror of it does, or only lost its oldest ones."""
     log_start: int
-    """The first offset that the partition had then: what lies before is given up."""
+    """The first offset of the partition at that time: records before it are given up."""
     actor: str
     reason: str
     at: int
@@ -71,21 +71,21 @@ class Adoption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What an owner knew of one task; it may be old, never wrong."""
+    """What an owner knew of one task; it may be outdated, never wrong."""
 
     task_id: TaskId
     task: Task | None
     """None: the task is forgotten."""
     as_of: int
-    """The offset in ``task-events`` up to which it is complete."""
+    """The offset in ``task-events`` up to which the snapshot is complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """What an owner wrote into ``task-state`` and this version cannot read."""
+    """A record of ``task-state`` that an owner wrote and this version cannot read."""
 
     key: str | None
-    """Of the record: a task's id. None: a whole batch, and nobody knows what was in it."""
+    """The record's key: a task's id. None: a whole batch is unreadable, its content unknown."""
     reason: str
 
 
@@ -94,9 +94,9 @@ class StateRecord:
     """A record of ``task-state``: a snapshot, its writer's checkpoint, or an adoption."""
 
     content: Snapshot | Checkpoint | Adoption | Unreadable | None
-    """None: no owner wrote it."""
+    """None: no owner wrote the record."""
     by: Ownership
-    """Who wrote it: the ownership that held at its offset in ``task-events``."""
+    """The writer: the ownership that held at its offset in ``task-events``."""
     offset: int = -1
 
 
@@ -110,26 +110,26 @@ class Arrival(Protocol):
         """Decode it.
 
         Raises:
-            DecodeError, InvalidRecordError: it belongs into the dead-letter topic.
+            DecodeError, InvalidRecordError: the record belongs into the dead-letter topic.
         """
 
     def trace(self) -> Trace:
-        """The trace that it carries on."""
+        """The trace in the record's headers."""
 
     def ack(self) -> None:
-        """All that follows from it is delivered."""
+        """Acknowledge: everything that follows from the record is delivered."""
 
 
 class World(Protocol):
-    """One partition, as its owner reaches it. Every call is bounded.
+    """One partition, as its owner reaches it. Every call is bounded in time.
 
-    Raises (all that wait):
+    Raises (all methods that wait):
         KafkaUnavailableError: nothing was read; stop, or try again.
-        PublishError: whether something was written is unknown: stop, the successor looks.
+        PublishError: it is unknown whether a record was written: stop, the successor reads the log.
     """
 
     async def log_bounds(self) -> tuple[int, int]:
-        """The first offset of ``task-events`` that is there, and that of the next record."""
+        """The first offset that ``task-events`` still has, and the offset of its next record."""
 
     async def log_end(self) -> int:
         """The offset that the next record of ``task-events`` gets."""
@@ -138,7 +138,7 @@ class World(Protocol):
         """Some records from ``start`` on, below ``end``, and where to go on."""
 
     async def log_append(self, events: Sequence[Sealed]) -> Sequence[int]:
-        """Append events; the offset of each, -1 where the broker does not tell."""
+        """Append events; the offset of each, -1 where the broker did not return one."""
 
     async def state_bounds(self) -> tuple[int, int]:
         """As :meth:`log_bounds`, of ``task-state``."""
@@ -153,16 +153,16 @@ class World(Protocol):
         """Write snapshots or a checkpoint; returns as :meth:`log_append` does."""
 
     async def committed(self) -> Mapping[str, int]:
-        """For each input topic with one: the offset that the broker says is committed."""
+        """The committed offset of each input topic that has one, as the broker reports it."""
 
     async def input_bounds(self) -> Mapping[str, tuple[int, int]]:
-        """The first offset of each input topic, and that of the next record."""
+        """The first offset of each input topic, and the offset of its next record."""
 
     async def clock_difference_ms(self, *, at_most_ms: int) -> int | None:
-        """Our clock less the broker's; None: not known. A larger one was measured just now."""
+        """Our clock minus the broker's; None: unknown. Above ``at_most_ms`` it is new."""
 
     async def topic_ids(self) -> Mapping[str, str]:
-        """The ids of the inputs and of the log, by topic; empty if the broker knows none."""
+        """The ids of the inputs and of the log, by topic; empty if the broker knows no ids."""
 
     async def no_input_between(self, topic: str, start: int, end: int) -> bool:
         """True if ``start <= offset < end`` holds no record (markers, compaction)."""

@@ -9,13 +9,13 @@ from streams.ownership.held import HeldCommands
 from streams.ownership.ports import World
 
 LOOK_AGAIN_MS = 1_000
-"""How often to ask whether there are records at all below an end that was not reached."""
+"""How often to check whether any records exist below an end that was not reached."""
 
 
 class InputProgress:
     """Positions of the input topics, and the ends that they had at the takeover. Pure.
 
-    Until those ends are reached timers must not decide: what lies before them may say that
+    Timers must not decide until those ends are reached: records before the ends may show that
     a task ended long before its deadline.
     """
 
@@ -29,7 +29,7 @@ class InputProgress:
         self.read_to(topic, offset + 1)
 
     def read_to(self, topic: str, end: int) -> None:
-        """Note that there is nothing to take below ``end`` any more."""
+        """Note that no record below ``end`` is left to be taken."""
         self._next[topic] = max(self._next.get(topic, 0), end)
         if self._next[topic] >= self._ends.get(topic, 0):
             self._ends.pop(topic, None)
@@ -39,22 +39,22 @@ class InputProgress:
         return self._next.get(topic, 0)
 
     def stood_still(self, topics: Iterable[str]) -> list[str]:
-        """Those of the topics of which nothing was read since this was asked last."""
+        """The topics that were not read since the last call."""
         still = [t for t in topics if self.next_of(t) == self._looked.get(t, 0)]
         self._looked = dict(self._next)
         return still
 
     @property
     def behind(self) -> Mapping[str, int]:
-        """The topics that were not yet read up to the takeover, and their ends."""
+        """The topics that are not yet read up to the takeover, with their ends."""
         return self._ends
 
 
 class Inputs:
-    """The inputs of one partition: what is committed, what was read, what is still to come.
+    """The inputs of one partition: committed, read, and still to come.
 
     Args:
-        world: asked for commits and ends.
+        world: asked for committed offsets and ends.
         created_topic: ``task-created``, which held commands wait for.
         clock: Unix milliseconds.
     """
@@ -67,9 +67,9 @@ class Inputs:
         self._look_again_at = Millis(0)
 
     async def begin(self) -> Mapping[str, int]:
-        """Note how far the inputs have to be read; return what is committed, by topic.
+        """Note how far the inputs have to be read; return the committed offsets by topic.
 
-        After ``task-state`` was read: a task that is forgotten there had all its inputs
+        Call it after ``task-state`` was read: the inputs of a task that is forgotten there were
         committed before.
         """
         bounds = await self._world.input_bounds()
@@ -84,7 +84,7 @@ class Inputs:
 
     @property
     def behind(self) -> bool:
-        """True until all that was there at the takeover was read: timers must not decide."""
+        """True until everything from before the takeover was read: timers must not decide."""
         return bool(self._progress.behind)
 
     @property
@@ -93,7 +93,7 @@ class Inputs:
         return self._progress.next_of(self._created_topic)
 
     async def see_ends(self, held: HeldCommands) -> None:
-        """Ask for ends: what newly held commands have to wait for, and what hides no record.
+        """Find the ends that newly held commands wait for, and ranges that hold no record.
 
         Raises:
             KafkaUnavailableError: as from the world; nothing was noted.
@@ -107,7 +107,7 @@ class Inputs:
         if not waiting or self._clock() < self._look_again_at:
             return
         self._look_again_at = Millis(self._clock() + LOOK_AGAIN_MS)
-        # What is being read needs no second reader that looks ahead.
+        # A topic that is being read does not need a second reader that looks ahead.
         still = self._progress.stood_still(waiting)
         if still:
             await self._pass_committed()
@@ -117,10 +117,10 @@ class Inputs:
                 self._progress.read_to(topic, end)
 
     async def _pass_committed(self) -> None:
-        """Count what is committed as read.
+        """Count committed inputs as read.
 
-        If we follow an owner that was deposed in this very process, what it acknowledged was
-        perhaps not committed when we took over, and does not come again.
+        If an owner in this same process was deposed before, what it acknowledged may not have been
+        committed when we took over, and does not come again.
         """
         for topic, offset in (await self._world.committed()).items():
             self._progress.read_to(topic, offset)
@@ -129,5 +129,5 @@ class Inputs:
 def valid_commits(
     committed: Mapping[str, int], bounds: Mapping[str, tuple[int, int]]
 ) -> Mapping[str, int]:
-    """The committed offsets that can be of the topics as they are: none beyond an end."""
+    """The committed offsets that do not lie beyond the ends of their topics."""
     return {t: offset for t, offset in committed.items() if offset <= bounds[t][1]}

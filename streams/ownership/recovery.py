@@ -1,10 +1,10 @@
-"""An owner's memory, rebuilt from snapshots and the log. Pure: the caller reads.
+"""Rebuilds an owner's memory from snapshots and the log. Pure: the caller reads.
 
-1. :meth:`Recovery.load` takes every record of ``task-state``, :meth:`Recovery.know_topics` what
-   the broker says of the inputs.
-2. :meth:`Recovery.start_at` says from where the log has to be read.
+1. :meth:`Recovery.load` takes every record of ``task-state``, :meth:`Recovery.know_topics` the
+   broker's answers about the inputs.
+2. :meth:`Recovery.start_at` returns the offset from which the log has to be read.
 3. :meth:`Recovery.fold` takes every record of ``task-events`` from there.
-4. :meth:`Recovery.redo` says which effects may not have been done.
+4. :meth:`Recovery.redo` returns the effects that may not have been done.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, kw_only=True)
 class Recovery:
-    """Folds what former owners left of one partition."""
+    """Folds the records that former owners left of one partition."""
 
     pipelines: Pipelines
     created_topic: str
@@ -49,26 +49,26 @@ class Recovery:
     """For each input topic, the offset up to which our group has committed this partition: the
     effects of an event whose cause lies below were done before."""
     topic_ids: Mapping[str, str] = field(default_factory=dict)
-    """Of the topics that exist now; empty if the broker knows none."""
+    """The ids of the topics that exist now; empty if the broker knows no ids."""
     input_ends: Mapping[str, int] = field(default_factory=dict)
-    """Of the input topics, now."""
+    """The current ends of the input topics."""
     owner_unknown: bool = False
     """Records between the checkpoint and the log's start were given up: see ``find_owner``."""
     made_again: frozenset[str] = frozenset()
-    """Input topics that an operator adopted as made again: no offset of them is remembered."""
+    """Input topics that an operator adopted as made again: their offsets are not remembered."""
     ownership: Ownership | None = None
     tasks: dict[TaskId, Task] = field(default_factory=dict)
     touched: set[TaskId] = field(default_factory=set)
-    """Tasks whose newest snapshot is older than what is known now."""
+    """Tasks whose newest snapshot is older than their state."""
     decided_created: int = -1
     """The highest offset of ``task-created`` that was decided."""
     orphans: set[tuple[str, int]] = field(default_factory=set)
     """Topic and offset of inputs that were decided for tasks that are not remembered."""
     _checkpoint: StateRecord | None = None
     _log_from: int = 0
-    """What lies before was given up together with the snapshots."""
+    """Events before this offset were given up together with the snapshots."""
     _decided_from: int = 0
-    """From this offset of the log on, events say what was decided of ``task-created``."""
+    """From this offset of the log on, events show how far ``task-created`` was decided."""
     _adoptions: dict[str, Adoption] = field(default_factory=dict)
     _adopted_at: dict[str, int] = field(default_factory=dict)
     """The offset of each adoption in ``task-state``."""
@@ -106,7 +106,7 @@ class Recovery:
     def know_topics(
         self, *, committed: Mapping[str, int], ends: Mapping[str, int], ids: Mapping[str, str]
     ) -> None:
-        """Take what the broker says of the topics now; asked after ``task-state`` was read."""
+        """Take the broker's current view of the topics; call it after ``task-state`` was read."""
         self.committed, self.input_ends, self.topic_ids = committed, ends, ids
 
     def start_at(self, first: int) -> int:
@@ -116,9 +116,9 @@ class Recovery:
             first: the first offset of the log that is still there.
 
         Raises:
-            SnapshotUnreadableError: a snapshot cannot be read, nor the whole log instead.
+            SnapshotUnreadableError: a snapshot cannot be read, and the log is not complete either.
             TopicReplacedError: remembered offsets belong to another topic of the same name.
-            LogTrimmedError: the log does not hold what comes after the checkpoint.
+            LogTrimmedError: the log has lost events after the checkpoint.
         """
         self._drop_given_up()
         if self._unreadable:
@@ -140,17 +140,17 @@ class Recovery:
         return max(first, start)
 
     def find_owner(self, first_records: Sequence[Logged]) -> None:
-        """Take the owner from the events that are left, as the markers before them are gone.
+        """Find the owner by the events that are left, as the markers before them are gone.
 
         Args:
-            first_records: the first ones of the log. Without any, the checkpoint's owner stays.
+            first_records: the first ones of the log. If empty, the checkpoint's owner stays.
         """
         if first_records:
             self.ownership = prevailing_owner(before_first_marker(first_records))
         self.owner_unknown = False
 
     def _drop_given_up(self) -> None:
-        """Pass over unreadable records that an operator gave up by adopting ``task-state``."""
+        """Skip unreadable records that an operator gave up by adopting ``task-state``."""
         adoption = self._adoptions.get(self.state_topic)
         if adoption is None or adoption.topic_id != self.topic_ids.get(self.state_topic):
             return
@@ -161,13 +161,13 @@ class Recovery:
         self._unreadable = kept
 
     def _check_snapshots(self, first: int) -> None:
-        """Notice that ``task-state`` was made again while an owner went on writing into it.
+        """Detect that ``task-state`` was made again while an owner went on writing into it.
 
-        The snapshots of all tasks that have not changed since are missing then.
+        The snapshots of all tasks that have not changed since then are missing.
 
         Raises:
-            TopicReplacedError: the log is not whole any more, either, and nobody gave up what both
-                do not hold.
+            TopicReplacedError: the log is not complete either, and no operator gave up the records
+                that both have lost.
         """
         checkpoint = self._checkpoint
         if checkpoint is None or not isinstance(checkpoint.content, Checkpoint):
@@ -189,7 +189,7 @@ class Recovery:
         self._log_from = first
 
     def _give_up_snapshots(self, first: int) -> None:
-        """Read the whole log instead of snapshots of which one cannot be read."""
+        """Read the whole log instead of the snapshots, because one of them cannot be read."""
         record = next(iter(self._unreadable.values()))
         reason = record.content.reason if isinstance(record.content, Unreadable) else ""
         if first > 0:
@@ -223,8 +223,8 @@ class Recovery:
     def fold(self, record: Logged) -> None:
         """Take the next record of ``task-events``.
 
-        What nobody can read was written by nobody who owns the partition; the sink
-        dead-letters it, here it is only passed over.
+        A record that cannot be decoded was not written by an owner; it is skipped here, and the
+        sink dead-letters it.
         """
         if record.event is None:
             log.warning("event_undecodable", offset=record.offset)
@@ -239,8 +239,8 @@ class Recovery:
     def redo(self) -> list[tuple[TaskId, Effect]]:
         """The effects to do again, in the order of their events.
 
-        A command whose result is in the log is left out: its task waits for another one, or
-        for none.
+        A command whose result is in the log is left out: its task no longer waits for that
+        command.
         """
         return [(task_id, effect) for task_id, effect in self._effects if self._open(effect)]
 
@@ -271,19 +271,19 @@ class Recovery:
         return former and record.offset >= checkpoint.content.state_from
 
     def _apply(self, event: TaskEvent, offset: int) -> None:
-        # Below the checkpoint they are in the checkpoint, and may be of a former life of the topic.
+        # Decisions below the checkpoint are in the checkpoint, and may be of a topic's former life.
         counts = offset >= self._decided_from and self.created_topic not in self.made_again
         if event.cause_topic == self.created_topic and counts:
             self.decided_created = max(self.decided_created, event.cause_offset)
         self.touched.add(event.task_id)
         if offset < self._as_of.get(event.task_id, 0):
-            # In the snapshot already, and a snapshot is written when all effects are done.
+            # Already in the snapshot, and a snapshot is written after all effects are done.
             return
         before = self.tasks.get(event.task_id)
         after = fold(before, event)
         if after is None or after is before:
-            # A former owner forgot it, late, or its beginning has left the log by retention.
-            # It has ended; but its last inputs may be delivered again.
+            # A former owner forgot the task, late, or retention removed its beginning from the log.
+            # The task has ended; but its last inputs may be delivered again.
             if after is None:
                 self.orphans.add((event.cause_topic, event.cause_offset))
             return
@@ -300,7 +300,7 @@ class Recovery:
         return replace(task, decided=decided)
 
     def _may_be_undone(self, event: TaskEvent) -> bool:
-        """True for a timer's event, and for one whose cause will be delivered again."""
+        """True for an event of a timer, and for one whose cause will be delivered again."""
         return event.cause_offset < 0 or (
             event.cause_offset >= self.committed.get(event.cause_topic, 0)
         )
@@ -309,7 +309,7 @@ class Recovery:
         try:
             found = effects(before, event, after, self.pipelines)
         except PipelineUnknownError as error:
-            # Its file was taken away: the task ends by its deadline, the others go on.
+            # Its pipeline file was removed: this task ends by its deadline, the others go on.
             log.error("effect_not_redone", task_id=event.task_id, code=error.code)
             return
         self._effects += [(event.task_id, effect) for effect in found]
@@ -323,7 +323,7 @@ class Recovery:
 
 
 def before_first_marker(records: Sequence[Logged]) -> list[TaskEvent]:
-    """The events up to the first marker, which begins another ownership."""
+    """The events before the first marker, because a marker begins another ownership."""
     found = []
     for record in records:
         if record.event is None:

@@ -17,16 +17,16 @@ def topics_made_again(
     *,
     snapshots_topic: str,
 ) -> frozenset[str]:
-    """The topics that an operator adopted as made again: their offsets mean nothing any more.
+    """The topics that an operator adopted as made again: their remembered offsets are void.
 
     Args:
         checkpoint: names the topics that its offsets belong to.
-        ids: of the topics that exist now; empty if the broker knows none.
+        ids: the ids of the topics that exist now; empty if the broker knows no ids.
         adoptions: by topic.
-        snapshots_topic: has a rule of its own.
+        snapshots_topic: ``task-state``, which has a rule of its own.
 
     Raises:
-        TopicReplacedError: a topic has another id, and nobody adopted it.
+        TopicReplacedError: a topic has another id, and no operator adopted it.
     """
     made_again = set()
     for topic, remembered in checkpoint.topics.items():
@@ -48,15 +48,15 @@ def topics_made_again(
 def check_ends(
     remembered: Mapping[str, int], ends: Mapping[str, int], made_again: frozenset[str]
 ) -> None:
-    """Notice a topic that is shorter than what was decided of it.
+    """Detect a topic that ends before an offset that was decided.
 
     Args:
         remembered: by topic, the highest offset that was decided.
         ends: by topic, the offset of the next record.
-        made_again: topics of which nothing is remembered.
+        made_again: topics whose offsets are not remembered.
 
     Raises:
-        TopicReplacedError: a topic ends before it.
+        TopicReplacedError: a topic ends before its remembered offset.
     """
     for topic, offset in remembered.items():
         end = ends.get(topic)
@@ -69,17 +69,17 @@ def check_ends(
 def check_log_start(
     topic: str, *, first: int, wanted: int, adoption: Adoption | None, topic_id: str | None
 ) -> bool:
-    """Notice records that were removed before anyone read them; True if they are given up.
+    """Detect records that were removed before they were read; True if they are given up.
 
     Args:
         topic: the log.
         first: the first offset that it has.
-        wanted: the one from which it has to be read.
-        adoption: what an operator said about the topic.
-        topic_id: of the topic now.
+        wanted: the offset from which it has to be read.
+        adoption: an operator's statement about the topic.
+        topic_id: the id of the topic that exists now.
 
     Raises:
-        LogTrimmedError: records are missing, and nobody gave them up.
+        LogTrimmedError: records are missing, and no operator gave them up.
     """
     if first <= wanted:
         return False

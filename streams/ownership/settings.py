@@ -15,26 +15,25 @@ class RouterSettings:
     """After this many events a snapshot is taken at once: bounds what a takeover reads."""
 
     hold_s: float = 10.0
-    """A command for an unknown task waits this long for the task to be created; then it is a
-    dead letter."""
+    """How long a command for an unknown task waits for the task to be created. After that it
+    becomes a dead letter."""
 
     held_max: int = 10_000
-    """Commands that wait in one partition. When as many wait, no more are read for a while."""
+    """Commands that may wait in one partition. At this number, reading further commands pauses."""
 
     default_timeout_s: float = 300.0
-    """The time that a task has whose creator names neither timeout nor deadline."""
+    """The time limit of a task whose creator gives neither a timeout nor a deadline."""
 
     clock_difference_max_s: float = 60.0
-    """A router whose clock is further from the broker's decides nothing, because it would fail
+    """A router whose clock differs more from the broker's decides nothing, because it would fail
     tasks before their deadlines or long after. The difference is known only where ``task-state``
     has ``message.timestamp.type=LogAppendTime``."""
 
     remember_s: float = 24 * 3600.0
-    """Completed tasks are remembered this long after their end, and at least 24 h."""
+    """How long completed tasks are remembered after their end; at least 24 h."""
 
     remember_failed_s: float = 30 * 24 * 3600.0
-    """Failed and cancelled tasks are remembered, and can be retried, this long after their
-    end."""
+    """How long failed and cancelled tasks are remembered, and can be retried, after their end."""
 
     def __post_init__(self) -> None:
         for name in (

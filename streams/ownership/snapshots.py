@@ -1,4 +1,4 @@
-"""The owner's snapshots in ``task-state``: what a successor need not read from the log."""
+"""The owner's snapshots in ``task-state``, which spare a successor most of the log."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _FIRST_LOOK = -1
 
 
 class Snapshots:
-    """Which tasks changed since their newest snapshot, and how they get one.
+    """Tracks which tasks changed since their newest snapshot, and writes new ones.
 
-    Called between two batches only: every state is proved then, and the effects of every
+    Called only between two batches: every state is proved then, and the effects of every
     event below the next offset are done.
     """
 
@@ -32,17 +32,17 @@ class Snapshots:
         self._events = 0
         self._written_at: Millis | None = None
         self._owed = False
-        """A checkpoint has to be written although nothing changed."""
+        """True: a checkpoint has to be written although no task changed."""
         self.topic_ids: Mapping[str, str] = {}
-        """Of the topics that offsets in snapshots belong to; for the checkpoints."""
+        """The ids of the topics that offsets in snapshots belong to; for the checkpoints."""
         self._looked_to = _FIRST_LOOK
-        """Of ``task-state``: up to here we know who wrote."""
+        """The offset of ``task-state`` up to which the writers are known."""
 
     async def load(self) -> list[StateRecord]:
         """Read all of ``task-state``, once, at the takeover.
 
-        Up to an end that has not moved while we read: compaction may take away a snapshot
-        that we have not reached yet, and the newer one lies behind the end that we saw first.
+        Reads up to an end that did not move during the read: compaction may remove a snapshot
+        that was not reached yet, and its newer version lies behind the end that was seen first.
         """
         position, end = await self._world.state_bounds()
         found: list[StateRecord] = []
@@ -55,18 +55,18 @@ class Snapshots:
         return found
 
     def changed(self, task_id: TaskId) -> None:
-        """Note that a task had an event: it needs a new snapshot."""
+        """Note that a task had an event and needs a new snapshot."""
         self._dirty.add(task_id)
         self._forgotten.discard(task_id)
         self._events += 1
 
     def forgotten(self, task_id: TaskId) -> None:
-        """Note that a task left the memory: it gets a tombstone."""
+        """Note that a task left the memory and needs a tombstone."""
         self._dirty.discard(task_id)
         self._forgotten.add(task_id)
 
     def due_at(self) -> Millis | None:
-        """When the next round is due; None while there is nothing to write."""
+        """When the next round is due; None while nothing has to be written."""
         if self._owed:
             return Millis(0)
         if not self._dirty and not self._forgotten:
@@ -76,10 +76,10 @@ class Snapshots:
         return Millis(self._written_at + self._every_ms)
 
     def start(self, now: Millis) -> None:
-        """Count the time to the first round from now on; a checkpoint is due at once.
+        """Start the timer of the first round; a checkpoint is due at once.
 
-        Without it the log before the takeover's marker would be needed for as long as no task
-        changes, and retention would remove it in the end.
+        Without this checkpoint a partition whose tasks do not change would need the log from before
+        the takeover's marker, and retention would remove that part in the end.
         """
         self._written_at = now
         self._owed = True
@@ -93,17 +93,17 @@ class Snapshots:
         decided_created: int,
         now: Millis,
     ) -> int:
-        """Write a round; return how many snapshots.
+        """Write one round; return the number of snapshots.
 
-        1. Look who else wrote to ``task-state``: those tasks are written again.
+        1. Find tasks that another process wrote to ``task-state``; they are written again.
         2. Write the snapshots and tombstones, and await them.
         3. Only then write the checkpoint that lets a successor begin here.
 
-        Cancelled or failed in between, the checkpoint before this one holds.
+        When a round fails or is cancelled in between, the previous checkpoint holds.
 
         Raises:
-            OwnershipLostError: a successor writes snapshots already; what it knows and we do
-                not must not be called forgotten.
+            OwnershipLostError: a successor already writes snapshots. Tasks that only the
+                successor knows must not get tombstones.
         """
         looked_to = await self._look(tasks, by)
         round_ = [
@@ -131,10 +131,10 @@ class Snapshots:
         return len(round_)
 
     async def _look(self, tasks: Mapping[TaskId, Task], by: Ownership) -> int:
-        """Note what others wrote since the last look; return up to where we looked.
+        """Note what others wrote since the last look; return the offset up to which it looked.
 
-        A former owner's snapshot that lands now is older than what we know, but it is the
-        newest of its key: without this a successor would use it.
+        A former owner's snapshot that lands now is older than our state, but it is the newest of
+        its key: without this look a successor would use it.
         """
         end = await self._world.state_end()
         position = self._looked_to

@@ -1,18 +1,18 @@
-"""The records of ``task-state``: snapshots, tombstones, checkpoints. Ours alone.
+"""The records of ``task-state``: snapshots, tombstones, checkpoints. Only this system reads them.
 
-They may change from version to version, but each version reads those of the one before, or says
-that it cannot: a snapshot that was passed over would be a task that is forgotten.
+They may change between versions. Each version reads the records of the one before, or reports
+that it cannot: a snapshot that was skipped would be a task that is forgotten.
 
 | record     | key           | value                            |
 |------------|---------------|----------------------------------|
 | snapshot   | the task's id | ``TaskState`` with the task      |
-| tombstone  | the task's id | none                             |
+| tombstone  | the task's id | no value                         |
 | checkpoint | ``/checkpoint`` | ``TaskState`` without a task id |
 | adoption   | ``/adoption/TOPIC`` | ``TaskState`` without a task id |
 
-An adoption is written by an operator's command, the others by owners. Each one carries
-``epoch``, ``owner`` and ``as_of`` in its headers: a tombstone has nothing else to say who wrote
-it. ``version`` is the form of the value; the first form had no such header.
+An operator's command writes an adoption, owners write the others. Each record carries
+``epoch``, ``owner`` and ``as_of`` in its headers, because a tombstone has no value that could
+name its writer. ``version`` is the form of the value; the first form had no such header.
 """
 
 import msgspec
@@ -78,10 +78,10 @@ def write_state(topic: str, partition: int, record: StateRecord) -> Outgoing:
 
 
 def read_state(record: Origin) -> StateRecord:
-    """What a Kafka record of ``task-state`` says.
+    """Decode a Kafka record of ``task-state``.
 
-    Its content is None if no owner wrote it, and :class:`Unreadable` if one did and this
-    version cannot read it, or if it could not be taken out of its batch.
+    The content is None if no owner wrote the record. It is :class:`Unreadable` if an owner wrote
+    the record and this version cannot read it or cannot take it out of its batch.
     """
     if record.fault is not None:
         return StateRecord(Unreadable(None, record.fault.message), _NOBODY, record.offset)

@@ -11,12 +11,12 @@ from tasks.lane import lane_of
 def step_letter(
     topics: Topics, partition: int, effect: DeadLetterStep, trace: Trace
 ) -> tuple[Origin, Failure]:
-    """A step that failed for good, as a dead letter of its command's topic.
+    """The dead letter, in the topic of its command, of a step that failed for good.
 
-    The command is rebuilt from state: the same bytes and headers as those that the worker read,
-    but for the trace, which is that of the failure. Where the worker read them is known from
-    its result. Of a step that a deadline overtook there is no result: the offset is -1, and
-    the letter's id comes from the command's.
+    The command is rebuilt from state: the same bytes and headers as the worker read, except for
+    the trace, which is the one of the failure. The result of the step names the offset at which the
+    worker read the command. A step that a deadline stopped has no result: the offset is -1, and
+    the letter's id is derived from the command's.
     """
     command, error, step = effect.command, effect.error, effect.event.step
     known = step is not None and step.command_offset >= 0

@@ -1,4 +1,4 @@
-"""What an owner knows of its tasks: those that run are at hand, those that ended are put away."""
+"""An owner's tasks: running ones in memory, ended ones in a file."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tasks.task import Task
 class TaskMemory(Mapping[TaskId, Task]):
     """All tasks of a partition that are not forgotten.
 
-    A task that ended is asked for now and then only, for a day or for months, and there may be
-    millions: they go to a file. So the memory of the process grows with the tasks that run.
+    An ended task is rarely read, but is kept for a day or for months, and there may be millions:
+    ended tasks go to a file. So the memory of the process grows with the running tasks only.
 
     Raises:
         sqlite3.Error: see :class:`~streams.ownership.ended_tasks.EndedTasks`.
@@ -43,31 +43,31 @@ class TaskMemory(Mapping[TaskId, Task]):
         return task
 
     def put(self, task: Task) -> None:
-        """Remember a task's newest state, without what nobody can ask for any more."""
-        # A task that has just begun was nowhere.
+        """Remember a task's newest state, without the parts that are not read any more."""
+        # A task that has just begun cannot be in the file.
         if task.sequence > 1 and task.task_id not in self._at_hand:
             self._away.remove(task.task_id)
         self._at_hand[task.task_id] = shrunk(task)
 
     def forget(self, task_id: TaskId) -> None:
-        """Let go of a task that is here."""
+        """Remove a task that is here."""
         if self._at_hand.pop(task_id, None) is None:
             self._away.remove(task_id)
 
     def put_away(self) -> None:
-        """Put what ended into the file."""
+        """Move ended tasks into the file."""
         ended = self._ended_at_hand()
         self._away.add(ended)
         for task, _ in ended:
             del self._at_hand[task.task_id]
 
     def forgettable(self, now: Millis) -> list[Task]:
-        """The tasks whose time to be forgotten has come; of very many, the first ones."""
+        """The tasks that may be forgotten now; the first ones if there are very many."""
         at_hand = [task for task, at in self._ended_at_hand() if at <= now]
         return at_hand + self._away.forgettable(now)
 
     def _ended_at_hand(self) -> list[tuple[Task, Millis]]:
-        """With the times from which on they may be forgotten."""
+        """Ended tasks in memory, with the times from which they may be forgotten."""
         return [
             (task, at)
             for task in self._at_hand.values()

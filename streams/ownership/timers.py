@@ -1,4 +1,4 @@
-"""What has to happen at a time: due retries and deadlines of one partition. Pure."""
+"""The timers of one partition: due retries and deadlines. Pure."""
 
 import heapq
 
@@ -11,9 +11,9 @@ _SWEEP_MIN = 1_000
 class Timers:
     """A heap of times, rebuilt from task state.
 
-    An entry is only a reminder: whoever takes it looks at the task to see what is due, so
-    entries of tasks that went on mean nothing. Those of tasks that ended are swept out when
-    they are the half of it: a task is done in a second, its deadline is minutes away.
+    An entry is only a reminder: its reader looks at the task to see what is due, so outdated
+    entries do no harm. Entries of ended tasks are removed when they are half of the heap: a task
+    takes about a second, and its deadline is minutes away.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Timers:
             heapq.heappush(self._heap, (task.outstanding.due_at, task.spec.task_id))
 
     def next_at(self) -> Millis | None:
-        """The earliest time, Unix milliseconds; None if nothing is to come."""
+        """The earliest time, Unix milliseconds; None if the heap is empty."""
         return self._heap[0][0] if self._heap else None
 
     def take_due(self, now: Millis) -> list[tuple[Millis, TaskId]]:

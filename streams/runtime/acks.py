@@ -10,7 +10,7 @@ class OrderedAcks(Generic[T]):
     """Holds items in the order in which they came, and releases them in that order.
 
     An item is released when it and all before it are finished. So an acknowledgement never
-    passes an unfinished record, and a kill delivers that record again.
+    passes an unfinished record, and after a kill that record is delivered again.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class OrderedAcks(Generic[T]):
         return released
 
     def clear(self) -> list[T]:
-        """Forget everything; return what was not released, in order."""
+        """Remove and return all items that were not released, in order."""
         left = list(self._items)
         self._items.clear()
         self._finished.clear()

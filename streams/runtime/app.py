@@ -22,15 +22,16 @@ from streams.settings import KafkaSettings
 
 FAUST_VERSION = "0.15.3"
 _HEARTBEATS_PER_SESSION = 10
-"""Kafka asks for three at least. A member hears of a rebalance in the answer to one: with three
-the partitions of a dead process would be given away up to a third of a session later."""
+"""Kafka asks for at least three. A member learns of a rebalance from the answer to a heartbeat:
+with three, the partitions of a dead process would be reassigned up to a third of a session
+later."""
 POLL_RECORDS_MAX = 500
 _BUFFERED_POLLS_MAX = 8
-# aiokafka leaves the group when nobody asks it for records for so long. Here nobody asks when
-# there is no room, for as long as that takes; who is stuck is found by the watchdog.
+# aiokafka leaves the group when no records are fetched for this time. Here fetching pauses while
+# the lanes are full, which has no time limit; the watchdog finds a process that is stuck.
 _MAX_POLL_INTERVAL_S = 10_000_000.0
 
-# Far under the session timeout of the other members, which wait.
+# Far below the session timeout, because the other members wait meanwhile.
 _POSITIONS_S = 2.0
 
 log = structlog.get_logger()
@@ -40,7 +41,7 @@ class Drainable(Protocol):
     """Something that holds deliveries and can bring them to an end."""
 
     async def drain(self, timeout_s: float) -> None:
-        """Finish what is in flight within ``timeout_s``, then cancel the rest. Never raises."""
+        """Finish deliveries in flight within ``timeout_s``, then cancel the rest. Never raises."""
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """The group assigned these partitions to us; called after each rebalance."""
@@ -50,7 +51,7 @@ class App(faust.App):  # type: ignore[misc]
     """A Faust application whose rebalances are bounded and whose faults stop the process.
 
     ``pending`` holds the deliveries that were read and not yet acknowledged. A rebalance
-    gives them ``drain_timeout_s``; what is left is let go and delivered again elsewhere.
+    gives them ``drain_timeout_s``; the rest is let go and delivered again elsewhere.
     """
 
     def __init__(
@@ -67,19 +68,20 @@ class App(faust.App):  # type: ignore[misc]
         self.pending: set[Delivery] = set()
         self.drainables: list[Drainable] = []
         self.full_topics: Callable[[], frozenset[str]] = frozenset
-        """Topics that must not be read now, because what was read has not begun yet."""
+        """Topics that must not be read now, because earlier records of theirs have not begun
+        yet."""
         self.remembers: frozenset[str] = frozenset()
         """Topics that are not consumed, and whose offsets the process remembers."""
         self.standing: set[int] = set()
         """Partitions that must not be read now in any topic, because they wait for something."""
         self.on_lost_positions: Callable[[frozenset[int]], Awaitable[None]] | None = None
-        """Called before partitions are read from their beginning, although there are records: the
-        group has no position of theirs, or one that they do not hold."""
+        """Called before partitions that hold records are read from their beginning, because the
+        group has no position in them, or a position that they do not hold."""
         self.failed: asyncio.Event = asyncio.Event()
         self.leaves_group = False
-        """The process ends so late that its membership has ended, too."""
+        """True: the process ends so late that its membership has ended, too."""
         self.closing = False
-        """Nothing new is begun any more; what is read is let go."""
+        """True: no new work begins, and records that were read are let go."""
         self.epoch = 0
         """Counts the assignments. Unlike the group's generation it grows with each: a static
         member can get its partitions back in the same generation."""
@@ -88,13 +90,13 @@ class App(faust.App):  # type: ignore[misc]
         self.on_partitions_assigned.connect(self._after_rebalance)
 
     def fail(self, reason: str, error: BaseException | None = None, *, leave: bool = False) -> None:
-        """Stop the process: what it was doing has an unknown outcome. Its successor heals.
+        """Stop the process: the outcome of its work is unknown. Its successor recovers.
 
         Args:
             reason: for the log.
             error: the cause.
-            leave: the group has to assign partitions anew before the successor comes. A member
-                with a name would get its former ones back.
+            leave: the group has to reassign partitions before the successor comes. A member with a
+                name would otherwise get its former partitions back.
         """
         self.leaves_group |= leave
         if not self.failed.is_set():
@@ -107,20 +109,20 @@ class App(faust.App):  # type: ignore[misc]
         self.loop.call_soon_threadsafe(self._begin_drain)
 
     async def drained(self) -> None:
-        """Wait until the drain of this rebalance is over; begins it if nobody has."""
+        """Wait until the drain of this rebalance is over; begin it if it has not begun."""
         await self._begin_drain()
 
     async def close(self, grace_s: float) -> None:
-        """Begin nothing more, finish what runs within ``grace_s``, and commit it.
+        """Begin nothing more, finish running work within ``grace_s``, and commit.
 
-        What is left is cancelled and delivered again to whoever gets the partitions.
+        Work that is left is cancelled and delivered again to the next owner of its partition.
         """
         self.closing = True
         await self._drain_all(grace_s)
         await self.consumer.commit_all()
 
     def let_go(self) -> None:
-        """Forget all deliveries without an acknowledgement: they are delivered again."""
+        """Forget all deliveries without acknowledging them: they are delivered again."""
         for delivery in list(self.pending):
             delivery.discard()
 
@@ -131,22 +133,22 @@ class App(faust.App):  # type: ignore[misc]
         return self._drain[1]
 
     async def _drain_all(self, bound_s: float) -> None:
-        """Bring all deliveries to an end within the bound; let go of the others."""
+        """Finish all deliveries within the bound; let go of the others."""
         await asyncio.gather(*(drainable.drain(bound_s) for drainable in self.drainables))
         self.let_go()
 
     async def _on_partitions_assigned(self, assigned: Any, generation_id: int = 0) -> None:
         if self._drain is not None:
             await self._drain[1]
-        # Before the first fetch, which moves a position that the log does not hold without a word.
+        # Before the first fetch, which silently moves a position that the log does not hold.
         await self._note_gaps([(tp.topic, tp.partition) for tp in assigned])
         self.epoch += 1
         await super()._on_partitions_assigned(assigned, generation_id)
 
     async def _note_gaps(self, assigned: Sequence[Place]) -> None:
-        """Say which records were removed before this group read them. Bounded.
+        """Log which records were removed before this group read them. Bounded.
 
-        A broker that does not answer in time is logged, and reading begins all the same.
+        A broker that does not answer in time is logged, and reading begins anyway.
         """
         group = self.conf.id
         client_id = f"{self.kafka.client_id}-{group}-positions"
@@ -190,7 +192,7 @@ class App(faust.App):  # type: ignore[misc]
         )
 
     def _check_copartitioned(self, assigned: Iterable[Any]) -> None:
-        """Fail if one topic brought other partitions than the others: one of them is away."""
+        """Fail if the topics have different partitions: one of the topics is missing."""
         by_topic: dict[str, set[int]] = {t: set() for c in self.topics for t in c.topics}
         for tp in assigned:
             by_topic[tp.topic].add(tp.partition)
@@ -210,11 +212,11 @@ class App(faust.App):  # type: ignore[misc]
             generation=self.consumer_generation_id,
         )
         for drainable in self.drainables:
-            # A process that ends takes nothing over, whatever the group still gives it.
+            # A closing process takes no partition over, whatever the group still assigns to it.
             drainable.assigned(frozenset() if self.closing else partitions)
 
     def _create_directories(self) -> None:
-        """Make none: Faust would keep nothing in them, and the folder may be read-only."""
+        """Do nothing: Faust would store nothing there, and the folder may be read-only."""
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
@@ -231,8 +233,8 @@ def create_app(
     """Build the application of one consumer group.
 
     Args:
-        group: the consumer group, and Faust's app id: one for each role.
-        kafka: where and how.
+        group: the consumer group and Faust's app id: one for each role.
+        kafka: the brokers and the timeouts.
         poll_records_max: records that are read at a time, at most ``POLL_RECORDS_MAX``.
         reads_committed: see :func:`~streams.kafka.consumers.isolation_level`.
         copartitioned: each assignment must bring the same partitions of all topics.
@@ -267,7 +269,7 @@ def create_app(
         producer_request_timeout=kafka.request_timeout_s,
         stream_buffer_maxsize=_BUFFERED_POLLS_MAX,
         stream_wait_empty=True,
-        # Without tables nothing has standbys; above 0 it would bring Faust's own assignor in.
+        # Standbys are for tables, which we do not use; above 0, Faust's own assignor is enabled.
         table_standby_replicas=0,
         topic_allow_declare=False,
         topic_disable_leader=True,

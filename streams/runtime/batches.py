@@ -1,4 +1,4 @@
-"""The one way in which agents read: whatever one poll brought, as one batch."""
+"""How all agents read: the records of one poll, as one batch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 async def batches(stream: StreamT) -> AsyncIterator[list[Delivery]]:
-    """Yield what was read, without waiting for more: at low load, one record at once.
+    """Yield the records of a poll without waiting for more: at low load, one record at once.
 
-    Every delivery must be acknowledged by whoever takes it, in offset order
+    The reader must acknowledge every delivery in offset order
     (:meth:`~streams.runtime.delivery.Delivery.ack`); Faust itself acknowledges nothing here.
 
     Args:
@@ -23,7 +23,7 @@ async def batches(stream: StreamT) -> AsyncIterator[list[Delivery]]:
     """
     app = stream.app
     async for polled in stream:
-        # What was read before a rebalance is read again by its next owner.
+        # The next owner reads again what was read before a rebalance.
         batch = [delivery for delivery in polled if not delivery.stale()]
         if batch and app.flow_control.is_active():
             app.pending.update(batch)

@@ -1,4 +1,4 @@
-"""Faust's consumer with the corrections that our delivery promise rests on."""
+"""Faust's consumer, corrected where our delivery promise needs it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from streams.runtime.delivery import Delivery
 
 log = structlog.get_logger()
 
-# A fetch leaves out partitions whose records wait in the client; while it lasts they get no
-# new ones. Faust's 1.5 s would starve a lane that is read again after it was full.
+# While a fetch waits, it gets no new records for partitions that were left out because their
+# records still waited in the client. Faust's 1.5 s would starve a lane that has just become free.
 _FETCH_WAIT_MS = 200
 _HELD_POLL_S = 0.02
 _STANDING_POLL_S = 0.2
@@ -29,9 +29,9 @@ _POLL_S = 1.0
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Assigns by range: one process gets the same partition of all co-partitioned topics.
 
-    Faust takes round robin for an application without tables, which splits partition *i* of
-    several topics between members. Faust also reads what transactions have not committed. What
-    the aiokafka consumer got from Faust is replaced before it starts.
+    For an application without tables Faust assigns round robin, which splits partition *i* of
+    several topics between members. Faust also reads records of uncommitted transactions. This
+    class replaces both settings of the aiokafka consumer before it starts.
     """
 
     def _create_worker_consumer(self, transport: Any) -> Any:
@@ -49,10 +49,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return consumer
 
     async def seek_to_committed(self) -> Any:
-        """Seek back to what is committed, and where nothing is, to the beginning.
+        """Seek back to the committed offsets, and to the beginning where there is no such offset.
 
-        Faust leaves a partition without a committed offset where it is. What a poll had just
-        brought of it during a rebalance was then dropped, and the next commit went past it.
+        Faust does not move a partition without a committed offset. Records that a poll had just
+        brought during a rebalance were then dropped, and the next commit went past them.
         """
         return await self.call_thread(self._seek_back)
 
@@ -71,17 +71,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
 
 class Consumer(driver.Consumer):  # type: ignore[misc]
-    """Reads what there is room for, hands over each poll whole, and commits all that is done.
+    """Reads as much as fits, hands over each poll whole, and commits everything that is done.
 
     - A poll goes to the agent as one list of deliveries. Faust would pass on each record by
       itself, through several coroutines: a good half of the CPU of a busy process.
-    - The position of a partition is that after its last acknowledgement, which come in the
-      order of the offsets. Nothing else is committed: not what was read and not taken, and
-      not what was acknowledged under an earlier assignment.
-    - What was acknowledged before a rebalance is committed before the partitions go. Faust
-      forgets it first, and the next owner would do it again.
-    - Topics that are full are not read. Pausing Faust's partitions instead drops records
-      that were fetched and not yet handed over, and commits past them.
+    - The position of a partition is the offset after its last acknowledgement, which come in the
+      order of the offsets. Nothing else is committed: not records that were read and not taken,
+      and not records that were acknowledged under an earlier assignment.
+    - Acknowledged records are committed before a rebalance takes the partitions away. Faust
+      forgets these acknowledgements first, and the next owner would do the work again.
+    - Full topics are not read. Pausing Faust's partitions instead drops records that were
+      fetched and not yet handed over, and commits past them.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -91,11 +91,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         self._positions: dict[Any, int] = {}
 
     def done(self, tp: Any, offset: int) -> None:
-        """Note that a record is done, and all before it in its partition."""
+        """Note that a record, and every record before it in its partition, is done."""
         self._positions[tp] = max(offset + 1, self._positions.get(tp, 0))
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
-        """Finish what is in flight and commit it, then let the partitions go."""
+        """Finish the work in flight and commit it, then let the partitions go."""
         if revoked and not self.app.should_stop:
             self.stop_flow()
             self.app.flow_control.suspend()
@@ -109,11 +109,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     async def commit_all(self) -> None:
         """Commit everything that is acknowledged now; bounded, and never raises.
 
-        What cannot be committed in time is delivered again.
+        Acknowledgements that cannot be committed in time are delivered again.
         """
         try:
             async with asyncio.timeout(self.app.kafka.request_timeout_s):
-                # A commit that is under way does not know of the newest acknowledgements.
+                # A commit that already runs does not include the newest acknowledgements.
                 await self.maybe_wait_for_commit_to_finish()
                 await self.commit()
         except TimeoutError:
@@ -122,8 +122,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     async def commit_back(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Commit offsets that lie before the committed ones; never raises.
 
-        A group that stands beyond the end of a partition reads from its beginning, and would
-        stay there: after a restart it would skip what came meanwhile.
+        A group whose position lies beyond the end of a partition reads from the beginning. Without
+        this commit the position would stay, and after a restart the group would skip new records.
         """
         if not offsets:
             return
@@ -133,7 +133,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             log.error("not_committed_back", group=self.app.conf.id, exc_info=error)
 
     def unread(self, ends: Mapping[Any, int]) -> int:
-        """How many records wait at the broker in the partitions that may be read now.
+        """Count the records that wait at the broker in partitions that may be read now.
 
         Args:
             ends: the end of each assigned partition; one that is missing counts as read.
@@ -149,7 +149,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         return lag
 
     def ends(self) -> dict[tuple[str, int], tuple[int, int]]:
-        """The last stable offset and the end of each partition, as the last fetch told them."""
+        """The last stable offset and the end of each partition, as of the last fetch."""
         subscription = self._thread._ensure_consumer()._subscription.subscription
         if subscription is None or subscription.assignment is None:
             return {}
@@ -161,14 +161,14 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         return found
 
     def readable(self) -> frozenset[Any]:
-        """The assigned partitions that nothing keeps from being read."""
+        """The assigned partitions whose reading is not paused."""
         if not self.flow_active or self.app.rebalancing or self.app.closing:
             return frozenset()
-        # While an agent's queue is full, Faust waits for it before it reads for anyone.
+        # While the queue of one agent is full, Faust reads for no agent.
         if any(topic.queue.full() for topic in self.app.topics):
             return frozenset()
         full = self.app.full_topics()
-        # Faust takes out those whose agent is behind; they are paused, not stuck.
+        # Faust removes the partitions of agents that are behind; they are paused, not stuck.
         return frozenset(
             tp
             for tp in self._get_active_partitions()
@@ -179,10 +179,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def verify_event_path(self, now: float, tp: Any) -> None:
-        """Say nothing: Faust counts events here. See ``streams.runtime.watchdog``."""
+        """Do nothing: Faust counts events here. See ``streams.runtime.watchdog``."""
 
     async def wait_empty(self) -> None:
-        """Commit. Whoever stops reading has brought the deliveries to an end before."""
+        """Commit. The caller has finished the deliveries before."""
         await self.commit_and_end_transactions()
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> list[Any]:
@@ -192,7 +192,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         return self._positions.get(tp)
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Read until ``fetcher`` is stopped: what Faust's fetcher runs."""
+        """Read until ``fetcher`` is stopped; Faust's fetcher runs this."""
         try:
             while not (self.should_stop or fetcher.should_stop):
                 await self._poll()
@@ -202,7 +202,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     async def _poll(self) -> None:
         records, _ = await self._wait_next_records(_POLL_S)
-        # A poll that has its records at once never gives way to others.
+        # A poll whose records are already there never yields to other coroutines.
         await asyncio.sleep(0)
         if self.should_stop:
             return
@@ -212,7 +212,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             await self._hand_over(records)
 
     async def _seek_back(self) -> None:
-        """Read again, after the rebalance that is under way, what a poll has just brought."""
+        """Read the records of the last poll again after the current rebalance."""
         try:
             await self.perform_seek()
         except Exception as error:
@@ -221,7 +221,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     async def _hand_over(self, records: Mapping[Any, Sequence[Any]]) -> None:
         flow = self.app.flow_control
         if not flow.is_active():
-            # What is put in before it resumes is cleared away.
+            # Records that are put in before the flow resumes are cleared away.
             await self.wait_first(flow.acquire(), self.suspend_flow.wait())
             if not self.flow_active:
                 return

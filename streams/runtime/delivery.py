@@ -9,7 +9,7 @@ from streams.kafka.fetch.records import origin_of
 
 
 class Receiver(Protocol):
-    """The application that a record was delivered to, as far as a delivery knows it."""
+    """The part of an application that a delivery needs."""
 
     pending: set[Delivery]
     consumer: Any
@@ -30,7 +30,7 @@ class Delivery:
         """Take a record over.
 
         Args:
-            app: what it was delivered to.
+            app: the application that the record was delivered to.
             tp: Faust's name of its topic and partition.
             record: aiokafka's ``ConsumerRecord``.
         """
@@ -46,12 +46,12 @@ class Delivery:
 
     @property
     def topic(self) -> str:
-        """Where it was read."""
+        """The topic of the record."""
         return str(self._tp.topic)
 
     @property
     def partition(self) -> int:
-        """Where it was read."""
+        """The partition of the record."""
         return int(self._tp.partition)
 
     @property
@@ -66,7 +66,7 @@ class Delivery:
 
     @property
     def size(self) -> int:
-        """Of the value, bytes."""
+        """Size of the value, in bytes."""
         return len(self._record.value or b"")
 
     @property
@@ -87,14 +87,14 @@ class Delivery:
     def stale(self) -> bool:
         """True once a rebalance passed: the record belongs to its next owner now.
 
-        Also if that is this process: a static member can get its partitions back in the same
-        generation, and then reads the record again.
+        This holds even if the next owner is this process: a static member can get its partitions
+        back in the same generation, and then reads the record again.
         """
         app = self._app
         return self._epoch != app.epoch or self._generation != app.consumer_generation_id
 
     def ack(self) -> None:
-        """We are done with the record. Of a stale one nothing is committed."""
+        """Acknowledge: we are done with the record. A stale delivery is not committed."""
         self._app.pending.discard(self)
         if not self.stale():
             self._app.consumer.done(self._tp, self.offset)

@@ -1,4 +1,4 @@
-"""What waits for the handler of one partition: bounded, and given away in batches."""
+"""The deliveries that wait for the handler of one partition: bounded, taken in batches."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Queued(Protocol):
-    """A delivery, as far as an inbox knows it."""
+    """The part of a delivery that an inbox needs."""
 
     @property
     def topic(self) -> str:
-        """Where it was read."""
+        """The topic of the record."""
 
     @property
     def size(self) -> int:
-        """Of its value, bytes."""
+        """Size of the value, in bytes."""
 
 
 T = TypeVar("T", bound=Queued)
 
 BATCH_MAX = 500
-"""Deliveries in one batch. Bounds how long one batch keeps the event loop to itself."""
+"""Deliveries in one batch. Limits how long one batch occupies the event loop."""
 BATCH_MAX_BYTES = 16 * 1024 * 1024
-"""Of their values. A single one may be larger, and of the topic that comes last one always fits."""
+"""Sum of their values. A single one may be larger, and one of the last topic always fits."""
 INBOX_MAX = 2_000
-"""Deliveries that wait for one partition; beyond that reading stops, and partitions pause."""
+"""Deliveries that wait for one partition; above this number reading stops and partitions pause."""
 _SHARE_OF_LAST = 10
-"""The part of a batch that is left for the topic that comes last, a tenth: it is slowed down,
-never stopped."""
+"""A tenth of a batch is reserved for the topic that comes last: it is slowed down, never
+stopped."""
 
 
 class Inbox(Generic[T]):
     """Deliveries of one partition, in the order of their offsets within each topic.
 
-    Those of the topic ``last`` are given away when few others wait. An owner so goes on with
-    the tasks that it has before it begins new ones: of a backlog of a million only those
-    that are under way are in memory, and the first are done soon.
+    Deliveries of the topic ``last`` are taken when few others wait. So an owner finishes the
+    tasks that it has before it begins new ones: only the running tasks of a backlog of a million
+    are in memory, and the first tasks are done soon.
     """
 
     def __init__(self, last: str | None = None, *, batch_max: int = BATCH_MAX) -> None:
@@ -53,11 +53,11 @@ class Inbox(Generic[T]):
 
     @property
     def enough_of_last(self) -> bool:
-        """True while a whole batch of the topic that comes last waits: read no more of it."""
+        """True while a whole batch of the last topic waits: pause reading that topic."""
         return len(self._later) >= self._batch_max
 
     def put(self, delivery: T, *, force: bool = False) -> bool:
-        """Let a delivery wait; False if there is no room, and it does not."""
+        """Add a delivery; return False, and do not add it, if the inbox is full."""
         if self._size >= INBOX_MAX and not force:
             return False
         (self._later if delivery.topic == self._last else self._first).append(delivery)
@@ -65,19 +65,19 @@ class Inbox(Generic[T]):
         return True
 
     async def wait_for_room(self) -> None:
-        """Until there is room, or the inbox is closed."""
+        """Wait until there is room, or the inbox is closed."""
         self._overfull = False
         while self._size >= INBOX_MAX and not self.closed and not self._overfull:
             self._taken.clear()
             await self._taken.wait()
 
     def make_room(self) -> None:
-        """Let whoever waits for room go on: its deliveries are put in all the same."""
+        """Let a reader that waits for room go on: its deliveries are added anyway."""
         self._overfull = True
         self._taken.set()
 
     async def take(self, timeout_s: float | None) -> list[T]:
-        """What waits, at most a batch; empty after ``timeout_s`` or when the inbox was closed."""
+        """The next batch; empty after ``timeout_s`` or when the inbox was closed."""
         if not self._size and not self.closed:
             self._filled.clear()
             try:
@@ -94,7 +94,7 @@ class Inbox(Generic[T]):
         return taken
 
     async def wait_closed(self, timeout_s: float) -> None:
-        """Until it is closed, at most so long."""
+        """Wait until the inbox is closed, at most ``timeout_s``."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._closing.wait()
@@ -102,7 +102,7 @@ class Inbox(Generic[T]):
             return
 
     def close(self) -> None:
-        """Wake everybody up; nothing more is given away."""
+        """Wake all waiting coroutines; the inbox gives out nothing more."""
         self.closed = True
         self._closing.set()
         self._filled.set()

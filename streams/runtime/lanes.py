@@ -52,7 +52,7 @@ class Lanes(Generic[T]):
         """Let an item wait.
 
         Raises:
-            KeyError: there is no such lane.
+            KeyError: the lane does not exist.
         """
         found = self._lanes[lane]
         if not found.size:
@@ -60,7 +60,7 @@ class Lanes(Generic[T]):
         found.put(partition, item, now_s)
 
     def take(self, *, free: int, now_s: float, ready: Ready) -> T | None:
-        """Take the item that is begun next; None if no slot or no ready item is there.
+        """Take the item that is begun next; None if no slot is free or no item is ready.
 
         Args:
             free: the slots that are free now.
@@ -74,7 +74,7 @@ class Lanes(Generic[T]):
             if free <= self._reserved and lane is not self._first:
                 break
             if not lane.turn(name, ready):
-                # What cannot use its turn must not save it up.
+                # A lane that cannot use its turn must not save it up.
                 lane.passed = max(lane.passed, self._now)
             elif chosen is None or lane.passed < chosen.passed:
                 chosen = lane
@@ -106,7 +106,7 @@ class _Lane(Generic[T]):
         self.size += 1
 
     def turn(self, name: str, ready: Ready) -> bool:
-        """Move the next ready partition to the front; False if there is none."""
+        """Move the next ready partition to the front; False if no partition is ready."""
         for partition in self.partitions:
             if ready(name, partition):
                 self.partitions.move_to_end(partition, last=False)

@@ -1,4 +1,4 @@
-"""A process that cannot keep up takes less: slots by the delay of its event loop."""
+"""Reduces the slots of a process that cannot keep up, by the delay of its event loop."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable
 
 LATE_S = 0.25
-"""An event loop that is later than this with a timer cannot keep up."""
+"""An event loop whose timers are later than this cannot keep up."""
 
 _LOOK_S = 0.25
-"""Between two looks at the event loop."""
+"""Seconds between two looks at the event loop."""
 
 _RECOVERY_LOOKS = 8
-"""From one slot back to all of them, while the event loop is on time."""
+"""Looks from one slot back to all slots, while the event loop is on time."""
 
 
 class Pace:
@@ -22,13 +22,13 @@ class Pace:
     no less than one; a look that finds it less than half as late gives an eighth of them back.
 
     Args:
-        slots: the most.
+        slots: the maximum.
     """
 
     def __init__(self, slots: int) -> None:
         self._most = slots
         self.slots = slots
-        """May be used now, 1 at least."""
+        """Slots that may be used now, at least 1."""
         self.delay_s = 0.0
         """How late the event loop was at the last look."""
 
@@ -46,7 +46,7 @@ class LoopWatch:
     """Looks at the event loop for a :class:`Pace`, until it is stopped.
 
     Args:
-        pace: is told how late each look was.
+        pace: gets the delay of each look.
         looked: called after each look.
     """
 

@@ -38,7 +38,7 @@ _MAKES_WAY = (
 
 
 class PartitionHandler(Protocol):
-    """What is done with one partition while it is ours."""
+    """Processes one partition while it is assigned to this process."""
 
     async def open(self) -> None:
         """Take the partition over: called once, before its first delivery."""
@@ -47,34 +47,35 @@ class PartitionHandler(Protocol):
         """Process deliveries in their order and acknowledge them.
 
         Called with an empty sequence when :meth:`wakeup_s` has passed. May be cancelled at a
-        rebalance; what was not acknowledged is delivered again. OwnershipLostError makes
-        way for a new handler; so do, after a pause, the errors of a broker that is away or
-        refuses, and those that wait for an operator. Any other exception stops the process.
+        rebalance; what was not acknowledged is delivered again. After an OwnershipLostError a new
+        handler takes over. After an error of a broker that is away or refuses, or an error that
+        waits for an operator, a new handler takes over after a pause. Any other exception stops
+        the process.
         """
 
     def unfinished(self) -> list[Delivery]:
-        """What it took and has not acknowledged, in offset order for each topic.
+        """The deliveries that it took and has not acknowledged, in offset order for each topic.
 
-        Asked of a handler that made way; its successor begins with these, followed by what
-        the handler was given last and neither kept nor acknowledged.
+        Called on a handler that makes way. Its successor begins with these deliveries, followed by
+        the last ones that the handler was given and neither kept nor acknowledged.
         """
 
     def wakeup_s(self) -> float | None:
-        """Seconds until :meth:`handle` wants to be called again; None: only for deliveries."""
+        """Seconds until :meth:`handle` has to be called again; None: only for deliveries."""
 
 
 class Partitions:
     """Hands deliveries to the handler of their partition, in order, one batch at a time.
 
-    What arrives while a handler works joins its next batch. Handlers live from one rebalance
-    to the next; one that was deposed in between is replaced, as long as the group still
-    assigns its partition to us.
+    Deliveries that arrive while a handler works join its next batch. Handlers live from one
+    rebalance to the next; a handler that was deposed in between is replaced while the group
+    still assigns its partition to us.
 
     Args:
-        app: whose partitions they are.
-        handler: makes one for a partition.
-        last: a topic whose deliveries wait while there are others (:class:`Inbox`), and that
-            is not read while enough of them do.
+        app: the application whose partitions they are.
+        handler: makes the handler of a partition.
+        last: a topic whose deliveries wait while other deliveries exist (:class:`Inbox`), and
+            that is not read while enough of its deliveries wait.
         batch_max: deliveries in one batch.
     """
 
@@ -107,7 +108,7 @@ class Partitions:
                 delivery.discard()
                 continue
             if not inbox.put(delivery):
-                # What was polled already of a partition that stands still is a few polls at most.
+                # A partition that stands still has at most a few polls of records.
                 if delivery.partition not in self._app.standing:
                     await inbox.wait_for_room()
                 if delivery.stale():
@@ -116,7 +117,7 @@ class Partitions:
                     inbox.put(delivery, force=True)
 
     def _goes_back(self, delivery: Delivery) -> bool:
-        """Notice a topic that was made again: the client began with its first record by itself."""
+        """Detect a topic that was made again: the client jumped to its first record."""
         if delivery.stale():
             return False
         place = delivery.topic, delivery.partition
@@ -184,7 +185,7 @@ class Partitions:
         carried: list[Delivery],
         patience: Patience,
     ) -> list[Delivery]:
-        """Let a handler work until the inbox is closed or it makes way; return what is left."""
+        """Run a handler until the inbox closes or the handler makes way; return what remains."""
         deliveries = carried
         try:
             await handler.open()
@@ -198,14 +199,14 @@ class Partitions:
                     patience.over()
         except OwnershipLostError as error:
             log.warning("ownership_lost", code=error.code, reason=str(error))
-            # Whoever deposed us may be right: by then the group has told us.
+            # Another owner may have deposed us rightly: the group has reported that by then.
             await inbox.wait_closed(self._app.kafka.session_timeout_s / 3)
         except _MAKES_WAY as error:
-            # Else what is read for it would fill its inbox, and keep others from being read.
+            # Otherwise its records would fill its inbox, and block the reading of other partitions.
             self._app.standing.add(partition)
             inbox.make_room()
             await patience.pause(error, until=inbox.wait_closed)
-        # What it was given last may not have reached it, and some of that may be done already.
+        # The last deliveries may not have reached the handler, and some may be done already.
         left = handler.unfinished()
         known = set(left)
         return left + [d for d in deliveries if d in self._app.pending and d not in known]

@@ -1,4 +1,4 @@
-"""Runs one role's application until it is told to stop, or fails."""
+"""Runs the application of one role until a signal stops it, or it fails."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ log = structlog.get_logger()
 
 _STOP_TIMEOUT_S = 10.0
 _FORCE_AFTER_S = _STOP_TIMEOUT_S + 5.0
-# Python looks for cycles after 700 new objects, and a batch of records has far more: measured in
-# a drain, a seventh of the router's CPU time and a sixth of the sink's. Hardly any is in a cycle.
+# By default Python looks for cycles after 700 new objects, and a batch of records has far more: in
+# a measured drain, a seventh of the router's CPU time and a sixth of the sink's. Few are in cycles.
 _OBJECTS_BETWEEN_LOOKS = 50_000
 
 
 async def run_app(app: App, *, grace_s: float) -> int:
     """Run an application; return the exit code of its process.
 
-    On SIGTERM or SIGINT nothing new is begun, the deliveries in flight have ``grace_s`` to
-    end, what is acknowledged is committed, and the result is 0. When the application fails
-    the result is 1 and nothing more is acknowledged: what was in flight is delivered again.
-    A process that cannot even stop, because what it waits for never comes, is ended by force.
+    On SIGTERM or SIGINT no new work begins, the deliveries in flight have ``grace_s`` to end,
+    acknowledged offsets are committed, and the result is 0. When the application fails, the
+    result is 1 and nothing more is acknowledged: the work in flight is delivered again. A
+    process that cannot stop, because it waits for something that never comes, is ended by force.
 
     Args:
         app: not started yet.
-        grace_s: whoever sends the signal has to wait longer than that before it kills.
+        grace_s: a supervisor has to wait longer than this between its signal and a kill.
 
     Raises:
         KafkaUnavailableError: no broker answered at the start; build another application.
@@ -56,7 +56,7 @@ async def run_app(app: App, *, grace_s: float) -> int:
             failed = app.failed.is_set() or app.crashed
             forced = _exit_after(_FORCE_AFTER_S + (0.0 if failed else grace_s))
             if failed:
-                # Nobody will acknowledge these; Faust must not wait for it.
+                # These will not be acknowledged; Faust must not wait for them.
                 app.let_go()
             else:
                 log.info("role_stopping", group=app.conf.id, in_flight=len(app.pending))
@@ -64,7 +64,7 @@ async def run_app(app: App, *, grace_s: float) -> int:
                 failed = app.failed.is_set() or app.crashed
     forced.cancel()
     if app.leaves_group and app.kafka.instance_id:
-        # Nobody can take a named member out of its group sooner.
+        # A named member cannot be taken out of its group sooner.
         await asyncio.sleep(app.kafka.session_timeout_s)
     log.info("role_stopped", group=app.conf.id, failed=failed)
     return 1 if failed else 0
@@ -91,7 +91,7 @@ async def _started(app: App) -> AsyncIterator[None]:
 
 
 def _exit_after(bound_s: float) -> threading.Timer:
-    """End the process if it still runs then; a thread, because the loop may be what hangs."""
+    """End the process if it still runs then; a thread, because the event loop may hang."""
 
     def end() -> None:
         log.error("exit_forced", after_s=bound_s)

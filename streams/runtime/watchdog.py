@@ -1,8 +1,8 @@
-"""Ends a process that reads what it should not, or nothing although records wait.
+"""Ends a process that reads a replaced topic, or that reads nothing although records wait.
 
-Kafka clients were seen to stop reading without an error, after days. And a client does not say
-that a topic was deleted under it, or made again: it waits at an offset that nobody reaches. The
-supervisor starts the process again, which then compares what it remembers with what there is.
+Kafka clients were seen to stop reading without an error, after days. A client also does not
+report that its topic was deleted or made again: it waits at an offset that does not come. The
+supervisor restarts the process, which then compares the offsets that it remembers with Kafka.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from streams.runtime.app import App
 log = structlog.get_logger()
 
 _LOOKS = 4
-"""Looks in one timeout: a stall is found at most a fourth of it late."""
+"""Looks in one timeout: a stall is found at most a fourth of the timeout late."""
 
 
 async def watch(app: App) -> None:
     """Look at an application until it is stuck; then fail it, and return.
 
-    Reading that our own doing holds up is not stuck: full lanes, an agent that is behind, a
-    rebalance, the end of the process. Neither is a broker that does not answer.
+    An application whose reading is paused on purpose is not stuck: full lanes, an agent that is
+    behind, a rebalance, the end of the process. A broker that does not answer does not count
+    either.
     """
     timeout_s = app.kafka.stall_timeout_s
     stall, identity, transactions = Stall(timeout_s), Identity(), OpenTransactions()
@@ -50,19 +51,19 @@ async def watch(app: App) -> None:
 
 
 class Stall:
-    """Since when records wait while none is read. Pure."""
+    """Measures how long records wait without a read. Pure."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._since_s: float | None = None
 
     def look(self, now_s: float, *, last_read_s: float, lag: int) -> bool:
-        """True if records have waited for the whole timeout, and none was read in it.
+        """True if records waited for the whole timeout without a read.
 
         Args:
             now_s: monotonic, as is ``last_read_s``.
             last_read_s: when a record was read last.
-            lag: records that wait and may be read; 0 too when that is not known.
+            lag: records that wait and may be read; 0 also if the number is unknown.
         """
         if lag <= 0:
             self._since_s = None
@@ -73,7 +74,7 @@ class Stall:
 
 
 def _look_at_transactions(app: App, transactions: OpenTransactions) -> None:
-    """Say what an open transaction of a stranger holds up, and since when."""
+    """Log which records an open transaction of a stranger holds back, and since when."""
     if not app.reads_committed:
         return
     ends = app.consumer.ends()
@@ -92,7 +93,7 @@ def _look_at_transactions(app: App, transactions: OpenTransactions) -> None:
 
 
 async def _topic_ids(app: App) -> Mapping[str, str | None]:
-    """The ids of the topics that are read, asked by a client of its own."""
+    """The ids of the topics that are read; asks with a client of its own."""
     consumed = {name for channel in app.topics for name in channel.topics}
     topics = sorted(consumed | app.remembers)
     try:
@@ -104,7 +105,7 @@ async def _topic_ids(app: App) -> Mapping[str, str | None]:
 
 
 async def _lag(app: App, *, quiet_since_s: float) -> int:
-    """The records that wait at the broker, asked by a client of its own; 0 if unknown."""
+    """The records that wait at the broker, 0 if unknown; asks with a client of its own."""
     partitions = app.consumer.readable()
     if not partitions or app.consumer.last_read_s >= quiet_since_s:
         return 0

@@ -1,4 +1,4 @@
-"""Many deliveries at once, acknowledged in order: how a worker runs its commands."""
+"""Runs many deliveries at once and acknowledges them in order, for the commands of a worker."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from streams.runtime.pace import LoopWatch, Pace
 
 Work = Callable[[Delivery], Awaitable[None]]
 
-# The event loop is kept to itself for about so long; whoever waits for a call waits with it.
+# Work at once may occupy the event loop for about this time; calls in flight wait meanwhile.
 _AT_ONCE_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class AtOnce:
-    """What is done without waiting, many deliveries in a row, and then published together."""
+    """Work that does not wait: many deliveries in a row, whose results are published together."""
 
     work: Callable[[Delivery], Outgoing | None]
     """None: this delivery needs the work that waits, and nothing was done."""
@@ -33,21 +33,22 @@ class AtOnce:
 
 
 _Begun = tuple[Delivery, OrderedAcks[Delivery]]
-"""A delivery, and where it is acknowledged in its turn."""
+"""A delivery, and the queue that acknowledges it in its turn."""
 
 
 class GivenBackError(Exception):
-    """From the work, during a drain: it had not begun, and need not be waited for."""
+    """Raised by the work during a drain: it had not begun, and the drain need not wait for it."""
 
 
 class InFlightWindow:
     """Runs one asyncio task for each delivery, at most ``slots`` at a time.
 
-    Fewer while the event loop cannot keep up (see :class:`~streams.runtime.pace.Pace`): a
-    call that is begun then only loses its time in this process.
+    The number is lower while the event loop cannot keep up (see
+    :class:`~streams.runtime.pace.Pace`): a call that begins then only loses its time in this
+    process.
 
-    What can be done at once needs neither a task nor a slot for long: as many deliveries as
-    there are share one publication.
+    Work that does not wait needs no task and occupies a slot only briefly: all such deliveries
+    share one publication.
 
     Each topic is a lane; :class:`~streams.runtime.lanes.Lanes` says which delivery is begun next.
     A lane that holds its part of ``buffered_max`` is not read until it holds less, so that
@@ -57,18 +58,18 @@ class InFlightWindow:
     head therefore holds back those behind it; the window spans at most ``4 * slots``
     deliveries of one partition, which bounds what a crash delivers again.
 
-    The work must be total: an exception from it stops the process (nothing is lost, as
-    nothing was acknowledged). It is cancelled when a drain's time is up; what it had begun
-    is delivered again.
+    The work must not raise: an exception stops the process (nothing is lost, as nothing was
+    acknowledged). The work is cancelled when a drain's time is up; unfinished deliveries are
+    delivered again.
 
     Args:
-        app: what the deliveries come from.
-        work: what is done with each.
-        at_once: tried first, if there is such work.
-        weights: of each topic, the most urgent first.
+        app: the application that the deliveries come from.
+        work: is run for each delivery.
+        at_once: tried first, if given.
+        weights: the weight of each topic, the most urgent topic first.
         slots: deliveries that are worked on at the same time.
-        buffered_max: deliveries that wait; a poll that is under way may add its records.
-        patience_s: after so long a wait a lane weighs as much as the first.
+        buffered_max: deliveries that wait; a poll that already runs may add its records.
+        patience_s: after this wait a lane weighs as much as the first.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class InFlightWindow:
     def offer(self, deliveries: Sequence[Delivery]) -> None:
         """Take deliveries over: each is begun when its turn comes. Never waits.
 
-        What comes during a drain, or is stale, is let go and delivered again.
+        Deliveries that come during a drain, or are stale, are let go and delivered again.
         """
         self._loop_watch.start()
         begins, now_s = self._begins(), time.monotonic()
@@ -122,7 +123,7 @@ class InFlightWindow:
         return frozenset(t for t in self._topics if self._lanes.waiting(t) >= self._lane_max)
 
     async def drain(self, timeout_s: float) -> None:
-        """Let go of what waits, finish what runs, cancel what is left after ``timeout_s``."""
+        """Let go of waiting deliveries, finish running ones, cancel after ``timeout_s``."""
         self._drained_epoch = self._app.epoch
         for delivery in self._lanes.clear():
             delivery.discard()
@@ -138,7 +139,7 @@ class InFlightWindow:
         self._acks.clear()
 
     def assigned(self, partitions: frozenset[int]) -> None:
-        """Nothing to prepare: each delivery brings what it needs."""
+        """Do nothing: each delivery brings what it needs."""
 
     def _begins(self) -> bool:
         """False from the begin of a drain until the next assignment, and in a closing process."""
@@ -198,13 +199,13 @@ class InFlightWindow:
         try:
             await work
         except GivenBackError:
-            # Not acknowledged: the drain that is under way lets go of it.
+            # Not acknowledged: the current drain lets go of it.
             pass
         except asyncio.CancelledError as error:
             if _this_task_is_cancelled():
                 raise
-            # Somebody else's cancellation, which must not pass for ours: the delivery would
-            # hold back its partition for ever.
+            # A cancellation that is not ours must not count as ours: the delivery would hold
+            # back its partition for ever.
             self._app.fail("work_raised", error)
         except Exception as error:
             self._app.fail("work_raised", error)

@@ -1,7 +1,7 @@
-"""Admission: what a record must be to become a task.
+"""Admission: the conditions under which a record becomes a task.
 
-The owner asks here before it accepts a ``TaskCreated``, the API before it publishes one: so
-nobody is told "accepted" about a task that is then dead-lettered.
+The owner checks them before it accepts a ``TaskCreated``, the API before it publishes one. So
+the API accepts no task that is then dead-lettered.
 """
 
 from dataclasses import dataclass
@@ -16,33 +16,33 @@ from tasks.identity import task_id_for
 from tasks.pipeline import Pipeline
 
 KEY_MAX_CHARS = 256
-"""Of an idempotency key: it is the upstream's own, so any printable text will do."""
+"""Length of an idempotency key. The upstream chooses the key: any printable text is allowed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
-    """A record that may become a task, and what follows from it."""
+    """A record that may become a task, and the values derived from it."""
 
     spec: TaskSpec
     first: DispatchedStep
-    """What to dispatch unless the task is held."""
+    """The step to dispatch unless the task is held."""
 
 
 def admit(record: TaskCreated, *, rules: Rules, now: Millis) -> Admitted:
-    """Judge a record that wants a task created.
+    """Check a record that asks for a new task.
 
-    Times: the task is created now, whatever the record says (``created_at`` is the
-    upstream's clock and may be anything). It has ``timeout_ms`` from now, or until
-    ``deadline_at``, whichever is earlier, or else the default timeout. A deadline in the past
-    is admitted: the task then fails by it, like any other.
+    Times: the task is created now, whatever the record says (``created_at`` comes from the
+    upstream's clock and may have any value). Its deadline is ``timeout_ms`` from now or
+    ``deadline_at``, whichever is earlier; without both, the default timeout applies. A deadline in
+    the past is admitted: the task then fails by its deadline, like any other.
 
     Raises:
-        InvalidRecordError: the record is the fault; the same record is refused again. Codes:
+        InvalidRecordError: the record is faulty; the same record is refused again. Codes:
             ``ID_INVALID``, ``TENANT_MISSING``, ``TEXT_NOT_STORABLE``, ``ID_KEY_MISMATCH``,
             ``TASK_TYPE_UNKNOWN``, ``PIPELINE_VERSION_UNKNOWN``, ``PRIORITY_OUT_OF_RANGE``,
             ``TIMEOUT_OUT_OF_RANGE``, those of :func:`schemas.json_text.parse_object` for
-            input and metadata, and ``INPUT_INCOMPLETE`` or ``INPUT_TOO_LARGE`` when the
-            first step cannot be asked with this input.
+            input and metadata, and ``INPUT_INCOMPLETE`` or ``INPUT_TOO_LARGE`` if the
+            first step's input cannot be built from this input.
     """
     _check_ids(record)
     pipeline = _pipeline_of(record, rules)
@@ -112,7 +112,7 @@ def _spec(record: TaskCreated, pipeline: Pipeline, rules: Rules, now: Millis) ->
     timeout_ms = record.timeout_ms
     if timeout_ms is None:
         left_ms = 0 if record.deadline_at is None else record.deadline_at - now
-        # A retry gets this time again; it must have some, also if the deadline had passed.
+        # A retry gets this time again, so it must be above 0 even if the deadline had passed.
         timeout_ms = left_ms if left_ms > 0 else rules.default_timeout_ms
     by_timeout = Millis(now + timeout_ms)
     return TaskSpec(

@@ -1,8 +1,8 @@
 """The rules for ``TaskCommand``: execute, cancel, change the priority (retry has its own file).
 
-A command about a known task of its own tenant gets an answer in the log: the event that it
-brought about, or ``command_refused`` with a code as its reason. The one exception is a retry
-that means another run: that run went on without it, and nothing is to be said.
+A command about a known task of its own tenant is answered in the log: with the event that it
+caused, or with ``command_refused`` and a code as the reason. The one exception is a retry
+that names another run: that run has been retried already, and the command is ignored.
 """
 
 from schemas.limits import PRIORITY_MAX, PRIORITY_MIN
@@ -29,10 +29,10 @@ from tasks.task import Phase, Task
 
 
 def on_commanded(task: Task | None, record: TaskCommand, context: Context) -> Decision:
-    """Carry out or refuse an order.
+    """Carry out or refuse a command.
 
     A command of another tenant is dead-lettered, not refused: a refusal is an event, and a
-    tenant must not write into the log of another one's task.
+    tenant must not write into the log of another tenant's task.
     """
     if task is None:
         return Rejected("TASK_UNKNOWN", "there is no task of this id")
@@ -53,7 +53,7 @@ def on_commanded(task: Task | None, record: TaskCommand, context: Context) -> De
 
 
 def _execute(order: OwnedCommand) -> TaskEvent:
-    """Queue a held task. One that is queued already is told so: nothing changes."""
+    """Queue a held task. If it is queued already, the command is refused and nothing changes."""
     if order.task.phase not in (Phase.HELD, Phase.QUEUED):
         return refused(order, "TASK_NOT_PENDING")
     if order.task.status is not TaskStatus.PENDING:
@@ -119,10 +119,10 @@ def _cancel(order: OwnedCommand) -> TaskEvent:
 
 
 def _set_priority(order: OwnedCommand) -> TaskEvent:
-    """Change the priority of a task that has not ended; it shows from the next command on.
+    """Change the priority of a task that has not ended; the next command is sent with it.
 
-    A command that waits in a lane is sent again into the new one, the same command: the
-    first copy to be run counts, the other does nothing.
+    A command that waits in a lane is sent again, unchanged, into the new lane: the copy that runs
+    first counts, the other one does nothing.
     """
     priority = order.command.priority
     if priority is None or not PRIORITY_MIN <= priority <= PRIORITY_MAX:
@@ -160,7 +160,7 @@ def _moved_step(order: OwnedCommand, priority: int) -> list[DispatchedStep]:
 
 
 def _may_be_in_a_lane(order: OwnedCommand) -> bool:
-    """True if the outstanding command was sent, for all we know, and no worker has it."""
+    """True if the outstanding command was presumably sent, and no worker has reported its start."""
     waiting = order.task.outstanding
     if order.task.phase is Phase.RETRY_SCHEDULED and waiting and waiting.due_at is not None:
         return waiting.due_at <= order.context.now

@@ -13,8 +13,8 @@ from tasks.task import Phase, Task
 def on_created(task: Task | None, record: TaskCreated, context: Context) -> Decision:
     """Create the task, held or queued.
 
-    A second record for a known id is ignored whatever it says: the first one won. An id that
-    tells its age, and is older than tasks are remembered, may have been a task before.
+    A second record for a known id is ignored whatever it says: the first one counts. An id that
+    contains its time, and is older than tasks are remembered, may have been a task before.
     """
     if task is not None:
         return Ignored("duplicate")

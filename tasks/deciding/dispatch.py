@@ -1,4 +1,4 @@
-"""The command of a step, built from the task; or why it cannot be built."""
+"""Builds the command of a step from the task, or the reason why it cannot be built."""
 
 from collections.abc import Mapping
 
@@ -25,15 +25,15 @@ def dispatch(
 
     Args:
         spec: the task.
-        outputs: of the steps before this one.
-        pipeline: the task's.
+        outputs: the outputs of the steps before this one.
+        pipeline: the pipeline of the task.
         index: the step's position, from 0.
         run: the task's run.
-        priority: the task's priority now.
+        priority: the task's current priority.
         max_bytes: largest size of the built input.
 
     Returns:
-        What to dispatch, or an error with code ``STEP_INPUT_INCOMPLETE`` or
+        The step to dispatch, or an error with code ``STEP_INPUT_INCOMPLETE`` or
         ``STEP_INPUT_TOO_LARGE``.
     """
     step = pipeline.steps[index]

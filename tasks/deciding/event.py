@@ -38,7 +38,7 @@ def next_event(
     actor: str | None = None,
     reason: str | None = None,
 ) -> TaskEvent:
-    """The event after the task's last one; what is not given stays as the task has it."""
+    """The event after the task's last one; fields that are not given stay as the task has them."""
     return TaskEvent(
         event_id=event_id_of(task.task_id, task.sequence + 1),
         task_id=task.task_id,
@@ -67,8 +67,8 @@ def next_event(
 def event_id_of(task_id: TaskId, sequence: int) -> str:
     """``task_id/sequence``: unique in a task's life, and the same when decided again.
 
-    An id that is used again after its task was forgotten begins again at 1. A deposed owner
-    may have written another event of this id; readers accept one of them.
+    If an id is used again after its task was forgotten, the sequence begins again at 1. A deposed
+    owner may have written another event with this id; readers accept only one of them.
     """
     return f"{task_id}/{sequence}"
 
@@ -76,8 +76,8 @@ def event_id_of(task_id: TaskId, sequence: int) -> str:
 def bytes_at_most(document: object) -> int:
     """An upper bound of the size of an event, or of a part of it, as Avro and as JSON.
 
-    It is the size of the JSON, which is never less than that of the Avro: a field's name
-    outweighs Avro's length or union prefix, digits outweigh a varint, a string's escapes
-    only add. A snapshot, which is JSON, is so measured exactly.
+    It is the size of the JSON, which is never smaller than the Avro: a field's name is longer than
+    Avro's length or union prefix, digits are longer than a varint, and escapes only make a string
+    longer. For a snapshot, which is JSON, the size is exact.
     """
     return len(msgspec.json.encode(document))

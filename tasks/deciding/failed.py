@@ -1,4 +1,4 @@
-"""After an attempt that failed: another one later, or the end of the task."""
+"""After a failed attempt: the next attempt at a later time, or the end of the task."""
 
 import msgspec
 
@@ -33,14 +33,14 @@ def after_failure(report: Report, error: Error) -> TaskEvent:
 
 
 def after_cancellation(report: Report) -> TaskEvent:
-    """A worker dropped an attempt that still counts: as good as a lost connection."""
+    """A worker dropped an attempt that still counts: treated like a lost connection."""
     service = report.outstanding.service
     error = storable_error(report.result.error or _DROPPED, service=service)
     return after_failure(report, msgspec.structs.replace(error, retriable=True))
 
 
 def _next_attempt_at(report: Report, error: Error) -> Millis | None:
-    """When the next attempt is due; None if there is none."""
+    """When the next attempt is due; None if no attempt follows."""
     if report.pipeline is None or not error.retriable:
         return None
     policy = report.pipeline.steps[report.outstanding.step_index].retry

@@ -11,7 +11,7 @@ from tasks.task import Task
 
 
 class OwnedCommand(Struct, frozen=True, kw_only=True):
-    """A command that its task's owner has to answer."""
+    """A command that the owner of its task has to answer."""
 
     task: Task
     command: TaskCommand
@@ -19,28 +19,28 @@ class OwnedCommand(Struct, frozen=True, kw_only=True):
 
     @property
     def occurred_at(self) -> Millis:
-        """The time of the event that answers."""
+        """The time of the event that answers the command."""
         return self.context.occurred_at(self.task)
 
     @property
     def pipeline(self) -> Pipeline | None:
-        """The task's, in its version; None if it is not loaded any more."""
+        """The task's pipeline in the task's version; None if it is no longer loaded."""
         spec = self.task.spec
         return self.context.rules.pipelines.get(spec.pipeline, spec.pipeline_version)
 
     @property
     def actor(self) -> str | None:
-        """Who ordered, storable."""
+        """The actor of the command, made storable."""
         return storable_or_none(self.command.actor, max_chars=NAME_MAX_CHARS)
 
     @property
     def reason(self) -> str | None:
-        """Why, in the actor's words, storable."""
+        """The actor's reason, made storable."""
         return storable_or_none(self.command.reason, max_chars=MESSAGE_MAX_CHARS)
 
 
 def refused(order: OwnedCommand, code: str) -> TaskEvent:
-    """The answer "no": the state stays as it is, the code is the reason."""
+    """The refusal of a command: the state stays as it is, the code is the reason."""
     return next_event(
         order.task, order.context, EventKind.COMMAND_REFUSED, actor=order.actor, reason=code
     )

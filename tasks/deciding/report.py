@@ -1,4 +1,4 @@
-"""A worker's report on the outstanding attempt, and what an event says about its step."""
+"""A worker's report on the outstanding attempt, and the outcome that its event records."""
 
 import msgspec
 from msgspec import Struct
@@ -29,7 +29,7 @@ from tasks.task import Outstanding, Phase, StepStatus, Task
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """A result that counts: it is about the attempt that its task waits for."""
+    """A result that counts: it belongs to the attempt that its task waits for."""
 
     task: Task
     outstanding: Outstanding
@@ -43,12 +43,12 @@ class Report(Struct, frozen=True, kw_only=True):
 
     @property
     def limits(self) -> Limits:
-        """How large things may be."""
+        """The size limits."""
         return self.context.rules.limits
 
     @property
     def pipeline(self) -> Pipeline | None:
-        """The task's, in its version; None if it is not loaded, or was changed in place."""
+        """The task's pipeline in its version; None if it is not loaded, or was changed in place."""
         spec, waiting = self.task.spec, self.outstanding
         pipeline = self.context.rules.pipelines.get(spec.pipeline, spec.pipeline_version)
         known = pipeline is not None and pipeline.has(waiting.step, waiting.step_index)
@@ -62,9 +62,9 @@ class Report(Struct, frozen=True, kw_only=True):
         error: Error | None = None,
         next_attempt_at: Millis | None = None,
     ) -> StepOutcome:
-        """What the event says about the step.
+        """The outcome of the step, as the event records it.
 
-        Which attempt it is, the state knows better than the report. Times are moved to lie
+        Step and attempt come from the state, not from the report. Times are moved to lie
         between the dispatch and now; texts, usage and substeps are made storable.
         """
         outstanding, result, now = self.outstanding, self.result, self.occurred_at
@@ -111,12 +111,12 @@ def failed_for_good(report: Report, error: Error) -> TaskEvent:
     )
     if bytes_at_most(event) <= report.limits.event_max_bytes:
         return event
-    # Only substeps can be that large here, and a failure has to be told in any case.
+    # Only substeps can be that large here, and a failure must be recorded in any case.
     return msgspec.structs.replace(event, step=msgspec.structs.replace(outcome, substeps=[]))
 
 
 def abandoned(outstanding: Outstanding | None, *, occurred_at: Millis) -> StepOutcome | None:
-    """The outcome of an attempt that nobody waits for any more; None if there was none."""
+    """The outcome of an attempt that no longer counts; None if there was no attempt."""
     if outstanding is None:
         return None
     return StepOutcome(

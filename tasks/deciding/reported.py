@@ -1,7 +1,7 @@
 """The rule for ``StepResult``: a task goes on to its next step, waits for a retry, or ends.
 
-The first result of the outstanding attempt counts; any other is late. That an attempt
-started is only shown: every result implies it.
+The first result of the outstanding attempt counts; any other result is late. The start of an
+attempt is only shown to watchers: every result implies it.
 """
 
 from schemas.records import EventKind, ResultKind, StepResult, TaskEvent, TaskStatus
@@ -18,7 +18,7 @@ from tasks.task import Phase, StepStatus, Task
 def on_reported(task: Task | None, record: StepResult, context: Context) -> Decision:
     """Apply a report on the outstanding attempt.
 
-    An attempt whose command is due may report, too: that its command went out is no event.
+    An attempt whose command is due may report, too, because sending the command is not an event.
     """
     if task is None:
         return Ignored("unknown_task_result")

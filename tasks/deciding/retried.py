@@ -14,11 +14,11 @@ from tasks.task import Phase
 def on_retry(order: OwnedCommand) -> Decision:
     """Begin the next run, with a fresh deadline.
 
-    ``from_step`` goes back to an earlier step; the outputs from there on are dropped. The
-    event carries the whole task, so that a reader who forgot it folds it from that alone.
-    Refusals: ``TASK_NOT_RETRIABLE`` (not failed or cancelled), ``STEP_UNKNOWN`` (no such step,
-    or a step before it has no result), ``PIPELINE_VERSION_UNKNOWN``, ``TASK_TOO_LARGE``, and
-    the codes of :func:`~tasks.deciding.dispatch.dispatch`.
+    ``from_step`` goes back to an earlier step; the outputs from that step on are dropped. The
+    event carries the whole task, so that a reader that forgot it can fold it from this event
+    alone. Refusals: ``TASK_NOT_RETRIABLE`` (not failed or cancelled), ``STEP_UNKNOWN`` (the step
+    does not exist, or a step before it has no result), ``PIPELINE_VERSION_UNKNOWN``,
+    ``TASK_TOO_LARGE``, and the codes of :func:`~tasks.deciding.dispatch.dispatch`.
     """
     if order.command.run is not None and order.command.run != order.task.run:
         return Ignored("other_run")
@@ -33,7 +33,7 @@ def on_retry(order: OwnedCommand) -> Decision:
 
 
 def _first_index(order: OwnedCommand, pipeline: Pipeline) -> int | None:
-    """Where the new run begins; None if it cannot begin where it should."""
+    """The position of the first step of the new run; None if the run cannot begin there."""
     names = [step.name for step in pipeline.steps]
     without = next((i for i, name in enumerate(names) if name not in order.task.outputs), None)
     if order.command.from_step is None:

@@ -1,7 +1,8 @@
 """After an attempt that succeeded: the next step, or the end of the task.
 
 An output that leads to neither fails its step: it cannot be stored, is too large, or lacks
-what the next step needs. The step's command is dead-lettered then, and a retry runs it again.
+a value that the next step needs. The step's command is dead-lettered then, and a retry runs
+it again.
 """
 
 from collections.abc import Mapping
@@ -28,11 +29,11 @@ from tasks.pipeline import Pipeline, PipelineUnknownError
 from tasks.task import Phase, StepStatus
 
 _STATE_MARGIN_BYTES = 16 * 1024
-"""What a state or a ``retried`` event holds besides documents: ids, names, an error."""
+"""The part of a state or a ``retried`` event besides documents: ids, names, an error."""
 
 
 def after_success(report: Report) -> TaskEvent:
-    """Go on with the reported output (``null`` if the worker reported none)."""
+    """Continue with the reported output (``null`` if the worker reported no output)."""
     if report.pipeline is None:
         return failed_for_good(report, _pipeline_gone(report))
     output = _checked_output(report)
@@ -115,7 +116,7 @@ def _completed(
 def _if_it_fits(report: Report, event: TaskEvent, *, whole: object) -> TaskEvent | Error:
     """The event, unless it or the state after it is larger than a record may be.
 
-    `retried` and snapshots carry the ``whole`` task, so that has to fit into one record, too.
+    `retried` and snapshots carry the ``whole`` task, so it must fit into one record, too.
     """
     size = max(bytes_at_most(event), bytes_at_most(whole) + _STATE_MARGIN_BYTES)
     if size <= report.limits.event_max_bytes:

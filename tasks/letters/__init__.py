@@ -1,1 +1,1 @@
-"""Dead letters: what was done with them, which are meant, and what a replay does. Pure."""
+"""Dead letters: their ledger of actions, the filters, and the plan of a replay. Pure."""

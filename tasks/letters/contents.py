@@ -1,4 +1,4 @@
-"""What is in a letter, and which other letters belong to it. Pure."""
+"""The contents of a letter, and the letters that are related to it. Pure."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """The value of a topic that is none of ours."""
+    """The value of a topic that is not ours."""
 
     value: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undecodable:
-    """A value that is no record of its topic, with the place where decoding failed."""
+    """A value that is not a record of its topic, with the place where decoding failed."""
 
     reason: str
     size_bytes: int
@@ -43,7 +43,7 @@ class Undecodable:
 
 
 def contents_of(letter: DeadLetter, topics: Topics) -> Decoded | Foreign | Undecodable:
-    """Read the value of a letter as far as it can be read."""
+    """Decode the value of a letter as far as possible."""
     record_type = topics.record_of(letter.topic)
     if letter.value is None:
         return Decoded(None)
@@ -63,7 +63,7 @@ def contents_of(letter: DeadLetter, topics: Topics) -> Decoded | Foreign | Undec
 
 
 def related_letters(known_letters: Iterable[KnownLetter], letter: DeadLetter) -> list[KnownLetter]:
-    """The letters that this one was before, or became, and the others of its task."""
+    """Earlier and later letters of the same record, and the other letters of its task."""
     return [
         other
         for other in known_letters
@@ -77,5 +77,5 @@ def related_letters(known_letters: Iterable[KnownLetter], letter: DeadLetter) ->
 
 
 def text_of(value: bytes | None) -> str | None:
-    """A key or a header as text; what is no UTF-8 is escaped."""
+    """A key or a header as text; bytes that are not UTF-8 are escaped."""
     return None if value is None else value.decode(errors="backslashreplace")

@@ -14,14 +14,14 @@ _ITEMS_MAX = 500
 
 
 def can_be_discarded(known: KnownLetter) -> bool:
-    """False for a letter that needs nobody any more."""
+    """False for a letter that is settled."""
     return known.status not in (LetterStatus.RESOLVED, LetterStatus.DISCARDED)
 
 
 def discarded(
     known_letters: Sequence[KnownLetter], chosen: LetterFilter, author: Author
 ) -> list[DeadLetterAction]:
-    """The records that give letters up, once they are appended to the ledger."""
+    """The records that give letters up once they are appended to the ledger."""
     items = [DeadLetterItem(letter_id=known.letter.id) for known in known_letters]
     return [
         DeadLetterAction(

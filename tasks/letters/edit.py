@@ -15,7 +15,7 @@ from tasks.letters.edited_value import EditRefusedError, as_value, fields_of, re
 from tasks.letters.known import KnownLetter
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
-"""Makes the wanted fields from those that are there."""
+"""Makes the new fields from the existing ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,14 +24,14 @@ class Edit:
 
     letter_id: str
     fields: dict[str, Any]
-    """As they were, or as much of them as is known."""
+    """The fields before the edit, or as many of them as are known."""
     wanted: dict[str, Any]
     value: bytes = field(repr=False)
     sha256_before: str
     sha256_after: str
 
     def action(self, author: Author) -> DeadLetterAction:
-        """The record that makes it count, once it is appended to the ledger."""
+        """The record that makes the edit effective once it is appended to the ledger."""
         return DeadLetterAction(
             action_id=author.new_id(),
             kind=DeadLetterActionKind.EDITED,
@@ -49,13 +49,13 @@ def an_edit(known: KnownLetter, change: Change, topics: Topics, *, max_bytes: in
     """Make an edit; nothing is written.
 
     Args:
-        known: with its value. An earlier edit of it is what this one begins from.
-        change: what is to be different.
+        known: with its value. If it was edited before, this edit begins from that one.
+        change: makes the new fields.
         topics: of this system.
         max_bytes: the largest value that may be sent.
 
     Raises:
-        EditRefusedError: the result is no record of the letter's topic, or is too large.
+        EditRefusedError: the result is not a record of the letter's topic, or is too large.
     """
     before = known.letter.value if known.state.edited is None else known.state.edited
     record_type = record_type_of(known.letter, topics)

@@ -16,7 +16,7 @@ from schemas.topics import Topics
 
 
 class EditRefusedError(OrchestratorError):
-    """The edited value is no record of its topic, or this letter cannot be edited.
+    """The edited value is not a record of its topic, or this letter cannot be edited.
 
     Nothing was written; change the edit.
     """
@@ -25,10 +25,10 @@ class EditRefusedError(OrchestratorError):
 
 
 def record_type_of(letter: DeadLetter, topics: Topics) -> type[Record]:
-    """What the value of a letter must be.
+    """The record type of a letter's value.
 
     Raises:
-        EditRefusedError: this letter is not replayed as a record, so an edit had no effect.
+        EditRefusedError: this letter is not replayed as a record, so an edit would have no effect.
     """
     if letter.of_step:
         raise EditRefusedError("a step's input is made from its task: retry the task instead")
@@ -39,9 +39,9 @@ def record_type_of(letter: DeadLetter, topics: Topics) -> type[Record]:
 
 
 def fields_of(letter: DeadLetter, value: bytes | None, record_type: type[Record]) -> dict[str, Any]:
-    """The fields of a value, for an edit to begin from.
+    """The fields of a value, from which an edit begins.
 
-    Of a value that cannot be decoded: the defaults, and what else is known of the letter.
+    If the value cannot be decoded: the defaults, and the fields that are known from the letter.
     """
     try:
         return dict(msgspec.to_builtins(decode(value, record_type)))
@@ -65,7 +65,7 @@ def an_object(text: str) -> dict[str, Any]:
     """The whole value, given as JSON.
 
     Raises:
-        EditRefusedError: the text is no JSON object.
+        EditRefusedError: the text is not a JSON object.
     """
     try:
         value = json.loads(text)
@@ -79,11 +79,11 @@ def an_object(text: str) -> dict[str, Any]:
 def with_changes(fields: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """Apply ``path=value`` changes, in order.
 
-    A path is a field's name, or goes on into a JSON document: ``input.query=why?``. A value
-    is JSON where it can be, else text; a field that holds text takes it as it is.
+    A path is a field's name, or continues into a JSON document: ``input.query=why?``. A value
+    is read as JSON if it is JSON, otherwise as text; a text field takes the value as it is.
 
     Raises:
-        EditRefusedError: a change is not of this form, or its path leads nowhere.
+        EditRefusedError: a change does not have this form, or its path does not exist.
     """
     try:
         return _with_changes(fields, changes)
@@ -111,7 +111,7 @@ def as_value(fields: dict[str, Any], record_type: type[Record]) -> bytes:
     """Encode edited fields.
 
     Raises:
-        EditRefusedError: they do not fit the schema; the message says which one.
+        EditRefusedError: the fields do not fit the schema; the message names the schema.
     """
     known = {field.name for field in msgspec.structs.fields(record_type)}
     unknown = sorted(set(fields) - known)

@@ -1,4 +1,4 @@
-"""Which dead letters are meant: the filters of the command line. Pure."""
+"""Which dead letters are selected: the filters of the command line. Pure."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ FIELDS: dict[str, Callable[[KnownLetter], str | None]] = {
     "exception": lambda known: known.letter.exception,
     "status": lambda known: known.status.value,
 }
-"""What can be filtered and counted by, and where it is found."""
+"""The fields for filters and counts, and how to get each from a letter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterFilter:
-    """A letter must match every field that is given, by any of its values. Empty: all."""
+    """A letter must match every given field, by any of the field's values. Empty: all letters."""
 
     ids: tuple[str, ...] = ()
-    """Whole ids, or beginnings of at least 8 characters."""
+    """Whole ids, or the first characters of ids, at least 8."""
     topic: tuple[str, ...] = ()
     task: tuple[str, ...] = ()
     tenant: tuple[str, ...] = ()
     ownerless: bool = False
-    """With ``tenant``: also letters whose tenant nobody knows."""
+    """With ``tenant``: also letters without a known tenant."""
     type: tuple[str, ...] = ()
     step: tuple[str, ...] = ()
     service: tuple[str, ...] = ()
@@ -48,10 +48,10 @@ class LetterFilter:
     since_ms: int | None = None
     """Dead-lettered at or after this Unix time in milliseconds."""
     until_ms: int | None = None
-    """Dead-lettered before it."""
+    """Dead-lettered before this Unix time in milliseconds."""
 
     def matches(self, known: KnownLetter) -> bool:
-        """True if the letter is meant."""
+        """True if the letter is selected."""
         at = known.letter.dead_lettered_at
         if self.since_ms is not None and at < self.since_ms:
             return False
@@ -68,7 +68,7 @@ class LetterFilter:
         )
 
     def as_json(self) -> Json:
-        """What was given, for the record of an action."""
+        """The fields that were given, for the record of an action."""
         given = {
             item.name: value
             for item in fields(self)

@@ -1,4 +1,4 @@
-"""Counts of dead letters: what broke, since when. Pure."""
+"""Counts of dead letters: which failures, and since when. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from tasks.letters.filter import FIELDS
 from tasks.letters.known import KnownLetter
 
 BY = ("topic", "code", "step", "service", "tenant", "status", "hour")
-"""What ``stats`` and a dry run count by."""
+"""The fields by which ``stats`` and a dry run count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Bar:
 
 
 def histogram(known_letters: Iterable[KnownLetter], by: str) -> list[Bar]:
-    """Count letters by one field, the largest count first; by hour, in the order of time.
+    """Count letters by one field, the largest count first; hours in the order of time.
 
     Args:
         known_letters: the letters.

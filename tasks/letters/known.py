@@ -1,4 +1,4 @@
-"""Dead letters and what was done with them, seen together. Pure."""
+"""Dead letters together with the actions on them. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tasks.letters.ledger import REPLAYS_MAX, Ledger, LetterState, LetterStatus
 
 @dataclass(frozen=True, slots=True)
 class KnownLetter:
-    """A dead letter, what was done with it, and what follows from both."""
+    """A dead letter, its ledger state, and the status that follows from both."""
 
     letter: DeadLetter
     state: LetterState
 
     @property
     def status(self) -> LetterStatus:
-        """The state's; an open letter whose replays are used up is parked."""
+        """The status of the ledger; an open letter whose replays are used up is parked."""
         used_up = self.state.replays >= REPLAYS_MAX and not self.state.mended
         if self.state.status is LetterStatus.OPEN and used_up:
             return LetterStatus.PARKED
@@ -46,7 +46,7 @@ class KnownLetters:
         return [self._known(letter) for letter in ordered]
 
     def find(self, prefix: str) -> list[KnownLetter]:
-        """The letters whose id begins so."""
+        """The letters whose id begins with ``prefix``."""
         return [
             self._known(letter)
             for letter_id, letter in self._letters.items()
@@ -63,8 +63,8 @@ class KnownLetters:
     def _carried(self, letter: DeadLetter) -> int:
         """How often the record was replayed before it became this letter.
 
-        A record carries its count. A step's command is made anew in each run, so its count is
-        that of the letter of the run before.
+        A record carries its count. A step's command is rebuilt in each run, so its count is taken
+        from the letter of the previous run.
         """
         if not letter.of_step or letter.task_id is None or letter.run is None:
             return letter.replays

@@ -1,7 +1,7 @@
-"""What was done with dead letters: the fold of the ``dlq-actions`` topic. Pure.
+"""The actions on dead letters: the fold of the ``dlq-actions`` topic. Pure.
 
 The topic has one partition, so every reader folds the same order to the same state: the
-replay tool from the topic alone, the index into its table.
+replay tool in memory, the index into its table.
 """
 
 from __future__ import annotations
@@ -16,27 +16,28 @@ from typing import Any
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem, Millis
 
 REPLAYS_MAX = 3
-"""A record that failed after so many replays is parked: something else has to be mended."""
+"""A record that failed after this number of replays is parked: the cause has to be fixed."""
 
 
 class LetterStatus(StrEnum):
-    """Where a dead letter is."""
+    """The status of a dead letter."""
 
     OPEN = "open"
-    """Nobody did anything. After a crash of a replay: still open, or replaying."""
+    """No action was taken. After a replay crashed: still open, or replaying."""
     REPLAYING = "replaying"
-    """A replay sent it, or was about to. The index resolves it when its outcome is known."""
+    """A replay sent it, or was about to. The index resolves it when the result is known."""
     RESOLVED = "resolved"
-    """Nothing more to do: processed, failed again as another letter, or its task went on."""
+    """Nothing is left to do: processed, failed again as another letter, or its task went on."""
     PARKED = "parked"
-    """Replayed ``REPLAYS_MAX`` times in vain: edit or discard it, or replay with ``--force``."""
+    """Replayed ``REPLAYS_MAX`` times without success: edit or discard it, or replay with
+    ``--force``."""
     DISCARDED = "discarded"
-    """A person gave it up."""
+    """An operator gave it up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A place in a topic: of a record that was sent, or from which to look for it."""
+    """A position in a topic: of a record that was sent, or from which to search for it."""
 
     topic: str
     partition: int
@@ -45,24 +46,24 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterState:
-    """What the actions say of one dead letter. The last one counts."""
+    """The state of one dead letter by its actions. The last action counts."""
 
     status: LetterStatus = LetterStatus.OPEN
     reason: str = ""
     actor: str = ""
     at: int = 0
-    """Unix milliseconds, UTC; 0: nothing was done."""
+    """Time of the last action, Unix milliseconds, UTC; 0: no action."""
     replays: int = 0
-    """Of the record, earlier letters included; as counted when it was last replayed."""
+    """Replays of the record, including those of earlier letters, as of its last replay."""
     replay_id: str | None = None
     sent: Target | None = None
     intended: Target | None = None
     """Set between intent and outcome: a replay that was killed in between may have sent it."""
     edited: bytes | None = field(default=None, repr=False)
     sha256: str | None = None
-    """Of the edited value."""
+    """SHA-256 of the edited value."""
     mended: bool = False
-    """Edited since its last replay, so the count of replays does not park it."""
+    """True: edited since its last replay, so the count of replays does not park it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,26 +73,26 @@ class Run:
     replay_id: str
     started_offset: int
     last_offset: int
-    """Of its last sign of life in ``dlq-actions``."""
+    """The offset of its last heartbeat or action in ``dlq-actions``."""
     actor: str
     reason: str
     filter: str
     started_at: Millis
     stop_requested: bool = False
     outcome: str = ""
-    """Empty while it runs, and for ever if it was killed."""
+    """Empty while the run lasts, and permanently if it was killed."""
     counts: dict[str, int] = field(default_factory=dict)
 
 
 class Ledger:
-    """All that ``dlq-actions`` says, up to some offset."""
+    """The content of ``dlq-actions``, up to some offset."""
 
     def __init__(self) -> None:
         self.states: dict[str, LetterState] = {}
         self.runs: dict[str, Run] = {}
 
     def state_of(self, letter_id: str) -> LetterState:
-        """What was done with a letter; a fresh state if nothing was."""
+        """The state of a letter; an empty state if it has no actions."""
         return self.states.get(letter_id, _FRESH)
 
     def add(self, offset: int, action: DeadLetterAction) -> None:
@@ -102,7 +103,7 @@ class Ledger:
             self._add_to_run(action.replay_id, offset, action)
 
     def unended(self) -> list[Run]:
-        """Runs that neither ended nor were killed for all we know, oldest first."""
+        """Runs without a known end or kill, oldest first."""
         return [run for run in self.runs.values() if not run.outcome]
 
     def _add_to_run(self, replay_id: str, offset: int, action: DeadLetterAction) -> None:
@@ -118,7 +119,7 @@ class Ledger:
                 started_at=action.at,
             )
         elif run is not None and action.kind is DeadLetterActionKind.REPLAY_STOP_REQUESTED:
-            # Someone else's word: no sign of life.
+            # Written by another process, so it does not show that the run is alive.
             self.runs[replay_id] = replace(run, stop_requested=True)
         elif run is not None:
             self.runs[replay_id] = replace(
@@ -130,7 +131,7 @@ class Ledger:
 
 
 def state_from(history: Iterable[DeadLetterAction]) -> LetterState:
-    """The state of one letter, from all actions about it, reduced to it."""
+    """The state of one letter, from all actions about it, each reduced to this letter."""
     state = _FRESH
     for action in history:
         for item in action.items:
@@ -159,7 +160,7 @@ def after(state: LetterState, action: DeadLetterAction, item: DeadLetterItem) ->
             changes = {"edited": value, "sha256": action.sha256_after, "mended": True}
         case _:
             pass
-    # One copy for each of what may be many thousands of letters.
+    # One copy for each action, which may name many thousands of letters.
     return replace(
         state,
         status=status,

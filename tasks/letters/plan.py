@@ -32,9 +32,9 @@ class Send:
 
     topic: str
     key: bytes | None
-    """None: into ``partition``."""
+    """None: send to ``partition``."""
     partition: int
-    """Of the dead letter; a record with a key goes to its key's."""
+    """The partition of the dead letter; a record with a key goes to the partition of its key."""
     value: bytes | None
     headers: Headers
     count: int
@@ -43,7 +43,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class WriteRows:
-    """Write the rows of this task again from the log. Its topic takes no replayed record."""
+    """Rewrite the rows of this task from the log. Its topic does not take replayed records."""
 
     task_id: TaskId
     count: int
@@ -51,12 +51,12 @@ class WriteRows:
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """Replayed too often already."""
+    """The letter was replayed too often already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Nothing is done; the reason is one of a few, for counts."""
+    """Nothing is done; the reason is one of a few values, for counts."""
 
     reason: str
 
@@ -66,17 +66,17 @@ Verdict = Send | WriteRows | Park | Skip
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayOrder:
-    """Who replays, when, why."""
+    """The actor, time and reason of a replay."""
 
     replay_id: str
     actor: str
     reason: str
     force: bool = False
-    """Replay also what is replaying, resolved, parked or discarded."""
+    """Replay also letters that are replaying, resolved, parked or discarded."""
 
 
 def plan(known: KnownLetter, order: ReplayOrder, topics: Topics, now: Millis) -> Verdict:
-    """Say what to do with a letter."""
+    """Decide what to do with a letter."""
     if not order.force:
         if known.status is LetterStatus.PARKED and known.state.status is LetterStatus.OPEN:
             return Park()
@@ -114,7 +114,7 @@ def _rows(letter: DeadLetter, count: int) -> Verdict:
     try:
         event = decode(letter.value, TaskEvent)
     except DecodeError:
-        # No reader can make anything of it, now or later.
+        # No reader can decode it, now or later.
         return Skip("no_event")
     return WriteRows(event.task_id, count)
 
@@ -125,7 +125,7 @@ def _retry(letter: DeadLetter, order: ReplayOrder, topics: Topics, mark: ReplayM
         failed = decode(letter.value, StepCommand)
     except DecodeError:
         return Skip("no_command")
-    # The same command for the same replay of the same letter.
+    # The same replay of the same letter gets the same command id.
     command_id = str(uuid.uuid5(_COMMANDS, f"{letter.id}/{mark.count}/{order.replay_id}"))
     command = TaskCommand(
         command_id=command_id,

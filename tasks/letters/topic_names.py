@@ -1,4 +1,4 @@
-"""Which letters are meant, in words that people use. Pure."""
+"""Resolves the names of topics that people type to letters. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def topic_names(given: Iterable[str], prefix: str) -> tuple[str, ...]:
     """Origin topics, by names that may lack this system's prefix and the version.
 
     Args:
-        given: such as ``task-created``, or a whole name, or that of the dead-letter topic.
+        given: such as ``task-created``, or a whole name, or the name of the dead-letter topic.
         prefix: of this system's topics.
 
     Returns:

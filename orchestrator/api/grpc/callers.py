@@ -1,4 +1,4 @@
-"""Whose gRPC call it is."""
+"""Identifies the caller of a gRPC call."""
 
 from orchestrator.api.access import Access, Caller
 from orchestrator.api.grpc.errors import Context

@@ -1,6 +1,6 @@
 """Our refusals as gRPC statuses with details: ErrorInfo, Receipt, BadRequest, RetryInfo.
 
-Source: google.rpc.Status, and AIP-193 for what goes into it.
+Source: google.rpc.Status, and AIP-193 for its content.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def streaming(
 
 
 def internal(error: Exception) -> ApiError:
-    """A fault of ours: the log has it, the caller only its name."""
+    """A bug of ours: the log has the error, the caller gets only its name."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
     log.error("call_failed", error=type(error).__name__, exc_info=error)
@@ -100,7 +100,7 @@ def _details(error: ApiError) -> list[AnyMessage]:
     if error.task_id is not None:
         info.metadata["task_id"] = error.task_id
     if isinstance(error.__cause__, OrchestratorError):
-        # Of UNAVAILABLE: which of our servers it was.
+        # For UNAVAILABLE: the server that did not answer.
         info.metadata["cause"] = error.__cause__.code
     details: list[Any] = [info]
     if isinstance(error, CommandError) and error.receipt is not None:

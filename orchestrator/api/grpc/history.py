@@ -1,4 +1,4 @@
-"""Answers to creates and orders, and histories, as the messages of ``orchestrator.v1``."""
+"""Answers to creates and commands, and histories, as the messages of ``orchestrator.v1``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def execute_response(answer: Answered) -> pb.ExecuteTaskResponse:
 
 
 def history_message(history: TaskHistory) -> pb.TaskHistory:
-    """How a task came to be as it is."""
+    """A task with its whole history."""
     return pb.TaskHistory(
         request_id=history.request_id,
         attempts=[_attempt(attempt) for attempt in history.attempts],
@@ -39,7 +39,7 @@ def history_message(history: TaskHistory) -> pb.TaskHistory:
 
 
 def receipt_message(receipt: Receipt) -> pb.Receipt:
-    """Where a record is, and its answer."""
+    """The position of a record, and its answer."""
     return pb.Receipt(
         topic=receipt.topic,
         partition=receipt.partition,

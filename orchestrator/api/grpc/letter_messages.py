@@ -37,7 +37,7 @@ from schemas.gen.orchestrator.v1 import dead_letters_pb2 as pb
 
 
 def list_request(message: pb.ListDeadLettersRequest) -> ListLetters:
-    """Which letters; raises ``ApiError`` for a field that is wrong, as all of these do."""
+    """The filter of a list; raises ``ApiError`` for a wrong field, as all of these do."""
     page = {
         "page_size": optional(message, "page_size", PAGE_DEFAULT),
         "page_token": message.page_token,
@@ -46,13 +46,13 @@ def list_request(message: pb.ListDeadLettersRequest) -> ListLetters:
 
 
 def count_request(message: pb.GetDeadLetterStatsRequest) -> CountLetters:
-    """Which letters, by what."""
+    """The filter and the fields of a count."""
     by = {"by": tuple(message.by)}
     return checked(CountLetters, _choice(message.filter) | _status(message.filter) | by)
 
 
 def replay_request(message: pb.ReplayDeadLettersRequest) -> ReplayLetters:
-    """Which letters to send back."""
+    """The letters to send back."""
     if message.filter.status:
         raise invalid("filter.status", "open letters are replayed; force takes the ids of others")
     fields = {
@@ -68,7 +68,7 @@ def replay_request(message: pb.ReplayDeadLettersRequest) -> ReplayLetters:
 
 
 def edit_request(message: pb.EditDeadLetterRequest) -> EditLetter:
-    """What is to be different."""
+    """The changes to a value."""
     fields = {"changes": tuple(message.changes), "reason": message.reason}
     if not message.HasField("value"):
         return checked(EditLetter, fields)
@@ -76,7 +76,7 @@ def edit_request(message: pb.EditDeadLetterRequest) -> EditLetter:
 
 
 def discard_request(message: pb.DiscardDeadLetterRequest) -> DiscardLetter:
-    """Why a letter is given up."""
+    """The reason why a letter is given up."""
     return checked(DiscardLetter, {"reason": message.reason})
 
 
@@ -101,7 +101,7 @@ def list_response(page: LetterPage) -> pb.ListDeadLettersResponse:
 
 
 def detail_response(detail: LetterDetail) -> pb.GetDeadLetterResponse:
-    """A letter, whole."""
+    """A letter with its contents."""
     return pb.GetDeadLetterResponse(
         dead_letter=letter_message(detail.dead_letter),
         contents=_contents(detail.contents),
@@ -122,7 +122,7 @@ def stats_response(stats: LetterStats) -> pb.GetDeadLetterStatsResponse:
 
 
 def replay_response(answer: ReplayAnswer) -> pb.ReplayDeadLettersResponse:
-    """What became of letters."""
+    """The results of a replay."""
     return pb.ReplayDeadLettersResponse(
         replay_id=answer.replay_id,
         outcome=answer.outcome,

@@ -26,7 +26,7 @@ from schemas.gen.orchestrator.v1 import dead_letters_pb2_grpc as pb_grpc
 
 
 class DeadLettersService(pb_grpc.DeadLettersServicer):
-    """The methods of ``dead_letters.proto``, which says what they promise."""
+    """The methods of ``dead_letters.proto``, which describes them."""
 
     def __init__(self, use_cases: UseCases) -> None:
         self._use = use_cases
@@ -43,7 +43,7 @@ class DeadLettersService(pb_grpc.DeadLettersServicer):
     async def GetDeadLetter(
         self, request: pb.GetDeadLetterRequest, context: Context
     ) -> pb.GetDeadLetterResponse:
-        """A letter, whole."""
+        """A letter with its contents."""
         caller = self._caller(context)
         return detail_response(await self._use.letters.get(caller, request.letter_id))
 
@@ -59,7 +59,7 @@ class DeadLettersService(pb_grpc.DeadLettersServicer):
     async def ReplayDeadLetters(
         self, request: pb.ReplayDeadLettersRequest, context: Context
     ) -> pb.ReplayDeadLettersResponse:
-        """Send letters back, or say what would be sent."""
+        """Send letters back, or report what would be sent."""
         caller, wanted = self._caller(context), replay_request(request)
         return replay_response(await self._use.letter_replay.replay(caller, wanted))
 

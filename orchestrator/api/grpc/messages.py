@@ -43,7 +43,7 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 
 def create_request(message: pb.CreateTaskRequest) -> CreateTask:
-    """The task that a message asks for; raises ``ApiError`` for a field that is wrong."""
+    """The task to be created; raises ``ApiError`` for a wrong field."""
     return checked(
         CreateTask,
         {
@@ -63,17 +63,17 @@ def create_request(message: pb.CreateTaskRequest) -> CreateTask:
 
 
 def execute_request(message: pb.ExecuteTaskRequest) -> Execute:
-    """Why a held task is released."""
+    """The reason why a held task is released."""
     return checked(Execute, {"reason": message.reason or None})
 
 
 def cancel_request(message: pb.CancelTaskRequest) -> Cancel:
-    """Why a task is cancelled."""
+    """The reason why a task is cancelled."""
     return checked(Cancel, {"reason": message.reason or None})
 
 
 def retry_request(message: pb.RetryTaskRequest) -> Retry:
-    """Where to begin again."""
+    """The step at which a new run begins, and the reason."""
     return checked(
         Retry,
         {
@@ -90,13 +90,13 @@ def priority_request(message: pb.SetTaskPriorityRequest) -> SetPriority:
 
 
 def pending_request(message: pb.ExecutePendingTasksRequest) -> ExecutePending:
-    """Which held tasks."""
+    """The held tasks to be released."""
     limit = optional(message, "limit", 100)
     return checked(ExecutePending, {"limit": limit, "type": optional(message, "type")})
 
 
 def list_request(message: pb.ListTasksRequest) -> ListTasks:
-    """Which tasks."""
+    """The filter of a list."""
     return checked(
         ListTasks,
         {
@@ -113,13 +113,13 @@ def list_request(message: pb.ListTasksRequest) -> ListTasks:
 
 
 def logs_request(message: pb.ListTaskLogsRequest) -> ListLogs:
-    """Which part of an audit trail."""
+    """The requested part of an audit trail."""
     size = optional(message, "page_size", 100)
     return checked(ListLogs, {"page_size": size, "page_token": message.page_token})
 
 
 def usage_request(message: pb.GetUsageRequest) -> GetUsage:
-    """Which usage."""
+    """The filter and the grouping of usage."""
     return checked(
         GetUsage,
         {
@@ -131,7 +131,7 @@ def usage_request(message: pb.GetUsageRequest) -> GetUsage:
 
 
 def seconds(message: Message, field: str) -> float | None:
-    """A duration in seconds, not below 0; None if it is not given."""
+    """A duration in seconds, at least 0; None if it is not given."""
     if not message.HasField(field):
         return None
     duration: Duration = getattr(message, field)
@@ -139,7 +139,7 @@ def seconds(message: Message, field: str) -> float | None:
 
 
 def checked(kind: type[R], fields: dict[str, Any], **unchecked: Any) -> R:
-    """Check fields as JSON's would be; documents pass through unchecked."""
+    """Check fields as those of a JSON body; documents pass through unchecked."""
     try:
         request = msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
@@ -153,7 +153,7 @@ def optional(message: Message, field: str, default: Any = None) -> Any:
 
 
 def time_of(message: Message, field: str) -> datetime | None:
-    """A time that may be absent; raises ``ApiError`` for one that no calendar holds."""
+    """A time that may be absent; raises ``ApiError`` for a time outside of the calendar."""
     if not message.HasField(field):
         return None
     stamp: Timestamp = getattr(message, field)
@@ -167,7 +167,7 @@ def time_of(message: Message, field: str) -> datetime | None:
 
 
 def task_message(task: TaskView) -> pb.Task:
-    """A task, whole."""
+    """A task with its documents and steps."""
     return pb.Task(
         id=task.id,
         type=task.type,
@@ -338,7 +338,7 @@ def _optional_text(raw: Raw | None) -> str | None:
 
 
 def stamp(time: datetime | None) -> Timestamp | None:
-    """A time; its microseconds are kept."""
+    """A timestamp; the microseconds are kept."""
     if time is None:
         return None
     message = Timestamp()

@@ -35,12 +35,12 @@ from orchestrator.api.use_cases import UseCases
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.gen.orchestrator.v1 import orchestrator_pb2_grpc as pb_grpc
 
-# A caller whose deadline ends is told so by its own library; this is for the rest.
+# A caller whose deadline passes gets the error from its own library; this is for other calls.
 _MARGIN_S = 0.05
 
 
 class OrchestratorService(pb_grpc.OrchestratorServicer):
-    """The methods of ``orchestrator.proto``, which says what they promise."""
+    """The methods of ``orchestrator.proto``, which describes them."""
 
     def __init__(self, use_cases: UseCases, settings: ApiSettings) -> None:
         self._use = use_cases
@@ -56,7 +56,7 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
     async def ExecuteTask(
         self, request: pb.ExecuteTaskRequest, context: Context
     ) -> pb.ExecuteTaskResponse:
-        """Release a held task, and wait if asked to."""
+        """Release a held task, and wait if requested."""
         caller, wanted = self._caller(context), execute_request(request)
         within_s = seconds(request, "answer_within")
         answer = await self._use.commands.execute(caller, request.task_id, wanted, within_s)
@@ -94,7 +94,7 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
             raise invalid("hold", "a task that waits for an execute would never end")
         caller = self._caller(context)
         created = await self._use.creation.create(caller, create_request(request))
-        # A caller with a deadline is cancelled at it; the task goes on.
+        # A caller with a deadline is cancelled at that time; the task goes on.
         wait_s = self._settings.wait_max_s
         task = await self._use.queries.wait(caller, created.task.id, wait_s)
         return execute_response(replace(created, task=task))
@@ -162,7 +162,7 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
 
     @answering
     async def WaitTask(self, request: pb.WaitTaskRequest, context: Context) -> pb.GetTaskResponse:
-        """A task once it has ended."""
+        """A task after it has ended."""
         caller = self._caller(context)
         wait_s = seconds(request, "timeout")
         patience_s = self._patience(context)
@@ -198,6 +198,6 @@ def add_to(server: grpc.aio.Server, use_cases: UseCases, settings: ApiSettings) 
 
 
 async def stop(server: grpc.aio.Server, grace_s: float) -> None:
-    """Stop, and let calls end for so long."""
+    """Stop; running calls have ``grace_s`` to end."""
     async with asyncio.timeout(grace_s * 2):
         await server.stop(grace_s)

@@ -32,7 +32,7 @@ def http_app(
     topics: Iterable[Topic],
     readiness: Callable[[], str],
 ) -> Starlette:
-    """Build the application; ``readiness`` says ``READY``, or what keeps it from that."""
+    """Build the application; ``readiness`` returns ``READY``, or the reason why it is not ready."""
     document = msgspec.json.encode(openapi_document())
     handlers = (Handlers(use_cases, settings), LetterHandlers(use_cases, settings))
 
@@ -51,7 +51,7 @@ def http_app(
     operations = [Route(op.path, op.bound(handlers), methods=[op.method]) for op in OPERATIONS]
     return Starlette(
         routes=[
-            # The most particular first: an id may end like a verb.
+            # The most specific first: an id may end like a verb.
             *sorted(operations, key=lambda route: (":" not in route.path, route.path)),
             WebSocketRoute("/api/v1/ws", Sockets(use_cases, settings).serve),
             Route("/openapi.json", openapi),

@@ -1,4 +1,4 @@
-"""What comes in over HTTP: bodies, parameters and headers, each made safe or refused."""
+"""HTTP bodies, parameters and headers: each is made safe or refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def read_json(request: Request, kind: type[R], *, max_bytes: int, optional
 
     Args:
         request: the call.
-        kind: what the body shall be; unknown fields are refused.
+        kind: the type of the body; unknown fields are refused.
         max_bytes: a longer body is not read to its end.
         optional: an empty body means all defaults.
 
@@ -44,9 +44,9 @@ async def read_json(request: Request, kind: type[R], *, max_bytes: int, optional
 
 
 def decode_json(body: bytes, kind: type[R]) -> R:
-    """Decode JSON of a stranger; raises as :func:`read_json`."""
+    """Decode foreign JSON; raises as :func:`read_json`."""
     try:
-        # Before anything recursive reads it.
+        # Before a recursive parser reads it.
         check_depth(body.decode(), what="the body")
         return msgspec.json.decode(body, type=kind)
     except InvalidRecordError as error:
@@ -71,7 +71,7 @@ def read_query(request: Request, kind: type[R], *, lists: frozenset[str] = froze
         elif len(values) > 1:
             raise invalid(name, "given more than once")
         elif name in _TIMES and _NUMBER.fullmatch(values[0]):
-            # Read laxly, as numbers in a query must be, a year would become seconds of 1970.
+            # Numbers in a query are read laxly, so a year would become seconds of 1970.
             raise invalid(name, "no time of RFC 3339")
         else:
             given[name] = values[0]
@@ -82,7 +82,7 @@ def read_query(request: Request, kind: type[R], *, lists: frozenset[str] = froze
 
 
 def prefer_wait(headers: Mapping[str, str]) -> float | None:
-    """The seconds of ``Prefer: wait=N`` (RFC 7240); None without one. A wrong one is ignored."""
+    """The seconds of ``Prefer: wait=N`` (RFC 7240); None if it is missing or malformed."""
     for preference in headers.get("prefer", "").split(","):
         name, _, value = preference.partition("=")
         value = value.strip().strip('"')

@@ -1,4 +1,4 @@
-"""What every HTTP operation does: says whose call it is, reads a body, answers with JSON."""
+"""The common part of all HTTP operations: identify the caller, read a body, answer with JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Calls:
-    """Base of the handlers: the use cases, and how calls of them begin."""
+    """Base of the handlers: the use cases, and the start of each call."""
 
     def __init__(self, use_cases: UseCases, settings: ApiSettings) -> None:
         self._use = use_cases

@@ -1,4 +1,4 @@
-"""Every HTTP operation: its path, what it takes, what it answers. Routes and OpenAPI follow."""
+"""Every HTTP operation: path, input and answers. The routes and OpenAPI are made from it."""
 
 from __future__ import annotations
 
@@ -64,16 +64,16 @@ class Operation:
     """A method of ``Handlers`` or ``LetterHandlers``."""
     summary: str
     answers: Answers
-    """Status to what the body is; None: none."""
+    """The type of the body by status; None: without a body."""
     body: type[msgspec.Struct] | None = None
     body_optional: bool = False
     query: type[msgspec.Struct] | None = None
     headers: tuple[str, ...] = ()
-    """Optional headers that it reads, besides the key."""
+    """Optional headers that the operation reads, besides the key."""
     refusals: frozenset[int] = field(default_factory=frozenset)
     """Statuses of problem documents, besides 400, 401, 500 and 503."""
     streams: bool = False
-    """Also answers with server-sent events."""
+    """True: can also answer with server-sent events."""
 
     @property
     def name(self) -> str:

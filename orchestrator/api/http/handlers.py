@@ -157,7 +157,7 @@ class Handlers(Calls):
                 raise invalid("Last-Event-ID", "no sequence")
             after = int(last[:18])
         if await self._use.watch.over(caller, _id(request), after):
-            # EventSource comes again after every end; only this tells it to stop.
+            # EventSource reconnects after every end; only this status stops it.
             return Response(status_code=204)
         return self._stream(self._use.watch.watch(caller, _id(request), after))
 
@@ -208,5 +208,5 @@ def _created(answer: Answered) -> Response:
 
 
 def _status_of(task: TaskView) -> int:
-    """202: it goes on, ask again."""
+    """The HTTP status of an answer; 202: the task goes on, ask again."""
     return 200 if task.completed_at is not None else 202

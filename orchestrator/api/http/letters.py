@@ -35,12 +35,12 @@ class LetterHandlers(Calls):
         return json_response(await self._use.letters.stats(caller, wanted))
 
     async def get_letter(self, request: Request) -> Response:
-        """A letter, whole."""
+        """A letter with its contents."""
         caller = self._caller(request)
         return json_response(await self._use.letters.get(caller, _id(request)))
 
     async def replay_letters(self, request: Request) -> Response:
-        """Send letters back, or say what would be sent."""
+        """Send letters back, or report what would be sent."""
         caller = self._caller(request)
         wanted = await self._body(request, ReplayLetters)
         return json_response(await self._use.letter_replay.replay(caller, wanted))

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the contract's table and the types that it names."""
+"""The OpenAPI 3.1 document, made from the table of the contract and its types."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _query(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A parameter is absent or a value; there is no null in a query."""
+    """A parameter is absent or has a value; a query cannot hold null."""
     options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
     if len(options) == 1:
         return dict(options[0])
@@ -152,7 +152,7 @@ def _names(kinds: Sequence[type[msgspec.Struct]]) -> str:
 
 
 def _open_paths() -> dict[str, Any]:
-    """What needs no key."""
+    """The paths that need no key."""
     state = {"application/json": {"schema": {"type": "object"}}}
     live = {"200": _response(200, state)}
     return {

@@ -56,7 +56,7 @@ _ROUTING_CODES = {404: "PATH_UNKNOWN", 405: "METHOD_NOT_ALLOWED"}
 
 
 def problem_of(error: ApiError) -> Problem:
-    """The document that tells of a refusal."""
+    """The problem document of a refusal."""
     status = STATUSES[error.kind]
     fields = [] if error.field is None else [ProblemField(name=error.field, message=str(error))]
     return Problem(
@@ -83,7 +83,7 @@ async def on_refusal(request: Request, error: Exception) -> Response:
 
 
 async def on_routing(request: Request, error: Exception) -> Response:
-    """Answer a path or a method that is not there."""
+    """Answer an unknown path or method."""
     assert isinstance(error, HTTPException)
     code = _ROUTING_CODES.get(error.status_code, "REQUEST_INVALID")
     problem = Problem(
@@ -97,7 +97,7 @@ async def on_routing(request: Request, error: Exception) -> Response:
 
 
 async def on_fault(request: Request, error: Exception) -> Response:
-    """Answer a fault of ours: the log has it, the caller only its name."""
+    """Answer a bug of ours: the log has the error, the caller gets only its name."""
     log.error("call_failed", path=request.url.path, error=type(error).__name__, exc_info=error)
     message = "a fault of the server; its log has the reason"
     return _response(problem_of(ApiError("INTERNAL", message, kind=Kind.INTERNAL)), {})

@@ -1,7 +1,7 @@
 """Our schemas on the read paths of Confluent's registry, for stock serializers.
 
-Read-only: a schema that is registered here must be one that was published. Open to everyone:
-schemas are the public contract and hold nobody's data.
+Read-only: a schema that is registered here must be a published one. No key is needed: schemas
+are the public contract and hold no tenant's data.
 
 Source: Confluent Schema Registry, "API Reference".
 """
@@ -135,12 +135,12 @@ def _described(subject: str, version: SchemaVersion) -> dict[str, Any]:
 
 
 def _same(versions: list[SchemaVersion], schema: object) -> SchemaVersion | None:
-    """The newest version that is this schema, whatever its spaces and the order of its keys."""
+    """The newest version that equals this schema, ignoring spaces and the order of keys."""
     return next((v for v in reversed(versions) if v.schema == schema), None)
 
 
 async def _schema_in(request: Request) -> object:
-    """The schema in a request, parsed; None if there is none."""
+    """The parsed schema in a request; None if it is missing."""
     try:
         body = json.loads(await read_bytes(request, _BODY_MAX_BYTES))
         text = body.get("schema") if isinstance(body, dict) else None

@@ -21,7 +21,7 @@ _HEARTBEAT = b": heartbeat\n\n"
 
 
 class EventStream(StreamingResponse):
-    """Items as server-sent events; a reader that takes nothing for too long is cut off."""
+    """Items as server-sent events; a reader that accepts no data for too long is cut off."""
 
     def __init__(
         self,
@@ -33,13 +33,13 @@ class EventStream(StreamingResponse):
         super().__init__(
             _written(items),
             media_type=SSE_TYPE,
-            # Proxies would collect events until they have a buffer full.
+            # By default proxies collect events until their buffer is full.
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})},
         )
         self._send_timeout_s = send_timeout_s
 
     async def stream_response(self, send: Send) -> None:
-        """Send with a bound for each part."""
+        """Send the parts, each within a time limit."""
 
         async def bounded(message: object) -> None:
             async with asyncio.timeout(self._send_timeout_s):
@@ -48,17 +48,17 @@ class EventStream(StreamingResponse):
         try:
             await super().stream_response(bounded)
         except TimeoutError:
-            return  # the connection is closed; its reader resumes after what it has
+            return  # the connection is closed; its reader resumes after the last event that it has
 
 
 async def _written(items: AsyncIterator[StreamItem]) -> AsyncIterator[bytes]:
-    # At once: whoever waits for the head of the answer knows that the stream is open.
+    # Sent at once, so that the client gets the head of the answer and knows the stream is open.
     yield b": open\n\n"
     try:
         async for item in items:
             yield _frame(item)
     except ApiError as error:
-        # The status was sent long ago.
+        # The status was sent long before.
         yield b"event: error\ndata: " + msgspec.json.encode(problem_of(error)) + b"\n\n"
 
 

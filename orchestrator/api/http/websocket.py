@@ -32,14 +32,14 @@ _WAITING_MAX = 64
 _MESSAGE_MAX = 16 * 1024
 _UNAUTHORIZED = 4401
 _UNSUPPORTED = 1003
-"""Bytes where text is spoken. Source: RFC 6455, 7.4.1, as the next one."""
+"""Binary data instead of text. Source: RFC 6455, 7.4.1, as for the next one."""
 _INVALID_TEXT = 1007
 _PROTOCOL = "orchestrator.v1"
 _KEY_PROTOCOL = "bearer."
 
 
 class Message(Request, frozen=True, kw_only=True):
-    """What a client says."""
+    """A message of a client."""
 
     action: Literal["subscribe", "unsubscribe", "cancel"]
     task_id: str
@@ -77,10 +77,10 @@ class Sockets:
         self._settings = settings
 
     async def serve(self, socket: WebSocket) -> None:
-        """One connection, from its handshake to its end.
+        """Serve one connection, from its handshake to its end.
 
-        The key comes in ``Authorization``, or, from browsers, which cannot set headers, as the
-        subprotocol ``bearer.<key>`` beside ``orchestrator.v1``.
+        The key comes in ``Authorization``, or as the subprotocol ``bearer.<key>`` beside
+        ``orchestrator.v1``, because browsers cannot set headers.
         """
         offered = socket.scope.get("subprotocols", [])
         try:
@@ -100,12 +100,12 @@ class _Connection:
         self._caller = caller
         self._use = use_cases
         self._settings = settings
-        # Bounded: streams wait for a slow reader, and what they cannot keep they leave out.
+        # Bounded: streams wait for a slow reader, and leave out chunks that do not fit.
         self._out: asyncio.Queue[Out] = asyncio.Queue(_WAITING_MAX)
         self._streams: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Until one side ends it."""
+        """Run until the client or the server ends the connection."""
         sending = asyncio.create_task(self._send())
         receiving = asyncio.create_task(self._receive())
         try:
@@ -126,7 +126,7 @@ class _Connection:
         while True:
             received = await self._socket.receive()
             if received["type"] != "websocket.receive":
-                return  # gone
+                return  # the client is gone
             text = received.get("text")
             if text is None:
                 log.info("websocket_bytes_received", tenant_id=self._caller.tenant_id)
@@ -174,13 +174,13 @@ class _Connection:
 
 
 class InvalidTextFilter(logging.Filter):
-    """One line, and no traceback, where the server closes a socket for text that is not UTF-8.
+    """Logs one line without a traceback when the server closes a socket for invalid UTF-8.
 
-    uvicorn closes it with 1007, and logs the exception as if it were a fault of ours.
+    uvicorn closes it with 1007, and logs the exception as if it were a bug of ours.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record through but that one, which is logged in our words."""
+        """Let every record pass but that one, and log an event of ours instead."""
         kind = record.exc_info[0] if record.exc_info else None
         if kind is None or not issubclass(kind, UnicodeDecodeError):
             return True

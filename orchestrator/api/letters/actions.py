@@ -1,4 +1,4 @@
-"""Use known_letters that do something with dead letters: edit and discard."""
+"""Use cases that change dead letters: edit and discard."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from tasks.letters.ledger import after
 
 
 class LetterActions:
-    """Appends to the ledger what a caller does with letters of his tenant.
+    """Appends a caller's actions on letters of its tenant to the ledger.
 
-    Every method raises ``ApiError``: NOT_FOUND; UNAVAILABLE: it may be done all the same, and
-    doing it again is harmless.
+    Every method raises ``ApiError``: NOT_FOUND; UNAVAILABLE: the action may have been taken, and
+    repeating it does no harm.
     """
 
     def __init__(self, parts: Parts, lookup: LetterLookup) -> None:
@@ -54,7 +54,7 @@ class LetterActions:
         )
 
     async def discard(self, caller: Caller, letter_id: str, request: DiscardLetter) -> LetterView:
-        """Give a letter up; one that needs nobody any more stays as it is."""
+        """Give a letter up; a settled letter stays as it is."""
         check_reason(request.reason)
         async with self._lookup.letter(caller, letter_id) as (connections, found):
             if not can_be_discarded(found.known):
@@ -100,15 +100,15 @@ def _whole(request: EditLetter) -> str | None:
 
 
 def check_reason(reason: str) -> None:
-    """Raise ``ApiError`` for a reason that says nothing: everything that is done has one."""
+    """Raise ``ApiError`` for an empty reason: every action needs one."""
     if not reason.strip():
         raise invalid("reason", "say why")
 
 
 def _check_owner(caller: Caller, fields: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """A record that is sent again stays its tenant's, about its task, by its author, of its time.
+    """Make sure that an edited record keeps its tenant, its task, its author and its time.
 
-    It goes past admission, where these follow from the key and the clock. An operator may
+    It bypasses admission, which derives these from the key and the clock. An operator may
     change them, as on the command line.
     """
     if wanted.get("tenant_id") != caller.tenant_id:

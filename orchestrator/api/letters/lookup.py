@@ -1,4 +1,4 @@
-"""How the use cases about dead letters get at them: whose they are, where, and for how long."""
+"""Finds dead letters for the use cases: whose they are, where they are, within a time limit."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ log = structlog.get_logger()
 
 _AT_ONCE = 2
 LOOK_S = 10.0
-"""Bound of a call about one letter: without Postgres it reads all dead-letter topics."""
+"""Time limit of a call about one letter: without Postgres it reads all dead-letter topics."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundLetter:
-    """A letter, and what was done with it."""
+    """A letter with its state."""
 
     known: KnownLetter
     whole: DeadLetter | None
-    """As its topic has it; None when it expired."""
+    """The letter as its topic holds it; None if it has expired."""
     history: Sequence[DeadLetterAction]
 
 
 class LetterLookup:
     """Opens connections, a few at a time, and finds letters of the caller.
 
-    A letter is looked for in the index, and while Postgres is away in the topics. What was
-    done with it is read from the ledger, so that a caller sees what he just did.
+    A letter is looked up in the index, and in the topics while Postgres is down. Its state is read
+    from the ledger, so that a caller sees its own latest action.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -57,7 +57,7 @@ class LetterLookup:
 
     @asynccontextmanager
     async def open(self, bound_s: float = LOOK_S) -> AsyncIterator[LetterConnections]:
-        """A open_connections for one call.
+        """Open the connections for one call.
 
         Raises:
             ApiError: UNAVAILABLE; Kafka does not answer, or the work took too long.
@@ -77,7 +77,7 @@ class LetterLookup:
     async def letter(
         self, caller: Caller, letter_id: str
     ) -> AsyncIterator[tuple[LetterConnections, FoundLetter]]:
-        """A open_connections, and one letter of the caller on it.
+        """Open the connections, and find one letter of the caller.
 
         Raises:
             ApiError: NOT_FOUND, also for a letter of another tenant; ID_INVALID; as
@@ -85,7 +85,7 @@ class LetterLookup:
         """
         if not ID_PATTERN.fullmatch(letter_id):
             raise ApiError("ID_INVALID", f"letter_id: not {ID_PATTERN.pattern}", field="letter_id")
-        # An id that nobody knows costs no connection to Kafka.
+        # An unknown id costs no connection to Kafka.
         known_letters = await self._indexed(caller, [letter_id])
         if known_letters is not None:
             known = _one(known_letters, letter_id)
@@ -97,7 +97,7 @@ class LetterLookup:
     async def by_ids(
         self, connections: LetterConnections, caller: Caller, ids: Sequence[str]
     ) -> list[KnownLetter]:
-        """Letters of the caller, without values, and those their counts of replays go on from."""
+        """The caller's letters without values, and those from which their counts continue."""
         known_letters = await self._indexed(caller, ids)
         if known_letters is not None:
             return known_letters
@@ -124,7 +124,7 @@ class LetterLookup:
     def filter_of(
         self, caller: Caller, choice: LetterChoice, *, status: Sequence[str] = ()
     ) -> LetterFilter:
-        """The letters of the caller that are chosen.
+        """The filter for the caller's chosen letters.
 
         Raises:
             ApiError: FIELD_INVALID.
@@ -161,12 +161,12 @@ class LetterLookup:
 
 
 def owned(caller: Caller) -> LetterFilter:
-    """Whose letters a caller sees: his tenant's; an operator also those of nobody."""
+    """The letters that a caller sees: its tenant's; for an operator also those without a tenant."""
     return LetterFilter(tenant=(caller.tenant_id,), ownerless=caller.operator)
 
 
 def letter_unknown(letter_id: str, *, field: str | None = None) -> ApiError:
-    """There is no such letter of this tenant."""
+    """This tenant has no such letter."""
     message = f"there is no dead letter {letter_id[:64]!a}"
     return ApiError("LETTER_UNKNOWN", message, kind=Kind.NOT_FOUND, field=field)
 

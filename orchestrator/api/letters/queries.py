@@ -1,4 +1,4 @@
-"""Use known_letters that look at dead letters: list, one, stats."""
+"""Use cases that read dead letters: list, one letter, counts."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class LetterQueries:
         return LetterStats(histograms=[await self._histogram(which, by) for by in fields])
 
     async def get(self, caller: Caller, letter_id: str) -> LetterDetail:
-        """A letter, whole.
+        """A letter with its contents.
 
         Raises:
             ApiError: NOT_FOUND, also for a letter of another tenant; UNAVAILABLE.
@@ -88,7 +88,7 @@ class LetterQueries:
             contents=contents_view(found.whole, self._parts.topics, stacktrace=caller.operator),
             history=[action_view(action) for action in found.history],
             related=[letter_view(known) for known in related],
-            # A letter may name a task that is another tenant's.
+            # A letter may name a task of another tenant.
             task_timeline=list(map(happening_view, task.events))
             if task.tenant_id == caller.tenant_id
             else [],
@@ -117,7 +117,7 @@ class LetterQueries:
 
 
 def cursor_of(token: str) -> LetterCursor | None:
-    """Where a page begins; raises ``ApiError`` CURSOR_INVALID."""
+    """The position at which a page begins; raises ``ApiError`` CURSOR_INVALID."""
     try:
         return LetterCursor.parse(token) if token else None
     except CursorError:
@@ -125,7 +125,7 @@ def cursor_of(token: str) -> LetterCursor | None:
 
 
 def cursor_invalid() -> ApiError:
-    """A page token that is not of this list."""
+    """The error for a page token that does not belong to this list."""
     return ApiError(CursorError.code, "page_token: not of this list", field="page_token")
 
 

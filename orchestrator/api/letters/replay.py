@@ -1,4 +1,4 @@
-"""The use known that sends dead letters back, a bounded number in a call."""
+"""The use case that replays dead letters, a limited number in each call."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Meant:
     known_letters: Sequence[KnownLetter]
     """Without values."""
     others: Sequence[KnownLetter]
-    """Letters from which the counts of replays go on."""
+    """Letters from which the counts of replays continue."""
     next_page_token: str | None = None
 
 
@@ -49,14 +49,14 @@ class LetterReplay:
         self._running: set[asyncio.Task[ReplayAnswer]] = set()
 
     async def replay(self, caller: Caller, request: ReplayLetters) -> ReplayAnswer:
-        """Send letters back, or say what would be sent.
+        """Send letters back, or report what would be sent.
 
-        A caller that leaves stops nothing: what was begun is finished.
+        A caller that disconnects stops nothing: a replay that has begun is finished.
 
         Raises:
             ApiError: LETTER_UNKNOWN for an id that is not the tenant's, REPLAY_RUNNING,
-                REPLAY_SUPERSEDED; UNAVAILABLE: some may have been sent. Call again with the
-                same words: what was sent is not sent twice.
+                REPLAY_SUPERSEDED; UNAVAILABLE: some letters may have been sent. Repeat the same
+                call: no letter is sent twice.
         """
         _check(request)
         chosen = self._lookup.filter_of(caller, request)
@@ -67,11 +67,11 @@ class LetterReplay:
 
     @property
     def running(self) -> int:
-        """How many replays run in this process."""
+        """The number of replays that run in this process."""
         return len(self._running)
 
     async def close(self) -> None:
-        """Stop what runs, as a kill would: the next replay finds out what was sent."""
+        """Stop running replays, as a kill would: the next replay finds out what was sent."""
         stopped = list(self._running)
         for running in stopped:
             running.cancel()
@@ -80,7 +80,7 @@ class LetterReplay:
     def _ended(self, running: asyncio.Task[ReplayAnswer]) -> None:
         self._running.discard(running)
         if not running.cancelled():
-            running.exception()  # its caller may have left
+            running.exception()  # its caller may have disconnected
 
     async def _replay(
         self, caller: Caller, request: ReplayLetters, chosen: LetterFilter
@@ -190,7 +190,7 @@ async def _done(
 
 
 def refused_replay(error: ReplayRunningError | ReplaySupersededError) -> ApiError:
-    """The refusal, without a word of who replays: it may be another tenant."""
+    """The refusal, without the actor of the other replay, who may be of another tenant."""
     why = "another replay runs: call again soon"
     if isinstance(error, ReplaySupersededError):
         why = "another replay took this one for dead, and went on: call again soon"
@@ -210,10 +210,10 @@ def _check(request: ReplayLetters) -> None:
 
 
 def _place(token: str, now: int) -> tuple[int, LetterCursor | None]:
-    """Until when letters are meant, and behind which one the page begins.
+    """The end of the time range of a replay, and the letter after which the page begins.
 
-    The first call says until when: letters that come of its replays, or meanwhile, are left
-    for another one, so that there is a last page.
+    The first call sets the end of the range: letters that its replays cause, or that come
+    meanwhile, are left for a later replay, so that a last page exists.
     """
     if not token:
         return now + 1, None

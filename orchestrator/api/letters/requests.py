@@ -1,4 +1,4 @@
-"""What callers ask for about dead letters, in one form for HTTP and gRPC."""
+"""The requests about dead letters, in one form for HTTP and gRPC."""
 
 from datetime import datetime
 from typing import Annotated
@@ -8,7 +8,7 @@ from msgspec import Meta, Raw, field
 from orchestrator.api.tasks.requests import PAGE_DEFAULT, PageSize, Request
 
 REPLAY_MAX = 1_000
-"""Letters of one call that replays: it is to end while its caller waits."""
+"""Letters that one call replays: the call has to end while its caller waits."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=256, pattern="^[^\\x00]*$")]
 Names = Annotated[tuple[Name, ...], Meta(max_length=100)]
@@ -16,7 +16,7 @@ Reason = Annotated[str, Meta(max_length=2_000, pattern="^[^\\x00]*$")]
 
 
 class LetterChoice(Request, frozen=True, kw_only=True):
-    """Which letters: of each field that is given they have one value."""
+    """The filter of letters: a letter must have one value of each given field."""
 
     topic: Names = ()
     task_id: Names = ()
@@ -38,7 +38,7 @@ LISTS = frozenset(
 
 
 class ListLetters(LetterChoice, frozen=True, kw_only=True):
-    """Which letters a page shows."""
+    """The filter of a page of letters."""
 
     status: Names = ()
     page_size: PageSize = PAGE_DEFAULT
@@ -46,14 +46,14 @@ class ListLetters(LetterChoice, frozen=True, kw_only=True):
 
 
 class CountLetters(LetterChoice, frozen=True, kw_only=True):
-    """Which letters are counted, by what."""
+    """The letters to be counted, and the fields to count by."""
 
     status: Names = ()
     by: tuple[str, ...] = ()
 
 
 class ReplayLetters(LetterChoice, frozen=True, kw_only=True):
-    """Which letters are sent back."""
+    """The letters to be sent back."""
 
     ids: Annotated[tuple[Name, ...], Meta(max_length=REPLAY_MAX)] = ()
     all: bool = False
@@ -65,7 +65,7 @@ class ReplayLetters(LetterChoice, frozen=True, kw_only=True):
 
 
 class EditLetter(Request, frozen=True, kw_only=True):
-    """What is to be different in the value that a replay will send."""
+    """The changes to the value that a replay will send."""
 
     changes: Annotated[tuple[str, ...], Meta(max_length=100)] = ()
     """``path=value``; in order."""
@@ -75,6 +75,6 @@ class EditLetter(Request, frozen=True, kw_only=True):
 
 
 class DiscardLetter(Request, frozen=True, kw_only=True):
-    """Why a letter is given up."""
+    """The reason why a letter is given up."""
 
     reason: Annotated[Reason, Meta(min_length=1)]

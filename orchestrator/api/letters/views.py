@@ -1,4 +1,4 @@
-"""What the service answers about dead letters, in one form for HTTP and gRPC."""
+"""The answers about dead letters, in one form for HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LetterView(View, frozen=True, kw_only=True):
     dead_lettered_at: datetime
     original_at: datetime
     topic: str
-    """Where the record failed."""
+    """The topic in which the record failed."""
     partition: int
     offset: int
     dlq_partition: int
@@ -61,14 +61,14 @@ class LetterPage(View, frozen=True, kw_only=True):
 
 
 class HeaderView(View, frozen=True, kw_only=True):
-    """An original header; what is no UTF-8 is escaped."""
+    """An original header; bytes that are not UTF-8 are escaped."""
 
     name: str
     value: str | None = None
 
 
 class UndecodableView(View, frozen=True, kw_only=True):
-    """Why a value cannot be decoded, and the bytes around the place."""
+    """Why a value cannot be decoded, and the bytes around the fault."""
 
     reason: str
     size_bytes: int
@@ -78,7 +78,7 @@ class UndecodableView(View, frozen=True, kw_only=True):
 
 
 class ContentsView(View, frozen=True, kw_only=True):
-    """What is in a letter; ``available`` is False when its topic holds it no longer."""
+    """The contents of a letter; ``available`` is False if its topic no longer holds it."""
 
     available: bool
     key: str | None = None
@@ -86,14 +86,14 @@ class ContentsView(View, frozen=True, kw_only=True):
     value: Raw | None = None
     """The decoded record."""
     value_hex: str | None = None
-    """Of a topic that is none of ours."""
+    """The value of a topic that is not ours."""
     undecodable: UndecodableView | None = None
     stacktrace: str | None = None
-    """For operators only: where there are no keys."""
+    """For operators only: while no keys are configured."""
 
 
 class LetterActionView(View, frozen=True, kw_only=True):
-    """Something that was done with a letter."""
+    """An action on a letter."""
 
     at: datetime
     kind: str
@@ -105,7 +105,7 @@ class LetterActionView(View, frozen=True, kw_only=True):
 
 
 class HappeningView(View, frozen=True, kw_only=True):
-    """Something that happened to the letter's task."""
+    """An event of the letter's task."""
 
     at: datetime
     event: str
@@ -113,13 +113,13 @@ class HappeningView(View, frozen=True, kw_only=True):
 
 
 class LetterDetail(View, frozen=True, kw_only=True):
-    """A letter, whole."""
+    """A letter with its contents."""
 
     dead_letter: LetterView
     contents: ContentsView
     history: list[LetterActionView]
     related: list[LetterView]
-    """What it was before, or became, and the others of its task."""
+    """Earlier and later letters of the same record, and the other letters of its task."""
     task_timeline: list[HappeningView]
 
 
@@ -146,7 +146,7 @@ class LetterStats(View, frozen=True, kw_only=True):
 
 
 class ReplayAnswer(View, frozen=True, kw_only=True):
-    """What became of the letters of one call, or would; there are more if it has a token."""
+    """The results of a replay or a dry run; with a token, more letters follow."""
 
     replay_id: str
     outcome: str
@@ -199,7 +199,7 @@ def letter_view(known: KnownLetter) -> LetterView:
 
 
 def contents_view(letter: DeadLetter | None, topics: Topics, *, stacktrace: bool) -> ContentsView:
-    """What is in a letter; None: its topic holds it no longer.
+    """The contents of a letter; None: its topic no longer holds it.
 
     Args:
         letter: with its value.

@@ -1,1 +1,1 @@
-"""What a replica keeps: its memory of the logs, and its ways to Kafka and Postgres."""
+"""The state of a replica: its memory of the logs, and its connections to Kafka and Postgres."""

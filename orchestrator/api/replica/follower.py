@@ -1,4 +1,4 @@
-"""Keeps a replica's memory up to date: from the owners' checkpoints on, then live."""
+"""Keeps a replica's memory up to date: first from the owners' checkpoints, then live."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ _LOOK_AT_TOPICS_S = 5.0
 _FOR_OPERATORS = (LogLostError, LogTrimmedError, SnapshotUnreadableError, TopicReplacedError)
 _HOUSEKEEPING_S = 1.0
 _HOUSEKEEPING_WAIT_S = 5.0
-# Dead letters of creates are only looked at for the reason of a NOT_FOUND.
+# Dead letters of creates are read only for the reason of a NOT_FOUND.
 _DEAD_LETTERS_BACK = 1_000
 _OWNER_WINDOW = 500
-"""Records that are looked at to find an owner whose markers are gone; as many as an owner does."""
+"""Records that are read to find an owner whose markers are gone; the same number as an owner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaFollowerParts:
-    """What a follower needs."""
+    """The parts that a follower needs."""
 
     kafka: KafkaSettings
     topics: Topics
@@ -63,7 +63,7 @@ class ReplicaFollowerParts:
 
 
 class ReplicaFollower:
-    """Feeds :class:`LiveTasks`. Runs for ever; while the broker is away, memory stays as it is."""
+    """Feeds :class:`LiveTasks`. Runs for ever; without a broker the memory stays as it is."""
 
     def __init__(self, parts: ReplicaFollowerParts) -> None:
         self._parts = parts
@@ -72,7 +72,7 @@ class ReplicaFollower:
 
     @property
     def ready(self) -> bool:
-        """True once everything that was there at the start has been read."""
+        """True once all records from before the start have been read."""
         return self._ready.is_set()
 
     async def wait_ready(self) -> None:
@@ -83,8 +83,8 @@ class ReplicaFollower:
         """Follow until cancelled. Failures of Kafka are logged, and following begins again.
 
         Raises:
-            TopicsDifferError: a checkpoint is of a system with other partitions. As with any
-                other exception, memory is not kept up any more: the process must end.
+            TopicsDifferError: a checkpoint is of a system with other partitions. As after any
+                other exception, memory is no longer up to date: the process must end.
         """
         tasks = [
             asyncio.create_task(self._keep_following()),
@@ -100,10 +100,10 @@ class ReplicaFollower:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def caught_up(self, task_id: TaskId, *, timeout_s: float) -> None:
-        """Return when all that is in the logs about a task now is in memory.
+        """Return when memory holds everything that the logs have about a task now.
 
         Raises:
-            KafkaUnavailableError: nobody can tell.
+            KafkaUnavailableError: no broker answers.
         """
         topics = self._parts.topics
         partition = partition_of(task_id.encode(), topics.settings.partitions)
@@ -128,10 +128,10 @@ class ReplicaFollower:
                 await self._follow(starts, patience)
             except FollowedTooLateError as error:
                 log.warning("follower_begins_anew", code=error.code, reason=str(error)[:200])
-                # Without the old follower: its positions are of what is forgotten now.
+                # Without the old follower: its positions belong to the memory that is dropped now.
                 starts = self._follower = None
             except _FOR_OPERATORS as error:
-                # Nothing is known that can be trusted: callers go to another replica, or wait.
+                # Memory cannot be trusted: callers go to another replica, or wait.
                 self._ready.clear()
                 starts = self._follower = None
                 await patience.pause(error)
@@ -151,7 +151,7 @@ class ReplicaFollower:
                 asyncio.create_task(self._watch_topics({topic for topic, _ in starts})),
             ]
             try:
-                # Catching up ends by itself; whatever ends another one ends all.
+                # Catching up ends on its own; when any other task ends, all of them end.
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
                 for task in tasks:
                     if task.done():
@@ -162,15 +162,15 @@ class ReplicaFollower:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch_topics(self, topics: set[str]) -> None:
-        """Compare the ids of the topics now and then.
+        """Compare the ids of the topics from time to time.
 
         Raises:
-            FollowedTooLateError: one was deleted or made again; nothing says so to a reader.
+            FollowedTooLateError: a topic was deleted or made again, which a reader cannot see.
         """
         identity = Identity()
         while True:
             found: Mapping[str, str] | None = None
-            # Only around the question: the error that is raised below is a kind of this one.
+            # Only around the request: the error that is raised below is a subclass of this one.
             with suppress(KafkaUnavailableError):
                 async with Admin(self._parts.kafka) as admin:
                     found = await admin.topic_ids(sorted(topics))
@@ -192,7 +192,7 @@ class ReplicaFollower:
         self._parts.live.take(records)
 
     async def _load(self) -> dict[Place, int]:
-        """Take snapshots; say from where each partition has to be followed."""
+        """Take snapshots; return the offset from which each partition has to be followed."""
         parts, topics, began = self._parts, self._parts.topics, time.monotonic()
         starts: dict[Place, int] = {}
         async with Admin(parts.kafka) as admin:
@@ -225,7 +225,7 @@ class ReplicaFollower:
     async def _first_events(
         self, reader: LogReader, partition: int, start: int, end: int
     ) -> list[Logged]:
-        """What an owner looks at to find who wrote a log whose markers are gone."""
+        """The records by which an owner finds the writer of a log whose markers are gone."""
         topic, end = self._parts.topics.task_events, min(end, start + _OWNER_WINDOW)
         return [
             _logged(record)
@@ -252,10 +252,10 @@ class ReplicaFollower:
         return recovery
 
     async def _keep_house(self) -> None:
-        """Forget what the sink has written, and creates that were decided to nothing."""
+        """Forget tasks that the sink has written, and creates that were ignored."""
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
-            with suppress(SinkUnavailableError):  # what ended stays a little longer then
+            with suppress(SinkUnavailableError):  # ended tasks stay a little longer then
                 self._parts.live.written(await self._parts.projection.next_offsets())
             if self._parts.live.undecided():
                 with suppress(KafkaUnavailableError, TimeoutError):

@@ -1,7 +1,7 @@
-"""One task in a replica's memory: the records that it was told, folded when somebody asks.
+"""One task in a replica's memory: its encoded records, folded when a caller asks.
 
-Encoded records take a fraction of the room that their fields would, and most tasks are asked
-for a few times at most.
+Encoded records take a fraction of the memory of decoded ones, and most tasks are asked for at
+most a few times.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tasks.apply import fold
 from tasks.task import Phase, Task
 
 HISTORY_MAX = 1_000
-"""Events of one task in memory; of a longer life the beginning is left to Postgres."""
+"""Events of one task in memory; the beginning of a longer life is read from Postgres."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +29,22 @@ class AcceptedTask:
     value: bytes
 
     def record(self) -> TaskCreated:
-        """What its creator published."""
+        """The record that its creator published."""
         return decode(self.value, TaskCreated)
 
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A task and its attempts, as far as the records in memory tell."""
+    """A task and its attempts, according to the records in memory."""
 
     task: Task
     attempts: list[StepRow]
     failed_step: StepOutcome | None
-    """The step of the error that the task has."""
+    """The step of the task's error."""
 
 
 class LiveTask:
-    """A task since the first record of it that this replica knows."""
+    """A task, from the first record that this replica has of it."""
 
     __slots__ = (
         "base",
@@ -93,7 +93,7 @@ class LiveTask:
 
     @property
     def ended(self) -> bool:
-        """True while only a retry leads on."""
+        """True while only a retry can continue the task."""
         return self.status.terminal
 
     @property
@@ -103,11 +103,11 @@ class LiveTask:
 
     @property
     def whole(self) -> bool:
-        """True if memory holds its whole history; else its first part is elsewhere."""
+        """True if memory holds its whole history; otherwise the first part is elsewhere."""
         return self.first_sequence == 1
 
     def add(self, event: TaskEvent, value: bytes) -> bool:
-        """Take an event if it is the next one; say whether it was."""
+        """Take an event if it is the next one; return whether it was."""
         if event.sequence != self.sequence + 1:
             return False
         self.values.append(value)
@@ -128,7 +128,7 @@ class LiveTask:
         ]
 
     def folded(self) -> Folded:
-        """The task as it is."""
+        """The current state of the task."""
         return folded(self.base, self.events(after=self.first_sequence - 1))
 
     def _forget_history(self) -> None:

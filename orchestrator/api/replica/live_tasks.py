@@ -1,6 +1,6 @@
-"""What a replica knows of tasks without asking anyone: fed by its follower. No I/O.
+"""The tasks that a replica knows without a request to Kafka or Postgres. No I/O.
 
-Bounded: tasks that run are kept, ended ones until the sink has written them.
+Fed by the follower. Bounded: running tasks are kept, ended ones until the sink has written them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _REFUSED_MAX = 10_000
 
 
 class LiveTasks:
-    """All tasks that are under way, and who waits for what becomes of them."""
+    """All running tasks, and the calls that wait for their changes."""
 
     def __init__(self, topics: Topics, *, ended_max: int) -> None:
         self._topics = topics
@@ -46,14 +46,14 @@ class LiveTasks:
         self._awaited: dict[tuple[int, int], asyncio.Future[TaskEvent]] = {}
         self._subscriptions: dict[TaskId, set[Subscription]] = defaultdict(set)
 
-    # --- what is known ---
+    # --- queries ---
 
     def task(self, task_id: TaskId) -> LiveTask | None:
-        """A task whose owner has decided about it."""
+        """A task about which its owner has decided."""
         return self._tasks.get(task_id)
 
     def accepted(self, task_id: TaskId) -> AcceptedTask | None:
-        """A task that only the broker has."""
+        """A task that the broker has and its owner has not decided yet."""
         return self._accepted.get(task_id)
 
     def refused(self, task_id: TaskId, tenant_id: str) -> str | None:
@@ -67,16 +67,16 @@ class LiveTasks:
         return sorted(found, key=lambda task: (-task.priority, task.created_at, task.task_id))
 
     def undecided(self) -> bool:
-        """True while tasks are known that their owners have not decided about."""
+        """True while memory holds tasks that their owners have not decided about."""
         return bool(self._accepted)
 
     def __len__(self) -> int:
         return len(self._tasks) + len(self._accepted)
 
-    # --- what is told ---
+    # --- input from the follower ---
 
     def begin(self, partition: int, recovery: Recovery, start: int) -> None:
-        """Take what the owners left of a partition in ``task-state``; forget what was known.
+        """Load what the owners left of a partition in ``task-state``; forget the earlier state.
 
         Events are then taken from the offset ``start`` on.
         """
@@ -106,18 +106,18 @@ class LiveTasks:
                 self._take_dead_letter(record)
 
     def written(self, next_offsets: Mapping[int, int]) -> None:
-        """Forget ended tasks that the sink has written; by partition, its next offset."""
+        """Forget ended tasks that the sink has written; given its next offset by partition."""
         for task_id in list(self._ended):
             task = self._tasks[task_id]
             if task.last_offset < next_offsets.get(task.partition, 0):
                 self._drop(task_id)
 
     def committed(self, offsets: Mapping[int, int]) -> None:
-        """Forget accepted tasks that were decided to nothing; by partition, the commit."""
+        """Forget accepted tasks whose creates were ignored; given the commits by partition."""
         for partition, offset in offsets.items():
             self._decide_up_to(partition, offset - 1)
 
-    # --- who waits ---
+    # --- waiting ---
 
     async def answer(self, partition: int, offset: int) -> TaskEvent:
         """The event that decides the command at this position; unbounded."""
@@ -133,13 +133,13 @@ class LiveTasks:
             self._awaited.pop(place, None)
 
     def subscribe(self, task_id: TaskId, *, chunks_max: int) -> Subscription:
-        """Be told of changes of a task, whether it is known or not. Close it in the end."""
+        """Subscribe to changes of a task, whether it is known or not. The caller closes it."""
         subscription = Subscription(chunks_max, lambda s: self._unsubscribe(task_id, s))
         self._subscriptions[task_id].add(subscription)
         return subscription
 
     def wake_all(self) -> None:
-        """Let everyone who waits look again."""
+        """Wake all waiting calls so that they check again."""
         for subscriptions in self._subscriptions.values():
             for subscription in subscriptions:
                 subscription.wake()
@@ -170,13 +170,13 @@ class LiveTasks:
         task = self._tasks.get(event.task_id)
         next_one = task is not None and event.sequence == task.sequence + 1
         if event.kind is EventKind.CREATED or (event.task is not None and not next_one):
-            # A new life, or a run of a task that we do not remember.
+            # A new life, or a new run of a task that memory does not hold.
             if task is not None:
                 self._drop(event.task_id)
             task = LiveTask(record.partition, begun=event)
         if task is not None:
-            # One that is not the next is in the task's snapshot already; of a task that is not
-            # known, the sink has all that came before.
+            # An event that is not the next one is in the task's snapshot already; for a task
+            # that is unknown, the sink has all earlier events.
             task.add(event, value)
             task.last_offset = record.offset
             self._keep(task)
@@ -212,7 +212,7 @@ class LiveTasks:
         self._wake(task_id)
 
     def _take_chunk(self, record: Origin) -> None:
-        # Only for those who watch: nobody can ask for old ones.
+        # Only for current watchers: old chunks cannot be requested.
         task_id = TaskId((record.key or b"").decode(errors="replace"))
         if not self._subscriptions.get(task_id):
             return
@@ -252,7 +252,7 @@ class LiveTasks:
                 del self._held[task.tenant_id]
 
     def _decide_up_to(self, partition: int, offset: int) -> None:
-        """Creates are decided in order: one without an event was decided to nothing."""
+        """Creates are decided in order: an earlier one without an event was ignored."""
         if offset <= self._decided.get(partition, -1):
             return
         self._decided[partition] = offset

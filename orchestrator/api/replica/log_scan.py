@@ -1,4 +1,4 @@
-"""Finds a task's history in the log itself: slow, and right while Postgres is away."""
+"""Finds a task's history in the log itself: slow, but complete while Postgres is down."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BOUND_S = 10.0
 
 
 class LogScan:
-    """Reads one partition from its beginning, a few callers at a time."""
+    """Reads one partition from its beginning, for a limited number of callers at a time."""
 
     def __init__(self, kafka: KafkaSettings, topics: Topics) -> None:
         self._kafka = kafka
@@ -24,7 +24,7 @@ class LogScan:
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def events(self, task_id: TaskId) -> list[TaskEvent]:
-        """The accepted events of a task's present life, as far as the log still has them.
+        """The accepted events of a task's current life that the log still has.
 
         Raises:
             KafkaUnavailableError: no broker answers, or the log is too long for ten seconds.

@@ -1,4 +1,4 @@
-"""What the use cases share: one of each in a process."""
+"""The parts that all use cases of a process share."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tasks.decision import Rules
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The outside world of the use cases."""
+    """The connections of the use cases to the outside."""
 
     settings: ApiSettings
     system: Settings
-    """All rooms, for work on dead letters."""
+    """The settings of all parts of the system, for work on dead letters."""
     topics: Topics
     rules: Rules
     live: LiveTasks
@@ -35,6 +35,6 @@ class Parts:
     clock: Callable[[], Millis]
     entropy: Callable[[int], bytes]
     draining: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the process is told to stop: it says that it is not ready, and still serves."""
+    """Set when the process is asked to stop: it reports that it is not ready, and still serves."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the process ends: waits and streams end, and are gone on with elsewhere."""
+    """Set when the process ends: waits and streams end, and callers continue at another replica."""

@@ -1,4 +1,4 @@
-"""Publishes what callers want: creates and commands. While the broker is away it says so soon."""
+"""Publishes creates and commands. While the broker is down, it raises within its time limit."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ SOURCE = "/ai-orchestrator/api"
 
 
 class TaskProducer:
-    """A publisher that is replaced when it failed, with a bound for each wait.
+    """A publisher that is replaced after a failure, with a time limit for each wait.
 
-    A publish that is not acknowledged in time may still be written: callers are told
-    UNAVAILABLE, and that trying again with the same idempotency key is safe. While such a one
-    is open for a partition, others for it are refused at once: they would only join it. Records
-    for other partitions go on.
+    A publish that is not acknowledged in time may still be written: callers get UNAVAILABLE, and
+    may safely try again with the same idempotency key. While such a publish is open for a
+    partition, further ones for that partition are refused at once, because they would wait behind
+    it. Records for other partitions go on.
     """
 
     def __init__(self, kafka: KafkaSettings, topics: Topics, *, timeout_s: float) -> None:
@@ -51,17 +51,17 @@ class TaskProducer:
         self._publisher = await self._opened()
 
     async def close(self) -> None:
-        """Send what waits, then disconnect."""
+        """Send the waiting records, then disconnect."""
         if self._reopening is not None:
             self._reopening.cancel()
         if self._publisher is not None:
             await self._publisher.close()
 
     async def create(self, records: Sequence[TaskCreated]) -> list[tuple[int, int]]:
-        """Publish tasks; return partition and offset of each (-1: the broker did not tell).
+        """Publish tasks; return partition and offset of each (-1: the broker returned no offset).
 
         Raises:
-            ApiError: UNAVAILABLE; they may be created all the same.
+            ApiError: UNAVAILABLE; the tasks may have been created.
         """
         trace = trace_headers()
         return await self._publish(
@@ -82,7 +82,7 @@ class TaskProducer:
         )
 
     def partition(self, task_id: str) -> int:
-        """Where a task is."""
+        """The partition of a task."""
         return partition_of(task_id.encode(), self._topics.settings.partitions)
 
     async def _publish(self, records: Sequence[Outgoing]) -> list[tuple[int, int]]:
@@ -92,13 +92,13 @@ class TaskProducer:
         publisher = self._publisher
         if publisher is None or any(self._stuck[target] for target in places):
             raise unavailable("the broker does not answer")
-        # Each partition by itself: one that is slow says nothing about the others.
+        # Each partition separately: a slow one shows nothing about the others.
         sending = {
             target: self._send(publisher, [records[place] for place in of_target])
             for target, of_target in places.items()
         }
         if sending:
-            # Not wait_for: a caller that leaves must not cancel what others' records go with.
+            # Not wait_for: a caller that disconnects must not cancel a batch that others share.
             await asyncio.wait(sending.values(), timeout=self._timeout_s)
         late = [target for target, future in sending.items() if not future.done()]
         for target in late:
@@ -129,7 +129,7 @@ class TaskProducer:
         sending.add_done_callback(lambda _: self._stuck.subtract([target]))
 
     def _replace(self, failed: Publisher) -> None:
-        """An idempotent producer that lost a batch cannot go on: its numbers have a gap."""
+        """Replace an idempotent producer that lost a batch: its sequence numbers have a gap."""
         if self._publisher is failed:
             self._publisher = None
             self._reopening = asyncio.ensure_future(self._reopen(failed))
@@ -151,7 +151,7 @@ class TaskProducer:
 
 
 def _landed(sending: _Sending) -> list[int]:
-    """The offsets of what was sent to one partition; ApiError UNAVAILABLE if it failed."""
+    """The offsets of the records sent to one partition; ApiError UNAVAILABLE if it failed."""
     try:
         return sending.result()
     except PublishRefusedError as error:

@@ -1,4 +1,4 @@
-"""What Postgres knows: finished and old tasks, lists, audit trails. Away is an answer, too."""
+"""Reads of Postgres: finished and old tasks, lists, audit trails."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from sinks.settings import PostgresSettings
 T = TypeVar("T")
 
 _ANSWER_S = 1.5
-"""With the rest of a call this stays under the two seconds in which an outage is told."""
+"""Together with the rest of a call this stays below two seconds, the limit for reporting an
+outage."""
 
 
 class Projection:
-    """A reader that connects when it is first needed, and tells within 1.5 s if it cannot.
+    """A reader that connects when it is first needed, and raises within 1.5 s if it cannot.
 
-    Every method raises ``SinkUnavailableError`` then: what is in memory can still be answered.
+    Every method then raises ``SinkUnavailableError``: the caller can still answer from memory.
     """
 
     def __init__(self, settings: PostgresSettings) -> None:
@@ -48,7 +49,7 @@ class Projection:
         return (await self.tasks([task_id])).get(task_id)
 
     async def tasks(self, task_ids: Sequence[TaskId]) -> dict[TaskId, StoredTask]:
-        """Those of these tasks that are there."""
+        """The tasks among these that are stored."""
         found = await self.ask(lambda reader: reader.tasks(task_ids))
         return {task.id: task for task in found}
 
@@ -73,20 +74,20 @@ class Projection:
         return await self.ask(lambda reader: reader.list_queue(which, limit=limit, after=after))
 
     async def usage(self, which: UsageFilter) -> list[UsageRow]:
-        """What was consumed."""
+        """The usage of tasks."""
         return await self.ask(lambda reader: reader.usage(which))
 
     async def next_offsets(self) -> dict[int, int]:
-        """How far the sink has written each partition."""
+        """The position of the sink in each partition."""
         return await self.ask(lambda reader: reader.next_offsets())
 
     async def ask(self, query: Callable[[Reader], Awaitable[T]]) -> T:
-        """Any other question to the reader."""
+        """Run any other query of the reader."""
         try:
             async with asyncio.timeout(_ANSWER_S):
                 return await query(await self._opened())
         except (TimeoutError, asyncpg.PostgresError) as error:
-            # Also a schema that is not there yet: the projection is made by others.
+            # Also if the schema does not exist yet: another program makes the projection.
             raise SinkUnavailableError(
                 f"Postgres does not answer: {type(error).__name__}"
             ) from error

@@ -1,4 +1,4 @@
-"""Somebody who waits for what becomes of a task."""
+"""A subscription to the changes of one task."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from schemas.records import StreamChunk
 
 
 class Subscription:
-    """Is woken when a task changed, and keeps chunks for a reader until it takes them.
+    """Is woken when the task changes, and keeps chunks until its reader takes them.
 
-    Events are not kept here: a reader finds them in the task, so a slow one misses none.
+    Events are not kept here: a reader finds them in the task, so a slow reader misses no event.
     """
 
     def __init__(self, chunks_max: int, on_close: Callable[[Subscription], None]) -> None:
@@ -29,7 +29,7 @@ class Subscription:
         self._on_close(self)
 
     def wake(self) -> None:
-        """Something changed."""
+        """Note that the task changed."""
         self._woken.set()
 
     def push(self, chunk: StreamChunk) -> None:
@@ -41,14 +41,14 @@ class Subscription:
         self._woken.set()
 
     def take(self) -> tuple[list[StreamChunk], int]:
-        """The chunks since the last time, and how many were left out after them."""
+        """The chunks since the last call, and how many were dropped after them."""
         chunks, left_out = list(self._chunks), self._left_out
         self._chunks.clear()
         self._left_out = 0
         return chunks, left_out
 
     async def wait(self, timeout_s: float) -> bool:
-        """Until something changed since the last wait; False if nothing did for so long."""
+        """Wait for a change since the last wait; False without one within ``timeout_s``."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._woken.wait()

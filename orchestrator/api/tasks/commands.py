@@ -1,4 +1,4 @@
-"""Use cases that order something about a task: execute, cancel, retry, set priority."""
+"""Use cases that send a command about a task: execute, cancel, retry, set priority."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from schemas.records import CommandKind, EventKind, TaskCommand, TaskEvent, Task
 from sinks.reads.stored import StoredTask
 
 _AS_WANTED = frozenset({"TASK_ALREADY_CANCELLED"})
-"""Refusals that leave the task as the caller wants it."""
+"""Refusals that are reported as success: the task is already as the caller wants it."""
 
 
 class TaskCommands:
-    """Publishes commands and waits for their owner's answer in the log.
+    """Publishes commands and waits for the owner's answer in the log.
 
-    At most two seconds (``answer_timeout_s``), or ``within_s``. Every method raises
-    ``ApiError``: NOT_FOUND; the code of a refusal; UNAVAILABLE: nobody answered in time, and
-    the command may still be carried out. With a receipt it is published, and will be decided.
+    The wait is at most ``answer_timeout_s`` (two seconds), or ``within_s``. Every method raises
+    ``ApiError``: NOT_FOUND; the code of a refusal; UNAVAILABLE: no answer came in time, and the
+    command may still be carried out. If the error has a receipt, the command is published and will
+    be decided.
     """
 
     def __init__(self, parts: Parts, reading: TaskQueries) -> None:
@@ -46,7 +47,7 @@ class TaskCommands:
     async def cancel(
         self, caller: Caller, task_id: str, request: Cancel, within_s: float | None = None
     ) -> Answered:
-        """End a task; one that is cancelled stays so."""
+        """End a task; a cancelled task stays as it is."""
         order = _TaskCommandWish(kind=CommandKind.CANCEL, reason=request.reason, within_s=within_s)
         return await self._order(caller, task_id, order)
 
@@ -76,9 +77,9 @@ class TaskCommands:
         return await self._order(caller, task_id, order)
 
     async def execute_pending(self, caller: Caller, request: ExecutePending) -> list[str]:
-        """Release held tasks, the most urgent first; return those that were released.
+        """Release held tasks, the most urgent first; return the released ones.
 
-        One that somebody else released or ended meanwhile is left out.
+        A task that another caller released or ended meanwhile is left out.
         """
         held = [
             task
@@ -149,7 +150,7 @@ class TaskCommands:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _TaskCommandWish:
-    """What is ordered, and how long its answer is waited for (None: as long as is usual)."""
+    """A command, and how long to wait for its answer (None: ``answer_timeout_s``)."""
 
     kind: CommandKind
     reason: str | None = None

@@ -35,23 +35,23 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class TaskCreation:
-    """Creates tasks of a caller's tenant. Answered when the broker has them."""
+    """Creates tasks of a caller's tenant. Returns when the broker has them."""
 
     def __init__(self, parts: Parts, reading: TaskQueries) -> None:
         self._parts = parts
         self._queries = reading
 
     async def create(self, caller: Caller, request: CreateTask) -> Answered:
-        """Create a task, or find the one that the same key created.
+        """Create a task, or find the task that the same key created.
 
         Raises:
             ApiError: INVALID with the code of admission and the field; IDEMPOTENCY_MISMATCH;
-                UNAVAILABLE: it may be created all the same, with the key it is safe to repeat.
+                UNAVAILABLE: it may have been created; with the key it is safe to repeat.
         """
         return (await self._create([self._record(caller, request)]))[0]
 
     async def create_batch(self, caller: Caller, requests: Sequence[CreateTask]) -> list[Answered]:
-        """Create tasks in one go; all are checked before the first one is published.
+        """Create several tasks; all are checked before the first one is published.
 
         Raises as :meth:`create`; the field is ``tasks[<index>].<field>``.
         """
@@ -61,7 +61,7 @@ class TaskCreation:
         for index, request in enumerate(requests):
             records.append(self._record(caller, request, f"tasks[{index}]."))
             if index % 50 == 49:
-                await asyncio.sleep(0)  # others want to be answered, too
+                await asyncio.sleep(0)  # let other calls be answered, too
         return await self._create(records)
 
     def _record(self, caller: Caller, request: CreateTask, prefix: str = "") -> TaskCreated:
@@ -107,8 +107,11 @@ class TaskCreation:
         return [answers[index] for index in range(len(records))]
 
     async def _known(self, ids: Sequence[TaskId]) -> dict[TaskId, Found]:
-        """Tasks that are there already. While Postgres is away old ones are not found here:
-        their owner remembers them, and a second record changes nothing."""
+        """The tasks that exist already.
+
+        Old tasks are not found here while Postgres is down: their owner remembers them, and a
+        second record changes nothing.
+        """
         live, found = self._parts.live, dict[TaskId, Found]()
         for task_id in ids:
             if (task := live.task(task_id) or live.accepted(task_id)) is not None:
@@ -137,7 +140,7 @@ class TaskCreation:
         return None if offset < 0 else Receipt(topic=topic, partition=partition, offset=offset)
 
     async def _read_back(self, record: TaskCreated, partition: int, offset: int) -> None:
-        """The first record of an id in the topic wins a race: look who was first."""
+        """Check which record of an id is first in the topic: the first one wins a race."""
         topic = self._parts.topics.task_created
         try:
             async with asyncio.timeout(self._parts.settings.answer_timeout_s):
@@ -167,14 +170,14 @@ def _is_ours(known: Found, offset: int) -> bool:
 
 
 def _same_content(record: TaskCreated, known: Found) -> bool:
-    """Whether a task asks for the same: type, input and metadata, as JSON values."""
+    """Whether two tasks request the same: type, input and metadata, as JSON values."""
     match known:
         case AcceptedTask():
             other: TaskCreated | StoredTask = known.record()
         case LiveTask():
             folded = known.folded().task
             if folded.content_hash:
-                # Its documents are gone; the text itself was hashed.
+                # Its documents are gone, but their hash was kept.
                 return folded.content_hash == content_hash(_as_spec(record, folded.spec))
             return _asks(record) == (
                 folded.spec.type,

@@ -1,4 +1,4 @@
-"""The use case that tells a task's whole history."""
+"""The use case that returns a task's whole history."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from streams.errors import KafkaUnavailableError
 
 
 class TaskHistories:
-    """Tells stories of a caller's tenant: from memory, from Postgres, or from the log itself."""
+    """Reads histories of a caller's tenant: from memory, from Postgres, or from the log itself."""
 
     def __init__(self, parts: Parts, reading: TaskQueries) -> None:
         self._parts = parts
         self._queries = reading
 
     async def history(self, caller: Caller, task_id: str, min_sequence: int = 0) -> TaskHistory:
-        """A task and how it came to be so.
+        """A task with its whole history.
 
         Raises:
             ApiError: NOT_FOUND, also for a task of another tenant; UNAVAILABLE if a part of
-                it cannot be read now, or ``min_sequence`` was not seen in time.
+                cannot be read now, or ``min_sequence`` was not seen in time.
         """
         if min_sequence > 0:
             await self._queries.get(caller, task_id, min_sequence)
@@ -51,7 +51,7 @@ class TaskHistories:
             raise unavailable("Postgres does not answer") from error
 
     async def _from_elsewhere(self, live: LiveTask) -> TaskHistory:
-        """Of a task whose first events memory does not hold."""
+        """The history of a task whose first events are not in memory."""
         sequence = live.sequence
         try:
             row = await self._parts.projection.task(live.task_id)

@@ -26,7 +26,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastAttempt:
-    """One attempt of a step, and how it was sent out."""
+    """One attempt of a step, and how it was dispatched."""
 
     step: StepView
     lane: str | None
@@ -37,7 +37,7 @@ class PastAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskHistory:
-    """All that is known of a task."""
+    """The known facts about a task."""
 
     task: TaskView
     request_id: str | None
@@ -47,12 +47,12 @@ class TaskHistory:
 
 
 def history_of_wish(record: TaskCreated) -> TaskHistory:
-    """Of a task that nobody has decided yet."""
+    """The history of a task that its owner has not decided yet."""
     return TaskHistory(task=accepted_view(record), request_id=record.idempotency_key, source="door")
 
 
 def history_of_log(folded: Folded, events: Sequence[TaskEvent]) -> TaskHistory:
-    """From all events of a life, and what they fold to."""
+    """The history from all events of a life, and from their fold."""
     return TaskHistory(
         task=live_view(folded),
         request_id=folded.task.spec.idempotency_key,
@@ -65,7 +65,7 @@ def history_of_log(folded: Folded, events: Sequence[TaskEvent]) -> TaskHistory:
 def history_of_rows(
     task: StoredTask, steps: Sequence[StoredStep], logs: Sequence[StoredLog]
 ) -> TaskHistory:
-    """From what the sink wrote; ``logs`` are those of the present life."""
+    """The history from the sink's rows; ``logs`` are those of the current life."""
     return TaskHistory(
         task=stored_view(task),
         request_id=task.idempotency_key,

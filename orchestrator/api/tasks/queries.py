@@ -57,8 +57,8 @@ class TaskQueries:
         """A task.
 
         Raises:
-            ApiError: NOT_FOUND, also for a task of another tenant; UNAVAILABLE if nobody can
-                tell, or ``min_sequence`` was not seen in time.
+            ApiError: NOT_FOUND, also for a task of another tenant; UNAVAILABLE if neither Kafka nor
+                Postgres can answer, or ``min_sequence`` was not seen in time.
         """
         known = await self.find(caller, task_id)
         if min_sequence > _sequence(known):
@@ -66,10 +66,10 @@ class TaskQueries:
         return await self.view(known)
 
     async def wait(self, caller: Caller, task_id: str, timeout_s: float) -> TaskView:
-        """A task once it has ended; as it is after ``timeout_s`` (cut to the longest wait).
+        """A task after it has ended, or as it is after ``timeout_s`` (at most the longest wait).
 
         Raises:
-            ApiError: as :meth:`find`; REPLICA_STOPPING: this process ends, ask another one.
+            ApiError: as :meth:`find`; REPLICA_STOPPING: this process ends, ask another replica.
         """
         until = time.monotonic() + min(timeout_s, self._parts.settings.wait_max_s)
         with self._parts.live.subscribe(TaskId(task_id), chunks_max=1) as changes:
@@ -83,10 +83,10 @@ class TaskQueries:
                 await changes.wait(min(left_s, _LOOK_AGAIN_S))
 
     async def find(self, caller: Caller, task_id: str) -> Found:
-        """What is known of a task; raises as :meth:`get`.
+        """Find a task; raises as :meth:`get`.
 
-        A task that was acknowledged to anyone is found: before it says NOT_FOUND it asks for
-        the ends of the logs and reads up to there.
+        A task whose create was acknowledged is always found: before this method raises
+        NOT_FOUND, it asks for the ends of the logs and reads up to them.
         """
         if not ID_PATTERN.fullmatch(task_id):
             raise ApiError("ID_INVALID", f"task_id: not {ID_PATTERN.pattern}", field="task_id")
@@ -98,10 +98,10 @@ class TaskQueries:
         return known
 
     async def find_decided(self, caller: Caller, task_id: str) -> Found:
-        """As :meth:`find`, once its owner has decided about its creation.
+        """As :meth:`find`, but only after its owner has decided about its creation.
 
-        A command for a task whose creation is refused would be a dead letter of its own. An
-        owner that does not decide in time leaves the task accepted.
+        A command for a task whose creation is refused would become a dead letter of its own. If the
+        owner does not decide in time, the task is returned as accepted.
         """
         until = time.monotonic() + self._parts.settings.answer_timeout_s
         with self._parts.live.subscribe(TaskId(task_id), chunks_max=1) as changes:
@@ -213,7 +213,7 @@ class TaskQueries:
         if away and parts.live.refused(task_id, caller.tenant_id) is None:
             raise unavailable("Postgres does not answer, and the task is not live") from away
         try:
-            # It may have been written, and forgotten here, since the first look.
+            # It may have been written, and dropped from memory, since the first look.
             return None if away else await parts.projection.task(task_id)
         except SinkUnavailableError as error:
             raise unavailable("Postgres does not answer") from error
@@ -228,12 +228,12 @@ class TaskQueries:
                     return known
                 if left_s <= 0:
                     raise unavailable(f"sequence {sequence} was not seen in time")
-                # What memory does not hold tells nobody when it changes.
+                # A task that is not in memory causes no wake-up when it changes.
                 pause_s = 0.1 if isinstance(known, StoredTask) else _LOOK_AGAIN_S
                 await changes.wait(min(left_s, pause_s))
 
     async def _completed_view(self, known: LiveTask, folded: Folded) -> TaskView:
-        """A task whose first events memory does not hold: what is missing comes from elsewhere."""
+        """A task whose first events are not in memory: they are read from elsewhere."""
         task = folded.task
         try:
             row = await self._parts.projection.task(known.task_id)
@@ -262,7 +262,7 @@ class TaskQueries:
 
 
 def ended(known: Found) -> bool:
-    """True if only a retry leads on."""
+    """True if only a retry can continue the task."""
     match known:
         case LiveTask():
             return known.ended
@@ -272,7 +272,7 @@ def ended(known: Found) -> bool:
 
 
 def _with_documents(view: TaskView, events: Sequence[TaskEvent]) -> TaskView:
-    """Give a task back what its owner dropped when it completed."""
+    """Restore the documents that the owner dropped when the task completed."""
     changes: dict[str, Raw] = {}
     for event in events:
         if event.task is not None:

@@ -1,4 +1,4 @@
-"""What became of a create or an order: where its record is, and what its owner answered."""
+"""The result of a create or a command: the position of its record, and its owner's answer."""
 
 from dataclasses import dataclass
 
@@ -8,23 +8,23 @@ from orchestrator.api.tasks.views.task import TaskView
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """A published record. Without an ``answer`` it is a create, or an order not yet decided."""
+    """A published record. Without an ``answer`` it is a create, or a command not decided yet."""
 
     topic: str
     partition: int
     offset: int
     command_id: str | None = None
-    """Of an order."""
+    """The id of a command."""
     answer: EventView | None = None
-    """Of an order: the event that it brought about, or the one that refuses it."""
+    """The event that a command caused, or the one that refuses it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """What a create or an order is answered with."""
+    """The answer to a create or a command."""
 
     task: TaskView
     replayed: bool = False
-    """True if a create named a task that was there already: nothing was published."""
+    """True if a create named an existing task: nothing was published."""
     receipt: Receipt | None = None
-    """None if nothing was published, or the broker did not tell where."""
+    """None if nothing was published, or the broker returned no offset."""

@@ -1,4 +1,4 @@
-"""What creates and commands are refused with."""
+"""The refusals of creates and commands."""
 
 from collections.abc import Mapping
 
@@ -8,10 +8,10 @@ from schemas.errors import InvalidRecordError
 
 
 class CommandError(ApiError):
-    """A command that was published, and not carried out as far as is known.
+    """A command that was published and, as far as is known, not carried out.
 
-    ``receipt`` says where it is, with the answer that refuses it. Without an answer the command
-    will still be decided: look at the task before it is sent again.
+    ``receipt`` has its position and the answer that refuses it. Without an answer the command
+    will still be decided: look at the task before you send it again.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class CommandError(ApiError):
 
 
 def refused_create(error: InvalidRecordError, *, prefix: str = "") -> ApiError:
-    """What admission says of a task, with the field that it speaks of."""
+    """The error of admission, with the field that it is about."""
     field = _FIELDS.get(error.code)
     if field is None or error.code in _SPOKEN:
         word = str(error).split(maxsplit=1)[0].strip(":,'\"") if str(error) else ""
@@ -45,7 +45,7 @@ def refused_command(code: str, receipt: Receipt) -> CommandError:
 
 
 def undecided_command(message: str, receipt: Receipt | None) -> CommandError:
-    """A command that is published; its owner did not answer in time."""
+    """A command that was published; its owner did not answer in time."""
     return CommandError("UNAVAILABLE", message, kind=Kind.UNAVAILABLE, receipt=receipt)
 
 
@@ -58,7 +58,7 @@ _FIELDS: Mapping[str, str] = {
     "INPUT_INCOMPLETE": "input",
     "INPUT_TOO_LARGE": "input",
 }
-# The message of these begins with the name of what they speak of.
+# The message of these codes begins with the name of the field.
 _SPOKEN = frozenset({"INPUT_TOO_LARGE", "TIMEOUT_OUT_OF_RANGE"})
 _NAMES = frozenset(
     {

@@ -1,4 +1,4 @@
-"""What callers ask for, in one form for HTTP and gRPC. Documents are raw JSON."""
+"""The requests about tasks, in one form for HTTP and gRPC. Documents are raw JSON."""
 
 from datetime import datetime
 from typing import Annotated
@@ -14,7 +14,7 @@ PageSize = Annotated[int, Meta(ge=1, le=PAGE_MAX)]
 
 
 class Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all requests: a field that we do not know is an error, never ignored."""
+    """Base of all requests: an unknown field is an error and never ignored."""
 
 
 class CreateTask(Request, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class BatchCreate(Request, frozen=True, kw_only=True):
 
 
 class Execute(Request, frozen=True, kw_only=True):
-    """Why a held task is released."""
+    """The reason why a held task is released."""
 
     reason: Reason | None = None
 
@@ -54,29 +54,29 @@ class ExecutePending(Request, frozen=True, kw_only=True):
 
 
 class Cancel(Request, frozen=True, kw_only=True):
-    """Why a task is cancelled."""
+    """The reason why a task is cancelled."""
 
     reason: Reason | None = None
 
 
 class Retry(Request, frozen=True, kw_only=True):
-    """Where a new run begins, and why."""
+    """The step at which a new run begins, and the reason."""
 
     from_step: Annotated[str, Meta(max_length=64)] | None = None
     reason: Reason | None = None
     run: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
-    """Only if this run is the last one; else nothing happens, and nobody answers."""
+    """Retry only if this run is the last one; otherwise nothing happens, without an answer."""
 
 
 class SetPriority(Request, frozen=True, kw_only=True):
-    """The new priority, and why."""
+    """The new priority, and the reason."""
 
     priority: Annotated[int, Meta(ge=0, le=10)]
     reason: Reason | None = None
 
 
 class ListTasks(Request, frozen=True, kw_only=True):
-    """Which tasks a list shows."""
+    """The filter of a list of tasks."""
 
     status: str | None = None
     type: str | None = None
@@ -89,14 +89,14 @@ class ListTasks(Request, frozen=True, kw_only=True):
 
 
 class ListLogs(Request, frozen=True, kw_only=True):
-    """Which part of an audit trail."""
+    """The requested part of an audit trail."""
 
     page_size: PageSize = PAGE_DEFAULT
     page_token: str = ""
 
 
 class GetUsage(Request, frozen=True, kw_only=True):
-    """Which usage, grouped by what."""
+    """The filter and the grouping of usage."""
 
     by: tuple[str, ...] = ()
     since: datetime | None = None

@@ -1,4 +1,4 @@
-"""The use case that streams: events of a task as they happen, without a gap or a repeat."""
+"""The use case that streams a task's events as they happen, without a gap or a repetition."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class TaskWatch:
     async def watch(self, caller: Caller, task_id: str, after: int) -> AsyncIterator[StreamItem]:
         """Yield the events after a sequence, and chunks from now on.
 
-        Ends after the event that ended the task. A slow caller misses no event: they are kept
-        for all, not for each reader.
+        Ends after the event that ended the task. A slow caller misses no event: events are kept
+        once for all readers.
 
         Raises:
-            ApiError: NOT_FOUND, also in the midst when the create turns out to be a dead
-                letter; UNAVAILABLE: a part of the history cannot be read now;
-                REPLICA_STOPPING: this process ends. The caller resumes after the last sequence
-                that it saw, on another replica.
+            ApiError: NOT_FOUND, also later if the create turns out to be a dead letter;
+                UNAVAILABLE: a part of the history cannot be read now; REPLICA_STOPPING: this
+                process ends. The caller resumes on another replica, after the last sequence that
+                it got.
         """
         known_id, settings = TaskId(task_id), self._parts.settings
         await self._queries.find(caller, task_id)
@@ -73,7 +73,7 @@ class TaskWatch:
     async def _look(
         self, caller: Caller, task_id: TaskId, seen: int
     ) -> tuple[Sequence[EventView], bool]:
-        """The events after ``seen`` that are known, and whether the task has ended with them."""
+        """The known events after ``seen``, and whether the task has ended with them."""
         known = await self._queries.find(caller, task_id)
         if isinstance(known, AcceptedTask):
             return [], False
@@ -82,7 +82,7 @@ class TaskWatch:
             if seen >= known.sequence:
                 return [], over
             return await self._history(task_id, seen, known.sequence), over
-        # Now, before anything waits: the task may go on meanwhile.
+        # Taken before the first await: the task may go on meanwhile.
         last, over = known.sequence, known.ended
         events = [event_view(event) for event in known.events(seen)]
         if seen + 1 < known.first_sequence <= last + 1:
@@ -91,7 +91,7 @@ class TaskWatch:
         return events, over
 
     async def _history(self, task_id: TaskId, seen: int, upto: int) -> list[EventView]:
-        """The events ``seen + 1`` to ``upto``, from Postgres or else from the log."""
+        """The events ``seen + 1`` to ``upto``, from Postgres or otherwise from the log."""
         try:
             rows = last_life(await self._parts.projection.logs(task_id))
             stored = await self._parts.projection.task(task_id)

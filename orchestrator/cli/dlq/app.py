@@ -63,7 +63,7 @@ _UNSETTLED = ["open", "replaying", "parked"]
 
 @app.callback()
 def _logs() -> None:
-    # Results go to standard output, what is odd to standard error.
+    # Results go to standard output, warnings to standard error.
     set_up_logs(LogSettings(level="warning", format="console"), role="dlq")
 
 
@@ -129,7 +129,7 @@ def stats(
     output: OutputOption = Output.TABLE,
     as_json: JsonOption = False,
 ) -> None:
-    """Count dead letters: what broke, since when."""
+    """Count dead letters: which failures, and since when."""
     fields = by or ["code", "step", "service", "tenant", "hour"]
     wrong = [name for name in fields if name not in BY]
     if wrong:
@@ -204,7 +204,7 @@ async def _show(letter_id: str) -> dict[str, object]:
 
 
 async def _with_value(connections: LetterConnections, known: KnownLetter) -> KnownLetter:
-    """The letter as its topic has it; as the index has it if it is there no longer."""
+    """The letter from its topic, or from the index if its topic no longer holds it."""
     found = known.letter
     letter = await read_letter(
         connections.reader,

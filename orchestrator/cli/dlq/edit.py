@@ -66,7 +66,8 @@ def edit(
 ) -> None:
     """Change the value that a replay will send; the letter keeps the original.
 
-    Without --set and --json, $EDITOR opens the value. What does not fit the schema is refused.
+    Without --set and --json, $EDITOR opens the value. A value that does not fit the schema is
+    refused.
     A dry run shows the difference.
 
     `-o json` prints one object: id, before and after (the values), sha256_before, sha256_after
@@ -114,7 +115,7 @@ def discard(
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """How a command was given."""
+    """The options of a command."""
 
     execute: bool
     reason: str

@@ -83,7 +83,7 @@ def export(
             records = await scan_records(connections.reader, connections.dlq_topics)
             await connections.log.catch_up()
             read = [(read_dead_letter(record, connections.topics), record) for record in records]
-            # Of copies of one letter the first counts.
+            # The first of several copies of a letter counts.
             by_id = {letter.id: (letter, record) for letter, record in reversed(read)}
             letters = [letter for letter, _ in by_id.values()]
             known_letters = [
@@ -109,7 +109,7 @@ def import_(
     actor: ActorOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Put exported dead letters into this cluster's topics; those that are there are left out.
+    """Put exported dead letters into this cluster's topics; existing ones are left out.
 
     `-o json` prints one object: letters (in the file), new (not here yet) and done (false for a
     dry run).
@@ -128,7 +128,7 @@ def import_(
 
 
 async def _import(records: list[Origin], execute: bool, reason: str, actor: str) -> int:
-    """Publish the letters that are not here yet if ``execute`` is set; return how many."""
+    """Publish the letters that are missing here if ``execute`` is set; return their number."""
     async with open_connections(kafka_settings()) as connections:
         all_letters = await connections.all_letters(values=False)
         known = {known.letter.id for known in all_letters.ordered()}
@@ -177,7 +177,7 @@ async def _publish(
 
 
 def as_line(record: Origin) -> dict[str, Any]:
-    """A record of a dead-letter topic as it is, ready for JSON."""
+    """A record of a dead-letter topic, unchanged, ready for JSON."""
     return {
         "topic": record.topic,
         "partition": record.partition,

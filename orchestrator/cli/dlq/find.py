@@ -1,14 +1,14 @@
-"""Finds the one letter that an operator means."""
+"""Finds the letter that an operator names."""
 
 from streams.letters.errors import LetterUnknownError
 from tasks.letters.known import KnownLetter, KnownLetters
 
 
 def one(all_letters: KnownLetters, letter_id: str) -> KnownLetter:
-    """The one letter whose id begins so.
+    """The only letter whose id begins with ``letter_id``.
 
     Raises:
-        LetterUnknownError: there is none, or there are several.
+        LetterUnknownError: no letter has such an id, or several have.
     """
     found = all_letters.find(letter_id)
     if len(found) != 1:

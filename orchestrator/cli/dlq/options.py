@@ -1,4 +1,4 @@
-"""Options that several ``dlq`` commands share, and what they mean together."""
+"""Options that several ``dlq`` commands share, and their combined meaning."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ JsonOption = Annotated[bool, typer.Option("--json", hidden=True, help="The same 
 
 
 def form(output: Output, as_json: bool) -> Output:
-    """The form that is asked for; ``--json`` is the older way to ask for ``-o json``."""
+    """The requested form; ``--json`` is the older name of ``-o json``."""
     return Output.JSON if as_json else output
 
 
@@ -72,8 +72,8 @@ def a_filter(
     """The filter of a command.
 
     Args:
-        prefix: of this system's topics.
-        ids: whole or beginnings.
+        prefix: the prefix of this system's topics.
+        ids: whole ids, or their beginnings.
         topic: names, with or without prefix and version.
         since: letters that failed then or later.
         until: letters that failed before.

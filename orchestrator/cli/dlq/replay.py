@@ -108,10 +108,10 @@ def replay(
     """Send dead letters back. A dry run, unless --execute is given.
 
     A step that failed is retried by its task's owner; the row of an event is written again;
-    any other record goes to where it failed, unchanged. What fails again is a new dead
-    letter; after three replays it is parked. Killed, it can simply be started again.
+    any other record goes to where it failed, unchanged. A record that fails again becomes a new
+    dead letter; after three replays it is parked. A killed replay can simply be started again.
     Exit status: 0 all done, 3 stopped, 4 the canaries did not succeed, 1 nothing was done:
-    the ids are unknown, or what is listed is in no topic any more.
+    the ids are unknown, or the topics no longer hold the listed letters.
     """
     chosen = a_filter(
         kafka_settings().topics.prefix,
@@ -179,7 +179,7 @@ async def _explain(connections: LetterConnections, chosen: LetterFilter) -> None
 
     Raises:
         LetterUnknownError: ids were given, and no letter has them.
-        LettersGoneError: the index lists letters that are in no topic any more.
+        LettersGoneError: the index lists letters that no topic holds any more.
     """
     listed = [
         known for known in (await connections.indexed_letters()).ordered() if chosen.matches(known)

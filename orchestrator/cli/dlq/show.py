@@ -1,4 +1,4 @@
-"""How dead letters are shown: as tables for people, as JSON lines for programs."""
+"""Shows dead letters: as tables for people, as JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _LEAST_IMPORTANT = ("replays", "tenant", "step", "task", "topic", "since", "stat
 def print_list(
     known_letters: Sequence[KnownLetter], *, limit: int, output: Output, ids_only: bool = False
 ) -> None:
-    """Print letters, the newest last, and how many there are."""
+    """Print letters, the newest last, and their number."""
     shown = known_letters[-limit:] if limit else known_letters
     if ids_only:
         for known in shown:
@@ -76,7 +76,7 @@ def print_list(
 
 
 def print_letter(known: KnownLetter, output: Output) -> None:
-    """Print a letter that has just come, on one line."""
+    """Print a new letter on one line."""
     if output is Output.JSON:
         print_json(letter_fields(known))
     else:
@@ -84,7 +84,7 @@ def print_letter(known: KnownLetter, output: Output) -> None:
 
 
 def print_stats(known_letters: Sequence[KnownLetter], by: Sequence[str], *, output: Output) -> None:
-    """Print histograms: what broke, how often, since when, until when."""
+    """Print histograms: which failures, how often, since when, until when."""
     if output is Output.JSON:
         for field in by:
             for bar in histogram(known_letters, field):
@@ -123,7 +123,7 @@ def letter_document(
     related: Sequence[KnownLetter],
     timeline: Timeline,
 ) -> dict[str, Any]:
-    """All that is known about one letter, ready for JSON."""
+    """The known facts about one letter, ready for JSON."""
     letter = known.letter
     return {
         **letter_fields(known),
@@ -156,7 +156,7 @@ def value_document(letter: DeadLetter, topics: Topics) -> dict[str, Any]:
 
 
 def happening_fields(event: EventView) -> dict[str, Any]:
-    """An event of a task, ready for JSON; what is not known of it is left out."""
+    """An event of a task, ready for JSON; unknown fields are left out."""
     fields = {
         "at": event.occurred_at.isoformat(),
         "event": event.kind,

@@ -58,10 +58,10 @@ def tail(
 ) -> None:
     """Print records, decoded: one JSON object a line, or one line of a table.
 
-    Events of task-events are shown if the partition's owner wrote them: the others do not count.
-    A value that does not decode is printed as hex, with the reason. With --until the command ends
-    at that time, or at the end that the topic has now; without --until-end and --until it follows
-    the topic until Ctrl-C.
+    Events of task-events are shown if the partition's owner wrote them: other events do not
+    count. A value that cannot be decoded is printed as hex, with the reason. With --until the
+    command ends at that time, or at the current end of the topic; without --until-end and --until
+    it follows the topic until Ctrl-C.
     """
     settings = kafka_settings()
     chosen, origin = _find(topic, settings)
@@ -172,7 +172,7 @@ def _millis(moment: datetime | None) -> int | None:
 
 
 def _find(name: str, settings: Settings) -> tuple[Topic, Topic | None]:
-    """The topic, and of a dead-letter topic the one whose records it holds."""
+    """The topic, and for a dead-letter topic the one whose records it holds."""
     table = {
         topic.name: topic
         for topic in topic_table(settings, installed_pipelines(settings.pipelines))

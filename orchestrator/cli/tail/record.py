@@ -1,4 +1,4 @@
-"""One record as ``tail`` shows it: decoded, with what it can be filtered by. Pure."""
+"""One record as ``tail`` shows it: decoded, with the values for filters. Pure."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _REASONS = ("code", "class", "stage", "topic", "partition", "offset", "group", "
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A record and its facets; a facet is None where the record does not tell."""
+    """A record and its facets; a facet is None if the record does not have it."""
 
     record: Origin
     value: Record | None
-    """None: it does not decode, or there is nothing to decode it with."""
+    """None: the value cannot be decoded, or its schema is unknown."""
     undecodable: str | None
-    """Code and reason, if it does not decode."""
+    """Code and reason if the value cannot be decoded."""
     dead_letter: dict[str, str | None] | None
-    """Why it is one: the reason headers by their short names."""
+    """For a dead letter: the headers with the reason, by their short names."""
     ignored: bool = False
-    """Of a former owner: it does not count."""
+    """True: a former owner wrote it, so it does not count."""
 
     @property
     def task(self) -> str | None:
-        """The task that it is about."""
+        """The task of the record."""
         return self._facet("task_id", "ce_subject", "__dlq.task.id")
 
     @property
@@ -45,7 +45,7 @@ class Shown:
 
     @property
     def type(self) -> str | None:
-        """The task's type, where the record holds it: `created` does, later events do not."""
+        """The task's type, if the record holds it: `created` does, later events do not."""
         spec = getattr(self.value, "task", None)
         if spec is not None:
             return str(spec.type)
@@ -53,7 +53,7 @@ class Shown:
 
     @property
     def step(self) -> str | None:
-        """The step that it is about."""
+        """The step of the record."""
         step = getattr(self.value, "step", None)
         if isinstance(step, Record):
             return str(getattr(step, "name", None))
@@ -61,12 +61,12 @@ class Shown:
 
     @property
     def kind(self) -> str | None:
-        """What happened or is wanted: `completed`, `started`, `cancel` and so on."""
+        """The kind of event or command: `completed`, `started`, `cancel` and so on."""
         kind = getattr(self.value, "kind", None)
         return None if kind is None else str(kind)
 
     def as_json(self) -> dict[str, Any]:
-        """Ready for ``json.dumps``; bytes that are no text become hex."""
+        """Ready for ``json.dumps``; bytes that are not text become hex."""
         record = self.record
         shown: dict[str, Any] = {
             "partition": record.partition,
@@ -90,12 +90,12 @@ class Shown:
 
     @property
     def named(self) -> str:
-        """The task, or what the record's key says instead of one."""
+        """The task, or the record's key without a task."""
         return self.task or _text(self.record.key) or ""
 
     @property
     def remark(self) -> str:
-        """Why a dead letter is one, why a value does not decode, or that it is ignored."""
+        """The reason of a dead letter or of a decoding error, or that the record is ignored."""
         code = self.dead_letter["code"] if self.dead_letter else self.undecodable
         return code or ("ignored" if self.ignored else "")
 
@@ -109,7 +109,7 @@ class Shown:
 
 @dataclass(slots=True)
 class Filter:
-    """What ``tail`` shows; an empty filter shows all."""
+    """The filter of ``tail``; an empty filter shows all records."""
 
     task: str | None = None
     type: str | None = None
@@ -117,10 +117,10 @@ class Filter:
     step: str | None = None
     kind: str | None = None
     _types: dict[str, str] = field(default_factory=dict)
-    """By task: an event after `created` does not say the type."""
+    """The type by task: events after `created` do not have it."""
 
     def wants(self, shown: Shown) -> bool:
-        """Judge a record; call it for each one that is read, in order."""
+        """True if the record is to be shown; call it for every record, in order."""
         kind = self._type_of(shown) if self.type else None
         wanted = (
             (self.task, shown.task),
@@ -150,8 +150,8 @@ def show(record: Origin, topic: Topic, origin: Topic | None, *, ignored: bool = 
     Args:
         record: as it was read.
         topic: the topic that it was read from.
-        origin: of a dead-letter topic, the topic whose records it holds.
-        ignored: by the acceptance rule.
+        origin: for a dead-letter topic, the topic whose records it holds.
+        ignored: true if the acceptance rule ignores it.
     """
     dead_letter = None
     if topic.record is None:

@@ -1,4 +1,4 @@
-"""Records as lines of a table whose rows are not known in advance: ``tail -o table``."""
+"""Prints a table line by line, when the rows are not known in advance: ``tail -o table``."""
 
 import sys
 from datetime import UTC, datetime
@@ -7,14 +7,14 @@ from orchestrator.cli.output import printable
 from orchestrator.cli.tail.record import Shown
 
 _WIDTHS = {"time (UTC)": 23, "position": 12, "kind": 20, "task": 41, "step": 12, "tenant": 14}
-"""By column; what is longer moves the rest of its line. A task's id has 41 characters."""
+"""By column; a longer value moves the rest of its line. A task's id has 41 characters."""
 _LEAST_IMPORTANT = ("tenant", "step", "position", "time (UTC)")
 _INDENT = 4
-"""Of a remark that does not fit behind its record."""
+"""Indentation of a remark that does not fit behind its record."""
 
 
 class TailTable:
-    """The columns that fit a width; None, and so a pipe, has all of them."""
+    """The columns that fit a width; with None, as for a pipe, all columns."""
 
     def __init__(self, width: int | None) -> None:
         self._width = width
@@ -26,14 +26,14 @@ class TailTable:
                 self._left_out.append(name)
 
     def announce(self) -> None:
-        """Print the head, and on standard error which columns were left out."""
+        """Print the head; on standard error, name the columns that were left out."""
         print(self._line({name: name for name in self._columns}), flush=True)
         if self._left_out:
             names = ", ".join(self._left_out)
             print(f"columns left out: {names}; -o wide shows them", file=sys.stderr)
 
     def line(self, shown: Shown) -> str:
-        """A record; where its remark does not fit, the remark is on a line of its own."""
+        """The line of a record; a remark that does not fit is on a line of its own."""
         at = datetime.fromtimestamp(shown.record.timestamp_ms / 1000, UTC)
         cells = {
             "time (UTC)": f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}",
@@ -55,5 +55,5 @@ class TailTable:
 
 
 def _safe(text: str) -> str:
-    """The text without control characters, new lines included: a record is one line."""
+    """The text without control characters, including newlines: a record is one line."""
     return printable(text.replace("\n", "\N{REPLACEMENT CHARACTER}").replace("\t", " "))

@@ -1,1 +1,1 @@
-"""``orchestrator task``: tasks through the service, or past it with ``--direct``."""
+"""``orchestrator task``: tasks through the service, or without it with ``--direct``."""

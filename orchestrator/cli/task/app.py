@@ -1,7 +1,7 @@
-"""``orchestrator task``: create tasks, look at them, and give orders about them.
+"""``orchestrator task``: create tasks, show them, and send commands about them.
 
-All of it by the service (``served.py``), or with ``--direct`` by Kafka, its log and Postgres
-(``direct.py``): ``ports.py`` is what both ways promise.
+By default through the service (``served.py``), with ``--direct`` through Kafka, its log and
+Postgres (``direct.py``): ``ports.py`` describes what both ways have in common.
 """
 
 import typer

@@ -14,7 +14,7 @@ from orchestrator.cli.task.way import way
 from schemas.records import TaskId, TaskStatus
 
 STILL_RUNNING = 3
-"""Exit status: the record is written, what becomes of it is not known yet."""
+"""Exit status: the record is written, its result is not known yet."""
 
 
 def create(
@@ -105,7 +105,7 @@ def create(
 
 
 def _milliseconds(seconds: float) -> int:
-    """Whole milliseconds; admission says which are too few or too many."""
+    """Whole milliseconds; admission checks whether they are too few or too many."""
     if not abs(seconds) < 1e12:
         raise typer.BadParameter(f"{seconds} s is no timeout")
     return int(seconds * 1000)

@@ -1,4 +1,4 @@
-"""Dead letters as answers: what became of a record that its owner could not decide. Pure."""
+"""Dead letters as answers: the fate of a record that its owner could not decide. Pure."""
 
 from orchestrator.cli.errors import AnswerError
 from schemas.dead_letter import Origin
@@ -11,7 +11,7 @@ def is_letter_of(letter: Origin, offset: int) -> bool:
 
 
 def answer_of_letter(letter: Origin) -> AnswerError:
-    """Its code and message."""
+    """The letter's code and message as an error."""
     code = header_text(letter.headers, "__dlq.errors.code") or "INTERNAL"
     message = header_text(letter.headers, "__dlq.errors.message") or "it is a dead letter"
     return AnswerError(code, message)

@@ -1,4 +1,4 @@
-"""Tasks without the service: what is wanted goes into Kafka, the answers come from the log."""
+"""Tasks without the service: requests go to Kafka, the answers come from the log."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from tasks.identity import task_id_for
 
 _TENANT = "default"
 _READ_S = 60.0
-"""Bound of looking a task up before an order."""
+"""Limit for looking a task up before a command."""
 
 
 class DirectTasks:
-    """``Tasks`` by means of Kafka and, for lists and old tasks, Postgres."""
+    """``Tasks`` through Kafka and, for lists and old tasks, Postgres."""
 
     async def create(self, wish: TaskWish, *, wait_s: float | None) -> CreatedTask:
-        """Judge the task as its owner will; publish it only if it is accepted."""
+        """Check the task as its owner will; publish it only if it is accepted."""
         settings, now = kafka_settings(), now_ms()
         record = _record(wish, now)
         admit(record, rules=rules_of(settings, installed_pipelines(settings.pipelines)), now=now)
@@ -57,14 +57,14 @@ class DirectTasks:
         )
 
     async def view(self, task_id: TaskId, *, timeout_s: float) -> View:
-        """From the log, from Postgres, or from task-created."""
+        """The task from the log, from Postgres, or from task-created."""
         async with open_finder(kafka_settings(), timeout_s=timeout_s) as finder:
             return await finder.view(task_id)
 
     async def watch(
         self, task_id: TaskId, *, after: int, timeout_s: float
     ) -> AsyncGenerator[View, None]:
-        """What happened, then what happens."""
+        """Past events first, then new ones."""
         settings = kafka_settings()
         async with open_finder(settings, timeout_s=timeout_s) as finder:
             history = await finder.history(task_id)
@@ -88,7 +88,7 @@ class DirectTasks:
                     return
 
     async def page(self, query: PageQuery) -> list[ListedTask]:
-        """From Postgres alone."""
+        """A page from Postgres alone."""
         async with open_reader(postgres_settings()) as reader:
             if query.queue:
                 assert not isinstance(query.after, NewestCursor)
@@ -97,7 +97,7 @@ class DirectTasks:
             return await reader.list_tasks(query.which, limit=query.limit, after=query.after)
 
     async def order(self, order: CommandWish, *, wait_s: float) -> PublishedCommand:
-        """Publish the order in the name of the task's tenant, and look for its answer."""
+        """Publish the command in the name of the task's tenant, and wait for its answer."""
         settings = kafka_settings()
         command = TaskCommand(
             command_id=str(uuid.uuid4()),
@@ -150,7 +150,7 @@ def _id(wish: TaskWish, tenant: str, now: Millis) -> TaskId:
     try:
         return task_id_for(tenant, wish.key)
     except UnicodeEncodeError:
-        # Admission will say what is wrong with the key; any id will do for that.
+        # Admission will report what is wrong with the key; any id is good enough for that.
         return TaskId(f"task_{uuid.uuid4()}")
 
 
@@ -160,7 +160,7 @@ def _end(event: TaskEvent) -> End:
 
 
 async def _tenant(settings: Settings, order: CommandWish) -> str:
-    """Whose order it is; AnswerError for a task whose creation was refused."""
+    """The tenant of the task; AnswerError for a task whose creation was refused."""
     async with open_finder(settings, timeout_s=_READ_S) as finder:
         if order.tenant is None:
             return await finder.tenant(order.task_id)

@@ -1,4 +1,4 @@
-"""Finds a task: in the log, in Postgres, or in task-created when its owner has not decided yet."""
+"""Finds a task: in the log, in Postgres, or in task-created if its owner has not decided yet."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tasks.identity import born_at
 
 
 class TaskFinder:
-    """Looks for one task. Postgres may be away, or not be there at all."""
+    """Looks for one task. Postgres may be down, or not configured."""
 
     def __init__(self, settings: Settings, reader: LogReader) -> None:
         self._settings = settings
@@ -38,16 +38,16 @@ class TaskFinder:
         self.log = TaskLog(reader, self._topics)
 
     async def view(self, task_id: TaskId) -> View:
-        """All that is known of a task.
+        """The known facts about a task.
 
-        The log is asked first, because it is the truth; Postgres when the log no longer holds
-        the whole task; then task-created.
+        The log is read first, because it is the source of truth; Postgres if the log no longer
+        holds the whole task; then task-created.
 
         Raises:
-            TaskUnknownError: nobody knows it.
-            TaskExpiredError: only Postgres can know all of it, and it did not answer.
-            SinkUnavailableError: perhaps Postgres knows it, but it did not answer.
-            AnswerError: it was refused by admission, with that code.
+            TaskUnknownError: neither the log nor Postgres knows it.
+            TaskExpiredError: only Postgres may have all of it, and it did not answer.
+            SinkUnavailableError: Postgres may know it, but did not answer.
+            AnswerError: admission refused it, with that code.
         """
         history = await self.history(task_id)
         if history.life:
@@ -68,9 +68,9 @@ class TaskFinder:
         raise TaskUnknownError(f"there is no task {task_id}{self._unasked()}")
 
     async def history(self, task_id: TaskId) -> TaskLife:
-        """What the log holds of a task, read from when the task may have been created.
+        """The events of a task in the log, read from the time at which it may have been created.
 
-        That time is in the id (UUIDv7), or in Postgres; without one the whole partition is
+        That time is in the id (UUIDv7), or in Postgres; without it the whole partition is
         read.
         """
         since = born_at(task_id)
@@ -79,18 +79,18 @@ class TaskFinder:
         return await self.log.read(task_id, since=since)
 
     async def tenant(self, task_id: TaskId) -> str:
-        """Whose task it is; errors as of :meth:`view`."""
+        """The tenant of a task; raises as :meth:`view`."""
         if born_at(task_id) is None and (stored := await self._row(task_id)) is not None:
             return stored.tenant_id
         return str((await self.view(task_id))["tenant_id"])
 
     async def check_not_refused(self, task_id: TaskId) -> None:
-        """Make sure that an order about a task can be decided.
+        """Make sure that a command about a task can be decided.
 
-        Returns also if nobody knows the task: it may be created soon.
+        Returns also if the task is unknown: it may be created soon.
 
         Raises:
-            AnswerError: its creation was refused by admission, with that code.
+            AnswerError: admission refused its creation, with that code.
         """
         partition = await self.log.partition(task_id)
         letters = self._records_of(task_id, dlq(self._topics.task_created), partition)
@@ -104,7 +104,7 @@ class TaskFinder:
             return view_of_history(await stored_history(reader, task))
 
     async def _row(self, task_id: TaskId) -> StoredTask | None:
-        """The row, where Postgres answers: it only tells where to begin to read."""
+        """The row if Postgres answers: it only shows where to begin to read."""
         try:
             async with self._open_reader() as reader:
                 return await reader.task(task_id) if reader else None
@@ -113,7 +113,7 @@ class TaskFinder:
 
     @asynccontextmanager
     async def _open_reader(self) -> AsyncIterator[Reader | None]:
-        """A reader of Postgres; None where no Postgres is configured."""
+        """A reader of Postgres; None if Postgres is not configured."""
         if not self._settings.postgres.dsn:
             yield None
             return
@@ -128,7 +128,7 @@ class TaskFinder:
         """The newest record of the task in task-created that was not refused.
 
         Raises:
-            AnswerError: it is a dead letter, with the code that says why.
+            AnswerError: it is a dead letter, with the code of the reason.
         """
         found: tuple[int, TaskCreated] | None = None
         async for record in self._records_of(task_id, self._topics.task_created, partition):
@@ -163,7 +163,7 @@ class TaskFinder:
 
 @asynccontextmanager
 async def open_finder(settings: Settings, *, timeout_s: float | None) -> AsyncIterator[TaskFinder]:
-    """A finder, for at most ``timeout_s``; None: as long as you like.
+    """A finder, for at most ``timeout_s``; None: without a limit.
 
     Raises:
         SchemaRegistryError: a registry is set and does not answer.

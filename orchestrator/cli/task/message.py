@@ -1,4 +1,4 @@
-"""The service's messages as the documents that commands print: as the direct way has them. Pure."""
+"""Converts the service's messages to the documents that commands print. Pure."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def end_of(event: pb.TaskEvent) -> End:
 
 
 def ordered_of(receipt: pb.Receipt) -> PublishedCommand:
-    """An order that is published."""
+    """A published command."""
     return PublishedCommand(
         command_id=receipt.command_id,
         topic=receipt.topic,
@@ -111,12 +111,12 @@ def listed_of(task: pb.Task) -> ListedTask:
 
 
 def status_number(status: str | None) -> pb.TaskStatus.ValueType:
-    """A status by which a list is filtered; None: any."""
+    """The status that filters a list; None: any status."""
     return pb.TaskStatus.Value(f"{_STATUS}{(status or 'unspecified').upper()}")
 
 
 def has_ended(task: pb.Task) -> bool:
-    """True if only a retry leads on."""
+    """True if only a retry can continue the task."""
     return _status(task.status) in _TERMINAL
 
 

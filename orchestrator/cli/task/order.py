@@ -167,7 +167,7 @@ def _of_direct(tenant: str | None, actor: str | None) -> dict[str, object]:
 
 
 def _carry_out(tasks: Tasks, order: CommandWish, wait_s: float, output: Output) -> None:
-    """Give the order, print its answer, and end as that says."""
+    """Send the command, print its answer, and exit with its status."""
     ordered = run(tasks.order(order, wait_s=wait_s))
     answer = ordered.answer
     if output is Output.JSON:

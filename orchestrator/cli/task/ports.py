@@ -1,7 +1,7 @@
 """The two ways to tasks: through the service, or straight to Kafka and Postgres.
 
-A command says what it wants in the words of this module, and prints what it gets; it does not
-know which way was taken. Both ways raise the same errors.
+A command describes its request with the types of this module, and prints the result; it does not
+depend on the way. Both ways raise the same errors.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DirectOption = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskWish:
-    """A task that somebody wants."""
+    """A task to be created."""
 
     type: str
     input: Json
@@ -50,7 +50,7 @@ class TaskWish:
     key: str | None
     """The idempotency key."""
     tenant: str | None
-    """Only on the direct way, as ``id``: the service knows the tenant, and makes the id."""
+    """Only for the direct way, as ``id``: the service knows the tenant, and makes the id."""
     id: str | None
 
 
@@ -65,29 +65,29 @@ class End:
 
     @property
     def status(self) -> str:
-        """What the task ended as."""
+        """The final status of the task."""
         return str(self.line["status"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreatedTask:
-    """A task that is created; where its record is, if one was published."""
+    """A created task; the position of its record, if one was published."""
 
     id: TaskId
     partition: int | None
     offset: int | None
     end: End | None
-    """None: it was not waited for, or it has not ended in time."""
+    """None: the command did not wait for the end, or the end did not come in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandWish:
-    """What somebody orders about a task."""
+    """A command about a task."""
 
     kind: CommandKind
     task_id: TaskId
     tenant: str | None
-    """Only on the direct way, as ``actor``: the service knows both."""
+    """Only for the direct way, as ``actor``: the service knows both."""
     actor: str | None
     reason: str | None
     priority: int | None = None
@@ -97,14 +97,14 @@ class CommandWish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedCommand:
-    """An order that is published: it will be decided, whether its answer is known or not."""
+    """A published command: it will be decided, whether its answer is known or not."""
 
     command_id: str
     topic: str
     partition: int
     offset: int
     answer: View | None
-    """The event that it brought about, or that refuses it; None: there was none in time."""
+    """The event that it caused, or that refuses it; None: no answer came in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,24 +118,24 @@ class PageQuery:
 
 
 class Tasks(Protocol):
-    """What can be done with tasks. Every method connects, asks, and disconnects."""
+    """The operations on tasks. Every method connects, asks, and disconnects."""
 
     async def create(self, wish: TaskWish, *, wait_s: float | None) -> CreatedTask:
-        """Create a task, and with ``wait_s`` wait so long for its end.
+        """Create a task; with ``wait_s`` wait at most that time for its end.
 
         Raises:
-            InvalidRecordError, AnswerError: it is refused, with the code that says why.
+            InvalidRecordError, AnswerError: it is refused, with the code of the reason.
         """
         ...
 
     async def view(self, task_id: TaskId, *, timeout_s: float) -> View:
-        """All that is known of a task; TaskUnknownError: nobody knows it."""
+        """The known facts about a task; TaskUnknownError if it is unknown."""
         ...
 
     def watch(self, task_id: TaskId, *, after: int, timeout_s: float) -> AsyncGenerator[View, None]:
         """Yield a task's events with a higher sequence, until it has ended.
 
-        ``timeout_s`` bounds the reading of what happened before; what comes may take its time.
+        ``timeout_s`` limits the reading of past events; waiting for new ones has no limit.
         """
         ...
 
@@ -144,5 +144,5 @@ class Tasks(Protocol):
         ...
 
     async def order(self, order: CommandWish, *, wait_s: float) -> PublishedCommand:
-        """Give an order, and wait so long for its answer. A refusal is an answer."""
+        """Send a command, and wait at most ``wait_s`` for its answer. A refusal is an answer."""
         ...

@@ -1,4 +1,4 @@
-"""Publishes what people want of tasks, and waits for the owner's answer."""
+"""Publishes creates and commands, and waits for the owner's answer."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from streams.kafka.publisher import Outgoing, Publisher
 from streams.tracing import trace_headers
 
 SOURCE = "/orchestrator-cli"
-"""Who we are in CloudEvents' headers."""
+"""Our name in CloudEvents' headers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Where a record of ours is, and the ends that its answers' topics had before it."""
+    """The position of a record, and the ends of its answers' topics before it was sent."""
 
     topic: str
     partition: int
@@ -37,10 +37,10 @@ class Sent:
 
 
 class DirectProducer:
-    """Sends a wish or an order to its task's partition, and finds its answer.
+    """Sends a create or a command to its task's partition, and finds its answer.
 
     The answer is an event whose cause is the record's position, or the record's dead letter.
-    Nothing is sent twice: when no answer came, the record is in its topic all the same.
+    Nothing is sent twice: if no answer came, the record is in its topic anyway.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class DirectProducer:
         self._letters = letters
 
     async def create(self, wish: TaskCreated) -> Sent:
-        """Publish a wish for a task; acknowledged when this returns.
+        """Publish a request for a task; it is acknowledged when this returns.
 
         Raises:
-            PublishError: whether it was written is unknown. With the same id it may be sent
+            PublishError: it is unknown whether it was written. With the same id it may be sent
                 again: a task that is published twice is done once.
         """
         partition = await self._log.partition(wish.task_id)
@@ -63,20 +63,20 @@ class DirectProducer:
         return await self._send(created_record(self._topics, partition, wish, SOURCE, trace))
 
     async def order(self, order: TaskCommand) -> Sent:
-        """Publish an order about a task; acknowledged when this returns.
+        """Publish a command about a task; it is acknowledged when this returns.
 
         Raises:
-            PublishError: whether it was written is unknown; look before you order again.
+            PublishError: it is unknown whether it was written; look before you send it again.
         """
         partition = await self._log.partition(order.task_id)
         trace = trace_headers()
         return await self._send(order_record(self._topics, partition, order, SOURCE, trace))
 
     async def answer(self, sent: Sent, order: TaskCommand, *, wait_s: float) -> TaskEvent | None:
-        """The event that an order brought about; None if there was none in time.
+        """The event that a command caused; None if it did not come in time.
 
         Raises:
-            AnswerError: the order is a dead letter.
+            AnswerError: the command is a dead letter.
         """
         return await self._first(self._caused(sent, order), sent, wait_s)
 
@@ -84,7 +84,7 @@ class DirectProducer:
         """The event that ended a task; None if it did not end in time.
 
         Raises:
-            AnswerError: the wish is a dead letter: there will be no task.
+            AnswerError: the request is a dead letter: the task will not exist.
         """
         known = wish.idempotency_key is not None
         end = self._end_of_any(wish) if known else self._end_of_new(sent, wish)
@@ -101,7 +101,7 @@ class DirectProducer:
     async def _first(
         self, answer: Coroutine[Any, Any, TaskEvent], sent: Sent, wait_s: float
     ) -> TaskEvent | None:
-        """The answer, unless a dead letter or the time comes before it."""
+        """The answer, unless a dead letter or the timeout comes first."""
         tasks = [asyncio.ensure_future(answer), asyncio.ensure_future(self._letter(sent))]
         try:
             done, _ = await asyncio.wait(tasks, timeout=wait_s, return_when=FIRST_COMPLETED)
@@ -112,7 +112,7 @@ class DirectProducer:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _letter(self, sent: Sent) -> NoReturn:
-        """Raise the answer that a dead letter gives, when there is one."""
+        """Raise the error of the dead letter when it comes."""
         starts = {sent.partition: sent.letters_end}
         async with aclosing(self._letters.follow(dlq(sent.topic), starts)) as batches:
             async for records in batches:
@@ -139,7 +139,7 @@ class DirectProducer:
         raise AssertionError("a log is followed for ever")
 
     async def _end_of_any(self, wish: TaskCreated) -> TaskEvent:
-        """Of a task that may be as old as the log: its key may have been used before."""
+        """For a task that may be as old as the log, because its key may have been used before."""
         history = await self._log.read(wish.task_id)
         if not ended(history.life):
             async with aclosing(self._log.follow(history)) as events:

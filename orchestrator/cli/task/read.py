@@ -26,7 +26,7 @@ TimeoutOption = Annotated[
 
 
 class StatusChoice(StrEnum):
-    """By which status tasks can be listed."""
+    """The statuses by which tasks can be listed."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -36,7 +36,7 @@ class StatusChoice(StrEnum):
 
 
 class ListOrder(StrEnum):
-    """In which order tasks are listed."""
+    """The orders in which tasks can be listed."""
 
     NEWEST = "newest"
     QUEUE = "queue"

@@ -1,4 +1,4 @@
-"""Tasks through the service: what ``orchestrator task`` does unless it is told otherwise."""
+"""Tasks through the service: the default of ``orchestrator task``."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ from schemas.records import TaskId
 from sinks.reads.stored import ListedTask
 
 _CALL_S = 15.0
-"""Bound of a call, besides what it is asked to wait for. The service itself gives up sooner."""
+"""Limit of a call, besides the requested wait. The service itself gives up earlier."""
 _SILENCE_S = 60.0
-"""A stream on which nothing happens says so every 15 s; one that is silent for so long is dead."""
+"""A stream sends a heartbeat every 15 s; a stream that is silent for this time is dead."""
 _AGAIN_S = 0.5
 
 
 class ServedTasks:
-    """``Tasks`` by means of the service alone: neither Kafka nor Postgres is needed here."""
+    """``Tasks`` through the service alone: needs neither Kafka nor Postgres."""
 
     def __init__(self, settings: ApiSettings) -> None:
         self._settings = settings
 
     @classmethod
     def of_environment(cls, server: str | None) -> ServedTasks:
-        """With the settings, and the address if one is given; BadParameter: it is not one."""
+        """With the settings, and the address if given; BadParameter: the address is not one."""
         settings = command_settings(find=server is None).api
         if server is None:
             return cls(settings)
@@ -65,7 +65,7 @@ class ServedTasks:
             raise typer.BadParameter(f"--server: {error}") from None
 
     async def create(self, wish: TaskWish, *, wait_s: float | None) -> CreatedTask:
-        """Let the service judge the task and publish it."""
+        """Let the service check the task and publish it."""
         request = _create_request(wish)
         async with open_service(self._settings) as service:
             answer = await service.call("CreateTask", request, timeout_s=_CALL_S)
@@ -80,7 +80,7 @@ class ServedTasks:
         )
 
     async def view(self, task_id: TaskId, *, timeout_s: float) -> View:
-        """From the service's memory, from Postgres, or from the log."""
+        """The task from the service's memory, from Postgres, or from the log."""
         request = pb.GetTaskRequest(task_id=task_id, with_history=True)
         async with open_service(self._settings) as service:
             answer = await service.ask("GetTask", request, timeout_s=timeout_s)
@@ -89,7 +89,7 @@ class ServedTasks:
     async def watch(
         self, task_id: TaskId, *, after: int, timeout_s: float
     ) -> AsyncGenerator[View, None]:
-        """What happened, then what happens; a service that goes away may be so long away."""
+        """Past events first, then new ones; ``timeout_s`` also limits an outage of the service."""
         async with open_service(self._settings) as service:
             request = pb.GetTaskRequest(task_id=task_id)
             await service.ask("GetTask", request, timeout_s=timeout_s)
@@ -98,7 +98,7 @@ class ServedTasks:
                     yield line_of(event)
 
     async def page(self, query: PageQuery) -> list[ListedTask]:
-        """From Postgres, by the service."""
+        """A page from Postgres, through the service."""
         which = query.which
         request = pb.ListTasksRequest(
             status=status_number(which.status),
@@ -115,7 +115,7 @@ class ServedTasks:
         return [listed_of(task) for task in answer.tasks]
 
     async def order(self, order: CommandWish, *, wait_s: float) -> PublishedCommand:
-        """Let the service publish the order and wait for its answer."""
+        """Let the service publish the command and wait for its answer."""
         method, request = request_of(order, wait_s)
         async with open_service(self._settings) as service:
             try:
@@ -144,11 +144,11 @@ class ServedTasks:
 async def _events(
     service: Service, task_id: TaskId, after: int, away_s: float
 ) -> AsyncGenerator[pb.TaskEvent, None]:
-    """The events after a sequence until the task has ended, over as many streams as it takes.
+    """The events after a sequence until the task has ended, over one or more streams.
 
     Raises:
-        ServiceAwayError, ServiceRefusedError: at once, if the first stream does not begin;
-            later when the service has been away for ``away_s``.
+        ServiceAwayError, ServiceRefusedError: at once if the first stream does not begin;
+            later if the service has been down for ``away_s``.
     """
     heard_at = time.monotonic()
     while True:
@@ -167,13 +167,13 @@ async def _events(
         except ServiceAwayError:
             if time.monotonic() - heard_at > away_s:
                 raise
-            with suppress(ServiceAwayError):  # all are away: look again in a moment
+            with suppress(ServiceAwayError):  # no replica answers: try again in a moment
                 await service.move_on()
         await asyncio.sleep(_AGAIN_S)
 
 
 async def _is_over(service: Service, task_id: TaskId, after: int) -> bool:
-    """Whether a stream ended because the task did, and not because a replica stopped."""
+    """True if a stream ended because the task did, and not because a replica stopped."""
     request = pb.GetTaskRequest(task_id=task_id)
     task = (await service.ask("GetTask", request, timeout_s=_CALL_S)).task
     return has_ended(task) and task.sequence <= after
@@ -181,11 +181,11 @@ async def _is_over(service: Service, task_id: TaskId, after: int) -> bool:
 
 def _create_request(wish: TaskWish) -> pb.CreateTaskRequest:
     for what in ("type", "conversation_id", "user_id", "key", "input", "metadata"):
-        # A message cannot even carry what is no text.
+        # A message cannot even carry a value that is not text.
         check_text(getattr(wish, what) or "", what)
     return pb.CreateTaskRequest(
         type=wish.type,
-        # An empty text would stand for a default; it is as wrong as this.
+        # An empty text would mean a default; this one is refused in the same way.
         input=wish.input or " ",
         priority=wish.priority,
         conversation_id=wish.conversation_id,

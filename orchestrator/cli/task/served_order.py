@@ -1,4 +1,4 @@
-"""Orders as calls of the service. Pure."""
+"""Commands as calls of the service. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schemas.records import CommandKind
 
 
 def request_of(order: CommandWish, wait_s: float) -> tuple[str, Any]:
-    """The method of the service that an order calls, and its request."""
+    """The service's method for a command, and its request."""
     within = Duration()
     within.FromMilliseconds(round(wait_s * 1000))
     common: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Calls of the service over gRPC, each with a bound; its refusals become our errors."""
+"""Calls of the service over gRPC, each with a time limit; its refusals become our errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.gen.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorStub
 
 _CONNECT_S = 5.0
 _MESSAGE_MAX_BYTES = 64 * 1024 * 1024
-"""A task with all of its attempts; gRPC's own bound of 4 MiB is below what tasks can hold."""
+"""Fits a task with all of its attempts; gRPC's own limit of 4 MiB is too low for that."""
 
 
 class Service:
@@ -31,18 +31,18 @@ class Service:
         self._channel: grpc.aio.Channel | None = None
         self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
         self.stub: Any = None
-        """Of the replica that is connected now."""
+        """The stub of the connected replica."""
 
     @property
     def address(self) -> str:
-        """Of that replica."""
+        """The address of the connected replica."""
         return self._addresses[self._place]
 
     async def connect(self) -> None:
-        """Connect to the first replica that answers, beginning with the present one.
+        """Connect to the first replica that answers, beginning with the current one.
 
         Raises:
-            ServiceAwayError: none answers within five seconds.
+            ServiceAwayError: no replica answers within five seconds.
         """
         for _ in self._addresses:
             await self.close()
@@ -57,7 +57,7 @@ class Service:
         )
 
     async def move_on(self) -> None:
-        """Leave a replica that is away or stops; raises as :meth:`connect`."""
+        """Leave a replica that is down or stops; raises as :meth:`connect`."""
         self._place = (self._place + 1) % len(self._addresses)
         await self.connect()
 
@@ -71,8 +71,8 @@ class Service:
         """The answer to a unary call.
 
         Raises:
-            TaskUnknownError, ServiceRefusedError: the service says no.
-            ServiceAwayError: it did not answer; what was asked for may be done all the same.
+            TaskUnknownError, ServiceRefusedError: the service refuses the call.
+            ServiceAwayError: it did not answer; the requested change may have been made.
         """
         call = getattr(self.stub, method)
         try:
@@ -81,7 +81,7 @@ class Service:
             raise refusal_of(error, request, self.address) from None
 
     async def ask(self, method: str, request: Any, *, timeout_s: float) -> Any:
-        """As :meth:`call`, for what may be asked twice: each replica is asked before it fails."""
+        """As :meth:`call`, for calls that may be repeated: tries every replica before it fails."""
         for _ in self._addresses[1:]:
             try:
                 return await self.call(method, request, timeout_s=timeout_s)
@@ -92,7 +92,7 @@ class Service:
     async def stream(
         self, method: str, request: Any, *, silence_s: float
     ) -> AsyncGenerator[Any, None]:
-        """The messages of a stream; raises as :meth:`call`, also after so long a silence."""
+        """The messages of a stream; raises as :meth:`call`, also if silent for ``silence_s``."""
         messages = getattr(self.stub, method)(request, metadata=self._metadata)
         try:
             while True:
@@ -122,7 +122,7 @@ async def open_service(settings: ApiSettings) -> AsyncIterator[Service]:
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", _MESSAGE_MAX_BYTES),
-    # A proxy for the web does not know the way to a service of ours.
+    # A proxy for the web cannot reach a service inside the cluster.
     ("grpc.enable_http_proxy", 0),
 )
 

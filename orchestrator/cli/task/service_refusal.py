@@ -1,4 +1,4 @@
-"""What the service says no with, as the errors that the direct way has, too. Pure."""
+"""Converts refusals of the service to the errors of the direct way. Pure."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _OUT_OF_RANGE: Mapping[str, str] = {
 
 
 class ServiceAwayError(OrchestratorError):
-    """The service does not answer. A read may be asked again; look before you order again."""
+    """The service does not answer. A read may be repeated; look before you repeat a command."""
 
     code = "API_UNAVAILABLE"
     retriable = True
 
 
 class ServiceRefusedError(AnswerError):
-    """The service says no, with its code."""
+    """The service refuses the call, with its code."""
 
     def __init__(self, code: str, message: str, receipt: pb.Receipt | None) -> None:
         super().__init__(code, message)
         self.receipt = receipt
-        """Of an order that is published: refused by the task's owner, or not yet answered."""
+        """For a published command: its owner refused it, or has not answered yet."""
 
 
 def refusal_of(error: grpc.aio.AioRpcError, request: Any, address: str) -> OrchestratorError:
-    """The error that a failed call ends with."""
+    """The error for a failed call."""
     details = _details(error)
     info = _detail(details, ErrorInfo)
     if info is None or info.domain != DOMAIN:
@@ -53,7 +53,7 @@ def refusal_of(error: grpc.aio.AioRpcError, request: Any, address: str) -> Orche
     if code == "REPLICA_STOPPING":
         return ServiceAwayError(f"the replica at {address} stops")
     if code == "UNAVAILABLE":
-        # As the direct way, which says which server it was.
+        # As on the direct way, which names the server that did not answer.
         code = info.metadata.get("cause") or code
     bad = _detail(details, BadRequest)
     if code == "FIELD_INVALID" and bad is not None and bad.field_violations:
@@ -81,7 +81,7 @@ def _details(error: grpc.aio.AioRpcError) -> Status:
             try:
                 status.ParseFromString(value)
             except DecodeError:
-                return Status()  # a proxy's, or a stranger's
+                return Status()  # from a proxy, or another program
     return status
 
 

@@ -59,7 +59,7 @@ def listed_view(task: ListedTask) -> View:
 
 
 def show_task(view: View, output: Output) -> None:
-    """Everything about a task; long documents are cut."""
+    """The known facts about a task; long documents are cut."""
     print_table(("task", str(view["id"])), _facts(view), output=output, drop=(), wrap=True)
     if view["attempts"]:
         rows = [_attempt_row(attempt) for attempt in view["attempts"]]

@@ -13,15 +13,15 @@ def way(server: str | None, direct: bool, only_direct: Mapping[str, object] | No
     """The way that a command takes.
 
     Args:
-        server: the service's address; None: that of the settings.
-        direct: whether to do without the service.
-        only_direct: options that the service cannot take, with what was given for them.
+        server: the service's address; None: the address in the settings.
+        direct: True: without the service.
+        only_direct: options that the service cannot take, with the given values.
 
     Raises:
-        typer.BadParameter: options that do not go together.
+        typer.BadParameter: options that exclude each other.
         SettingsError: a setting is wrong.
     """
-    # Each way alone imports half of what both need, and is there in half of the time.
+    # Imported here: each way alone imports half as much, and starts in half of the time.
     if direct:
         if server is not None:
             raise typer.BadParameter("--server and --direct exclude each other")

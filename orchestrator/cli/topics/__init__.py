@@ -1,1 +1,1 @@
-"""``orchestrator topics``: what the topics are, should be, and how they become so."""
+"""``orchestrator topics``: shows, creates and repairs topics."""

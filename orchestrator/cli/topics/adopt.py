@@ -35,7 +35,7 @@ def adopt_topic(
 ) -> None:
     """Say what a topic is that routers do not know any more, so that they go on.
 
-    Shows what is remembered beside what the topic has, and changes nothing without --execute.
+    Shows the remembered offsets beside those of the topic, and changes nothing without --execute.
     Routers that wait for it go on within seconds; restart the others.
     """
     settings = kafka_settings()

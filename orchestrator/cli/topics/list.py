@@ -30,7 +30,7 @@ _DROP = ("read by", "written by", "record", "kept", "config")
 _MISSING = TopicFacts(partitions=None, replication_factor=None, config=None)
 
 Facts = Mapping[str, TopicFacts] | None
-"""What the cluster has; None: no cluster was asked."""
+"""The topics of the cluster; None: the cluster was not asked."""
 
 
 def list_topics(output: OutputOption = Output.TABLE) -> None:
@@ -61,7 +61,7 @@ def list_topics(output: OutputOption = Output.TABLE) -> None:
 
 
 async def _asked(settings: Settings) -> tuple[list[Topic], Facts]:
-    """The table as it should be on this cluster, and what the cluster has."""
+    """The table for this cluster, and the topics that the cluster has."""
     pipelines = installed_pipelines(settings.pipelines)
     if not settings.kafka.bootstrap:
         return topic_table(settings, pipelines), None

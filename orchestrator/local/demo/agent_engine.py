@@ -1,4 +1,4 @@
-"""Reference agent: a bounded loop of decide, act, note, with a calculator and a retrieval."""
+"""Reference agent: a bounded loop of decide, act and note, with a calculator and a retrieval."""
 
 import threading
 import time
@@ -33,8 +33,8 @@ class RunAgentInput(Struct, frozen=True):
 class RunAgentOutput(Struct, frozen=True):
     """Output of ``RunAgent``.
 
-    ``finished`` is false when the limit of iterations came before the answer; ``answer`` then
-    holds what was found out until then, which may be nothing.
+    ``finished`` is false if the limit of iterations came before the answer; ``answer`` then
+    holds what was found until then, which may be empty.
     """
 
     answer: str
@@ -46,7 +46,7 @@ class AgentEngine:
     """Answers questions with tools. The same question takes the same steps.
 
     Args:
-        search: finds documents: from a query and a number to at most so many.
+        search: finds documents: takes a query and the maximum number of documents.
         clock: Unix time in milliseconds, for the times of the iterations.
     """
 
@@ -118,7 +118,7 @@ class AgentEngine:
 
 
 def _spoken(note: Note) -> str:
-    """What a note gives to the answer: its own sentence, or those of its documents."""
+    """The contribution of a note to the answer: its sentence, or those of its documents."""
     return note.said or answer_from(note.action.argument, note.documents)
 
 
@@ -140,7 +140,7 @@ def _answer(said: str, substeps: list[SubStep], *, finished: bool) -> Answer:
 
 
 def _usage(read: Sequence[str], written: Sequence[str]) -> Usage:
-    """Of one iteration: the model reads the question and all notes, and writes an action."""
+    """Usage of one iteration: the model reads the question and all notes, and writes an action."""
     input_tokens, output_tokens = sum(map(tokens, read)), sum(map(tokens, written))
     cost = cost_micros(MODEL, input_tokens=input_tokens, output_tokens=output_tokens)
     return Usage(

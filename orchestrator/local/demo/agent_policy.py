@@ -1,7 +1,7 @@
-"""What the reference agent does next: a deterministic policy in place of a language model.
+"""Chooses the agent's next action: a deterministic policy in place of a language model.
 
-It takes a question apart, works on one part at a time, each with the tool that fits, and
-answers when every part was worked on. Pure.
+It splits a question into parts, works on one part at a time with the tool that fits, and
+answers after the last part. Pure.
 """
 
 import re
@@ -17,7 +17,7 @@ ANSWER = "answer"
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A tool and what to give it; ``answer`` ends the loop and takes nothing."""
+    """A tool and its argument; ``answer`` ends the loop and has no argument."""
 
     tool: str
     argument: str = ""
@@ -25,11 +25,11 @@ class Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """What came of an action."""
+    """The result of an action."""
 
     action: Action
     said: str = ""
-    """A sentence for the answer; empty if the documents have to speak."""
+    """A sentence for the answer; empty if the answer comes from the documents."""
     documents: list[Document] = field(default_factory=list)
 
 
@@ -40,7 +40,7 @@ def parts_of(question: str) -> list[str]:
 
 
 def decide(question: str, notes: Sequence[Note]) -> Action:
-    """The next action, from what was asked and what is known so far."""
+    """The next action, from the question and the notes so far."""
     parts = parts_of(question)
     if len(notes) >= len(parts):
         return Action(ANSWER)
@@ -50,7 +50,7 @@ def decide(question: str, notes: Sequence[Note]) -> Action:
 
 
 def expression_in(text: str) -> str | None:
-    """The longest arithmetic expression in a text; None if nothing is to be calculated."""
+    """The longest arithmetic expression in a text; None without an expression."""
     found = [match[0].strip() for match in _EXPRESSION.finditer(text)]
     found = [expression for expression in found if _OPERATOR.search(expression)]
     if not found:
@@ -59,7 +59,7 @@ def expression_in(text: str) -> str | None:
     return longest.replace("×", "*").replace("÷", "/").replace("^", "**")  # noqa: RUF001
 
 
-# A point inside of a number ends nothing.
+# A point inside of a number does not end an expression.
 _BETWEEN = re.compile(
     r"[?!;\n]+|[.](?=\s|$)|,?\s+and\s+(?=(?:what|how|why|who|when|where|which|calculate)\b)|"
     r"(?:,|\band)?\s+then\s+",

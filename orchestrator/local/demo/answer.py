@@ -1,4 +1,4 @@
-"""What a method of a reference service takes and gives: JSON in, JSON and usage out."""
+"""Input and output of a method of a reference service: JSON in, JSON and usage out."""
 
 import threading
 from collections.abc import Callable
@@ -23,15 +23,15 @@ class Answer:
     usage: Usage | None = None
     substeps: list[SubStep] = field(default_factory=list)
     chunks: tuple[str, ...] = ()
-    """The pieces in which the answer is streamed to whoever asks for a stream."""
+    """The pieces of the answer for a caller that asks for a stream."""
 
 
 Method = Callable[[str], Answer]
-"""From the input, as JSON text, to the answer. Raises BadInputError for a wrong input."""
+"""Takes the input as JSON text, returns the answer. Raises BadInputError for a wrong input."""
 
 LongMethod = Callable[[str, threading.Event], Answer]
-"""A method that takes long: it runs in a thread, and ends soon after the event is set, since
-nobody waits for it any more. It then raises :class:`GivenUpError`."""
+"""A method that takes long: it runs in a thread. The event is set when the caller no longer
+waits; the method then soon raises :class:`GivenUpError`."""
 
 
 class BadInputError(OrchestratorError):
@@ -54,16 +54,16 @@ class NotInstalledError(OrchestratorError):
 
 
 class GivenUpError(OrchestratorError):
-    """The caller is gone; there is nobody to whom this could be reported."""
+    """The caller has disconnected, so this error is not reported."""
 
     code = "GIVEN_UP"
 
 
 def check_wanted(stop: threading.Event) -> None:
-    """Go on only if the caller is still there.
+    """Go on only if the caller still waits.
 
     Raises:
-        GivenUpError: it is not.
+        GivenUpError: the caller has disconnected.
     """
     if stop.is_set():
         raise GivenUpError

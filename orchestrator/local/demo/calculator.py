@@ -1,7 +1,7 @@
-"""A calculator for expressions that others wrote: the four operations, //, %, ** and brackets.
+"""A calculator for foreign expressions: the four operations, //, %, ** and brackets.
 
 The text is parsed, never evaluated as Python; each step is checked before it is taken, so
-that no input can take long or much memory.
+that no input can take long or use much memory.
 """
 
 import ast
@@ -14,13 +14,13 @@ from schemas.errors import OrchestratorError
 
 EXPRESSION_MAX_CHARS = 200
 MAGNITUDE_MAX = 10**30
-"""No intermediate result may be larger; nor an exponent larger than its number of digits."""
+"""Limit of every intermediate result; an exponent is limited to its number of digits."""
 
 Number = int | float
 
 
 class CalculationError(OrchestratorError):
-    """There is no result; the message says why."""
+    """The expression has no result; the message says why."""
 
     code = "CALCULATION_FAILED"
 
@@ -29,7 +29,7 @@ def calculate(expression: str) -> Number:
     """The value of an expression; whole results are ``int``, others rounded to 12 digits.
 
     Raises:
-        CalculationError: it is too long, no expression, divides by zero, or grows too large.
+        CalculationError: it is too long, not an expression, divides by zero, or grows too large.
     """
     if len(expression) > EXPRESSION_MAX_CHARS:
         raise CalculationError(f"longer than {EXPRESSION_MAX_CHARS} characters")
@@ -57,7 +57,7 @@ def _value(node: ast.expr) -> Number:
 
 
 def _binary(op: type[ast.operator], left: Number, right: Number) -> Number:
-    # Before it is taken: 9 ** 9 ** 9 would fill the memory first.
+    # Checked first: 9 ** 9 ** 9 would fill the memory.
     if op is ast.Pow and abs(right) * math.log10(max(abs(left), 10)) > 30:
         raise CalculationError("the power is too large")
     try:

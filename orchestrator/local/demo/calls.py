@@ -1,4 +1,4 @@
-"""Who called the reference services: the evidence for tests that count calls."""
+"""The calls that the reference services got, for tests that count calls."""
 
 import asyncio
 import time
@@ -32,12 +32,12 @@ class Call:
     status: str | None = None
     """The gRPC status that was answered; None while it runs or if it was aborted."""
     aborted: bool = False
-    """Before there was an answer the caller cancelled or went away, its deadline passed, or
+    """True: before the answer, the caller cancelled or disconnected, its deadline passed, or
     this server stopped."""
 
 
 class CallLog:
-    """All calls since the start, in process and, if wanted, in a file for other processes.
+    """All calls since the start, in memory and optionally in a file for other processes.
 
     The file gets two JSON lines for each call, ``{"event": "began", ...}`` and
     ``{"event": "ended", ...}``, each with all fields of :class:`Call`, flushed at once.
@@ -50,7 +50,7 @@ class CallLog:
     def __init__(self, path: Path | None = None) -> None:
         self.calls: list[Call] = []
         self._changed = asyncio.Event()
-        # Unbuffered and in append mode: a line is one write, also among several processes.
+        # Unbuffered and in append mode: a line is one write, even with several processes.
         self._file = path.open("ab", buffering=0) if path is not None else None
 
     def began(self, service: str, request: pb.RunRequest, metadata: dict[str, str]) -> Call:
@@ -86,7 +86,7 @@ class CallLog:
     async def wait_until(
         self, condition: Callable[[list[Call]], bool], *, timeout_s: float = 10.0
     ) -> None:
-        """Wait until ``condition(calls)`` is true; it is asked again at each change.
+        """Wait until ``condition(calls)`` is true; it is evaluated again after each change.
 
         Raises:
             TimeoutError: it did not become true in time.
@@ -97,7 +97,7 @@ class CallLog:
                 await self._changed.wait()
 
     def close(self) -> None:
-        """Close the file. Idempotent; what is noted afterwards stays in memory only."""
+        """Close the file. Idempotent; later calls are noted in memory only."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -1,4 +1,4 @@
-"""The colours that matter in an image, with names that people use."""
+"""The dominant colours of an image, with common names."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Colour:
 
 
 def dominant(image: Image.Image) -> list[Colour]:
-    """At most ``COLOURS_MAX`` colours, the largest first; those of one name are one.
+    """At most ``COLOURS_MAX`` colours, the largest first; colours of one name are merged.
 
     Transparent parts count as white, the colour of most pages.
     """
@@ -35,7 +35,7 @@ def dominant(image: Image.Image) -> list[Colour]:
     pixels = few.width * few.height
     shares: dict[str, float] = {}
     shown: dict[str, str] = {}
-    # Image.getcolors would be typed for all modes; of a palette image the values are bytes.
+    # Image.getcolors is typed for all modes; for a palette image the values are bytes.
     counts = Counter(few.tobytes())
     for index, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
         red, green, blue = palette[3 * index : 3 * index + 3]
@@ -51,7 +51,7 @@ def dominant(image: Image.Image) -> list[Colour]:
 
 
 def name_of(red: int, green: int, blue: int) -> str:
-    """The nearest named colour, in a distance that follows the eye a little.
+    """The nearest named colour, by a distance that roughly follows human vision.
 
     Source: the "redmean" approximation, Riemersma, "Colour metric", compuphase.com.
     """

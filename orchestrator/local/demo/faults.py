@@ -1,7 +1,7 @@
 """Switches that make a reference service misbehave, for tests and demonstrations.
 
-They are set from outside of the requests, in process or by ``ORCH_DEMO_FAULTS``, so that
-what travels through the system is what would travel without them.
+They are set from outside of the requests, in process or by ``ORCH_DEMO_FAULTS``, so that the
+records in the system are the same as without them.
 """
 
 from typing import Literal
@@ -32,7 +32,7 @@ StatusName = Literal[
 
 
 class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which calls misbehave, and how. What is not given matches every call.
+    """Which calls misbehave, and how. A field that is not given matches every call.
 
     A matched call waits ``delay_s`` first; then it hangs, or fails with ``status``, or
     answers ``output``, or else runs as if there were no fault.
@@ -42,21 +42,21 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``retrieval``, ``rag_engine``, ``agent_engine``, ``voice_engine``, ``multimodal_engine``."""
     method: str | None = None
     task_contains: str | None = None
-    """A part of the task id, so that one task is hit and no other."""
+    """A part of the task id, to select one task."""
     tenant: str | None = None
     times: int | None = None
-    """So many calls, then the fault is over; None is for ever."""
+    """The number of calls until the fault is over; None: unlimited."""
 
     delay_s: float = 0.0
     hang: bool = False
-    """Answer never. The call ends when the caller gives up or the server stops."""
+    """Never answer. The call ends when the caller gives up or the server stops."""
     status: StatusName | None = None
     error_code: str | None = None
     """Trailing ``error-code`` of the failure."""
     retry_after_ms: int | None = None
     """Trailing ``retry-after-ms`` of the failure."""
     output: str | None = None
-    """Sent as it is in place of an answer, also if it is no JSON."""
+    """Sent unchanged in place of an answer, even if it is not JSON."""
 
     def __post_init__(self) -> None:
         if self.delay_s < 0:
@@ -65,7 +65,7 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"times is {self.times}; it must be at least 1")
 
     def matches(self, service: str, request: pb.RunRequest) -> bool:
-        """True if this call is meant; ``times`` is not looked at."""
+        """True if the fault matches this call; ``times`` is not checked."""
         return (
             self.service in (None, service)
             and self.method in (None, request.method)
@@ -83,10 +83,10 @@ class Faults:
 
     @classmethod
     def parse(cls, text: str) -> "Faults":
-        """Read ``ORCH_DEMO_FAULTS``: a JSON array of faults; empty text is none.
+        """Read ``ORCH_DEMO_FAULTS``: a JSON array of faults; an empty text has no faults.
 
         Raises:
-            ValueError: no JSON, an unknown field, or a wrong value.
+            ValueError: not JSON, an unknown field, or a wrong value.
         """
         if not text.strip():
             return cls()
@@ -96,12 +96,12 @@ class Faults:
             raise ValueError(f"faults: {error}") from error
 
     def add(self, fault: Fault) -> None:
-        """Let calls from now on misbehave."""
+        """Apply a fault to calls from now on."""
         self._faults.append(fault)
         self._left.append(fault.times)
 
     def clear(self) -> None:
-        """End all faults, for new calls; calls that hang go on hanging."""
+        """End all faults for new calls; calls that hang keep hanging."""
         self._faults.clear()
         self._left.clear()
 

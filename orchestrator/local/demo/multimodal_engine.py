@@ -1,4 +1,4 @@
-"""Reference image understanding: what Pillow can see, said in sentences."""
+"""Reference image understanding: describes in sentences what Pillow reports."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ from orchestrator.local.demo.answer import Answer, BadInputError, check_wanted, 
 from orchestrator.local.demo.colours import Colour, dominant
 
 PIXELS_MAX = 20_000_000
-"""A larger image is refused before it is unpacked: some kilobytes can claim gigabytes."""
+"""A larger image is refused before it is decoded: some kilobytes can claim gigabytes."""
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP")
 
@@ -24,11 +24,11 @@ class ExtractInput(Struct, frozen=True):
     """Input of the method ``Extract``; other fields are ignored."""
 
     image: str
-    """PNG, JPEG, GIF, WebP or BMP as base64; of an animation the first picture counts."""
+    """PNG, JPEG, GIF, WebP or BMP as base64; the first picture of an animation counts."""
 
 
 class ExtractOutput(Struct, frozen=True):
-    """Output of ``Extract``; ``text`` says the rest in sentences."""
+    """Output of ``Extract``; ``text`` describes the image in sentences."""
 
     format: str
     width: int
@@ -42,7 +42,7 @@ class ExtractOutput(Struct, frozen=True):
 
 
 def extract(request: str, stop: threading.Event) -> Answer:
-    """Answer an ``Extract`` call; costs nothing, so there is no usage.
+    """Answer an ``Extract`` call; it costs nothing, so it has no usage.
 
     Raises:
         BadInputError: ``INPUT_INVALID``, ``IMAGE_NOT_BASE64``, ``IMAGE_EMPTY``,
@@ -111,8 +111,8 @@ def _said(name: str, image: Image.Image, colours: list[Colour], exif: dict[str, 
     return " ".join(sentences)
 
 
-# Pillow's readers raise all of these for files that are cut, mutated or made up (its own
-# documentation names OSError only).
+# Pillow's readers raise all of these for files that are cut, mutated or forged (Pillow's own
+# documentation names only OSError).
 _BROKEN = (
     UnidentifiedImageError,
     OSError,

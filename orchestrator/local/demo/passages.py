@@ -1,4 +1,4 @@
-"""What the reference retrieval can find: Markdown texts, cut into passages."""
+"""The texts of the reference retrieval: Markdown, cut into passages."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -13,10 +13,10 @@ PASSAGE_MAX_CHARS = 900
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """A piece of a section, small enough to be matched as one thought."""
+    """A piece of a section, small enough to cover one topic."""
 
     id: str
-    """``<file>#<number>``, such as ``corpus/kafka.md#2``; stable while the file is."""
+    """``<file>#<number>``, such as ``corpus/kafka.md#2``; stable while the file is unchanged."""
     title: str
     """The headings above it, outermost first."""
     text: str
@@ -37,8 +37,8 @@ def load_passages(docs_dir: Path) -> list[Passage]:
 def cut(name: str, markdown: str) -> list[Passage]:
     """Cut a Markdown text at its headings, and long sections between paragraphs.
 
-    Fenced code, tables and HTML comments are left out: nobody asks for them in words. The marks
-    of Markdown go, since passages become answers.
+    Fenced code, tables and HTML comments are left out, because questions do not use their words.
+    Markdown's marks are removed, since passages become answers.
     """
     found: list[Passage] = []
     for title, paragraphs in _sections(_without_code(markdown)):
@@ -88,7 +88,7 @@ def _paragraph(lines: Iterable[str]) -> list[str]:
 
 
 def plain(markdown: str) -> str:
-    """The text without the marks of Markdown: links, code, emphasis. An answer is plain text."""
+    """The text without Markdown's marks: links, code, emphasis. An answer is plain text."""
     text = _LINK.sub(r"\1", markdown)
     for mark in (_CODE, _BOLD, _EMPHASIS):
         text = mark.sub(r"\1", text)
@@ -108,7 +108,7 @@ def _pieces(paragraphs: list[str]) -> Iterator[str]:
 
 _FENCE = re.compile(r"^ *(```|~~~).*?^ *\1[^\n]*$", re.MULTILINE | re.DOTALL)
 _BULLET = re.compile(r"^\s*(?:>\s*)*(?:[-*+]|[0-9]+\.)\s+")
-"""Of a list or a quotation, before the first word of its line."""
+"""The mark of a list or a quotation, before the first word of its line."""
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)\s]*\)")
 _CODE = re.compile(r"`+([^`]+)`+")
 _BOLD = re.compile(r"\*\*([^*]+)\*\*")

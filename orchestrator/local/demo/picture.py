@@ -1,4 +1,4 @@
-"""A small picture that is painted here, so that everybody knows what must be seen in it."""
+"""A small picture that is painted here, so that its content is known exactly."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What calls of the reference model cost: integers from end to end, never a float."""
+"""The prices of calls of the reference model: integers throughout, never a float."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ PRICES: Mapping[str, Price] = MappingProxyType(
 
 
 def cost_micros(model: str, *, input_tokens: int, output_tokens: int) -> int:
-    """The price of a call in micro-USD, rounded up: what was used is never free."""
+    """The price of a call in micro-USD, rounded up: a call with tokens is never free."""
     price = PRICES[model]
     total = input_tokens * price.input_micros + output_tokens * price.output_micros
     return -(-total // _TOKENS_PER_UNIT)

@@ -20,22 +20,22 @@ from schemas.records import Usage
 MODEL = "extractive-1"
 
 SENTENCES_MAX = 3
-"""An answer has at most so many sentences."""
+"""The most sentences of an answer."""
 
 NO_ANSWER = "I found no passage that answers this question."
 """The answer when no sentence of the documents shares a word with the question."""
 
 KNOWLEDGE_TOP_K = 5
-"""So many passages of its own a model thinks of when it is given no documents."""
+"""How many passages of its own knowledge the model uses if it gets no documents."""
 
 HISTORY_TURNS_MAX = 8
-"""So many of the last turns of a conversation can be quoted."""
+"""How many of the last turns of a conversation can be quoted."""
 
 Search = Callable[[str, int], list[Document]]
-"""Finds at most so many documents for a query."""
+"""Finds documents for a query; takes the query and their maximum number."""
 
 _RELEVANT_SHARE = 0.4
-"""A sentence with less than this share of the best one's score is padding."""
+"""A sentence with less than this share of the best one's score is left out."""
 _ASKS_FOR_A_TERM = re.compile(
     r"what(?:'s| is| are) (.+?)\s*\??|what (?:do|does) (.+?) mean\s*\??", re.IGNORECASE
 )
@@ -56,13 +56,13 @@ class GenerateInput(Struct, frozen=True):
 
     query: str
     documents: list[Document] | None = None
-    """What to answer from. Absent or null, as in a chat: from the earlier turns, and from what
-    the model itself knows. An empty list is documents, too: nothing was found."""
+    """The source of the answer. Absent or null, as in a chat: the earlier turns, and the model's
+    own knowledge. An empty list counts as documents, too: nothing was found."""
     history: list[Turn] = []
 
 
 class GenerateOutput(Struct, frozen=True):
-    """Output of ``Generate``. Each sentence of the answer stands in a cited document."""
+    """Output of ``Generate``. Each sentence of the answer is from a cited document."""
 
     answer: str
     citations: list[str]
@@ -72,11 +72,11 @@ def generate(request: str, knowledge: Search | None = None) -> Answer:
     """Answer a ``Generate`` call.
 
     Tokens are those of :func:`orchestrator.local.demo.text.tokens`: exact for this model, so the
-    usage is not an estimate. Input is the query, the history, and all documents that came.
+    usage is not an estimate. Input is the query, the history, and all given documents.
 
     Args:
         request: the input.
-        knowledge: what the model knows by itself; None: nothing.
+        knowledge: the model's own knowledge; None: no knowledge.
 
     Raises:
         BadInputError: ``INPUT_INVALID`` or ``QUERY_EMPTY``.
@@ -94,7 +94,7 @@ def generate(request: str, knowledge: Search | None = None) -> Answer:
 
 
 def answer_from(query: str, documents: list[Document]) -> str:
-    """The answer to one question from these documents; :data:`NO_ANSWER` if they have none."""
+    """The answer to one question from these documents; :data:`NO_ANSWER` without a match."""
     asked = GenerateInput(query=query, documents=documents)
     best = _best_sentences(asked, _candidates(asked, None))
     return " ".join(sentence.text for sentence in best) or NO_ANSWER
@@ -109,7 +109,7 @@ class _Sentence:
 
 
 def _candidates(asked: GenerateInput, knowledge: Search | None) -> list[_Sentence]:
-    """All sentences that could be the answer, or a part of it."""
+    """All sentences that could be in the answer."""
     if asked.documents is not None:
         return _sentences_of(asked.documents)
     turns = list(enumerate(asked.history, 1))[-HISTORY_TURNS_MAX:]
@@ -117,7 +117,7 @@ def _candidates(asked: GenerateInput, knowledge: Search | None) -> list[_Sentenc
         Document(id=f"history#{number}", title=turn.role, text=turn.content)
         for number, turn in reversed(turns)
     ]
-    # What somebody asked before answers nothing.
+    # An earlier question does not answer anything.
     quotes = [s for s in _sentences_of(said) if not s.text.endswith(("?", "？"))]  # noqa: RUF001
     topic = " ".join([*_last_turn_of_the_person(asked), asked.query])
     known = knowledge(topic, KNOWLEDGE_TOP_K) if knowledge is not None else []
@@ -141,7 +141,7 @@ def _best_sentences(asked: GenerateInput, candidates: Sequence[_Sentence]) -> li
 
 
 def _definition(query: str, candidates: Sequence[_Sentence]) -> list[_Sentence]:
-    """The sentence that defines what is asked for, and what its passage goes on with."""
+    """The sentence that defines the requested term, and the next ones of its passage."""
     term = term_asked_for(query)
     if not term:
         return []
@@ -173,15 +173,15 @@ def _by_words(asked: GenerateInput, candidates: Sequence[_Sentence]) -> list[_Se
     for score, negated in best:
         if len(chosen) == SENTENCES_MAX or score < _RELEVANT_SHARE * best[0][0]:
             break
-        # Two documents may hold the same sentence; it is said once, for the better one.
+        # Two documents may hold the same sentence; the answer has it once, from the better one.
         chosen.setdefault(candidates[-negated].text, candidates[-negated])
     return list(chosen.values())
 
 
 def _weights(asked: GenerateInput, candidates: Sequence[_Sentence]) -> dict[str, float]:
-    """How much a word of the question tells: the rarer in the documents, the more.
+    """The weight of each word of the question: higher for words that are rarer in the documents.
 
-    Words of the person's last turn count a little, so that a follow-up question is
+    Words of the user's last turn count a little, so that a follow-up question is
     understood.
     """
     holding = Counter(term for candidate in candidates for term in set(terms(candidate.text)))
@@ -194,7 +194,7 @@ def _weights(asked: GenerateInput, candidates: Sequence[_Sentence]) -> dict[str,
 
 
 def _score(candidate: _Sentence, weights: dict[str, float]) -> float:
-    """Weight of the shared words, less for long sentences and for later documents."""
+    """Weight of the shared words, lower for long sentences and for later documents."""
     words = terms(candidate.text)
     shared = sum(weights.get(word, 0.0) for word in set(words))
     if shared == 0:

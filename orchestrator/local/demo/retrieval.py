@@ -35,7 +35,7 @@ class RetrieveOutput(Struct, frozen=True):
 
 
 class Retrieval:
-    """Finds passages by the words of a query; those that are headed by these words come first.
+    """Finds passages by the words of a query; passages with these words in a heading come first.
 
     Source of the ranking: Robertson and Zaragoza, "The Probabilistic Relevance Framework:
     BM25 and Beyond", 2009, in Lucene's variant (k1 1.5, b 0.75), by the library bm25s.
@@ -53,7 +53,7 @@ class Retrieval:
         )
 
     def retrieve(self, request: str) -> Answer:
-        """Answer a ``Retrieve`` call; costs nothing, so there is no usage.
+        """Answer a ``Retrieve`` call; it costs nothing, so it has no usage.
 
         Raises:
             BadInputError: ``INPUT_INVALID``, ``QUERY_EMPTY`` or ``TOP_K_INVALID``.
@@ -72,7 +72,7 @@ class Retrieval:
             return []
         scores: list[float] = self._index.get_scores_from_ids(known).tolist()
         asked, best = terms(query), max(scores)
-        # A section that is headed by what is asked for is about it, however common the word.
+        # A section with the query's words in its heading is about them, however common they are.
         scores = [
             score + best if score and heading == asked else score
             for score, heading in zip(scores, self._headings, strict=True)

@@ -27,7 +27,7 @@ from schemas.gen.services.v1.step_service_pb2_grpc import add_StepServiceService
 HOST = "127.0.0.1"
 
 STOP_GRACE_S = 1.0
-"""Calls that run may end for so long when the servers stop; then they are cancelled."""
+"""Seconds that running calls have when the servers stop; then they are cancelled."""
 
 STOP_TIMEOUT_S = 5.0
 """Upper bound for the whole stop."""
@@ -46,8 +46,8 @@ class ReferenceServices:
         addresses: after entering, from each service (``retrieval``, ``rag_engine``,
             ``agent_engine``, ``voice_engine``, ``multimodal_engine``) to ``grpc://host:port``:
             the fields of ``ServicesSettings``.
-        faults: what shall go wrong; may be changed while serving.
-        calls: who called.
+        faults: the faults to apply; may be changed while serving.
+        calls: the calls that came.
 
     Raises:
         OSError: on entering; a port is taken or the call log cannot be opened. Nothing is
@@ -68,7 +68,7 @@ class ReferenceServices:
             self.calls = CallLog(Path(settings.call_log))
         passages = load_passages(settings.docs_dir)
         retrieval = Retrieval(passages)
-        # What the model knows by itself is the packaged corpus.
+        # The model's own knowledge is the packaged corpus.
         learned = [passage for passage in passages if passage.id.startswith("corpus/")]
         answer = partial(generate, knowledge=Retrieval(learned).search)
         try:
@@ -94,7 +94,7 @@ class ReferenceServices:
         await self._stop()
 
     async def _serve_long(self, service: str, name: str, method: LongMethod) -> None:
-        """Serve what would hold up the event loop; one call at a time, in a thread."""
+        """Serve a method that would block the event loop; one call at a time, in a thread."""
         executor = ThreadPoolExecutor(1, thread_name_prefix=service)
         self._executors.append(executor)
         await self._serve(service, {}, {name: method}, executor)
@@ -135,15 +135,15 @@ class ReferenceServices:
             _log.warning("demo_services_stop_timed_out", timeout_s=STOP_TIMEOUT_S)
         finally:
             for executor in self._executors:
-                # Calls that run were cancelled above: their threads end soon by themselves.
+                # Running calls were cancelled above: their threads end soon by themselves.
                 executor.shutdown(wait=False, cancel_futures=True)
             self.calls.close()
 
 
 _SERVER_OPTIONS = (
-    # Else two processes share a port, and each of them gets some of the calls.
+    # Otherwise two processes share a port, and each of them gets some of the calls.
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
-    # Clients may look after a silent connection more often than every five minutes.
+    # Clients may check a silent connection more often than every five minutes.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
 )

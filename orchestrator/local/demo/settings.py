@@ -15,27 +15,27 @@ class DemoSettings:
     ``[{"service": "rag_engine", "status": "UNAVAILABLE", "times": 2}]``; empty: no faults."""
 
     call_log: str = ""
-    """A file to which each call is appended as JSON lines, and which grows for ever; empty: calls
+    """A file to which each call is appended as JSON lines, without a size limit; empty: calls
     are not written down."""
 
     retrieval_port: int = 0
-    """Where the retrieval listens on 127.0.0.1. 0 takes a free port; a taken one stops the
+    """The port of the retrieval on 127.0.0.1. 0 takes a free port; a taken one stops the
     start."""
 
     rag_engine_port: int = 0
-    """Where the rag engine listens on 127.0.0.1. 0 takes a free port; a taken one stops the
+    """The port of the rag engine on 127.0.0.1. 0 takes a free port; a taken one stops the
     start."""
 
     agent_engine_port: int = 0
-    """Where the agent engine listens on 127.0.0.1. 0 takes a free port; a taken one stops the
+    """The port of the agent engine on 127.0.0.1. 0 takes a free port; a taken one stops the
     start."""
 
     voice_engine_port: int = 0
-    """Where the voice engine listens on 127.0.0.1. 0 takes a free port; a taken one stops the
+    """The port of the voice engine on 127.0.0.1. 0 takes a free port; a taken one stops the
     start."""
 
     multimodal_engine_port: int = 0
-    """Where the multimodal engine listens on 127.0.0.1. 0 takes a free port; a taken one stops the
+    """The port of the multimodal engine on 127.0.0.1. 0 takes a free port; a taken one stops the
     start."""
 
     docs_dir: Path = Path("docs")

@@ -36,10 +36,10 @@ class StepServicer(StepServiceServicer):
     Args:
         service: its name in faults and in the call log.
         methods: by the names that pipelines use; run on the event loop.
-        long_methods: those that run in ``executor``.
+        long_methods: the methods that run in ``executor``.
         executor: None: the event loop's own.
-        faults: what shall go wrong.
-        calls: where calls are noted.
+        faults: the faults to apply.
+        calls: the log of calls.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class StepServicer(StepServiceServicer):
     async def RunStream(  # noqa: N802
         self, request: pb.RunRequest, context: StreamContext
     ) -> AsyncIterator[pb.RunEvent]:
-        """Run one call, and send the answer in pieces before the whole of it."""
+        """Run one call, and send the answer in pieces before the complete response."""
         with self._noted(request, context):
             answer = await self._answer(request, context)
             for chunk in answer.chunks:
@@ -112,7 +112,7 @@ class StepServicer(StepServiceServicer):
             await _abort(context, "FAILED_PRECONDITION", str(error), error.code)
 
     async def _in_a_thread(self, method: LongMethod, text: str) -> Answer:
-        """Await a long method; if this coroutine is cancelled it goes on alone, and ends soon."""
+        """Await a long method; if this coroutine is cancelled, the method goes on and ends soon."""
         stop = threading.Event()
         try:
             loop = asyncio.get_running_loop()
@@ -125,7 +125,7 @@ async def _misbehave(fault: Fault, context: AnyContext) -> Answer | None:
     if fault.delay_s:
         await asyncio.sleep(fault.delay_s)
     if fault.hang:
-        # The bound is the caller's deadline: gRPC cancels this coroutine when it passes.
+        # Ends at the caller's deadline: gRPC cancels this coroutine when it passes.
         await asyncio.Event().wait()
     if fault.status is not None:
         await _abort(context, fault.status, "by a fault", fault.error_code, fault.retry_after_ms)

@@ -7,8 +7,8 @@ from functools import lru_cache
 def tokens(text: str) -> int:
     """Count the tokens of the model ``extractive-1``: words, and single punctuation marks.
 
-    A word is a run of letters and digits of any script but Chinese, Japanese kanji or
-    Korean hanja, where each character is one. White space counts nothing.
+    A word is a run of letters and digits of any script except Chinese, Japanese kanji and
+    Korean hanja, where each character is a word. White space does not count.
     """
     return sum(1 for _ in _TOKEN.finditer(text))
 
@@ -27,7 +27,7 @@ def terms(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4_096)
 def sentences(text: str) -> tuple[str, ...]:
-    """Split text into sentences, each of them a part of ``text`` letter by letter."""
+    """Split text into sentences, each of them an unchanged part of ``text``."""
     parts = (part.strip() for part in _SENTENCE_END.split(text))
     return tuple(part for part in parts if part)
 

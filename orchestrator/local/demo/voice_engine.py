@@ -26,12 +26,12 @@ except ImportError:  # its wheels end with Python 3.11
     Decoder = None
 
 NOT_INSTALLED = "SPEECH_NOT_INSTALLED"
-"""The code of a call where there is no pocketsphinx."""
+"""The code of a call if pocketsphinx is not installed."""
 
 MODEL = "pocketsphinx-en-us"
 RATE_HZ = 16_000
 DURATION_MAX_S = 30
-"""A longer recording is refused: recognition takes about half of its duration."""
+"""Seconds. A longer recording is refused: recognition takes about half of its duration."""
 
 _BLOCK_BYTES = RATE_HZ * 2 // 5  # 0.2 s: how long a caller who is gone costs at most
 
@@ -94,10 +94,10 @@ class VoiceEngine:
                 f"{sys.version_info[0]}.{sys.version_info[1]}",
             )
         if self._decoder is None:
-            # It would write its own lines to standard error, past our logs.
+            # By default it writes its own lines to standard error, past our logs.
             self._decoder = Decoder(samprate=RATE_HZ, loglevel="FATAL")
         decoder = self._decoder
-        # It adapts to what it hears; the same audio must give the same answer every time.
+        # It adapts to its input; the same audio must give the same answer every time.
         decoder.reinit_feat()
         decoder.start_utt()
         try:
@@ -138,5 +138,5 @@ def read_wav(data: bytes) -> bytes:
     return samples[: len(samples) // 2 * 2]
 
 
-# What the standard library's reader raises for files that are cut, or that lie about sizes.
+# Errors of the standard library's reader for files that are cut, or that claim wrong sizes.
 _BROKEN = (wave.Error, EOFError, ValueError, ArithmeticError, RuntimeError, struct.error)

@@ -32,7 +32,7 @@ _UPSTREAM = "/demonstration"
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """Publishes demonstration tasks and waits for what becomes of them."""
+    """Publishes demonstration tasks and waits for their results."""
 
     settings: Settings
     console: Console
@@ -66,7 +66,7 @@ class Demonstration:
     async def _publish(
         self, topics: Topics, tasks: Sequence[TaskCreated], malformed_key: bytes
     ) -> tuple[int, int]:
-        """Publish as an upstream service would; return where the malformed record went."""
+        """Publish as an upstream service would; return the malformed record's position."""
         async with AIOKafkaProducer(
             bootstrap_servers=self.settings.kafka.servers,
             client_id="upstream-service",

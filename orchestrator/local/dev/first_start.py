@@ -6,7 +6,7 @@ _MARKER = "started"
 
 
 def is_first_start(folder: Path) -> bool:
-    """Whether no system came to run on this data folder yet."""
+    """Whether no system has run on this data folder yet."""
     return not (folder / _MARKER).exists()
 
 

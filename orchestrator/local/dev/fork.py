@@ -27,7 +27,7 @@ _IMPORTED = [
 class Fork(Process):
     """``orchestrator COMMAND``, forked.
 
-    It kills itself when this process ends for whatever reason. Not for commands that start
+    It kills itself when this process ends for any reason. Not for commands that start
     processes of their own.
     """
 

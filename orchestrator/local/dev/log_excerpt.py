@@ -1,4 +1,4 @@
-"""What a process's log says about its trouble, in one short line. Pure."""
+"""Finds the error in a process's log, as one short line. Pure."""
 
 import json
 import re
@@ -57,7 +57,7 @@ def describe(event: Mapping[str, Any]) -> str:
 
 
 def shortened(text: str, at_most: int = EXCERPT_MAX) -> str:
-    """At most so many characters, on one line."""
+    """At most ``at_most`` characters, on one line."""
     line = " ".join(text.split())
     return line if len(line) <= at_most else line[: at_most - 1] + "…"
 

@@ -1,4 +1,4 @@
-"""Which usual ports were taken, and which ones are used instead. Pure."""
+"""Reports usual ports that were taken, and the ports used instead. Pure."""
 
 from collections.abc import Iterator
 

@@ -19,9 +19,9 @@ log = structlog.get_logger()
 
 _TRIES_MAX = 5
 _PAUSE_S = 0.5
-"""After the first start that failed; twice as long after each further one."""
+"""Seconds after the first failed start; doubled after each further one."""
 _HEALTHY_AFTER_S = 60.0
-"""A server that lived for this long has not failed at its start: its tries count anew."""
+"""A server that lived for this time has not failed at its start: tries are counted anew."""
 _TAIL_LINES = 20
 
 
@@ -127,5 +127,5 @@ async def _first(tasks: list[asyncio.Future[None]]) -> None:
 
 
 def _port(address: str) -> str:
-    """Of an address that may hold a password."""
+    """The port of an address that may hold a password."""
     return address.rsplit(":", 1)[-1].split("/", 1)[0]

@@ -18,7 +18,7 @@ _LINES_MAX = 3
 
 
 def show_task(console: Console, row: StoredTask) -> None:
-    """One task: what was asked, what was done, what came out."""
+    """Print one task: its input, its steps and its output."""
     took = f"{row.status} in {row.duration_ms} ms" if row.duration_ms is not None else row.status
     console.print(f"\n[bold]{row.type}[/bold]  {row.id}  {took}", highlight=False)
     for name, text in [*_asked(row), *_done(row), *_came_out(row)]:

@@ -1,4 +1,4 @@
-"""What ``dev`` prints when everything runs: where things are, and what to try."""
+"""The summary of ``dev`` when everything runs: addresses, files and commands to try."""
 
 import json
 import shlex

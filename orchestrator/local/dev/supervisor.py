@@ -16,14 +16,14 @@ log = structlog.get_logger()
 
 _RESTART_MIN_S = 0.2
 _RESTART_MAX_S = 5.0
-# A process that lived for so long has not failed at its start: the next restart is quick.
+# A process that lived for this time has not failed at its start: the next restart is quick.
 _HEALTHY_AFTER_S = 30.0
 # Longer than a worker gives the calls in flight (ORCH_WORKER_DRAIN_S), and its own end.
 _STOP_GRACE_S = 30.0
 _START_S = 10.0
 _POLL_S = 0.02
 _TAIL_LINES = 200
-"""Of a log since the last start: enough for a traceback and what was logged after it."""
+"""Lines of a log since the last start: enough for a traceback and the lines after it."""
 
 
 class Supervisor:
@@ -39,7 +39,7 @@ class Supervisor:
         """How often each child was started again."""
         self._wanted = {name: _set_event() for name in self.children}
         self._expected: set[str] = set()
-        """Children whose next end somebody asked for."""
+        """Children whose next end was requested."""
         self._watchers: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Supervisor:
@@ -58,10 +58,10 @@ class Supervisor:
         await asyncio.gather(*(child.stop(_STOP_GRACE_S) for child in self.children.values()))
 
     def add(self, child: Process) -> None:
-        """Start one child more, and keep it running.
+        """Start a further child, and keep it running.
 
         Raises:
-            ValueError: there is one of this name.
+            ValueError: a child has this name already.
         """
         if child.name in self.children:
             raise ValueError(f"there is a child {child.name} already")

@@ -31,10 +31,10 @@ DEV_DEFAULTS = {
     # One broker, few cores.
     "ORCH_TOPICS_PARTITIONS": "4",
     "ORCH_TOPICS_REPLICATION_FACTOR": "1",
-    # Nobody balances load between replicas here.
+    # No load balancer runs here.
     "ORCH_API_DRAIN_S": "0",
 }
-"""What ``dev`` assumes where the environment says nothing."""
+"""The values of ``dev`` for variables that are not set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,12 @@ class System:
 
     @property
     def grpc_address(self) -> str:
-        """Where the service speaks gRPC."""
+        """The address of the service over gRPC."""
         return f"127.0.0.1:{self.environment[_GRPC_PORT]}"
 
     @property
     def http_address(self) -> str:
-        """Where the service speaks HTTP."""
+        """The address of the service over HTTP."""
         return f"127.0.0.1:{self.environment[_HTTP_PORT]}"
 
     def child(self, name: str) -> Process:
@@ -67,7 +67,7 @@ class System:
         return [name for name in self.supervisor.children if _role_of(name) == role]
 
     def add_replica(self, role: str) -> str:
-        """Start one process more of a role; return its name."""
+        """Start a further process of a role; return its name."""
         name = _replica(role, len(self.replicas(role)) + 1)
         self.supervisor.add(_worker(name, self.environment, self.logs))
         return name
@@ -147,7 +147,7 @@ def _child(arguments: list[str], name: str, variables: Mapping[str, str], logs: 
 
 
 def _service_addresses() -> dict[str, str]:
-    """Free ports for the reference services, told to them and to the workers."""
+    """Free ports for the reference services, as variables for them and for the workers."""
     addresses = {}
     services = ("RETRIEVAL", "RAG_ENGINE", "AGENT_ENGINE", "VOICE_ENGINE", "MULTIMODAL_ENGINE")
     for service, port in zip(services, _free_ports(len(services)), strict=True):

@@ -1,1 +1,1 @@
-"""Real Kafka and Postgres, started by us where none is configured."""
+"""Real Kafka and Postgres, started by us if none is configured."""

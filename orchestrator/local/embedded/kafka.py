@@ -26,10 +26,10 @@ from orchestrator.local.embedded.server import EmbeddedServer
 from orchestrator.local.embedded.settings import default_cache_path
 
 USUAL_PORT = 9092
-"""Where Kafka's clients look by default."""
+"""The port that Kafka's clients use by default."""
 
 _STOP_GRACE_S = 20.0
-"""A clean stop takes 0.5 s; it writes out what a start would otherwise recover."""
+"""A clean stop takes 0.5 s; it writes data that a start would otherwise have to recover."""
 
 _ARCHIVE_GRACE_S = 90.0
 """A stop that writes the archive of classes takes 3 s, many times that on a busy machine."""
@@ -65,12 +65,12 @@ class EmbeddedKafka(EmbeddedServer):
         """Describe a node; nothing runs and nothing is written yet.
 
         Args:
-            data_dir: of this node alone; made when missing.
+            data_dir: of this node alone; created if missing.
             port: for clients; 0 keeps the port of the last start if it is free.
-            usual_port: with ``port`` 0, tried before the port of the last start; 0: not.
+            usual_port: with ``port`` 0, tried before the port of the last start; 0: not tried.
             start_timeout_s: from the start of the process to its first answer.
-            cache_path: where the jars are kept; the user's cache by default.
-            progress: called before what a first start on a machine waits for.
+            cache_path: the directory of the jars; the user's cache by default.
+            progress: called before long waits of a first start on a machine.
         """
         super().__init__(data_dir, port=port, start_timeout_s=start_timeout_s)
         self._usual_port = usual_port
@@ -94,8 +94,8 @@ class EmbeddedKafka(EmbeddedServer):
     async def start(self) -> str:
         """Start the node and wait until it answers: about 3 s, 4 s on a new directory.
 
-        The first start on a machine also makes the archive of classes, in about 8 s. When
-        it fails or is cancelled, nothing is left running.
+        The first start on a machine also makes the archive of classes, in about 8 s. If the start
+        fails or is cancelled, nothing is left running.
 
         Returns:
             The bootstrap address, ``127.0.0.1:<port>``.
@@ -103,7 +103,7 @@ class EmbeddedKafka(EmbeddedServer):
         Raises:
             JavaNotFoundError, KafkaJarsUnavailableError, KafkaJarsRefusedError: before
                 anything was started.
-            PortTakenError: the port that was asked for is taken.
+            PortTakenError: the requested port is taken.
             KafkaNotStartedError: the server ended or did not answer in time.
             RuntimeError: it runs already, or this is not the main thread.
         """
@@ -132,7 +132,7 @@ class EmbeddedKafka(EmbeddedServer):
         return self._bootstrap
 
     async def stop(self) -> None:
-        """End the node cleanly; kill it after 20 s. Harmless when it does not run."""
+        """End the node cleanly; kill it after 20 s. Does nothing if the node does not run."""
         if self._child is not None:
             await self._child.stop(_STOP_GRACE_S)
 
@@ -149,7 +149,7 @@ class EmbeddedKafka(EmbeddedServer):
         await node._child.stop(_ARCHIVE_GRACE_S)
 
     async def _format(self, java: Java, jars: Path, properties: Path) -> None:
-        # No marker: no node ever ran on these data. A format that was interrupted is redone.
+        # No marker: no node ever ran on this data. An interrupted format is redone.
         shutil.rmtree(self.data_dir / "data", ignore_errors=True)
         cluster_id = _new_cluster_id()
         arguments = ["--standalone", "--cluster-id", cluster_id, "--config", str(properties)]
@@ -191,7 +191,7 @@ class EmbeddedKafka(EmbeddedServer):
         return answer.cluster_id == cluster_id and len(answer.brokers) == 1
 
     def _java_child(self, name: str, java: Java, jars: Path, main: list[str]) -> Child:
-        # A heap or agent meant for other programs must not change ours.
+        # A heap size or an agent for other programs must not change ours.
         dropped = {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH"}
         return Child(
             name,
@@ -212,7 +212,7 @@ class EmbeddedKafka(EmbeddedServer):
 def _new_cluster_id() -> str:
     """A random UUID in Kafka's form: 22 characters of URL-safe base 64.
 
-    One that begins with ``-`` would be taken for an option.
+    A UUID that begins with ``-`` would be read as an option.
     """
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")

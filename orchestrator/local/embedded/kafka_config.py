@@ -1,22 +1,22 @@
-"""What one small Kafka node is started with: its ``server.properties`` and its JVM flags."""
+"""The configuration of one small Kafka node: its ``server.properties`` and its JVM flags."""
 
 JVM_FLAGS = (
     "-Xmx384m",
     "-XX:+UseSerialGC",
-    # Only the quick compiler: a node of a few minutes starts in 4 s instead of 6 s and
-    # takes less memory; the slow one would pay off after minutes of load.
+    # Only the quick compiler: a short-lived node starts in 4 s instead of 6 s and takes less
+    # memory; the slow compiler would pay off only after minutes of load.
     "-XX:TieredStopAtLevel=1",
     "-Djava.awt.headless=true",
     "-Djava.net.preferIPv4Stack=true",
     "-Dfile.encoding=UTF-8",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
-    # 300 lines of settings at each start would push the cause of a failure out of sight.
+    # 300 lines of settings at each start would hide the cause of a failure.
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn",
 )
 
 RECORD_BATCH_MAX_BYTES = 5 * 1024 * 1024
-"""A record of 4 MiB (``task-events``, ``dlq.*``) with the batch around it, and room."""
+"""A record of 4 MiB (``task-events``, ``dlq.*``) with its batch, and a margin."""
 
 _MIB = 1024 * 1024
 
@@ -28,9 +28,9 @@ def server_properties(*, port: int, controller_port: int) -> str:
     directory: a relative name, because in ``log.dirs`` a comma separates directories.
 
     Args:
-        port: of the listener for clients.
-        controller_port: of the controller. It may differ from that of an earlier start:
-            the only voter elects itself without a connection, and then takes the new
+        port: the port of the listener for clients.
+        controller_port: the port of the controller. It may differ from that of an earlier
+            start: the only voter elects itself without a connection, and then takes the new
             address into the voter set.
 
     Source: Apache Kafka 4.3, "Broker Configs".
@@ -48,12 +48,12 @@ def server_properties(*, port: int, controller_port: int) -> str:
         "auto.create.topics.enable": "false",
         "message.max.bytes": RECORD_BATCH_MAX_BYTES,
         "replica.fetch.max.bytes": RECORD_BATCH_MAX_BYTES,
-        # Members join a group at once instead of after 3 s: `dev` and tests start them
-        # one by one and would wait each time.
+        # Members join a group at once instead of after 3 s: `dev` and tests start them one by
+        # one and would wait each time.
         "group.initial.rebalance.delay.ms": 0,
-        # After a kill the controller refuses the new broker until the session of the dead
-        # one has passed: 9 s by default. Shorter, and a starved machine would lose its only
-        # broker for a moment.
+        # After a kill the controller refuses the new broker until the session of the dead one has
+        # passed: 9 s by default. With a shorter one, a starved machine would lose its only broker
+        # for a moment.
         "broker.session.timeout.ms": 4000,
         "broker.heartbeat.interval.ms": 1000,
         **_INTERNAL_TOPICS,
@@ -72,7 +72,7 @@ _INTERNAL_TOPICS = {
     "share.coordinator.state.topic.replication.factor": 1,
     "share.coordinator.state.topic.min.isr": 1,
 }
-"""One node cannot hold the three replicas of the defaults, and needs no 50 partitions."""
+"""One node cannot hold the default three replicas, and does not need 50 partitions."""
 
 _SMALL = {
     "num.network.threads": 2,
@@ -85,4 +85,4 @@ _SMALL = {
     # The index files of each active segment are mapped at this size, for every partition.
     "log.index.size.max.bytes": 2 * _MIB,
 }
-"""Fewer threads and buffers than for a server of its own."""
+"""Fewer threads and buffers than on a dedicated server."""

@@ -1,4 +1,4 @@
-"""Writes the list of Kafka's jars anew: after a change of a version below.
+"""Writes the list of Kafka's jars again after a change of a version below.
 
 Run ``python -m orchestrator.local.embedded.kafka_jar_list``, write its output into
 ``orchestrator/local/embedded/kafka_jars.sha256``, and review the difference: from then on,
@@ -20,7 +20,7 @@ COORDINATES = (
 
 
 def main() -> None:
-    """Resolve the coordinates and what they need at run time; print hash and path of each."""
+    """Resolve the coordinates with their run-time dependencies; print hash and path of each jar."""
     context = MavenContext()
     named, transitive = context.resolver.resolve(
         [context.create_dependency(coordinate) for coordinate in COORDINATES]

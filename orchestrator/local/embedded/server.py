@@ -1,4 +1,4 @@
-"""What both embedded servers have in common: a process, a port that stays, a log."""
+"""The common part of both embedded servers: a process, a port that stays, a log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class EmbeddedServer(ABC):
     """
 
     name: str
-    """As messages call it."""
+    """The name in messages."""
 
     def __init__(self, data_dir: Path, *, port: int, start_timeout_s: float) -> None:
         self.data_dir = data_dir.absolute()
@@ -35,7 +35,7 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     async def stop(self) -> None:
-        """End the server cleanly. Harmless when it does not run."""
+        """End the server cleanly. Does nothing if the server does not run."""
 
     @abstractmethod
     def _last_port(self) -> int:
@@ -43,7 +43,7 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def _not_started(self, child: Child, reason: str) -> OrchestratorError:
-        """The error that says why the server does not run."""
+        """The error for a server that does not run."""
 
     @property
     def log_path(self) -> Path:
@@ -52,7 +52,7 @@ class EmbeddedServer(ABC):
 
     @property
     def pid(self) -> int | None:
-        """The server's process id; None when it does not run."""
+        """The server's process id; None if it does not run."""
         if self._child is None or self._child.returncode is not None:
             return None
         return self._child.pid
@@ -74,7 +74,7 @@ class EmbeddedServer(ABC):
     async def kill(self) -> None:
         """End the server as a crash does.
 
-        What it acknowledged is still there afterwards: the operating system keeps what was
+        Acknowledged data is still there afterwards: the operating system keeps what was
         written.
         """
         if self._child is not None:
@@ -82,7 +82,7 @@ class EmbeddedServer(ABC):
             await self._child.wait(_KILL_WAIT_S)
 
     async def wait(self) -> int:
-        """Wait, without limit, until the started server ends; returns its exit status.
+        """Wait, without a limit, until the started server ends; return its exit status.
 
         Raises:
             RuntimeError: it was never started.
@@ -126,5 +126,5 @@ class EmbeddedServer(ABC):
             raise self._not_started(child, reason) from None
 
     def _may_start_again(self, child: Child) -> bool:
-        """Whether a server that ended at its start would do so again."""
+        """Whether a server that ended at its start should be started again."""
         return False

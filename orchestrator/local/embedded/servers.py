@@ -1,4 +1,4 @@
-"""Kafka and Postgres for one program: the configured ones, or else embedded ones."""
+"""Kafka and Postgres for one program: the configured ones, otherwise embedded ones."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Servers:
-    """Where the two servers are, and the objects of those that are ours."""
+    """The addresses of the two servers, and the objects of the embedded ones."""
 
     kafka_bootstrap: str
     postgres_dsn: str
@@ -41,16 +41,16 @@ async def open_servers(
     postgres_dsn: str | None,
     progress: Progress = say_nothing,
 ) -> AsyncIterator[Servers]:
-    """Start what was not configured, both at once; stop it when the context ends.
+    """Start the servers that are not configured, both at once; stop them when the context ends.
 
     They are stopped in every case: an error in the context, a start that fails, a
-    cancellation. A cancellation while they are being stopped kills them.
+    cancellation. A cancellation during the stop kills them.
 
     Args:
-        settings: where the embedded ones keep their data; not looked at if both are given.
+        settings: the data directory of the embedded ones; unused if both are given.
         kafka_bootstrap: of a Kafka that runs elsewhere; it is not contacted.
         postgres_dsn: of a Postgres that runs elsewhere; it is not contacted.
-        progress: called for what takes long, and when a server answers.
+        progress: called during long work, and when a server answers.
 
     Raises:
         DataDirInUseError: another process runs on ``settings.data_dir``.
@@ -113,7 +113,7 @@ async def _start(
         first, *further = ours.exceptions
         for error in further:
             _log.error("server_not_started", reason=str(error))
-        # One error with one code for the caller, in place of a group.
+        # One error with one code for the caller, instead of a group.
         raise first from None
 
 

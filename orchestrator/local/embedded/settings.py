@@ -10,24 +10,24 @@ class EmbeddedSettings:
     """``ORCH_EMBEDDED_<FIELD>`` in the environment sets ``<field>``."""
 
     data_dir: Path = Path(".orchestrator")
-    """Holds the data, ports and logs of both servers; made when missing. Delete it (while
-    nothing runs on it) to start from nothing."""
+    """Holds the data, ports and logs of both servers; created if missing. To start from nothing,
+    delete it while no process runs on it."""
 
     kafka_port: int | None = None
-    """Port of Kafka on 127.0.0.1; a taken one stops the start. Without it 9092 is used, and if
-    that is taken the port of the last start, or a free one. 0 does not try 9092."""
+    """Port of Kafka on 127.0.0.1; a taken one stops the start. If unset, 9092 is used, or, if that
+    is taken, the port of the last start or a free one. 0 does not try 9092."""
 
     postgres_port: int | None = None
     """Port of Postgres on 127.0.0.1, as ``kafka_port``. The port that is tried first is 5432."""
 
     start_timeout_s: float = 90.0
     """Each server must answer within this many seconds of its start, or the start fails.
-    Fetching Kafka's jars, once a machine, is not counted."""
+    Fetching Kafka's jars, once for each machine, does not count."""
 
     cache_dir: str | None = None
-    """Holds Kafka's jars (45 MB) and, for each Java, their classes as it lays them out
-    (50 MB), for all data directories. By default
-    ``ai-orchestrator`` in ``$XDG_CACHE_HOME``, or else in ``~/.cache``."""
+    """Holds Kafka's jars (45 MB) and, for each Java, the archive of their classes (50 MB), for
+    all data directories. By default ``ai-orchestrator`` in ``$XDG_CACHE_HOME``, otherwise in
+    ``~/.cache``."""
 
     def __post_init__(self) -> None:
         for name in ("kafka_port", "postgres_port"):

@@ -1,1 +1,1 @@
-"""How fetched bytes become records: a batch that nobody can read stops no partition."""
+"""Turns fetched bytes into records: an unreadable batch does not stop its partition."""

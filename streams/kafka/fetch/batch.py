@@ -18,18 +18,18 @@ _PREFIX = struct.Struct(">qiib")  # base offset, length, leader epoch, magic
 _LENGTH = struct.Struct(">i")
 _LENGTH_AT = 8
 _LENGTH_END = 12
-"""Bytes of a batch that its length does not count: the base offset and the length."""
+"""Bytes of a batch that its length field does not count: the base offset and the length."""
 _HEADER = DefaultRecordBase.HEADER_STRUCT
 _ATTRIBUTES = DefaultRecordBase.ATTRIBUTES_OFFSET
 RECORDS_MAX = 50_000
-"""In one batch. A record of ours has 100 bytes or more; of empty ones some 300,000 fit into
-200 KB, and each would be a dead letter of its own."""
+"""Records in one batch. A record of ours has at least 100 bytes; 300,000 empty ones fit into
+200 KB, and each would become a dead letter of its own."""
 _MAGIC_AT = 16
 _MAGIC = 2
 
 
 class FetchedBatch:
-    """One batch as the broker keeps it, of which only the header was read."""
+    """One batch as the broker keeps it; only its header was read."""
 
     __slots__ = (
         "_legacy",
@@ -47,7 +47,7 @@ class FetchedBatch:
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
-        """The whole batch: header, and records that may be compressed."""
+        """The whole batch: the header, and the records, which may be compressed."""
         self._legacy = self._short = self.is_control = self.is_transactional = False
         self.attributes, self.producer_id, self.max_timestamp = 0, -1, -1
         if len(raw) < _HEADER.size or raw[_MAGIC_AT] < _MAGIC:
@@ -61,17 +61,17 @@ class FetchedBatch:
         # A negative delta would send the reader back for ever.
         self.next_offset = self.base_offset + max(0, header[6]) + 1
         self.max_timestamp, self.producer_id = header[8], header[9]
-        # The markers that end transactions; nobody reads them as records.
+        # The markers that end transactions; they are never read as records.
         self.is_control = bool(self.attributes & DefaultRecordBase.CONTROL_MASK)
         self.is_transactional = bool(self.attributes & DefaultRecordBase.TRANSACTIONAL_MASK)
 
     def opened(self) -> Any:
-        """The batch as aiokafka's parser takes it: its checksum is right, nothing is compressed.
+        """The batch for aiokafka's parser: with a correct checksum and without compression.
 
         Raises:
             BatchCorruptError: the checksum is wrong, or the bytes do not decompress.
             BatchTooLargeError: the records would be too large in memory.
-            CodecUnknownError: no codec of ours, or a newer format, wrote the batch.
+            CodecUnknownError: the codec or the format of the batch is unknown.
         """
         if self._legacy:
             return self._opened_legacy()
@@ -88,7 +88,7 @@ class FetchedBatch:
         return DefaultRecordBatch(self._decompressed(codec)) if codec else batch
 
     def decompressed(self) -> bytes:
-        """The batch as it would be without compression; raises as :meth:`opened`."""
+        """The batch without compression; raises as :meth:`opened`."""
         codec = self.attributes & DefaultRecordBase.CODEC_MASK
         return self._decompressed(codec) if codec else self.raw
 
@@ -110,9 +110,9 @@ class FetchedBatch:
 
 
 class FetchedBatches:
-    """What a fetch brought of one partition. aiokafka's ``MemoryRecords`` for its fetcher.
+    """The batches that a fetch brought for one partition. aiokafka's ``MemoryRecords``.
 
-    The last batch may be cut off: it is fetched again.
+    The last batch may be incomplete: it is fetched again.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -121,7 +121,7 @@ class FetchedBatches:
         self._end = self._next_end()
 
     def size_in_bytes(self) -> int:
-        """Of all that was fetched."""
+        """Size of everything that was fetched, in bytes."""
         return len(self._data)
 
     def has_next(self) -> bool:
@@ -141,6 +141,6 @@ class FetchedBatches:
         if len(self._data) - start < _PREFIX.size:
             return None
         (length,) = _LENGTH.unpack_from(self._data, start + _LENGTH_AT)
-        # A length below that of a prefix would not move the reader on.
+        # A length smaller than the prefix would not move the reader on.
         end = start + _LENGTH_END + max(length, _PREFIX.size - _LENGTH_END)
         return int(end) if end <= len(self._data) else None

@@ -12,7 +12,7 @@ import cramjam
 from schemas.errors import BatchCorruptError, BatchTooLargeError, CodecUnknownError
 
 DECOMPRESSED_MAX_BYTES = 64 * 1024 * 1024
-"""Of the records of one batch. Text shrinks to a tenth or less, so a batch of 1 MiB stays far
+"""Size of the records of one batch. Text shrinks to a tenth or less, so a batch of 1 MiB stays far
 below; a batch of equal bytes shrinks to a thousandth, and is refused here."""
 
 _FIRST_GUESS_BYTES = 256 * 1024
@@ -23,19 +23,19 @@ _BUFFER_FULL = "failed to write whole buffer"
 _GZIP_WINDOW = 31
 _GZIP_SLICE_BYTES = 16 * 1024
 _GZIP_MEMBERS_MAX = 1_000
-"""A producer writes one. Each costs time also when nothing comes out of it."""
+"""A producer writes one member. Each one costs time even if it is empty."""
 
 
 def decompress(codec: int, data: memoryview) -> bytes:
     """The records of a batch.
 
     Args:
-        codec: as the batch's attributes name it: 1 gzip, 2 snappy, 3 lz4, 4 zstd.
-        data: what follows the batch's header.
+        codec: the number in the batch's attributes: 1 gzip, 2 snappy, 3 lz4, 4 zstd.
+        data: the bytes after the batch's header.
 
     Raises:
-        CodecUnknownError: there is no such codec.
-        BatchTooLargeError: more than ``DECOMPRESSED_MAX_BYTES`` would come out.
+        CodecUnknownError: the codec does not exist.
+        BatchTooLargeError: the output would exceed ``DECOMPRESSED_MAX_BYTES``.
         BatchCorruptError: the bytes do not decompress.
     """
     decode = _DECODERS.get(codec)
@@ -43,7 +43,7 @@ def decompress(codec: int, data: memoryview) -> bytes:
         raise CodecUnknownError(f"no codec has the number {codec}")
     try:
         return decode(data)
-    # The boundary: libraries that are fed with hostile bytes fail in more ways than can be listed.
+    # The boundary: on hostile bytes these libraries fail in more ways than can be listed.
     except (BatchTooLargeError, BatchCorruptError):
         raise
     except Exception as error:
@@ -64,7 +64,7 @@ def _gzip_member(data: memoryview, position: int, out: bytearray) -> int:
     """Decompress one member of a stream into ``out``; return where the next one begins."""
     member = zlib.decompressobj(_GZIP_WINDOW)
     while not member.eof:
-        # In slices: what is left of the input behind a member is copied each time.
+        # In slices: the rest of the input after a member is copied each time.
         piece = member.unconsumed_tail or data[position : position + _GZIP_SLICE_BYTES]
         if not len(piece):
             raise BatchCorruptError("the gzip stream ends too early")
@@ -99,7 +99,7 @@ def _snappy_block(block: memoryview, at_most: int) -> bytes:
 
 
 def _into(decompress_into: Callable[[Any, bytearray], int], data: memoryview) -> bytes:
-    """Decompress into a buffer that cannot grow: first a likely one, then the largest."""
+    """Decompress into a buffer of fixed size: first of a likely size, then of the largest."""
     guess = max(_FIRST_GUESS_BYTES, _GUESSED_RATIO * len(data))
     for size in (min(guess, DECOMPRESSED_MAX_BYTES), DECOMPRESSED_MAX_BYTES):
         buffer = bytearray(size)

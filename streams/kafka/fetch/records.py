@@ -1,4 +1,4 @@
-"""Takes records out of fetched batches; what cannot be taken out is handed over as a fault."""
+"""Takes records out of fetched batches; unreadable ones are handed over as faults."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _SMALLEST_RECORD_BYTES = 7
 
 @dataclass
 class UnreadableRecord(ConsumerRecord):  # type: ignore[misc]
-    """Stands for records that could not be taken out of their batch, at the last one's offset."""
+    """Stands for records that could not be taken out of their batch, at the offset of the last."""
 
     fault: FetchFault | None = field(default=None, kw_only=True)
 
 
 class IsolatingRecords(fetcher.PartitionRecords):  # type: ignore[misc]
-    """aiokafka's ``PartitionRecords``, for which no fault of a batch is an exception.
+    """aiokafka's ``PartitionRecords``, but a faulty batch does not raise.
 
     aiokafka raises out of ``getmany`` and fetches the same batch again, for ever. Here a
     batch that is compressed with an unknown codec, does not decompress, grows too large or has
-    a wrong checksum is one :class:`UnreadableRecord`, and the partition goes on behind it. In a
-    batch that opens, only the records that do not parse are handed over so.
+    a wrong checksum becomes one :class:`UnreadableRecord`, and the partition goes on after it. If
+    the batch opens, only the records that do not parse become unreadable ones.
     """
 
     next_fetch_offset: int
@@ -61,11 +61,11 @@ class IsolatingRecords(fetcher.PartitionRecords):  # type: ignore[misc]
                 self.next_fetch_offset = max(first, batch.next_offset)
                 if first < batch.next_offset:
                     yield self._unreadable(batch, first, known)
-            # Compaction removes records, and the last offset of a batch stays.
+            # Compaction removes records, but the last offset of a batch stays.
             self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
 
     def _is_wanted(self, batch: FetchedBatch) -> bool:
-        """Follow the transactions; False for markers and for what was aborted."""
+        """Follow the transactions; False for markers and for aborted records."""
         if self._isolation_level == fetcher.READ_COMMITTED and batch.producer_id >= 0:
             self._consume_aborted_up_to(batch.base_offset)
             if batch.is_control and self._contains_abort_marker(batch.opened()):
@@ -80,7 +80,7 @@ class IsolatingRecords(fetcher.PartitionRecords):  # type: ignore[misc]
             for record in opened:
                 read_to = record.offset
                 yield self._consumer_record(self._tp, record)
-        # Not the whole batch's fault: the others are read one by one.
+        # Some records are faulty, not the whole batch: the others are read one by one.
         except Exception:
             if batch.magic < 2:
                 raise
@@ -89,13 +89,13 @@ class IsolatingRecords(fetcher.PartitionRecords):  # type: ignore[misc]
                     yield record
 
     def _one_by_one(self, batch: FetchedBatch) -> Iterator[Any]:
-        """The records of a batch of which some do not parse, such as a header without UTF-8.
+        """The records of a batch in which some do not parse, such as a header without UTF-8.
 
         Raises:
             BatchCorruptError: the lengths of the records are wrong, so that the next one cannot
                 be found.
         """
-        # The compiled decoder of numbers looks beyond the bytes, and ends the process.
+        # The compiled decoder of numbers reads beyond the bytes, and crashes the process.
         plain = batch.decompressed()
         slow = _DefaultRecordBatchPy(plain)
         for _ in range(slow._num_records):
@@ -115,7 +115,7 @@ class IsolatingRecords(fetcher.PartitionRecords):  # type: ignore[misc]
             slow._pos = end
 
     def _unreadable(self, batch: FetchedBatch, first: int, error: DecodeError) -> UnreadableRecord:
-        # Compaction may have removed what lies between the position and the batch.
+        # Compaction may have removed the records between the position and the batch.
         first = max(first, batch.base_offset)
         return self._fault_at(batch, first, batch.next_offset - 1, error, batch.raw)
 
@@ -151,7 +151,7 @@ class IsolatingRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
 
 def origin_of(record: ConsumerRecord) -> Origin:
-    """A record of aiokafka's as our readers take it."""
+    """Convert a record of aiokafka to the type that our readers take."""
     return Origin(
         topic=record.topic,
         partition=record.partition,
@@ -165,12 +165,12 @@ def origin_of(record: ConsumerRecord) -> Origin:
 
 
 def install() -> None:
-    """Let every consumer of this process read by :class:`IsolatingRecords`; may be called again.
+    """Make every consumer of this process use :class:`IsolatingRecords`; idempotent.
 
-    aiokafka has no seam here, so two names of its fetcher are replaced.
+    aiokafka offers no way to set the class, so two names of its fetcher are replaced.
 
     Raises:
-        RuntimeError: another version of aiokafka is installed; look at its fetcher first.
+        RuntimeError: another version of aiokafka is installed; compare its fetcher first.
     """
     if not aiokafka.__version__.startswith(_AIOKAFKA):
         raise RuntimeError(f"aiokafka is {aiokafka.__version__}, this needs {_AIOKAFKA}x")
@@ -179,7 +179,7 @@ def install() -> None:
 
 
 def _offset_delta(buffer: bytes | bytearray, body: int) -> int:
-    """The third field of a record, behind its attributes and its time."""
+    """The third field of a record, after its attributes and its time."""
     delta, position = 0, body
     for _ in range(3):
         delta, position = decode_varint(buffer, position)

@@ -67,7 +67,7 @@ class EventView(View, frozen=True, kw_only=True, tag="event"):
     occurred_at: datetime
     step: StepEventView | None = None
     output: Raw | None = None
-    """In ``completed``: that of the task."""
+    """Only in ``completed``: the output of the task."""
     error: ErrorView | None = None
     usage: UsageView | None = None
     actor: str | None = None
@@ -88,20 +88,20 @@ class ChunkView(View, frozen=True, kw_only=True, tag="chunk"):
 
 
 class LaggedView(View, frozen=True, kw_only=True, tag="lagged"):
-    """The reader was too slow: so many chunks were left out. Events never are."""
+    """The reader was too slow: this number of chunks was dropped. Events are never dropped."""
 
     task_id: str
     chunks: int
 
 
 class HeartbeatView(View, frozen=True, kw_only=True, tag="heartbeat"):
-    """Nothing happened for a while; the stream lives."""
+    """Nothing happened for a while; the stream is still open."""
 
     task_id: str
 
 
 StreamItem = EventView | ChunkView | LaggedView | HeartbeatView
-"""What a stream consists of, over SSE, WebSocket and gRPC alike."""
+"""The items of a stream, the same over SSE, WebSocket and gRPC."""
 
 
 class LogView(View, frozen=True, kw_only=True):
@@ -122,7 +122,7 @@ class LogPage(View, frozen=True, kw_only=True):
 
 
 def event_view(event: TaskEvent) -> EventView:
-    """An event as memory or the log has it."""
+    """An event from memory or the log."""
     completed = event.kind is EventKind.COMPLETED and event.output is not None
     return EventView(
         task_id=event.task_id,
@@ -144,7 +144,7 @@ def event_view(event: TaskEvent) -> EventView:
 
 
 def stored_event(row: StoredLog, output: str | None) -> EventView:
-    """An event as the audit trail has it; ``output`` is that of the task."""
+    """An event from the audit trail; ``output`` is the output of the task."""
     data: dict[str, Any] = msgspec.json.decode(row.event_data)
     step = converted(data.get("step"), StepOutcome)
     usage = converted(data.get("usage"), Usage)

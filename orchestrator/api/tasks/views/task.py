@@ -70,18 +70,18 @@ class TaskView(View, frozen=True, kw_only=True):
     completed_at: datetime | None = None
     duration_ms: int | None = None
     deadline_at: datetime | None = None
-    """None while its owner has not seen it (phase ``accepted``)."""
+    """None while its owner has not read it (phase ``accepted``)."""
     error: ErrorView | None = None
     usage: UsageView = field(default_factory=UsageView)
     sequence: int
-    """Of its last event; 0 while only the broker has the task."""
+    """Sequence of its last event; 0 while only the broker has the task."""
     run: int = 1
     pipeline: str | None = None
     pipeline_version: int | None = None
 
 
 class TaskAnswer(View, frozen=True, kw_only=True):
-    """A task, and whether a create named one that was there already."""
+    """A task, and whether a create named an existing one."""
 
     task: TaskView
     replayed: bool = False
@@ -130,7 +130,7 @@ class TaskPage(View, frozen=True, kw_only=True):
 
 
 class _StoredStep(msgspec.Struct, frozen=True):
-    """An element of ``tasks.steps``. (msgspec decodes no optional raw JSON: null is raw, too.)"""
+    """An element of ``tasks.steps``. (msgspec has no optional raw JSON: null is raw, too.)"""
 
     id: str
     name: str
@@ -152,7 +152,7 @@ _decode_steps = msgspec.json.Decoder(list[_StoredStep]).decode
 
 
 def accepted_view(record: TaskCreated) -> TaskView:
-    """A task that its owner has not seen."""
+    """A task that its owner has not read yet."""
     created_at = time_of(record.created_at)
     return TaskView(
         id=record.task_id,
@@ -256,7 +256,7 @@ def summary(row: ListedTask) -> TaskSummary:
 
 
 def steps_of(folded: Folded, earlier: Sequence[StoredStep]) -> list[StepView]:
-    """Of each step the last attempt, in the pipeline's order; as ``steps_of`` of the SQL says."""
+    """The last attempt of each step, in the pipeline's order, as SQL's ``steps_of``."""
     rows: dict[tuple[int, str, int], StepRow | StoredStep] = {}
     rows.update(((row.run, row.step, row.attempt), row) for row in earlier)
     rows.update(((row.run, row.step, row.attempt), row) for row in folded.attempts)
@@ -278,7 +278,7 @@ def steps_of(folded: Folded, earlier: Sequence[StoredStep]) -> list[StepView]:
 
 
 def step_view(row: StepRow | StoredStep, first_input: str | None) -> StepView:
-    """An attempt; its input is that of the first one, which alone carries it."""
+    """An attempt; its input is taken from the first attempt, the only one that carries it."""
     given = row.input if row.input is not None else first_input
     error = None
     if row.error_code is not None:

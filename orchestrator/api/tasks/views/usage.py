@@ -6,7 +6,7 @@ from orchestrator.api.tasks.views.view import View
 
 
 class UsageGroup(View, frozen=True, kw_only=True):
-    """One group of usage: a dimension that was not asked for is null."""
+    """One group of usage: a dimension that was not requested is null."""
 
     model: str | None
     type: str | None
@@ -24,6 +24,6 @@ class UsageGroup(View, frozen=True, kw_only=True):
 
 
 class UsageAnswer(View, frozen=True, kw_only=True):
-    """Usage, grouped as asked for."""
+    """Usage in the requested groups."""
 
     groups: list[UsageGroup]

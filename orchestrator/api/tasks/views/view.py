@@ -78,7 +78,7 @@ def usage_view(usage: Usage) -> UsageView:
 
 def raw(text: str) -> Raw:
     """A document as it is; an empty text is null."""
-    # A completed task whose owner dropped its documents has none.
+    # A completed task whose owner dropped its documents has no text here.
     return Raw(text.encode() or b"null")
 
 
