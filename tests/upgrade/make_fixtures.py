@@ -1,12 +1,13 @@
 """Makes ``fixture.json.gz``: all that a system of an older version leaves in Kafka and Postgres.
 
-Run by hand, with the code of the version that is to be upgraded, and committed::
+Run by hand in a checkout of that version, with its own copy of this script, and committed::
 
-    git worktree add /tmp/old d89243c
-    PYTHONPATH=/tmp/old .venv/bin/python tests/upgrade/make_fixtures.py /tmp/old
+    git worktree add /tmp/old VERSION
+    cd /tmp/old && PYTHONPATH=/tmp/old .venv/bin/python tests/upgrade/make_fixtures.py /tmp/old
 
-The packages come from the worktree, ``tests/upgrade`` from the present tree. The environment may
-be the present one, as long as the older code runs with its dependencies.
+The present fixture is of the code of d89243c, which had no such script: it was made by the copy
+of commit 1deb3c2, the last one before the folders moved. The environment may be the present one,
+as long as the older code runs with its dependencies.
 
 A first system runs three days in the past, and completes a task. The second one, of today,
 forgets that task, and brings others into every phase. Then its router and its workers are
