@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.arguments import default_actor
+from orchestrator.cli.arguments import check_reason, default_actor
+from orchestrator.cli.options import ActorOption, ExecuteOption, ReasonOption
 from orchestrator.cli.output import print_table
 from orchestrator.cli.running import kafka_settings, run
 from orchestrator.settings import Settings
-from schemas.errors import SettingsError
 from schemas.topics import Topics
 from streams.kafka.publisher import Publisher
 from streams.ownership.adoption import AdoptedAs, Candidate, adopt, candidate, check
@@ -19,28 +19,32 @@ _COLUMNS = ("partition", "first", "end", "remembered id", "log up to", "created 
 def adopt_topic(
     topic: Annotated[
         str,
-        typer.Argument(help="task-created, task-commands, step-results, task-events or task-state"),
+        typer.Argument(
+            help="One of task-created, task-commands, step-results, task-events and task-state."
+        ),
     ],
     how: Annotated[
         AdoptedAs,
         typer.Option(
             "--as",
-            help="again: it was made again, nothing of it is remembered. mirror: it holds the same "
-            "records at the same offsets. trimmed: the events that it lost are given up.",
+            help="again: the topic was made again, and nothing of it is remembered. mirror: the "
+            "topic holds the same records at the same offsets. trimmed: the events that the log "
+            "lost are given up.",
         ),
     ],
-    reason: Annotated[str, typer.Option(help="Why; kept with the adoption.")] = "",
-    actor: Annotated[str | None, typer.Option(help="Who; by default you.")] = None,
-    execute: Annotated[bool, typer.Option("--execute", help="Do it; else only look.")] = False,
+    reason: ReasonOption = "",
+    actor: ActorOption = None,
+    execute: ExecuteOption = False,
 ) -> None:
-    """Say what a topic is that routers do not know any more, so that they go on.
+    """Say what a topic is that routers no longer know, so that they go on.
 
-    Shows the remembered offsets beside those of the topic, and changes nothing without --execute.
-    Routers that wait for it go on within seconds; restart the others.
+    Prints a line for each partition: the first offset and the end of the topic, and beside them
+    what routers remember: the topic's id, how far the log is in snapshots, and how far
+    task-created was decided. Changes nothing without --execute. Routers that wait for the topic
+    go on within seconds; restart the others.
     """
+    check_reason(execute=execute, reason=reason)
     settings = kafka_settings()
-    if execute and not reason:
-        raise SettingsError("--execute needs a --reason")
     run(_adopt(settings, topic, how, reason, actor or default_actor(), execute))
 
 

@@ -36,13 +36,11 @@ def leaves(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
 
 
 COMMANDS = dict(leaves(typer.main.get_command(app), ()))
-TOPIC_NAMES = ("topics adopt topic",)
-"""An argument whose help is the list of what it may be."""
 OPTIONS = {
     f"{name} {parameter.opts[0]}": parameter
     for name, command in COMMANDS.items()
     for parameter in command.params
-    if not getattr(parameter, "hidden", False) and f"{name} {parameter.opts[0]}" not in TOPIC_NAMES
+    if not getattr(parameter, "hidden", False)
 }
 PRINTING = [
     *(f"task {name}" for name in ("create", "get", "list", "watch")),
