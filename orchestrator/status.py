@@ -184,7 +184,7 @@ async def _ready(url: str) -> None:
 async def _asked(
     ask: Callable[[], Awaitable[str | None]], timeout_s: float
 ) -> tuple[str | None, int | None, str]:
-    """The answer, its duration in milliseconds, and the error if there was no answer."""
+    """The answer, its duration in milliseconds, and the error if no answer came."""
     began = time.monotonic()
     try:
         async with asyncio.timeout(timeout_s):

@@ -84,7 +84,7 @@ class Origin(Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, bytes | None], ...]
     fault: FetchFault | None = None
     """None: an ordinary record. Otherwise this stands for records that could not be taken out of
-    their batch: key and value are None, there are no headers."""
+    their batch: key and value are None, the headers are empty."""
 
     def __repr__(self) -> str:
         """Without key and value, which must not get into a log."""

@@ -1,4 +1,4 @@
-"""What every indexer of a process shares."""
+"""The parts that all indexers of a process share."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Answers:
         return len(self._values)
 
     def keep(self, command_id: CommandId, value: bytes) -> None:
-        """Keep the result of a command; drop the oldest ones if there is no room."""
+        """Keep the result of a command; drop the oldest ones if the table is full."""
         self._drop(command_id)
         self._values[command_id] = value
         self.size_bytes += len(value) + _OVERHEAD_BYTES

@@ -1,4 +1,4 @@
-"""Which runs of which tasks were stopped, kept while a command of theirs may still come. Pure."""
+"""The stopped runs of tasks, kept while a command of such a run may still come. Pure."""
 
 from schemas.records import Control, Millis, TaskId
 

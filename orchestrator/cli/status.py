@@ -54,7 +54,7 @@ def status(
 
 
 def _is_of(settings: Settings, variables: dict[str, str]) -> bool:
-    """Whether the settings speak of the running system, not of another one."""
+    """Whether the settings name the servers of the running system."""
     return settings.kafka.bootstrap == variables.get("ORCH_KAFKA_BOOTSTRAP")
 
 

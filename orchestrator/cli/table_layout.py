@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A table as lines, the first of which names the columns."""
+    """A table as lines; the first line names the columns."""
 
     lines: list[str]
     left_out: tuple[str, ...]

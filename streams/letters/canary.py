@@ -22,7 +22,7 @@ _POLL_S = 0.3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """A record that was sent, and the group or topic that it was sent to."""
+    """A record that was sent: its letter, its position, and the group that reads it."""
 
     letter_id: str
     group: str

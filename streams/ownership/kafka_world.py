@@ -169,7 +169,7 @@ class KafkaWorld:
                 return step_letter(topics, self._partition, effect, trace)
 
     def seal_forward(self, arrival: Arrival, partition: int) -> Sealed:
-        """The same record for the partition of its key, without its present trace headers."""
+        """The same record for the partition of its key, without the trace headers it came with."""
         assert isinstance(arrival, KafkaArrival)
         delivery = arrival.delivery
         forwarded = Outgoing(

@@ -159,7 +159,7 @@ class World(Protocol):
         """The first offset of each input topic, and the offset of its next record."""
 
     async def clock_difference_ms(self, *, at_most_ms: int) -> int | None:
-        """Our clock minus the broker's; None: unknown. Above ``at_most_ms`` it is new."""
+        """Our clock minus the broker's; None: unknown. If above ``at_most_ms``, just measured."""
 
     async def topic_ids(self) -> Mapping[str, str]:
         """The ids of the inputs and of the log, by topic; empty if the broker knows no ids."""

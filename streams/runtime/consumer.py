@@ -49,7 +49,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return consumer
 
     async def seek_to_committed(self) -> Any:
-        """Seek back to the committed offsets, and to the beginning where there is no such offset.
+        """Seek back to the committed offsets, and to the beginning of a partition without one.
 
         Faust does not move a partition without a committed offset. Records that a poll had just
         brought during a rebalance were then dropped, and the next commit went past them.

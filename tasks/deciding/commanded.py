@@ -2,7 +2,7 @@
 
 A command about a known task of its own tenant is answered in the log: with the event that it
 caused, or with ``command_refused`` and a code as the reason. The one exception is a retry
-that names another run: that run has been retried already, and the command is ignored.
+that names a run other than the current one: it is ignored.
 """
 
 from schemas.limits import PRIORITY_MAX, PRIORITY_MIN

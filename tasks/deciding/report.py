@@ -116,7 +116,7 @@ def failed_for_good(report: Report, error: Error) -> TaskEvent:
 
 
 def abandoned(outstanding: Outstanding | None, *, occurred_at: Millis) -> StepOutcome | None:
-    """The outcome of an attempt that no longer counts; None if there was no attempt."""
+    """The outcome of an attempt that no longer counts; None without an attempt."""
     if outstanding is None:
         return None
     return StepOutcome(

@@ -1,4 +1,4 @@
-"""Who does something with dead letters. Pure."""
+"""The actor of actions on dead letters. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from schemas.records import Millis
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Author:
-    """Who acts and why, and where the ids and times of the actions come from."""
+    """The actor and the reason, and the sources of the ids and times of the actions."""
 
     actor: str
     reason: str

@@ -1,7 +1,7 @@
-"""A task's history from where it is kept: Postgres, else the log.
+"""A task's history from its sources: Postgres, otherwise the log.
 
-For the service, for ``--direct`` and for the task beside a dead letter: each of them parts the
-present life of an id from its former ones, and counts accepted events only.
+For the service, for ``--direct`` and for the task beside a dead letter: each of them separates the
+current life of an id from its former ones, and uses accepted events only.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ ReadLogs = Callable[[TaskId], Awaitable[Sequence[StoredLog]]]
 
 
 class TaskRows(Protocol):
-    """What Postgres holds of a task. Every method may raise ``SinkUnavailableError``."""
+    """The rows of a task in Postgres. Every method may raise ``SinkUnavailableError``."""
 
     async def steps(self, task_id: TaskId) -> Sequence[StoredStep]:
         """All attempts of all runs."""
         ...
 
     async def logs(self, task_id: TaskId) -> Sequence[StoredLog]:
-        """The audit trail, former lives of the id included."""
+        """The audit trail, including former lives of the id."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The events of a task's present life, in order."""
+    """The events of a task's current life, in order."""
 
     tenant_id: str | None = None
-    """Whose task it is; None if there is no event."""
+    """The tenant of the task; None without events."""
     events: Sequence[EventView] = ()
 
 
 async def stored_history(rows: TaskRows, row: StoredTask) -> TaskHistory:
-    """A task and its history from its rows; SinkUnavailableError: ask later."""
+    """A task and its history from its rows; on SinkUnavailableError try again later."""
     return history_of_rows(row, await rows.steps(row.id), last_life(await rows.logs(row.id)))
 
 
@@ -56,12 +56,12 @@ def logged_history(events: Sequence[TaskEvent]) -> TaskHistory | None:
 
 
 async def timeline(log: TaskLog, task_id: str | None, read_logs: ReadLogs | None) -> Timeline:
-    """What happened to the task that a dead letter is about; empty if there is no such task.
+    """The events of the task of a dead letter; empty if the task does not exist.
 
     Args:
         log: on an open reader.
-        task_id: as the letter names it.
-        read_logs: how to ask Postgres; without it, or while Postgres is away, the log is read.
+        task_id: the id in the letter.
+        read_logs: reads from Postgres; without it, or while Postgres is down, the log is read.
 
     Raises:
         KafkaUnavailableError: the log could not be read.

@@ -118,7 +118,7 @@ def retry(
     """Begin a new run of a task that failed or was cancelled, with a fresh deadline.
 
     The task goes on from the first step without a result. With --run the command counts only if
-    that run is the last one; otherwise nothing happens, and there is no answer (status 3).
+    that run is the last one; otherwise nothing happens, and no answer comes (status 3).
 
     Exit status: 0 a new run began, 1 refused (TASK_NOT_RETRIABLE, STEP_UNKNOWN), 2 an argument
     is wrong, 3 no answer.

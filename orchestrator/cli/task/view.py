@@ -1,4 +1,4 @@
-"""A task as ``task get`` shows it with ``--direct``: the service's own history, printed alike."""
+"""The document of ``task get`` with ``--direct``, made from the service's own history."""
 
 from collections.abc import Sequence
 
@@ -18,13 +18,13 @@ from streams.history.task_log import Seen
 
 
 def view_of_log(life: Sequence[Seen]) -> View:
-    """From the events of a life, the first of which carries the whole task."""
+    """The view from the events of a life; its first event carries the whole task."""
     events = [seen.event for seen in life]
     return view_of_history(history_of_log(folded(None, events), events))
 
 
 def view_of_wish(wish: TaskCreated) -> View:
-    """From a record whose task's owner has not decided yet."""
+    """The view from a record that its task's owner has not decided yet."""
     return view_of_history(history_of_wish(wish))
 
 
@@ -34,5 +34,5 @@ def event_line(event: TaskEvent) -> View:
 
 
 def view_of_history(history: TaskHistory) -> View:
-    """From a history, wherever it was read."""
+    """The view from a history of any source."""
     return view_of(task_message(history.task), history_message(history))

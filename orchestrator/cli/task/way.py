@@ -1,4 +1,4 @@
-"""Chooses how a command reaches tasks: through the service, or with ``--direct`` past it."""
+"""Chooses how a command reaches tasks: through the service, or without it with ``--direct``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orchestrator.cli.task.ports import Tasks
 
 
 def way(server: str | None, direct: bool, only_direct: Mapping[str, object] | None = None) -> Tasks:
-    """The way that a command takes.
+    """Choose the way of a command.
 
     Args:
         server: the service's address; None: the address in the settings.

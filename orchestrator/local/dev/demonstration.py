@@ -38,9 +38,9 @@ class Demonstration:
     console: Console
 
     async def run(self, *, timeout_s: float) -> bool:
-        """Return True if the tasks ended as they should and the malformed record is a dead letter.
+        """Return True if the tasks ended as expected and the malformed record is a dead letter.
 
-        All complete, but for speech where this Python has no recogniser.
+        All tasks complete, except for speech if this Python has no recogniser.
 
         Prints the rows as they are in Postgres and the dead letter as it is in its topic.
         """

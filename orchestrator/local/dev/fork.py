@@ -1,6 +1,6 @@
-"""Processes that run a command of ours without importing it: they are forked from one that did.
+"""Processes that run a command without importing it: they are forked from a server that did.
 
-To import what a role needs takes more than a second of CPU, and ``dev`` and the tests start
+Importing the modules of a role takes more than a second of CPU, and ``dev`` and the tests start
 roles by the dozen. The standard library's fork server imports it once and starts no thread,
 so that nothing is lost in a fork.
 """
@@ -38,7 +38,7 @@ class Fork(Process):
 
         Args:
             name: for errors and logs.
-            arguments: those of the command line.
+            arguments: the arguments of the command line.
             env: its whole environment. What Python itself reads at its start is the fork
                 server's, so this process's.
             log_path: made when missing, with its directories.

@@ -1,4 +1,4 @@
-"""What ``dev`` writes to its terminal: sentences and events, in lines of at most 80 columns."""
+"""The output of ``dev`` on its terminal: sentences and events, at most 80 columns wide."""
 
 import os
 import textwrap
@@ -14,7 +14,7 @@ _INDENT = "    "
 
 
 class Terminal:
-    """Prints lines as they are: no markup, no colours, wrapped by us alone."""
+    """Prints lines unchanged: without markup and colours, wrapped only by this class."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

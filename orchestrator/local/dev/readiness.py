@@ -10,7 +10,7 @@ _PAUSE_S = 0.1
 
 
 async def service_answers(address: str, *, timeout_s: float = _TIMEOUT_S) -> bool:
-    """Wait until the service says that it is ready; False when it has not in time.
+    """Wait until the service reports that it is ready; False if it does not in time.
 
     Args:
         address: ``HOST:PORT`` of the service over HTTP.

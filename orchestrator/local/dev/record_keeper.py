@@ -1,4 +1,4 @@
-"""Keeps ``running.json`` as the system is: other terminals read where things are, and as what."""
+"""Keeps ``running.json`` up to date: other terminals find the system's servers by it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def kept_record(system: System, servers: Servers, folder: Path) -> AsyncIt
 def record_of(
     system: System, servers: Servers, folder: Path, started_at: datetime
 ) -> RunningSystem:
-    """What the file says at this moment."""
+    """The current content of the file."""
     return RunningSystem(
         pid=os.getpid(),
         identity=process_identity(os.getpid()) or "",
@@ -79,7 +79,7 @@ async def _keep(
         try:
             write_running(folder, record)
         except OSError as error:
-            # The former one still has every address, but a pid that is gone.
+            # The old file still has every address, but a pid that has ended.
             log.warning("running_not_written", reason=str(error))
         written = record
 

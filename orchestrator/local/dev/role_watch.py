@@ -1,4 +1,4 @@
-"""Follows the logs of the processes of ``dev``, and reports what an operator has to act on."""
+"""Follows the logs of ``dev``'s processes, and reports events that need an operator."""
 
 import asyncio
 import time
@@ -10,14 +10,14 @@ from orchestrator.local.dev.log_excerpt import describe, logged_event, shortened
 from orchestrator.local.embedded.process import Process
 
 Report = Callable[[str, str, Path], None]
-"""Called with the name of a process, what it logged, and its log file."""
+"""Called with the name of a process, the logged message, and its log file."""
 
 _POLL_S = 1.0
 _READ_MAX_BYTES = 1024 * 1024
 _AGAIN_S = 60.0
-"""All roles wait for one cause, such as a topic that was made again: it is said once."""
+"""Seconds. All roles may wait for one cause, such as a topic that was made again."""
 _SHOWN_MAX = 400
-"""Characters: what an operator has to do stands at the end of a reason."""
+"""Characters: the end of a reason names what an operator has to do."""
 _LEVELS = frozenset({"error", "critical"})
 
 
@@ -25,7 +25,7 @@ _LEVELS = frozenset({"error", "critical"})
 class LogWatch:
     """Reports errors, and waits of a role with their cause; each cause once a minute.
 
-    Made before the processes start: what the logs hold already was written by former ones.
+    Made before the processes start: existing log lines are from earlier runs.
     """
 
     folder: Path

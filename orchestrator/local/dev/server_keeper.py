@@ -1,4 +1,4 @@
-"""Keeps the embedded servers of ``dev`` running: one that ends is started again with its data."""
+"""Keeps the embedded servers of ``dev`` running: restarts a server that ends, with its data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demonstration prints: rows as they are in Postgres, for people, in 80 columns."""
+"""The output of the demonstration: rows of Postgres, for people, in 80 columns."""
 
 import json
 import textwrap

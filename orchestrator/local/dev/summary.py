@@ -15,7 +15,7 @@ _EXAMPLE = Path("examples", "publish_task.py")
 
 
 def show_summary(terminal: Terminal, system: System, servers: Servers, folder: Path) -> None:
-    """Addresses, log files, and commands that work in another terminal as they are printed."""
+    """Print addresses, log files, and commands that can be pasted into another terminal."""
     terminal.line()
     for name, text in (
         ("HTTP", f"http://{system.http_address}"),
@@ -36,7 +36,7 @@ def show_summary(terminal: Terminal, system: System, servers: Servers, folder: P
 
 
 def program() -> str:
-    """How this program is called from the current folder."""
+    """The command that runs this program from the current folder."""
     if sys.argv[0].endswith("__main__.py"):
         return f"{shlex.quote(shown_path(sys.executable))} -m orchestrator"
     return shlex.quote(shown_path(sys.argv[0]) if "/" in sys.argv[0] else sys.argv[0])

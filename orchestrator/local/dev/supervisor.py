@@ -1,4 +1,4 @@
-"""Keeps processes running: one that ends is started again, a little later each time."""
+"""Keeps processes running: restarts a process that ends, with a growing delay."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def _service_addresses() -> dict[str, str]:
 
 
 def _api_ports(settings: ApiSettings, variables: Mapping[str, str]) -> dict[str, str]:
-    """The usual ports where they are free, else free ones; those that are set, not to 0, stay."""
+    """The usual ports if they are free, otherwise free ones; a port that is set above 0 stays."""
     wanted = {_GRPC_PORT: settings.grpc_port, _HTTP_PORT: settings.http_port}
     others = iter(_free_ports(len(wanted)))
     return {

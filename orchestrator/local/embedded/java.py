@@ -44,7 +44,7 @@ def find_java(environ: Mapping[str, str], *, bundled: Path | None) -> Java:
         bundled: the program to use last; see :func:`bundled_java`.
 
     Raises:
-        JavaNotFoundError: none of them is new enough; the message lists their versions.
+        JavaNotFoundError: every one is too old; the message lists their versions.
     """
     rejected: list[str] = []
     for source, executable in _candidates(environ, bundled):

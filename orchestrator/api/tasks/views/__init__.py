@@ -1,1 +1,1 @@
-"""What the service answers about tasks, in one form for HTTP and gRPC: a module a subject."""
+"""The answers about tasks, in one form for HTTP and gRPC: one module for each subject."""

@@ -50,7 +50,7 @@ class StepView(View, frozen=True, kw_only=True):
 
 
 class TaskView(View, frozen=True, kw_only=True):
-    """A task, whole."""
+    """A task with its documents and steps."""
 
     id: str
     type: str

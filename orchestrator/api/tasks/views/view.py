@@ -1,4 +1,4 @@
-"""What all views share. Documents are raw JSON, passed through as they are; times are UTC."""
+"""The common part of all views. Documents are raw JSON, passed on unchanged; times are UTC."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
