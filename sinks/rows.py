@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import date
 
 from schemas.records import EventKind, TaskEvent, TaskId
+from sinks.attempt_fold import AttemptsFold
 from sinks.audit import event_data
 from sinks.columns import ChangeRow, LogRow, RefusalRow, StepRow, TaskRow
-from sinks.reads.attempts import AttemptsFold
 from sinks.schema.month import month_of
 from sinks.task_fold import TaskFold
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from schemas.codec import decode
 from schemas.records import EventKind, StepOutcome, TaskCreated, TaskEvent, TaskId, TaskStatus
+from sinks.attempt_fold import AttemptsFold
 from sinks.columns import StepRow
-from sinks.reads.attempts import AttemptsFold
 from tasks.apply import fold
 from tasks.task import Phase, Task
 

@@ -34,8 +34,8 @@ from orchestrator.api.tasks.views.usage import UsageAnswer, UsageGroup
 from orchestrator.api.tasks.views.view import Status
 from schemas.limits import ID_PATTERN
 from schemas.records import TaskEvent, TaskId
+from sinks.attempt_fold import AttemptsFold
 from sinks.errors import CursorError, SinkUnavailableError
-from sinks.reads.attempts import AttemptsFold
 from sinks.reads.paging import NewestCursor, QueueCursor, TaskFilter
 from sinks.reads.stored import StoredStep, StoredTask
 from sinks.reads.usage import DIMENSIONS, Dimension, UsageFilter
