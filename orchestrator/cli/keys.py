@@ -21,7 +21,7 @@ def new(
 ) -> None:
     """Make a key. It is shown once; the configuration gets only its hash.
 
-    `-o json` prints one object: tenant, key, and setting, which belongs into ORCH_API_KEYS.
+    `-o json` prints one object: tenant, key, and setting, which belongs in ORCH_API_KEYS.
     """
     if not ID_PATTERN.fullmatch(tenant):
         raise typer.BadParameter(f"TENANT must match {ID_PATTERN.pattern}")

@@ -134,7 +134,7 @@ async def publish_patiently(publisher: Publisher, records: Sequence[Outgoing]) -
 
 
 async def when_there(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Run an operation that needs the broker; while it is away, wait and try again. Unbounded.
+    """Run an operation that needs the broker; while it is down, wait and try again. Unbounded.
 
     Args:
         what: see :class:`Patience`.

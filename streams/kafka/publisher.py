@@ -102,7 +102,7 @@ class Publisher:
     next one. So many callers share a batch, no caller waits for a timer, and records of one
     partition are written in the order of the calls.
 
-    While the broker is away, batches wait and are sent again under the same number: the broker
+    While the broker is down, batches wait and are sent again under the same number: the broker
     writes each batch once and returns its offset in the end. A caller that must answer sooner stops
     waiting.
     """

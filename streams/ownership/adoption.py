@@ -33,7 +33,7 @@ class AdoptedAs(StrEnum):
     """What a topic is, compared with the one that is remembered."""
 
     AGAIN = "again"
-    """The topic was made again: its offsets begin anew, nothing is remembered of it."""
+    """The topic was made again: its offsets begin at 0, and the remembered ones are dropped."""
     MIRROR = "mirror"
     """The topic holds the same records at the same offsets, as a mirror on another cluster does."""
     TRIMMED = "trimmed"

@@ -59,7 +59,7 @@ class Adoption:
     topic: str
     topic_id: str
     made_again: bool
-    """True: the topic was made again, and its offsets begin anew. False: the topic holds the same
+    """True: the topic was made again, and its offsets begin at 0. False: the topic holds the same
     records at the same offsets, as a mirror of it does, or only lost its oldest ones."""
     log_start: int
     """The first offset of the partition at that time: records before it are given up."""
@@ -110,7 +110,7 @@ class Arrival(Protocol):
         """Decode it.
 
         Raises:
-            DecodeError, InvalidRecordError: the record belongs into the dead-letter topic.
+            DecodeError, InvalidRecordError: the record belongs in the dead-letter topic.
         """
 
     def trace(self) -> Trace:

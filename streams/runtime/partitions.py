@@ -48,7 +48,7 @@ class PartitionHandler(Protocol):
 
         Called with an empty sequence when :meth:`wakeup_s` has passed. May be cancelled at a
         rebalance; what was not acknowledged is delivered again. After an OwnershipLostError a new
-        handler takes over. After an error of a broker that is away or refuses, or an error that
+        handler takes over. After an error of a broker that is down or refuses, or an error that
         waits for an operator, a new handler takes over after a pause. Any other exception stops
         the process.
         """
