@@ -9,6 +9,7 @@ look for other names. ``docs/dead-letters.md`` describes them for their readers;
 import uuid
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from msgspec import Struct
 
@@ -89,6 +90,10 @@ class Origin(Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Without key and value, which must not get into a log."""
         return f"Origin({self.topic}/{self.partition}@{self.offset}, fault={self.fault})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """As ``repr``; rich would show every field."""
+        return [("topic", self.topic), ("partition", self.partition), ("offset", self.offset)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,7 @@ _PLAIN: Mapping[object, SqlType] = {
     datetime: SqlType("timestamptz"),
 }
 _NAMED = re.compile(r"\{(\w+)\.(columns|values|rows|excluded)(?:\(([\w, ]*)\))?\}")
+_LEFT = re.compile(r"\{\w+\.[^}]*\}")
 _WIDTH = 92
 
 
@@ -76,6 +77,7 @@ def fill_in(sql: str, rows: Mapping[str, type]) -> str:
 
     Raises:
         KeyError: a type is named that is not among them; a bug of the query file.
+        ValueError: braces name a key or a part that the row type does not have.
     """
 
     def replaced(found: re.Match[str]) -> str:
@@ -89,9 +91,14 @@ def fill_in(sql: str, rows: Mapping[str, type]) -> str:
             case "rows":
                 return _unnest(columns)
         keys = {key.strip() for key in (found[3] or "").split(",")}
+        if unknown := keys - {column.name for column in stored}:
+            raise ValueError(f"{found[0]} names {', '.join(sorted(unknown))}")
         return ",\n    ".join(f"{c.name} = excluded.{c.name}" for c in stored if c.name not in keys)
 
-    return _NAMED.sub(replaced, sql)
+    filled = _NAMED.sub(replaced, sql)
+    if left := _LEFT.search(filled):
+        raise ValueError(f"{left[0]} does not say what a row type can give")
+    return filled
 
 
 def json_rows(row: type, parameter: str = "$1") -> str:

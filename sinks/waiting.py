@@ -25,8 +25,8 @@ class WaitLog:
     """The log lines about waits in a process; partitions that wait for one cause share them.
 
     ``postgres_away``, or ``postgres_refuses_all`` while an operator has to act: once for each
-    cause,
-    then at growing intervals of 5 s to 10 min. ``postgres_takes_rows`` when no partition waits.
+    cause, then at growing intervals of 5 s to 10 min. ``postgres_takes_rows`` when no partition
+    waits.
     """
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from tasks.deciding.dispatch import dispatch
 from tasks.pipeline import Pipelines, PipelineStep, PipelineUnknownError
 from tasks.task import Outstanding, StepStatus, Task
 
-_CHECKED_AT_THE_DOOR = 2**63
+_NO_LIMIT = 2**63
 """Without a limit: the input of a first step was measured when the task was admitted."""
 
 
@@ -152,7 +152,7 @@ def _dead_letter_held(before: Task, event: TaskEvent, pipelines: Pipelines) -> l
         index=0,
         run=before.run,
         priority=before.priority,
-        max_bytes=_CHECKED_AT_THE_DOOR,
+        max_bytes=_NO_LIMIT,
     )
     if isinstance(first, Error):
         return []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TypeVar
 
 import structlog
 
@@ -25,7 +24,6 @@ from streams.letters.action_log import PARTITION
 from streams.runtime.delivery import Delivery
 
 log = structlog.get_logger()
-T = TypeVar("T")
 
 
 class Indexer:

@@ -34,14 +34,14 @@ class UseCases:
     @classmethod
     def of(cls, access: Access, parts: Parts) -> UseCases:
         """Build the use cases on their parts."""
-        reading, lookup = TaskQueries(parts), LetterLookup(parts)
+        queries, lookup = TaskQueries(parts), LetterLookup(parts)
         return cls(
             access=access,
-            queries=reading,
-            histories=TaskHistories(parts, reading),
-            creation=TaskCreation(parts, reading),
-            commands=TaskCommands(parts, reading),
-            watch=TaskWatch(parts, reading),
+            queries=queries,
+            histories=TaskHistories(parts, queries),
+            creation=TaskCreation(parts, queries),
+            commands=TaskCommands(parts, queries),
+            watch=TaskWatch(parts, queries),
             letters=LetterQueries(parts, lookup),
             letter_actions=LetterActions(parts, lookup),
             # A replay takes long: it must not keep calls that only read waiting.

@@ -37,7 +37,7 @@ async def write_states_apart(conn: Connection, rows: Sequence[StateRow]) -> None
     for row in rows:
         refusal = await _refusal(conn, "upsert_states", row)
         if refusal is not None:
-            _log.warning("entry_row_refused", action_offset=row.action_offset, reason=str(refusal))
+            _log.warning("state_row_refused", action_offset=row.action_offset, reason=str(refusal))
 
 
 async def _refusal(conn: Connection, name: str, row: LetterRow | StateRow) -> SinkRowError | None:

@@ -15,7 +15,7 @@ SELECT * FROM (
     SELECT
         id, topic, origin_partition, origin_offset,
         (extract(epoch FROM original_at) * 1000)::bigint AS original_at,
-        dlq_partition, dlq_offset, dead_lettered_at AS lettered_at,
+        dlq_partition, dlq_offset, dead_lettered_at AS failed_at,
         (extract(epoch FROM dead_lettered_at) * 1000)::bigint AS dead_lettered_at,
         consumer_group, stage, failure_class, code, message, exception, delivery_count, task_id,
         tenant_id, task_type, step, service, run, traceparent, carried_replays, replay_of, status,
@@ -65,8 +65,8 @@ WHERE $12::text[] IS NULL OR shown_status = ANY ($12);
 -- letter of the previous page; nulls for the first page), at most $18.
 SELECT * FROM which_letters
 WHERE $16::bigint IS NULL
-    OR (lettered_at, id) < (ai_orchestrator.from_millis($16), $17::text)
-ORDER BY lettered_at DESC, id DESC
+    OR (failed_at, id) < (ai_orchestrator.from_millis($16), $17::text)
+ORDER BY failed_at DESC, id DESC
 LIMIT $18::integer;
 
 
@@ -74,8 +74,8 @@ LIMIT $18::integer;
 -- As newest_letters, oldest first: the order in which letters are replayed.
 SELECT * FROM which_letters
 WHERE $16::bigint IS NULL
-    OR (lettered_at, id) > (ai_orchestrator.from_millis($16), $17::text)
-ORDER BY lettered_at, id
+    OR (failed_at, id) > (ai_orchestrator.from_millis($16), $17::text)
+ORDER BY failed_at, id
 LIMIT $18::integer;
 
 
@@ -108,7 +108,7 @@ WHERE id <> $16::text AND id IN (
     JOIN ai_orchestrator.dead_letters t ON t.task_id = o.task_id
     WHERE o.id = $16
 )
-ORDER BY lettered_at DESC, id DESC
+ORDER BY failed_at DESC, id DESC
 LIMIT $17::integer;
 
 
@@ -123,7 +123,7 @@ SELECT
             WHEN 'step' THEN step
             WHEN 'service' THEN service
             WHEN 'status' THEN shown_status
-            WHEN 'hour' THEN to_char(lettered_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:00"Z"')
+            WHEN 'hour' THEN to_char(failed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:00"Z"')
         END, ''), '-') AS value,
     count(*) AS count,
     min(dead_lettered_at) AS first_at,

@@ -88,6 +88,10 @@ class Outgoing(Struct, frozen=True, kw_only=True):
         """Without key and value, which must not get into a log."""
         return f"Outgoing({self.topic}/{self.partition}, {self.size} bytes)"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """As ``repr``; rich would show every field."""
+        return [("topic", self.topic), ("partition", self.partition)]
+
     @property
     def size(self) -> int:
         """Bytes of key, value and headers."""

@@ -1,1 +1,1 @@
-"""Dead letters on Kafka: publish, read, keep the ledger of actions, replay."""
+"""Dead letters on Kafka: read, keep the ledger of actions, replay."""

@@ -1,6 +1,6 @@
 """Decides the inputs and the timers of one partition, and collects the work that follows.
 
-No I/O: a decision changes the memory and a :class:`~streams.ownership.work.Work`, and
+No Kafka: a decision changes the memory of tasks and a :class:`~streams.ownership.work.Work`, and
 :class:`~streams.ownership.owner.Owner` does the work.
 """
 

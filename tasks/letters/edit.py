@@ -23,9 +23,9 @@ class Edit:
     """An edit that fits the schema."""
 
     letter_id: str
-    fields: dict[str, Any]
+    fields: dict[str, Any] = field(repr=False)
     """The fields before the edit, or as many of them as are known."""
-    wanted: dict[str, Any]
+    wanted: dict[str, Any] = field(repr=False)
     value: bytes = field(repr=False)
     sha256_before: str
     sha256_after: str

@@ -181,8 +181,8 @@ class Chaos:
 
     async def _uncommitted_ends(self) -> list[str]:
         committed = await read_committed(self.running.bootstrap, self.prefix)
-        doors = dict.fromkeys(self.running.topics.router_inputs, self.form.partitions)
-        ends = await read_ends(self.running.bootstrap, {**self.watch.topics, **doors})
+        inputs = dict.fromkeys(self.running.topics.router_inputs, self.form.partitions)
+        ends = await read_ends(self.running.bootstrap, {**self.watch.topics, **inputs})
         return [
             f"{topic}[{partition}]: {stands} of {end}"
             for (topic, partition), end in ends.items()

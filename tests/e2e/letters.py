@@ -101,8 +101,10 @@ async def replayed_letters(running: Running) -> list[str]:
     """The letter of every replayed record in every topic, in no order."""
     found = []
     async with at_work(running) as connections:
-        doors = [running.topics.task_created, running.topics.task_commands]
-        bounds = await connections.reader.all_bounds(await connections.reader.all_partitions(doors))
+        inputs = [running.topics.task_created, running.topics.task_commands]
+        bounds = await connections.reader.all_bounds(
+            await connections.reader.all_partitions(inputs)
+        )
         async for records in connections.reader.read_all(bounds):
             found += [header_text(r.headers, "__dlq.replay.of") for r in records]
     return [letter_id for letter_id in found if letter_id is not None]

@@ -66,7 +66,7 @@ def waits_for(router: OneRole, code: str) -> bool:
     return any(line.get("code") == code for line in router.lines("waiting"))
 
 
-async def test_tasks_of_a_door_that_was_made_again_run_when_it_is_adopted(router: OneRole) -> None:
+async def test_tasks_of_a_topic_that_was_made_again_run_when_it_is_adopted(router: OneRole) -> None:
     first, second = some_tasks(), some_tasks(2)
     async with router.running():
         await router.create(first)
@@ -133,7 +133,7 @@ async def test_events_that_left_the_log_behind_the_checkpoint_stop_the_router_un
         await router.until_created(ids(second))
 
 
-async def test_records_that_left_the_door_unread_are_counted_and_named(router: OneRole) -> None:
+async def test_records_that_left_task_created_unread_are_counted_and_named(router: OneRole) -> None:
     async with router.running():
         await router.create(first := some_tasks())
         await router.until_created(ids(first))

@@ -61,7 +61,7 @@ def test_the_payload_of_each_message_is_the_current_schema_with_its_ids() -> Non
         assert list(messages[record]["x-schema-ids"].values()) == [v["id"] for v in versions]
 
 
-def test_others_send_through_the_doors_and_receive_all_else() -> None:
+def test_others_send_into_the_input_topics_and_receive_all_else() -> None:
     sent = {
         operation["channel"]["$ref"].rsplit("/", 1)[-1]
         for operation in DOCUMENT["operations"].values()

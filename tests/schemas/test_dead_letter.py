@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.pretty import pretty_repr
 
 from schemas.dead_letter import (
     STACKTRACE_MAX_BYTES,
@@ -81,3 +82,17 @@ def test_the_trace_is_that_of_the_failure_or_else_that_of_the_record() -> None:
 
     assert [headers["__dlq.traceparent"] for headers in found] == [b"00-record", b"00-failure"]
     assert found[0]["__dlq.task.id"] == b"task_1"
+
+
+def test_no_form_of_a_record_shows_its_contents() -> None:
+    record = Origin(
+        topic="t",
+        partition=0,
+        offset=7,
+        timestamp_ms=0,
+        key=b"secret",
+        value=b"secret",
+        headers=(("h", b"secret"),),
+    )
+
+    assert "secret" not in repr(record) + pretty_repr(record)

@@ -55,6 +55,12 @@ def test_a_type_that_is_not_there_is_a_fault_of_the_query_file() -> None:
         fill_in("{Nothing.columns}", ROWS)
 
 
+@pytest.mark.parametrize("wrong", ["{Row.colums}", "{Row.excluded(idd)}", "{Row.excluded(beside)}"])
+def test_a_name_that_a_row_type_does_not_have_is_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match="Row"):
+        fill_in(wrong, ROWS)
+
+
 def test_a_field_that_sql_has_no_type_for_is_a_fault_of_the_row_type() -> None:
     with pytest.raises(TypeError, match="no type of SQL"):
         fill_in("{Odd.columns}", {"Odd": Odd})

@@ -171,7 +171,7 @@ def test_a_held_task_is_pending_and_dispatches_nothing() -> None:
     assert life.effects == [[]]
 
 
-def test_a_record_that_the_door_refuses_is_rejected() -> None:
+def test_a_record_that_admission_refuses_is_rejected() -> None:
     decision = Life().create(a_task_created(kind="dance"))
 
     assert isinstance(decision, Rejected)

@@ -82,8 +82,8 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
         """End a task."""
         caller, wanted = self._caller(context), cancel_request(request)
         within_s = seconds(request, "answer_within")
-        commanding = self._use.commands
-        return task_response(await commanding.cancel(caller, request.task_id, wanted, within_s))
+        commands = self._use.commands
+        return task_response(await commands.cancel(caller, request.task_id, wanted, within_s))
 
     @answering
     async def CreateAndExecuteTask(
@@ -137,18 +137,16 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
         """Change a priority."""
         caller, wanted = self._caller(context), priority_request(request)
         within_s = seconds(request, "answer_within")
-        commanding = self._use.commands
-        return task_response(
-            await commanding.set_priority(caller, request.task_id, wanted, within_s)
-        )
+        commands = self._use.commands
+        return task_response(await commands.set_priority(caller, request.task_id, wanted, within_s))
 
     @answering
     async def RetryTask(self, request: pb.RetryTaskRequest, context: Context) -> pb.TaskResponse:
         """Begin a new run."""
         caller = self._caller(context)
         wanted, within_s = retry_request(request), seconds(request, "answer_within")
-        commanding = self._use.commands
-        return task_response(await commanding.retry(caller, request.task_id, wanted, within_s))
+        commands = self._use.commands
+        return task_response(await commands.retry(caller, request.task_id, wanted, within_s))
 
     @streaming
     async def WatchTask(

@@ -39,7 +39,7 @@ def openapi_document() -> dict[str, Any]:
         "info": {
             "title": "AI Orchestrator",
             "version": "1",
-            "description": "Creates, runs, watches and lists AI tasks, and mends their dead "
+            "description": "Creates, runs, watches and lists AI tasks, and edits their dead "
             "letters. Errors are problem documents whose code is stable.",
         },
         "security": [{"bearer": []}],

@@ -33,9 +33,9 @@ class TaskCommands:
     be decided.
     """
 
-    def __init__(self, parts: Parts, reading: TaskQueries) -> None:
+    def __init__(self, parts: Parts, queries: TaskQueries) -> None:
         self._parts = parts
-        self._queries = reading
+        self._queries = queries
 
     async def execute(
         self, caller: Caller, task_id: str, request: Execute, within_s: float | None = None

@@ -37,9 +37,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class TaskCreation:
     """Creates tasks of a caller's tenant. Returns when the broker has them."""
 
-    def __init__(self, parts: Parts, reading: TaskQueries) -> None:
+    def __init__(self, parts: Parts, queries: TaskQueries) -> None:
         self._parts = parts
-        self._queries = reading
+        self._queries = queries
 
     async def create(self, caller: Caller, request: CreateTask) -> Answered:
         """Create a task, or find the task that the same key created.

@@ -21,9 +21,9 @@ from streams.errors import KafkaUnavailableError
 class TaskHistories:
     """Reads histories of a caller's tenant: from memory, from Postgres, or from the log itself."""
 
-    def __init__(self, parts: Parts, reading: TaskQueries) -> None:
+    def __init__(self, parts: Parts, queries: TaskQueries) -> None:
         self._parts = parts
-        self._queries = reading
+        self._queries = queries
 
     async def history(self, caller: Caller, task_id: str, min_sequence: int = 0) -> TaskHistory:
         """A task with its whole history.

@@ -43,12 +43,14 @@ class TaskHistory:
     request_id: str | None
     attempts: Sequence[PastAttempt] = ()
     events: Sequence[EventView] = ()
-    source: Literal["log", "postgres", "door"]
+    source: Literal["log", "postgres", "task-created"]
 
 
 def history_of_wish(record: TaskCreated) -> TaskHistory:
     """The history of a task that its owner has not decided yet."""
-    return TaskHistory(task=accepted_view(record), request_id=record.idempotency_key, source="door")
+    return TaskHistory(
+        task=accepted_view(record), request_id=record.idempotency_key, source="task-created"
+    )
 
 
 def history_of_log(folded: Folded, events: Sequence[TaskEvent]) -> TaskHistory:

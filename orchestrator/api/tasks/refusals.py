@@ -31,7 +31,8 @@ def refused_create(error: InvalidRecordError, *, prefix: str = "") -> ApiError:
     """The error of admission, with the field that it is about."""
     field = _FIELDS.get(error.code)
     if field is None or error.code in _SPOKEN:
-        word = str(error).split(maxsplit=1)[0].strip(":,'\"") if str(error) else ""
+        words = str(error).split(maxsplit=1)
+        word = words[0].strip(":,'\"") if words else ""
         field = word if word in _NAMES else field or "input"
     name = prefix + ("request_id" if field == "idempotency_key" else field)
     return ApiError(error.code, str(error), field=name)
@@ -71,6 +72,7 @@ _NAMES = frozenset(
         "idempotency_key",
         "timeout_ms",
         "deadline_at",
+        "reason",
     }
 )
 _WRONG_ARGUMENT: Mapping[str, str] = {

@@ -27,9 +27,9 @@ from streams.errors import KafkaUnavailableError
 class TaskWatch:
     """Streams tasks of a caller's tenant."""
 
-    def __init__(self, parts: Parts, reading: TaskQueries) -> None:
+    def __init__(self, parts: Parts, queries: TaskQueries) -> None:
         self._parts = parts
-        self._queries = reading
+        self._queries = queries
 
     async def watch(self, caller: Caller, task_id: str, after: int) -> AsyncIterator[StreamItem]:
         """Yield the events after a sequence, and chunks from now on.

@@ -62,8 +62,8 @@ def get(
     error (code, message, category, retriable, service, step, attempt), usage (model,
     input_tokens, output_tokens, cost_micros, estimated), attempts (run, step, attempt, status,
     service, lane, worker, command_id, times, duration_ms, input, output, substeps, error,
-    usage), timeline (as `task watch` prints it) and source (log, postgres or door). Names stay;
-    new ones may come.
+    usage), timeline (as `task watch` prints it) and source (log, postgres or task-created). Names
+    stay; new ones may come.
 
     Exit status: 0 shown, 1 unknown (TASK_UNKNOWN) or not readable, 2 an argument is wrong.
     """

@@ -181,7 +181,7 @@ async def test_snapshot_that_cannot_be_read(chaos: Chaos) -> None:  # noqa: F811
     await judge(chaos, held, end_s=40.0)
 
 
-async def test_door_made_again(chaos: Chaos) -> None:  # noqa: F811
+async def test_input_made_again(chaos: Chaos) -> None:  # noqa: F811
     """The last one: what this system did before has its causes in a topic that is gone."""
     before = [a_task("acme") for _ in range(16)]
     await create(chaos, before)
@@ -190,14 +190,14 @@ async def test_door_made_again(chaos: Chaos) -> None:  # noqa: F811
         await chaos.running.until_state_holds(task["task_id"])
     supervisor = chaos.running.system.supervisor
     await supervisor.stop("router")
-    await make_door_again(chaos)
+    await make_input_again(chaos)
     tasks = [a_task("acme") for _ in range(8)]
     await create(chaos, tasks)
     await supervisor.start("router")
     await judge(chaos, tasks, end_s=40.0)
 
 
-async def make_door_again(chaos: Chaos) -> None:  # noqa: F811
+async def make_input_again(chaos: Chaos) -> None:  # noqa: F811
     """Delete ``task-created``, make it again, and adopt it as an operator does."""
     settings, topics = chaos.running.system.settings, chaos.running.topics
     client = AIOKafkaAdminClient(bootstrap_servers=chaos.running.bootstrap)

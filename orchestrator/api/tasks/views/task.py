@@ -167,6 +167,7 @@ def accepted_view(record: TaskCreated) -> TaskView:
         metadata=raw(record.metadata),
         created_at=created_at,
         updated_at=created_at,
+        deadline_at=time_or_none(record.deadline_at),
         sequence=0,
         pipeline_version=record.pipeline_version,
     )

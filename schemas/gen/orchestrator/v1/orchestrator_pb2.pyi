@@ -331,7 +331,7 @@ class TaskHistory(_message.Message):
     request_id: _builtins.str
     """The key with which it was created."""
     source: _builtins.str
-    """log, postgres or door."""
+    """log, postgres or task-created."""
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
         """Every attempt of every run, in the pipeline's order."""
