@@ -8,7 +8,7 @@ import typer
 
 from orchestrator.cli import arguments
 from orchestrator.cli.options import SinceOption, UntilOption
-from orchestrator.cli.output import Output, OutputOption, print_json, print_line
+from orchestrator.cli.output import Output, OutputOption, print_json, print_note
 from orchestrator.cli.running import run
 from orchestrator.cli.task.order import IdArgument
 from orchestrator.cli.task.ports import DirectOption, PageQuery, ServerOption, Tasks
@@ -153,7 +153,7 @@ def list_(
         return
     show_list(page, output)
     if len(page) == limit:
-        print_line(f"more: --after {cursor(page[-1])}")
+        print_note(f"more: --after {cursor(page[-1])}")
 
 
 def _checked(text: str | None) -> str | None:
