@@ -9,6 +9,10 @@ from pathlib import Path
 from orchestrator.running.file import FoundSystem, find_running, places
 from orchestrator.running.record import RunningSystem, found_variables
 from orchestrator.settings import Settings, load_settings
+from schemas.errors import SettingsError
+
+START_ONE = "start one with `make run` (`orchestrator dev`)"
+"""What a user does who has no system: part of each error about a missing address."""
 
 _said: set[str] = set()
 """Lines that this process has written: a command may load its settings more than once."""
@@ -36,6 +40,20 @@ def command_settings(*, find: bool = True) -> Settings:
         return settings
     _say([_using(found.system)])
     return load_settings(os.environ, taken)
+
+
+def not_set(*variables: str) -> SettingsError:
+    """The error of a command whose servers no variable and no running system names."""
+    return SettingsError(
+        f"{' and '.join(variables)} {'is' if len(variables) == 1 else 'are'} not set, and no "
+        f"running system was found: {START_ONE}, or set "
+        f"{'the variable' if len(variables) == 1 else 'the variables'}"
+    )
+
+
+def no_system() -> SettingsError:
+    """The error of a command that needs one of the servers."""
+    return not_set("ORCH_KAFKA_BOOTSTRAP", "ORCH_POSTGRES_DSN")
 
 
 def running_system() -> FoundSystem:

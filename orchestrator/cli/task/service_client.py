@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from orchestrator.api.settings import ApiSettings
+from orchestrator.cli.environment import START_ONE
 from orchestrator.cli.task.service_refusal import ServiceAwayError, refusal_of
 from schemas.gen.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorStub
 
@@ -52,8 +53,9 @@ class Service:
                 return
             self._place = (self._place + 1) % len(self._addresses)
         raise ServiceAwayError(
-            f"no service answers at {', '.join(self._addresses)}: start one with `orchestrator "
-            "serve`, name another one with --server HOST:PORT, or do without it: --direct"
+            f"no service answers at {', '.join(self._addresses)}: {START_ONE} or "
+            "`orchestrator serve`, name another one with --server HOST:PORT, or do without it: "
+            "--direct"
         )
 
     async def move_on(self) -> None:
