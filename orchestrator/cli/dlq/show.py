@@ -54,7 +54,7 @@ def letter_fields(known: KnownLetter) -> dict[str, Any]:
 
 
 _COLUMNS = ("id", "since", "status", "code", "topic", "task", "step", "tenant", "replays")
-_LEAST_IMPORTANT = ("replays", "tenant", "step", "task", "topic", "since", "status")
+_LEAST_IMPORTANT = ("replays", "tenant", "step", "task", "status", "topic", "since")
 
 
 def print_list(
