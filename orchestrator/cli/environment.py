@@ -61,11 +61,16 @@ def running_system() -> FoundSystem:
     return find_running(places(os.environ, Path.cwd(), Path(sys.prefix)))
 
 
+def shown_folder(path: str) -> str:
+    """A path relative to the current folder if it is below; absolute otherwise, and from ``/``."""
+    relative = os.path.relpath(path)
+    at_root = Path.cwd() == Path(Path.cwd().anchor)
+    return path if at_root or relative.startswith("..") else relative
+
+
 def _using(system: RunningSystem) -> str:
-    folder = os.path.relpath(system.folder)
-    shown = system.folder if folder.startswith("..") else folder
     at = datetime.fromisoformat(system.started_at).strftime("%H:%M")
-    return f"using the system in {shown} (started {at}, pid {system.pid})"
+    return f"using the system in {shown_folder(system.folder)} (started {at}, pid {system.pid})"
 
 
 def _say(lines: Sequence[str]) -> None:

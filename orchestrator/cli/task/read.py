@@ -146,6 +146,9 @@ def list_(
     tasks = way(server, direct, {"--tenant": tenant})
     query = PageQuery(which=which, queue=queue, limit=limit, after=_cursor(queue, after))
     page = run(tasks.page(query))
+    asked = tasks.asked_tenant(tenant)
+    if not page and asked is not None:
+        print_note(f"no task of {asked} was found; --direct --tenant NAME shows another tenant's")
     cursor = QueueCursor.of if queue else NewestCursor.of
     if output is Output.JSON:
         for task in page:
