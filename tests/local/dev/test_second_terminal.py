@@ -112,6 +112,7 @@ def test_status_shows_servers_processes_versions_ports_and_lag(dev: Dev) -> None
     for one in [*shown["servers"], *shown["processes"]]:
         assert Path(one["log"]).is_file(), one["name"]
         os.kill(one["pid"], 0)
+        assert one["restarts"] == 0, one["name"]
     lag = {one["group"]: one for one in shown["lag"]}
     assert set(lag["orchestrator.router"]["topics"]) == {
         "orchestrator.task-created.v1",
