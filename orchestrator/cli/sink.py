@@ -14,7 +14,7 @@ from agents.projection.rebuild import verify as verify_projection
 from orchestrator.cli import arguments
 from orchestrator.cli.environment import command_settings, not_set
 from orchestrator.cli.output import Output, OutputOption, print_json
-from orchestrator.observability import set_up_logs
+from orchestrator.cli.running import log_to_standard_error
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.topics import Topics
@@ -164,7 +164,7 @@ async def _with_schemas(work: Callable[[RebuildParts], Awaitable[T]]) -> T:
 
 def _settings() -> Settings:
     settings = command_settings()
-    set_up_logs(settings.log, role="sink-tool")
+    log_to_standard_error()
     if not settings.postgres.dsn:
         raise not_set("ORCH_POSTGRES_DSN")
     return settings
