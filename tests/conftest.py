@@ -26,6 +26,9 @@ _ROOM_BYTES = 4 * 1024**3
 """Far more than a session writes; in containers the file system is often 64 MiB."""
 
 
+# gRPC's C core would write its own lines between the dots.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
 # A shell that runs the tests in the background has Ctrl-C ignored, which every process that
 # they start would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)

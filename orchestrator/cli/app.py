@@ -4,7 +4,7 @@ import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -29,6 +29,8 @@ _COMMANDS = {
     "keys": "orchestrator.cli.keys:app",
     "dlq": "orchestrator.cli.dlq.app:app",
 }
+_MARKUP: Literal["markdown"] = "markdown"
+"""Paragraphs of a help text are wrapped anew for the terminal, not at the source's lines."""
 _HIDDEN = {"demo-services": "orchestrator.local.demo.command:demo_services"}
 
 
@@ -47,10 +49,13 @@ def _command(name: str, place: str) -> Any:
     module, _, attribute = place.partition(":")
     found = getattr(import_module(module), attribute)
     if isinstance(found, typer.Typer):
+        found.rich_markup_mode = _MARKUP
         group = typer.main.get_group(found)
         group.name = name
         return group
-    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=_MARKUP
+    )
     alone.command(name)(found)
     return typer.main.get_command(alone)
 
@@ -61,6 +66,7 @@ app = typer.Typer(
     cls=_OnDemand,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=_MARKUP,
 )
 
 
