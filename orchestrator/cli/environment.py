@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from orchestrator.cli.output import print_note
 from orchestrator.running.file import FoundSystem, find_running, places
 from orchestrator.running.record import RunningSystem, found_variables
 from orchestrator.settings import Settings, load_settings
@@ -77,4 +78,4 @@ def _say(lines: Sequence[str]) -> None:
     for line in lines:
         if line not in _said:
             _said.add(line)
-            print(line, file=sys.stderr)
+            print_note(line)

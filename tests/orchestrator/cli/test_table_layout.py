@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from orchestrator.cli import output
 from orchestrator.cli.dlq.show import print_list
-from orchestrator.cli.output import Output, print_table
+from orchestrator.cli.output import Output, print_note, print_table
 from orchestrator.cli.table_layout import lay_out
 from orchestrator.cli.tail.table import TailTable
 from tests.letters.building import a_case
@@ -88,6 +88,18 @@ def test_what_was_left_out_is_said_on_standard_error(
     assert narrow.err == "columns left out: conversation, tenant; -o wide shows them\n"
     assert wide.err == ""
     assert wide.out.split()[:5] == list(COLUMNS)
+
+
+def test_a_note_is_wrapped_at_words_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    print_note("a-word " * 30)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [word for line in lines for word in line.split()] == ["a-word"] * 30
 
 
 def test_a_pipe_gets_every_column_and_no_control_characters(
