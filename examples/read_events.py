@@ -6,6 +6,7 @@ Prints one JSON line for each event that counts. ``read_events.py 3600``: of the
 import asyncio
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -78,4 +79,8 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of the output, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

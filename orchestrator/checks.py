@@ -5,6 +5,7 @@ A check is a coroutine that returns findings; `orchestrator doctor` runs all of
 there.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
@@ -91,36 +92,62 @@ CHECKS: tuple[Check, ...] = (
 
 
 async def examine(
-    settings: Settings, pipelines: Pipelines, on_check: Callable[[Check], None] = lambda _: None
+    settings: Settings,
+    pipelines: Pipelines,
+    *,
+    on_slow: Callable[[Check], None] = lambda _: None,
+    slow_s: float = 2.0,
 ) -> list[Finding]:
     """Run all checks; a server that does not answer, or is not set, is a finding, too.
 
-    A server that does not answer is asked once. A server whose address is not set is left out,
-    which is fatal only if no server is left to check.
+    The checks of a server run at the same time when its first one has had an answer. A server
+    that does not answer is one finding. A server whose address is not set is left out, with a
+    warning.
 
     Args:
         settings: with the addresses of the servers.
         pipelines: their steps have topics.
-        on_check: called before each check.
+        on_slow: called with each check that has not ended after ``slow_s``.
+        slow_s: seconds.
     """
-    found: list[Finding] = []
     addresses = {
         Server.KAFKA: settings.kafka.bootstrap,
         Server.POSTGRES: settings.postgres.dsn,
     }
     away = {server for server, address in addresses.items() if not address}
-    severity = Severity.FATAL if len(away) == len(Server) else Severity.WARNING
-    found += [_not_set(server, severity) for server in Server if server in away]
-    for check in CHECKS:
-        if check.server in away:
-            continue
-        on_check(check)
+    found = [_not_set(server) for server in Server if server in away]
+
+    async def run(check: Check) -> Sequence[Finding] | OrchestratorError:
+        slow = asyncio.get_running_loop().call_later(slow_s, on_slow, check)
         try:
-            differences = await check.run(settings, pipelines)
+            return await check.run(settings, pipelines)
         except OrchestratorError as error:
-            away.add(check.server)
-            differences = [_unanswered(check, error)]
-        found += differences or [Finding(severity=Severity.OK, about=check.about, what=check.good)]
+            return error
+        finally:
+            slow.cancel()
+
+    ended = await asyncio.gather(*(_ended(server, run) for server in Server if server not in away))
+    return found + [finding for findings in ended for finding in findings]
+
+
+_Run = Callable[[Check], Awaitable[Sequence[Finding] | OrchestratorError]]
+
+
+async def _ended(server: Server, run: _Run) -> list[Finding]:
+    """The findings of a server's checks, in the order of the table."""
+    first, *others = (check for check in CHECKS if check.server is server)
+    answers = {first: await run(first)}
+    if not isinstance(answers[first], OrchestratorError):
+        answers |= zip(others, await asyncio.gather(*map(run, others)), strict=True)
+    found: list[Finding] = []
+    away = False
+    for check, answer in answers.items():
+        if not isinstance(answer, OrchestratorError):
+            good = Finding(severity=Severity.OK, about=check.about, what=check.good)
+            found += answer or [good]
+        elif not away:
+            found.append(_unanswered(check, answer))
+            away = True
     return found
 
 
@@ -138,10 +165,10 @@ def log_findings(findings: Sequence[Finding]) -> None:
             )
 
 
-def _not_set(server: Server, severity: Severity) -> Finding:
+def _not_set(server: Server) -> Finding:
     left_out = ", ".join(check.about for check in CHECKS if check.server is server)
     return Finding(
-        severity=severity,
+        severity=Severity.WARNING,
         about=server.name.lower(),
         what="its address is not set",
         breaks=f"nothing by itself; not checked: {left_out}",

@@ -104,6 +104,8 @@ async def check_transactions(settings: Settings, pipelines: Pipelines) -> list[F
         LogReader(settings.kafka, client_id=_client(settings), committed=False) as uncommitted,
     ):
         places = await committed.all_partitions(names)
+        # Without the topics' metadata each topic would be waited for by itself.
+        await uncommitted.all_partitions(names)
         # The stable offsets last: a transaction that ends in between does not count as open.
         ends = await uncommitted.ends(places)
         stable = await committed.ends(places)

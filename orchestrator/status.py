@@ -38,6 +38,7 @@ class PartStatus(Struct, frozen=True, kw_only=True):
     ports: tuple[int, ...]
     log: str | None
     restarts: int | None
+    """How often ``orchestrator dev`` started it again; None: ``dev`` does not run it."""
     version: str | None
     answers: bool
     """True also for a process that does not listen but runs."""
@@ -134,7 +135,7 @@ async def _server(
         pid=known.pid,
         ports=tuple(_ports(address)),
         log=known.log,
-        restarts=None,
+        restarts=known.restarts,
         version=version or known.version,
         answers=not problem,
         took_ms=took_ms,

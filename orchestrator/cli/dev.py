@@ -18,7 +18,7 @@ from orchestrator.local.dev.ports_taken import ports_taken
 from orchestrator.local.dev.readiness import service_answers
 from orchestrator.local.dev.record_keeper import kept_record
 from orchestrator.local.dev.role_watch import LogWatch
-from orchestrator.local.dev.server_keeper import kept_running
+from orchestrator.local.dev.server_keeper import Restarts, kept_running
 from orchestrator.local.dev.summary import show_summary
 from orchestrator.local.dev.system import DEV_DEFAULTS, System, open_system
 from orchestrator.local.embedded.servers import Servers, open_servers
@@ -103,12 +103,13 @@ class _Dev:
                 "ORCH_POSTGRES_DSN": servers.postgres_dsn,
             }
             settings = load_settings({**os.environ, **found}, DEV_DEFAULTS)
+            restarts: Restarts = Restarts()
             async with (
-                kept_running(servers) as failed,
+                kept_running(servers, restarts) as failed,
                 open_system(
                     settings, environment={}, logs=self._folder / "logs", progress=say
                 ) as system,
-                kept_record(system, servers, self._folder),
+                kept_record(system, servers, self._folder, restarts),
             ):
                 return await self._with(system, servers, asyncio.ensure_future(failed))
 

@@ -1,15 +1,13 @@
 """``orchestrator doctor``: checks whether the servers meet the needs of this system."""
 
-import asyncio
 import sys
-import time
 
 import typer
 
 from orchestrator.checks import Check, examine
-from orchestrator.cli.environment import command_settings
+from orchestrator.cli.environment import command_settings, no_system
 from orchestrator.cli.findings import finding_json, print_findings
-from orchestrator.cli.output import Output, OutputOption
+from orchestrator.cli.output import Output, OutputOption, print_note
 from orchestrator.cli.running import run
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
@@ -22,11 +20,14 @@ QUIET_S = 2.0
 def doctor(output: OutputOption = Output.TABLE) -> None:
     """Check Kafka and Postgres: what differs, what breaks, and the fix. Exit 1 if fatal.
 
-    A server whose address is not set is left out, with a warning. After 2 s standard error names
-    the check that runs. Changes nothing. The same differences are logged, and fatal ones refused,
+    A server whose address is not set is left out, with a warning. Standard error names a check that
+    takes more than 2 s. Changes nothing. The same differences are logged, and fatal ones refused,
     when a role starts.
     """
-    findings = run(_examined(command_settings()))
+    settings = command_settings()
+    if not (settings.kafka.bootstrap or settings.postgres.dsn):
+        raise no_system()
+    findings = run(_examined(settings))
     if output is Output.JSON:
         for finding in findings:
             sys.stdout.write(finding_json(finding) + "\n")
@@ -37,30 +38,9 @@ def doctor(output: OutputOption = Output.TABLE) -> None:
 
 
 async def _examined(settings: Settings) -> list[Finding]:
-    progress = _Progress()
-    watching = asyncio.create_task(progress.watch())
-    try:
-        return await examine(settings, installed_pipelines(settings.pipelines), progress.begin)
-    finally:
-        watching.cancel()
+    pipelines = installed_pipelines(settings.pipelines)
+    return await examine(settings, pipelines, on_slow=_name, slow_s=QUIET_S)
 
 
-class _Progress:
-    """Names the running check on standard error after ``QUIET_S``."""
-
-    def __init__(self) -> None:
-        self._began_s = time.monotonic()
-        self._checking = ""
-
-    def begin(self, check: Check) -> None:
-        self._checking = f"{check.about} ({check.server.name.capitalize()})"
-        if time.monotonic() - self._began_s >= QUIET_S:
-            self._say()
-
-    async def watch(self) -> None:
-        await asyncio.sleep(QUIET_S)
-        if self._checking:
-            self._say()
-
-    def _say(self) -> None:
-        print(f"checking {self._checking} ...", file=sys.stderr, flush=True)
+def _name(check: Check) -> None:
+    print_note(f"checking {check.about} ({check.server.name.capitalize()}) ...")

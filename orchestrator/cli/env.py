@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.environment import command_settings, running_system
+from orchestrator.cli.environment import command_settings, no_system, running_system
 from orchestrator.running.record import found_variables, shared_variables
-from schemas.errors import SettingsError
 
 
 class Format(StrEnum):
@@ -45,7 +44,7 @@ def env(
     if system is not None:
         variables = dict(sorted((found_variables(os.environ, system) | variables).items()))
     if not variables:
-        raise SettingsError("no system of `orchestrator dev` runs here, and no variable is set")
+        raise no_system()
     print(rendered(variables, format_))
 
 

@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from orchestrator.cli.output import print_note
 from orchestrator.running.file import FoundSystem, find_running, places
 from orchestrator.running.record import RunningSystem, found_variables
 from orchestrator.settings import Settings, load_settings
+from schemas.errors import SettingsError
+
+START_ONE = "start one with `make run` (`orchestrator dev`)"
+"""What a user does who has no system: part of each error about a missing address."""
 
 _said: set[str] = set()
 """Lines that this process has written: a command may load its settings more than once."""
@@ -38,20 +43,39 @@ def command_settings(*, find: bool = True) -> Settings:
     return load_settings(os.environ, taken)
 
 
+def not_set(*variables: str) -> SettingsError:
+    """The error of a command whose servers no variable and no running system names."""
+    return SettingsError(
+        f"{' and '.join(variables)} {'is' if len(variables) == 1 else 'are'} not set, and no "
+        f"running system was found: {START_ONE}, or set "
+        f"{'the variable' if len(variables) == 1 else 'the variables'}"
+    )
+
+
+def no_system() -> SettingsError:
+    """The error of a command that needs one of the servers."""
+    return not_set("ORCH_KAFKA_BOOTSTRAP", "ORCH_POSTGRES_DSN")
+
+
 def running_system() -> FoundSystem:
     """The running system that is nearest to the current folder."""
     return find_running(places(os.environ, Path.cwd(), Path(sys.prefix)))
 
 
+def shown_folder(path: str) -> str:
+    """A path relative to the current folder if it is below; absolute otherwise, and from ``/``."""
+    relative = os.path.relpath(path)
+    at_root = Path.cwd() == Path(Path.cwd().anchor)
+    return path if at_root or relative.startswith("..") else relative
+
+
 def _using(system: RunningSystem) -> str:
-    folder = os.path.relpath(system.folder)
-    shown = system.folder if folder.startswith("..") else folder
     at = datetime.fromisoformat(system.started_at).strftime("%H:%M")
-    return f"using the system in {shown} (started {at}, pid {system.pid})"
+    return f"using the system in {shown_folder(system.folder)} (started {at}, pid {system.pid})"
 
 
 def _say(lines: Sequence[str]) -> None:
     for line in lines:
         if line not in _said:
             _said.add(line)
-            print(line, file=sys.stderr)
+            print_note(line)

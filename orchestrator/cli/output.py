@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
@@ -64,14 +65,31 @@ def print_table(
     table = lay_out(columns, shown, width, drop=drop, wrap=wrap)
     sys.stdout.write("".join(line + "\n" for line in table.lines))
     sys.stdout.flush()
-    if table.left_out:
-        names = ", ".join(table.left_out)
-        print(f"columns left out: {names}; -o wide shows them", file=sys.stderr)
+    note_left_out(table.left_out)
 
 
 def terminal_width() -> int | None:
     """Columns of the terminal that standard output is; None if it is a pipe or a file."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def note_left_out(columns: Sequence[str]) -> None:
+    """Name columns that a table does not show; prints nothing if it shows all."""
+    if columns:
+        print_note(f"columns left out: {', '.join(columns)}; -o wide shows them")
+
+
+def print_note(text: str) -> None:
+    """Print a remark about the output on standard error, where no program takes it for a row.
+
+    On a terminal it is wrapped at words; elsewhere it is one line.
+    """
+    sys.stdout.flush()
+    text = printable(text)
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+    print(text, file=sys.stderr, flush=True)
 
 
 def print_line(text: str) -> None:

@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 
 import typer
 
-from orchestrator.cli.environment import command_settings
+from orchestrator.cli.environment import command_settings, not_set
 from orchestrator.observability import LogSettings, set_up_logs
 from orchestrator.settings import Settings
-from schemas.errors import SettingsError
 from sinks.reads.reader import Reader
 
 T = TypeVar("T")
@@ -21,7 +20,7 @@ def kafka_settings() -> Settings:
     """The settings, for a command that needs Kafka; SettingsError without its address."""
     settings = command_settings()
     if not settings.kafka.bootstrap:
-        raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
+        raise not_set("ORCH_KAFKA_BOOTSTRAP")
     return settings
 
 
@@ -29,7 +28,7 @@ def postgres_settings() -> Settings:
     """The settings, for a command that needs Postgres; SettingsError without its address."""
     settings = command_settings()
     if not settings.postgres.dsn:
-        raise SettingsError("ORCH_POSTGRES_DSN is not set")
+        raise not_set("ORCH_POSTGRES_DSN")
     return settings
 
 

@@ -12,12 +12,11 @@ from agents.projection.rebuild import RebuildParts
 from agents.projection.rebuild import rebuild as rebuild_projection
 from agents.projection.rebuild import verify as verify_projection
 from orchestrator.cli import arguments
-from orchestrator.cli.environment import command_settings
+from orchestrator.cli.environment import command_settings, not_set
 from orchestrator.cli.output import Output, OutputOption, print_json
-from orchestrator.observability import set_up_logs
+from orchestrator.cli.running import log_to_standard_error
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
-from schemas.errors import SettingsError
 from schemas.topics import Topics
 from sinks.missing import Missing
 from sinks.schema.retention import drop_months
@@ -152,7 +151,7 @@ def _print_missing(missing: Missing) -> None:
 async def _with_schemas(work: Callable[[RebuildParts], Awaitable[T]]) -> T:
     settings = _settings()
     if not settings.kafka.bootstrap:
-        raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
+        raise not_set("ORCH_KAFKA_BOOTSTRAP")
     await use_schema_ids(settings)
     parts = RebuildParts(
         kafka=settings.kafka,
@@ -165,7 +164,7 @@ async def _with_schemas(work: Callable[[RebuildParts], Awaitable[T]]) -> T:
 
 def _settings() -> Settings:
     settings = command_settings()
-    set_up_logs(settings.log, role="sink-tool")
+    log_to_standard_error()
     if not settings.postgres.dsn:
-        raise SettingsError("ORCH_POSTGRES_DSN is not set")
+        raise not_set("ORCH_POSTGRES_DSN")
     return settings

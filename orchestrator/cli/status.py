@@ -7,12 +7,11 @@ from typing import Annotated
 import msgspec
 import typer
 
-from orchestrator.cli.environment import command_settings, running_system
+from orchestrator.cli.environment import command_settings, no_system, running_system, shown_folder
 from orchestrator.cli.output import Output, OutputOption, print_json, print_line, print_table
 from orchestrator.cli.running import run
 from orchestrator.settings import Settings
 from orchestrator.status import GroupLag, PartStatus, SystemStatus, ask_status
-from schemas.errors import SettingsError
 
 _PORTS_SHOWN = 2
 _PARTS = ("name", "pid", "port", "answers", "log", "restarts")
@@ -43,7 +42,7 @@ def status(
     found = running_system().system if settings.dev.find else None
     system = found if found is not None and _is_of(settings, found.variables) else None
     if system is None and not (settings.kafka.bootstrap or settings.postgres.dsn):
-        raise SettingsError("no system of `orchestrator dev` runs here, and no variable is set")
+        raise no_system()
     shown = run(ask_status(settings, system, timeout_s=timeout_s))
     if output is Output.JSON:
         print_json(msgspec.to_builtins(shown))
@@ -62,7 +61,7 @@ def _show(shown: SystemStatus, prefix: str, output: Output) -> None:
     if shown.pid is not None and shown.started_at is not None:
         at = datetime.fromisoformat(shown.started_at).strftime("%Y-%m-%d %H:%M")
         print_line(f"orchestrator dev: pid {shown.pid}, started {at}")
-        print_line(f"data and logs in {_short(shown.folder or '')}")
+        print_line(f"data and logs in {shown_folder(shown.folder or '')}")
         print_line("")
     parts = (*shown.servers, *shown.processes)
     rows = [_row(part, shown.folder) for part in parts]
@@ -103,8 +102,3 @@ def _lag_row(group: GroupLag, prefix: str) -> tuple[object, ...]:
 
 def _bare(topic: str, prefix: str) -> str:
     return topic.replace(prefix, "", 1).removesuffix(".v1")
-
-
-def _short(path: str) -> str:
-    relative = os.path.relpath(path)
-    return path if relative.startswith("..") else relative

@@ -44,7 +44,9 @@ def lay_out(
         rows: cells in the order of ``columns``; a None or an empty text is shown as ``-``.
         width: columns of the terminal; None leaves nothing out and wraps nothing.
         drop: columns that may be left out, the least important first; without it all but the
-            first, from the right. Names that the table does not have are skipped.
+            first, from the right. Columns without a value go before all others, and a column
+            that fits after a wider one was left out is put back. Names that the table does not
+            have are skipped.
         wrap: whether the last column is text, which continues on further lines. Otherwise a
             table that is still too wide without the columns of ``drop`` is printed too wide.
     """
@@ -54,13 +56,37 @@ def lay_out(
     if width is not None:
         wanted = reversed(columns[1:]) if drop is None else drop
         names = [name for name in wanted if name in columns]
-        while names and _needed(columns, cells, kept, wrap=wrap) > width:
-            name = names.pop(0)
-            kept.remove(columns.index(name))
-            left_out.append(name)
+        kept, left_out = _fitted(columns, cells, names, width, wrap=wrap)
     head = [columns[i] for i in kept]
     body = [[row[i] for i in kept] for row in cells]
     return Layout(_lines(head, body, width if wrap else None), tuple(left_out))
+
+
+def _fitted(
+    columns: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    drop: Sequence[str],
+    width: int,
+    *,
+    wrap: bool,
+) -> tuple[list[int], list[str]]:
+    """The places of the columns that fit, and the names of the others."""
+    kept = list(range(len(columns)))
+    is_empty = {
+        name: bool(cells) and all(row[columns.index(name)] == EMPTY for row in cells)
+        for name in drop
+    }
+    wanted = sorted(drop, key=lambda name: not is_empty[name])
+    left_out: list[str] = []
+    while wanted and _needed(columns, cells, kept, wrap=wrap) > width:
+        left_out.append(wanted.pop(0))
+        kept.remove(columns.index(left_out[-1]))
+    for name in reversed(left_out[:-1]):
+        more = sorted([*kept, columns.index(name)])
+        if _needed(columns, cells, more, wrap=wrap) <= width:
+            kept = more
+            left_out.remove(name)
+    return kept, left_out
 
 
 def _text(cell: object) -> str:

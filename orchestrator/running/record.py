@@ -31,6 +31,8 @@ class ServerRecord(Struct, frozen=True, kw_only=True):
     """None: the server is not a child of ``orchestrator dev``."""
     version: str | None = None
     """The version that ``orchestrator dev`` started; None: not known."""
+    restarts: int | None = None
+    """How often ``orchestrator dev`` started it again; None: it is not a child of it."""
     log: str | None = None
 
 

@@ -7,7 +7,7 @@ next takeover. It names the id of the topic, so it does not apply to a later top
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from schemas.topics import Topics
@@ -76,7 +76,11 @@ async def candidate(kafka: KafkaSettings, topics: Topics, topic: str) -> Candida
     found = await candidates(kafka, topics, [topic])
     if not found:
         raise AdoptionRefusedError(f"{topic} does not exist, or its broker knows no ids")
-    return found[0]
+    if topic != topics.task_events:
+        return found[0]
+    async with _open_reader(kafka) as reader:
+        partitions = [await _compared(reader, topic, known) for known in found[0].partitions]
+    return replace(found[0], partitions=partitions)
 
 
 async def candidates(
@@ -84,6 +88,7 @@ async def candidates(
 ) -> list[Candidate]:
     """Look at several topics; the remembered offsets are read once for all of them.
 
+    The owners are not compared, because that reads each partition: ``same_owner`` is true.
     Topics that do not exist are left out. The result is empty if the broker knows no ids.
 
     Raises:
@@ -92,22 +97,26 @@ async def candidates(
     async with Admin(kafka) as admin:
         ids = await admin.topic_ids([*wanted, topics.task_state]) or {}
     existing = [topic for topic in wanted if topic in ids]
-    async with LogReader(kafka, client_id=f"{kafka.client_id}-adopt", committed=False) as reader:
-        checkpoints: _Checkpoints = {}
-        if existing and topics.task_state in ids:
-            for partition in await reader.partitions(topics.task_state):
-                checkpoints[partition] = await _checkpoint(reader, topics, partition)
-        return [
-            Candidate(
-                topic=topic,
-                topic_id=ids[topic],
-                partitions=[
-                    await _remembered(reader, topics, (topic, partition), checkpoints)
-                    for partition in await reader.partitions(topic)
-                ],
-            )
-            for topic in existing
-        ]
+    if not existing:
+        return []
+    async with _open_reader(kafka) as reader:
+        # One request for all: each costs a wait when the connection holds a fetch.
+        places = await reader.all_partitions(list(ids))
+        checkpoints = await _checkpoints(reader, [p for p in places if p[0] == topics.task_state])
+        # The bounds last: a checkpoint that is read later may be beyond them.
+        bounds = await reader.all_bounds([p for p in places if p[0] in existing])
+    return [
+        Candidate(
+            topic=topic,
+            topic_id=ids[topic],
+            partitions=[
+                _remembered(partition, ends, checkpoints)
+                for (of, partition), ends in bounds.items()
+                if of == topic
+            ],
+        )
+        for topic in existing
+    ]
 
 
 def check(candidate: Candidate, topics: Topics, how: AdoptedAs) -> None:
@@ -184,33 +193,38 @@ async def adopt(
     await publisher.publish(records)
 
 
-async def _remembered(
-    reader: LogReader, topics: Topics, place: tuple[str, int], checkpoints: _Checkpoints
-) -> Remembered:
-    topic, partition = place
+def _remembered(partition: int, bounds: tuple[int, int], checkpoints: _Checkpoints) -> Remembered:
     checkpoint, by = checkpoints.get(partition, (None, Ownership(_NO_EPOCH, "")))
-    first, end = await reader.bounds(topic, partition)
-    same_owner = True
-    of_log = checkpoint is not None and topic == topics.task_events
-    if of_log and checkpoint is not None and first < checkpoint.offset <= end:
-        same_owner = by == await ownership_before(reader, topic, partition, checkpoint.offset)
+    first, end = bounds
     return Remembered(
         partition=partition,
         checkpoint=checkpoint,
         by=by,
         first=first,
         end=end,
-        same_owner=same_owner,
+        same_owner=True,
     )
 
 
-async def _checkpoint(
-    reader: LogReader, topics: Topics, partition: int
-) -> tuple[Checkpoint | None, Ownership]:
-    found, by = None, Ownership(_NO_EPOCH, "")
-    start, end = await reader.bounds(topics.task_state, partition)
-    async for records in reader.read(topics.task_state, partition, start, end):
-        for record in map(read_state, records):
-            if isinstance(record.content, Checkpoint):
-                found, by = record.content, record.by
-    return found, by
+async def _compared(reader: LogReader, log: str, known: Remembered) -> Remembered:
+    """With the owner that wrote the event before the checkpoint compared."""
+    point = known.checkpoint
+    if point is None or not known.first < point.offset <= known.end:
+        return known
+    writer = await ownership_before(reader, log, known.partition, point.offset)
+    return replace(known, same_owner=known.by == writer)
+
+
+def _open_reader(kafka: KafkaSettings) -> LogReader:
+    return LogReader(kafka, client_id=f"{kafka.client_id}-adopt", committed=False)
+
+
+async def _checkpoints(reader: LogReader, places: Sequence[tuple[str, int]]) -> _Checkpoints:
+    """The newest checkpoint of each of these partitions of ``task-state``."""
+    found: _Checkpoints = {}
+    async for records in reader.read_all(await reader.all_bounds(places)):
+        for record in records:
+            state = read_state(record)
+            if isinstance(state.content, Checkpoint):
+                found[record.partition] = state.content, state.by
+    return found

@@ -17,7 +17,6 @@ async def run(sink: Sink, *arguments: str) -> Result:
         "ORCH_KAFKA_BOOTSTRAP": sink.parts.kafka.bootstrap,
         "ORCH_TOPICS_PREFIX": sink.parts.topics.settings.prefix,
         "ORCH_POSTGRES_DSN": sink.postgres.dsn,
-        "ORCH_LOG_LEVEL": "error",
     }
     return await asyncio.to_thread(CliRunner().invoke, app, ["sink", *arguments], env=environment)
 
@@ -49,6 +48,7 @@ async def test_verify_exits_1_with_a_list_and_a_rebuild_brings_the_hash_back(
     assert wrong.stdout.endswith("1 differences\n")
     assert "1 tasks rebuilt\n1 rows written to tasks\n" in rebuilt.stdout
     assert again.stdout == right.stdout
+    assert [ended.stderr for ended in (right, wrong, rebuilt, again)] == [""] * 4
     assert re.search(r"^hash [0-9a-f]{64}$", right.stdout, re.MULTILINE)
 
 

@@ -35,7 +35,8 @@ async def test_a_task_belongs_to_the_tenant_of_the_key(served: Served) -> None:
     assert own.document["tenant_id"] == "acme"
     assert (strange.status, strange.err) == (
         1,
-        f"error TASK_UNKNOWN: there is no task {task_id}\n",
+        f"error TASK_UNKNOWN: there is no task {task_id} of the tenant of ORCH_API_KEY; "
+        "--direct finds those of all tenants\n",
     )
     assert cancelled.document["answer"]["actor"].startswith("api/grpc/")
 

@@ -270,7 +270,11 @@ async def test_a_task_of_another_tenant_is_unknown_to_the_service(
     task_id = await direct.created("--hold", "--tenant", "someone-else")
     ended = await served.run("task", "cancel", task_id)
 
-    assert (ended.status, ended.err) == (1, f"error TASK_UNKNOWN: there is no task {task_id}\n")
+    assert (ended.status, ended.err) == (
+        1,
+        f"error TASK_UNKNOWN: there is no task {task_id} of the tenant default; "
+        "--direct finds those of all tenants\n",
+    )
 
 
 async def test_a_task_that_does_not_end_in_time_is_still_running(user: Commands) -> None:
@@ -312,7 +316,20 @@ async def test_an_unknown_task_is_an_error_with_a_code(user: Commands) -> None:
         ended = await user.run("task", *arguments)
 
         assert ended.status == 1
-        assert ended.err == f"error TASK_UNKNOWN: there is no task {unknown}\n"
+        hint = " of the tenant default; --direct finds those of all tenants"
+        if user.direct:
+            hint = ""
+        assert ended.err == f"error TASK_UNKNOWN: there is no task {unknown}{hint}\n"
+
+
+async def test_an_empty_list_says_which_tenant_was_asked(user: Commands) -> None:
+    tenant = ("--tenant", "stranger") if user.direct else ()
+    ended = await user.run("task", "list", "--type", "not-used", *tenant)
+
+    asked = "stranger" if user.direct else "default"
+    assert ended.err == (
+        f"no task of the tenant {asked} was found; --direct --tenant NAME shows another tenant's\n"
+    )
 
 
 REFUSED = {

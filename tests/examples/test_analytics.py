@@ -1,6 +1,9 @@
 """The examples of docs/analytics.md that need no other server, run as they are."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,24 @@ def test_a_reader_of_the_last_hour_finds_the_owner_before_it(log: Filled) -> Non
 
     assert len(json_lines(run_example("read_events.py", environment, "3600"))) == len(events)
     assert run_example("read_events.py", environment, "-3600") == ""
+
+
+def test_a_reader_that_has_enough_ends_the_output_without_a_traceback(log: Filled) -> None:
+    environment, _ = log
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, "-u", "examples/read_events.py"],
+        env={**os.environ, **environment},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    os.close(writing)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_results_that_were_reported_twice_count_once(log: Filled) -> None:

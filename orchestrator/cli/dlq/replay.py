@@ -165,6 +165,7 @@ async def _replay(
             counts = preview(known_letters, order, connections.topics)
             if not as_json:
                 print_stats(known_letters, ["code", "topic", "tenant"], output=Output.TABLE)
+                print()
             _report("dry_run", counts, order, as_json=as_json)
             return "dry_run"
         with _progress(len(known_letters), quiet=as_json) as progress:

@@ -10,7 +10,7 @@ import msgspec
 
 from orchestrator.api.tasks.sources import Timeline
 from orchestrator.api.tasks.views.event import EventView
-from orchestrator.cli.output import Output, print_json, print_line, print_table
+from orchestrator.cli.output import Output, print_json, print_line, print_note, print_table
 from schemas.dead_letter_record import DeadLetter
 from schemas.records import DeadLetterAction
 from schemas.topics import Topics
@@ -54,13 +54,13 @@ def letter_fields(known: KnownLetter) -> dict[str, Any]:
 
 
 _COLUMNS = ("id", "since", "status", "code", "topic", "task", "step", "tenant", "replays")
-_LEAST_IMPORTANT = ("replays", "tenant", "step", "task", "topic", "since", "status")
+_LEAST_IMPORTANT = ("replays", "tenant", "step", "task", "status", "topic", "since")
 
 
 def print_list(
     known_letters: Sequence[KnownLetter], *, limit: int, output: Output, ids_only: bool = False
 ) -> None:
-    """Print letters, the newest last, and their number."""
+    """Print letters, the newest last, and their number on standard error."""
     shown = known_letters[-limit:] if limit else known_letters
     if ids_only:
         for known in shown:
@@ -72,7 +72,7 @@ def print_list(
         return
     rows = [_row(known) for known in shown]
     print_table(_COLUMNS, rows, output=output, drop=_LEAST_IMPORTANT)
-    print_line(f"{len(shown)} of {len(known_letters)} dead letters")
+    print_note(f"{len(shown)} of {len(known_letters)} dead letters")
 
 
 def print_letter(known: KnownLetter, output: Output) -> None:
@@ -90,14 +90,15 @@ def print_stats(known_letters: Sequence[KnownLetter], by: Sequence[str], *, outp
             for bar in histogram(known_letters, field):
                 print_json({"by": field, **msgspec.to_builtins(bar)})
         return
-    for field in by:
+    for number, field in enumerate(by):
+        if number:
+            print_line("")
         rows = [
             (bar.value, bar.count, _iso(bar.first_at), _iso(bar.last_at))
             for bar in histogram(known_letters, field)
         ]
         print_table((field, "letters", "first", "last"), rows, output=output)
-        print_line("")
-    print_line(f"{len(known_letters)} dead letters")
+    print_note(f"{len(known_letters)} dead letters")
 
 
 def _row(known: KnownLetter) -> tuple[object, ...]:

@@ -109,7 +109,8 @@ class _Tail:
         kafka = self._settings.kafka
         await use_schema_ids(self._settings)
         async with LogReader(kafka, client_id=f"{kafka.client_id}-tail") as reader:
-            table = TailTable(terminal_width() if output is Output.TABLE else None)
+            width = terminal_width() if output is Output.TABLE else None
+            table = TailTable(width, one_task=self._wanted.task is not None)
             if output is not Output.JSON:
                 table.announce()
             async for records in self._records(reader):

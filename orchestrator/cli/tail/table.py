@@ -1,42 +1,51 @@
 """Prints a table line by line, when the rows are not known in advance: ``tail -o table``."""
 
-import sys
 from datetime import UTC, datetime
 
-from orchestrator.cli.output import printable
+from orchestrator.cli.output import note_left_out, printable
 from orchestrator.cli.tail.record import Shown
 
 _WIDTHS = {"time (UTC)": 23, "position": 12, "kind": 20, "task": 41, "step": 12, "tenant": 14}
 """By column; a longer value moves the rest of its line. A task's id has 41 characters."""
-_LEAST_IMPORTANT = ("tenant", "step", "position", "time (UTC)")
+_NARROW = {"time (UTC)": 10, "kind": 16, "step": 10}
+"""By column; used before one of these columns is left out. Such a time has no date."""
+_LEAST_IMPORTANT = ("tenant", "position", "step", "time (UTC)")
 _INDENT = 4
 """Indentation of a remark that does not fit behind its record."""
 
 
 class TailTable:
-    """The columns that fit a width; with None, as for a pipe, all columns."""
+    """The columns that fit a width; with None, as for a pipe, all columns.
 
-    def __init__(self, width: int | None) -> None:
+    Args:
+        width: columns of the terminal.
+        one_task: whether all records are of one task, whose id is then left out first.
+    """
+
+    def __init__(self, width: int | None, *, one_task: bool = False) -> None:
         self._width = width
         self._columns = dict(_WIDTHS)
         self._left_out: list[str] = []
-        for name in _LEAST_IMPORTANT:
-            if width is not None and sum(self._columns.values()) + len(self._columns) > width:
+        for name in (*(("task",) if one_task else ()), *_LEAST_IMPORTANT):
+            if name in _NARROW and not self._fits():
+                self._columns |= {n: w for n, w in _NARROW.items() if n in self._columns}
+            if not self._fits():
                 del self._columns[name]
                 self._left_out.append(name)
 
+    def _fits(self) -> bool:
+        gaps = len(self._columns) - 1
+        return self._width is None or sum(self._columns.values()) + gaps <= self._width
+
     def announce(self) -> None:
-        """Print the head; on standard error, name the columns that were left out."""
+        """Print the head; before it, on standard error, the columns that were left out."""
+        note_left_out(self._left_out)
         print(self._line({name: name for name in self._columns}), flush=True)
-        if self._left_out:
-            names = ", ".join(self._left_out)
-            print(f"columns left out: {names}; -o wide shows them", file=sys.stderr)
 
     def line(self, shown: Shown) -> str:
         """The line of a record; a remark that does not fit is on a line of its own."""
-        at = datetime.fromtimestamp(shown.record.timestamp_ms / 1000, UTC)
         cells = {
-            "time (UTC)": f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}",
+            "time (UTC)": self._time(shown.record.timestamp_ms),
             "position": f"{shown.record.partition}/{shown.record.offset}",
             "kind": shown.kind or "",
             "task": shown.named,
@@ -48,6 +57,12 @@ class TailTable:
         if self._width is None or len(line) <= self._width or not remark:
             return line
         return f"{start}\n{' ' * _INDENT}{remark}"
+
+    def _time(self, at_ms: int) -> str:
+        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+        text = f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}"
+        width = self._columns.get("time (UTC)", 0)
+        return text if width == _WIDTHS["time (UTC)"] else text[len("2026-05-01 ") :][:width]
 
     def _line(self, cells: dict[str, str]) -> str:
         texts = (cells[name].ljust(width) for name, width in self._columns.items())

@@ -87,6 +87,10 @@ class DirectTasks:
                 if ended(history.life):
                     return
 
+    def asked_tenant(self, tenant: str | None) -> str | None:
+        """The given tenant alone, or all of them."""
+        return None if tenant is None else f"the tenant {tenant}"
+
     async def page(self, query: PageQuery) -> list[ListedTask]:
         """A page from Postgres alone."""
         async with open_reader(postgres_settings()) as reader:

@@ -139,6 +139,14 @@ class Tasks(Protocol):
         """
         ...
 
+    def asked_tenant(self, tenant: str | None) -> str | None:
+        """The tenant whose tasks a list shows, in words; None: those of all tenants.
+
+        Args:
+            tenant: the one that the list is restricted to, if the way allows it.
+        """
+        ...
+
     async def page(self, query: PageQuery) -> list[ListedTask]:
         """A page of tasks, from Postgres."""
         ...

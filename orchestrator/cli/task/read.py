@@ -8,7 +8,7 @@ import typer
 
 from orchestrator.cli import arguments
 from orchestrator.cli.options import SinceOption, UntilOption
-from orchestrator.cli.output import Output, OutputOption, print_json, print_line
+from orchestrator.cli.output import Output, OutputOption, print_json, print_note
 from orchestrator.cli.running import run
 from orchestrator.cli.task.order import IdArgument
 from orchestrator.cli.task.ports import DirectOption, PageQuery, ServerOption, Tasks
@@ -146,6 +146,9 @@ def list_(
     tasks = way(server, direct, {"--tenant": tenant})
     query = PageQuery(which=which, queue=queue, limit=limit, after=_cursor(queue, after))
     page = run(tasks.page(query))
+    asked = tasks.asked_tenant(tenant)
+    if not page and asked is not None:
+        print_note(f"no task of {asked} was found; --direct --tenant NAME shows another tenant's")
     cursor = QueueCursor.of if queue else NewestCursor.of
     if output is Output.JSON:
         for task in page:
@@ -153,7 +156,7 @@ def list_(
         return
     show_list(page, output)
     if len(page) == limit:
-        print_line(f"more: --after {cursor(page[-1])}")
+        print_note(f"more: --after {cursor(page[-1])}")
 
 
 def _checked(text: str | None) -> str | None:

@@ -33,7 +33,7 @@ from orchestrator.cli.task.ports import (
     View,
 )
 from orchestrator.cli.task.served_order import request_of
-from orchestrator.cli.task.service_client import Service, open_service
+from orchestrator.cli.task.service_client import Service, asked_tenant, open_service
 from orchestrator.cli.task.service_refusal import ServiceAwayError, ServiceRefusedError
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.json_text import check_text
@@ -96,6 +96,10 @@ class ServedTasks:
             async with aclosing(_events(service, task_id, after, timeout_s)) as events:
                 async for event in events:
                     yield line_of(event)
+
+    def asked_tenant(self, tenant: str | None) -> str | None:
+        """The tenant of the key, or the one of callers without a key."""
+        return asked_tenant(self._settings)
 
     async def page(self, query: PageQuery) -> list[ListedTask]:
         """A page from Postgres, through the service."""

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from orchestrator.api.settings import ApiSettings
+from orchestrator.cli.environment import START_ONE
 from orchestrator.cli.task.service_refusal import ServiceAwayError, refusal_of
 from schemas.gen.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorStub
 
@@ -25,8 +26,9 @@ class Service:
     :meth:`move_on` the next one. gRPC ties each answer to its call by the number of its stream.
     """
 
-    def __init__(self, addresses: Sequence[str], key: str) -> None:
+    def __init__(self, addresses: Sequence[str], key: str, tenant: str) -> None:
         self._addresses = addresses
+        self._tenant = tenant
         self._place = 0
         self._channel: grpc.aio.Channel | None = None
         self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
@@ -52,8 +54,9 @@ class Service:
                 return
             self._place = (self._place + 1) % len(self._addresses)
         raise ServiceAwayError(
-            f"no service answers at {', '.join(self._addresses)}: start one with `orchestrator "
-            "serve`, name another one with --server HOST:PORT, or do without it: --direct"
+            f"no service answers at {', '.join(self._addresses)}: {START_ONE} or "
+            "`orchestrator serve`, name another one with --server HOST:PORT, or do without it: "
+            "--direct"
         )
 
     async def move_on(self) -> None:
@@ -78,7 +81,7 @@ class Service:
         try:
             return await call(request, timeout=timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            raise refusal_of(error, request, self.address) from None
+            raise refusal_of(error, request, self.address, self._tenant) from None
 
     async def ask(self, method: str, request: Any, *, timeout_s: float) -> Any:
         """As :meth:`call`, for calls that may be repeated: tries every replica before it fails."""
@@ -102,7 +105,7 @@ class Service:
                     return
                 yield message
         except grpc.aio.AioRpcError as error:
-            raise refusal_of(error, request, self.address) from None
+            raise refusal_of(error, request, self.address, self._tenant) from None
         except TimeoutError:
             raise ServiceAwayError(f"{self.address} was silent for {silence_s:g} s") from None
         finally:
@@ -112,12 +115,17 @@ class Service:
 @asynccontextmanager
 async def open_service(settings: ApiSettings) -> AsyncIterator[Service]:
     """Connect; ServiceAwayError if no replica answers within five seconds each."""
-    service = Service(settings.server_addresses, settings.key)
+    service = Service(settings.server_addresses, settings.key, asked_tenant(settings))
     try:
         await service.connect()
         yield service
     finally:
         await service.close()
+
+
+def asked_tenant(settings: ApiSettings) -> str:
+    """The tenant whose tasks the service shows, in words: only the key determines it."""
+    return "the tenant of ORCH_API_KEY" if settings.key else f"the tenant {settings.open_tenant}"
 
 
 _OPTIONS = (

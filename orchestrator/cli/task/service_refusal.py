@@ -41,15 +41,19 @@ class ServiceRefusedError(AnswerError):
         """For a published command: its owner refused it, or has not answered yet."""
 
 
-def refusal_of(error: grpc.aio.AioRpcError, request: Any, address: str) -> OrchestratorError:
-    """The error for a failed call."""
+def refusal_of(
+    error: grpc.aio.AioRpcError, request: Any, address: str, tenant: str
+) -> OrchestratorError:
+    """The error for a failed call that was made in the name of a tenant."""
     details = _details(error)
     info = _detail(details, ErrorInfo)
     if info is None or info.domain != DOMAIN:
         return _without_details(error, address)
     code, message = info.reason, error.details() or ""
     if code == "TASK_NOT_FOUND":
-        return TaskUnknownError(f"there is no task {request.task_id}")
+        return TaskUnknownError(
+            f"there is no task {request.task_id} of {tenant}; --direct finds those of all tenants"
+        )
     if code == "REPLICA_STOPPING":
         return ServiceAwayError(f"the replica at {address} stops")
     if code == "UNAVAILABLE":

@@ -1,12 +1,11 @@
 """``orchestrator topics list``: each topic as it should be, and as it is."""
 
-import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.cli.environment import command_settings
-from orchestrator.cli.output import Output, OutputOption, print_json, print_table
+from orchestrator.cli.environment import command_settings, not_set
+from orchestrator.cli.output import Output, OutputOption, print_json, print_note, print_table
 from orchestrator.cli.running import run
 from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
@@ -38,7 +37,8 @@ def list_topics(output: OutputOption = Output.TABLE) -> None:
 
     Where Kafka's address is known, a number that differs is shown as "4, not 12"; "missing" is a
     topic that `orchestrator topics apply` creates. Values of the configuration that must be
-    other ones are counted, and on a terminal named on standard error.
+    other ones are counted, and on a terminal named on standard error; without an address standard
+    error says that Kafka was not asked.
 
     `-o json` prints one object a line: name, record (null: the bytes of its origin), written_by,
     read_by, retention_ms (null: the newest value of each key is kept), exists (null: Kafka was
@@ -57,7 +57,9 @@ def list_topics(output: OutputOption = Output.TABLE) -> None:
     print_table(_COLUMNS, rows, output=output, drop=_DROP)
     for one in (one for found in differing.values() for one in found):
         sentence = f"{one.topic}: {one.name} is {one.found}, must be {one.wanted}"
-        print(sentence, file=sys.stderr)
+        print_note(sentence)
+    if facts is None:
+        print_note(f"Kafka was not asked: {not_set('ORCH_KAFKA_BOOTSTRAP')}")
 
 
 async def _asked(settings: Settings) -> tuple[list[Topic], Facts]:

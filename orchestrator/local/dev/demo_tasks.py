@@ -10,6 +10,9 @@ from orchestrator.local.demo.picture import sunset
 from schemas.records import Json, TaskCreated, TaskId
 from streams.clock import now_ms
 
+DEMONSTRATION_TENANT = "demonstration"
+"""The tenant of these tasks. Callers of the service without a key are another one."""
+
 
 def demo_tasks() -> list[TaskCreated]:
     """One task of each built-in type, with new ids."""
@@ -33,7 +36,7 @@ def demo_tasks() -> list[TaskCreated]:
 def _a_task(kind: str, given: dict[str, Any]) -> TaskCreated:
     return TaskCreated(
         task_id=TaskId(f"task_{uuid.uuid4()}"),
-        tenant_id="demonstration",
+        tenant_id=DEMONSTRATION_TENANT,
         type=kind,
         input=Json(json.dumps(given)),
         created_at=now_ms(),

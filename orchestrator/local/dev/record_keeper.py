@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
 import structlog
 
+from orchestrator.local.dev.server_keeper import Restarts
 from orchestrator.local.dev.system import DEMO_SERVICES, SERVE, System
 from orchestrator.local.embedded.jars import KAFKA_VERSION
 from orchestrator.local.embedded.process import Process
@@ -31,16 +32,22 @@ _POLL_S = 0.5
 
 
 @asynccontextmanager
-async def kept_record(system: System, servers: Servers, folder: Path) -> AsyncIterator[None]:
+async def kept_record(
+    system: System, servers: Servers, folder: Path, restarts: Restarts
+) -> AsyncIterator[None]:
     """Write the file, write it again when a process is started anew, and remove it at the end.
 
     Raises:
         OSError: the folder cannot be written.
     """
     started_at = datetime.now().astimezone()
-    record = record_of(system, servers, folder, started_at)
+
+    def current() -> RunningSystem:
+        return record_of(system, servers, folder, started_at, restarts)
+
+    record = current()
     write_running(folder, record)
-    keeping = asyncio.create_task(_keep(system, servers, folder, started_at, record))
+    keeping = asyncio.create_task(_keep(current, folder, record))
     try:
         yield
     finally:
@@ -50,7 +57,7 @@ async def kept_record(system: System, servers: Servers, folder: Path) -> AsyncIt
 
 
 def record_of(
-    system: System, servers: Servers, folder: Path, started_at: datetime
+    system: System, servers: Servers, folder: Path, started_at: datetime, restarts: Restarts
 ) -> RunningSystem:
     """The current content of the file."""
     return RunningSystem(
@@ -60,7 +67,7 @@ def record_of(
         folder=str(folder),
         http=f"http://{system.http_address}",
         variables=shared_variables(system.environment) | {API: system.grpc_address},
-        servers=_servers(servers),
+        servers=_servers(servers, restarts),
         processes=tuple(
             _process(child, system.supervisor.restarts[name], system.environment)
             for name, child in system.supervisor.children.items()
@@ -68,12 +75,10 @@ def record_of(
     )
 
 
-async def _keep(
-    system: System, servers: Servers, folder: Path, started_at: datetime, written: RunningSystem
-) -> None:
+async def _keep(current: Callable[[], RunningSystem], folder: Path, written: RunningSystem) -> None:
     while True:
         await asyncio.sleep(_POLL_S)
-        record = record_of(system, servers, folder, started_at)
+        record = current()
         if record == written:
             continue
         try:
@@ -84,13 +89,14 @@ async def _keep(
         written = record
 
 
-def _servers(servers: Servers) -> tuple[ServerRecord, ...]:
+def _servers(servers: Servers, restarts: Restarts) -> tuple[ServerRecord, ...]:
     kafka, postgres = servers.kafka, servers.postgres
     return (
         ServerRecord(
             name="kafka",
             address=servers.kafka_bootstrap,
             pid=kafka.pid if kafka else None,
+            restarts=restarts["kafka"] if kafka else None,
             version=KAFKA_VERSION if kafka else None,
             log=str(kafka.log_path) if kafka else None,
         ),
@@ -98,6 +104,7 @@ def _servers(servers: Servers) -> tuple[ServerRecord, ...]:
             name="postgres",
             address=dsn_address(servers.postgres_dsn),
             pid=postgres.pid if postgres else None,
+            restarts=restarts["postgres"] if postgres else None,
             log=str(postgres.log_path) if postgres else None,
         ),
     )

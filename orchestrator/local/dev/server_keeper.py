@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +24,10 @@ _PAUSE_S = 0.5
 _HEALTHY_AFTER_S = 60.0
 """A server that lived for this time has not failed at its start: tries are counted anew."""
 _TAIL_LINES = 20
+
+
+Restarts = Counter[str]
+"""How often each server was started again after it had ended, by name."""
 
 
 class ServerEndsError(EmbeddedError):
@@ -49,8 +54,14 @@ class KeptServer(Protocol):
 
 
 @asynccontextmanager
-async def kept_running(servers: Servers) -> AsyncIterator[Awaitable[None]]:
+async def kept_running(
+    servers: Servers, restarts: Restarts | None = None
+) -> AsyncIterator[Awaitable[None]]:
     """Start the servers that are ours again when they end, until the context ends.
+
+    Args:
+        servers: those that are not ours are left alone.
+        restarts: counts by name how often each server was started again.
 
     Yields:
         What fails with an ``EmbeddedError`` when a server cannot be started again, and else
@@ -58,7 +69,7 @@ async def kept_running(servers: Servers) -> AsyncIterator[Awaitable[None]]:
     """
     kept: dict[str, KeptServer | None] = {"kafka": servers.kafka, "postgres": servers.postgres}
     keeping = [
-        asyncio.create_task(keep(name, server), name=f"keep-{name}")
+        asyncio.create_task(keep(name, server, restarts=restarts), name=f"keep-{name}")
         for name, server in kept.items()
         if server is not None
     ]
@@ -72,7 +83,13 @@ async def kept_running(servers: Servers) -> AsyncIterator[Awaitable[None]]:
         await asyncio.gather(failed, *keeping, return_exceptions=True)
 
 
-async def keep(name: str, server: KeptServer, *, pause_s: float = _PAUSE_S) -> None:
+async def keep(
+    name: str,
+    server: KeptServer,
+    *,
+    pause_s: float = _PAUSE_S,
+    restarts: Restarts | None = None,
+) -> None:
     """Start a server again each time it ends; each end is one line in the log.
 
     Cancellation: a start under way is undone.
@@ -100,6 +117,8 @@ async def keep(name: str, server: KeptServer, *, pause_s: float = _PAUSE_S) -> N
                 f"{server.log_path}"
             )
         tries = await _start_again(name, server, tries, pause_s)
+        if restarts is not None:
+            restarts[name] += 1
 
 
 async def _start_again(name: str, server: KeptServer, tries: int, pause_s: float) -> int:

@@ -1,16 +1,20 @@
 """The summary of ``dev`` when everything runs: addresses, files and commands to try."""
 
 import json
+import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from orchestrator.local.dev.demo_tasks import DEMONSTRATION_TENANT
 from orchestrator.local.dev.notices import Terminal, shown_path
 from orchestrator.local.dev.system import System
 from orchestrator.local.embedded.servers import Servers
 from orchestrator.running.address import masked_dsn
 
 _QUESTION = {"query": "What is a lane?"}
+_DATA_DIR = "ORCH_EMBEDDED_DATA_DIR"
 _EXAMPLE = Path("examples", "publish_task.py")
 
 
@@ -22,17 +26,27 @@ def show_summary(terminal: Terminal, system: System, servers: Servers, folder: P
         ("gRPC", system.grpc_address),
         ("Kafka", system.settings.kafka.bootstrap),
         ("Postgres", masked_dsn(system.settings.postgres.dsn)),
+        ("Demo", f"tasks of the tenant {DEMONSTRATION_TENANT}; `task list --direct` shows them"),
         ("Data", shown_path(folder)),
         *(("Log", shown_path(path)) for path in _logs(system, servers)),
     ):
         terminal.line(f"  {name:9} {text}")
     terminal.line()
-    terminal.line("Try, in another terminal; no variable has to be set there:")
+    variable = needed_variable(folder, os.environ)
+    needs = "the first line is needed" if variable else "no variable has to be set"
+    terminal.line(f"Try, in another terminal; {needs} there:")
     terminal.line()
-    for command in _commands(system):
+    for command in [*variable, *_commands(system)]:
         terminal.line(f"  {command}")
     terminal.line()
     terminal.line("Ctrl-C stops everything; the data is kept.")
+
+
+def needed_variable(folder: Path, environment: Mapping[str, str]) -> list[str]:
+    """The line that a shell needs to find a data folder that is not the usual one. Pure."""
+    if not environment.get(_DATA_DIR):
+        return []
+    return [f"export {_DATA_DIR}={shlex.quote(str(folder))}"]
 
 
 def program() -> str:

@@ -136,7 +136,7 @@ def test_a_later_start_creates_no_demonstration_and_a_killed_one_is_known_to_hav
     assert ended.stderr.splitlines()[:1] == [
         f"{tmp_path / 'running.json'} is ignored: its process {process.pid} has ended"
     ]
-    assert "error SETTINGS_INVALID: no system of" in ended.stderr
+    assert "error SETTINGS_INVALID: ORCH_KAFKA_BOOTSTRAP and ORCH_" in ended.stderr
 
 
 def test_a_demonstration_is_not_both_asked_for_and_left_out() -> None:

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from orchestrator.local.dev.server_keeper import ServerEndsError, keep, kept_running
+from orchestrator.local.dev.server_keeper import Restarts, ServerEndsError, keep, kept_running
 from orchestrator.local.embedded.errors import EmbeddedError
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
@@ -54,10 +54,11 @@ async def test_servers_that_are_killed_come_back_on_their_ports_with_their_data(
     server_dir: Path,
 ) -> None:
     settings = EmbeddedSettings(data_dir=server_dir / "kept", kafka_port=0, postgres_port=0)
+    restarts = Restarts()
     with logged("orchestrator.local.dev.server_keeper.log") as lines:
         async with (
             open_servers(settings, kafka_bootstrap=None, postgres_dsn=None) as servers,
-            kept_running(servers) as failed,
+            kept_running(servers, restarts) as failed,
         ):
             assert servers.kafka is not None
             assert servers.postgres is not None
@@ -77,6 +78,7 @@ async def test_servers_that_are_killed_come_back_on_their_ports_with_their_data(
     assert {line["status"] for line in ended} == {-signal.SIGKILL}
     assert all(Path(str(line["log"])).name == f"{line['name']}.log" for line in ended)
     assert len(ended) == 2
+    assert restarts == {"kafka": 1, "postgres": 1}
 
 
 async def test_a_server_that_cannot_start_any_more_is_given_up_after_bounded_tries(

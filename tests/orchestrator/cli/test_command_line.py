@@ -26,20 +26,42 @@ def test_topics_list_shows_every_topic_of_the_table() -> None:
         assert name in shown
 
 
+def test_topics_list_says_that_kafka_was_not_asked() -> None:
+    [line] = run("topics", "list").stderr.splitlines()
+
+    assert line.startswith("Kafka was not asked: ORCH_KAFKA_BOOTSTRAP is not set, ")
+    assert "`make run`" in line
+
+
 @pytest.mark.parametrize(
     ("arguments", "missing"),
     [
-        (["topics", "apply"], "ORCH_KAFKA_BOOTSTRAP"),
-        (["worker", "router"], "ORCH_KAFKA_BOOTSTRAP"),
-        (["tail", "task-events"], "ORCH_KAFKA_BOOTSTRAP"),
-        (["migrate", "up"], "ORCH_POSTGRES_DSN"),
+        (["topics", "apply"], "ORCH_KAFKA_BOOTSTRAP is"),
+        (["tail", "task-events"], "ORCH_KAFKA_BOOTSTRAP is"),
+        (["dlq", "list"], "ORCH_KAFKA_BOOTSTRAP is"),
+        (["migrate", "up"], "ORCH_POSTGRES_DSN is"),
+        (["sink", "verify"], "ORCH_POSTGRES_DSN is"),
+        (["status"], "ORCH_KAFKA_BOOTSTRAP and ORCH_POSTGRES_DSN are"),
+        (["env"], "ORCH_KAFKA_BOOTSTRAP and ORCH_POSTGRES_DSN are"),
+        (["doctor"], "ORCH_KAFKA_BOOTSTRAP and ORCH_POSTGRES_DSN are"),
     ],
 )
 def test_a_missing_setting_is_one_line_with_a_code(arguments: list[str], missing: str) -> None:
     ended = run(*arguments)
+    these = "the variables" if missing.endswith("are") else "the variable"
 
     assert ended.returncode == 1
-    assert ended.stderr == f"error SETTINGS_INVALID: {missing} is not set\n"
+    assert ended.stderr == (
+        f"error SETTINGS_INVALID: {missing} not set, and no running system was found: start one "
+        f"with `make run` (`orchestrator dev`), or set {these}\n"
+    )
+
+
+def test_a_role_without_its_servers_is_one_line_with_a_code() -> None:
+    ended = run("worker", "router")
+
+    assert ended.returncode == 1
+    assert ended.stderr == "error SETTINGS_INVALID: ORCH_KAFKA_BOOTSTRAP is not set\n"
 
 
 def test_an_unknown_setting_stops_every_command() -> None:

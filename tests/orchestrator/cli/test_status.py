@@ -49,4 +49,5 @@ def test_without_a_system_and_without_variables_there_is_nothing_to_show() -> No
     ended = run_command(["status"], {})
 
     assert (ended.status, ended.out) == (1, "")
-    assert ended.err.startswith("error SETTINGS_INVALID: no system of `orchestrator dev` runs")
+    assert ended.err.startswith("error SETTINGS_INVALID: ORCH_KAFKA_BOOTSTRAP and ORCH_POSTGRES_")
+    assert "no running system was found: start one with `make run`" in ended.err

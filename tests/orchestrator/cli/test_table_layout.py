@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from orchestrator.cli import output
-from orchestrator.cli.output import Output, print_table
+from orchestrator.cli.dlq.show import print_list
+from orchestrator.cli.output import Output, print_note, print_table
 from orchestrator.cli.table_layout import lay_out
+from orchestrator.cli.tail.table import TailTable
+from tests.letters.building import a_case
 
 ID = "task_019a6f0c-1d2e-7f30-8a4b-5c6d7e8f9a0b"
 COLUMNS = ("id", "status", "tenant", "conversation", "created")
@@ -87,9 +90,71 @@ def test_what_was_left_out_is_said_on_standard_error(
     assert wide.out.split()[:5] == list(COLUMNS)
 
 
+def test_a_note_is_wrapped_at_words_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    print_note("a-word " * 30)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [word for line in lines for word in line.split()] == ["a-word"] * 30
+
+
 def test_a_pipe_gets_every_column_and_no_control_characters(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_table(("id", "text"), [("a", "x\x1b[2J\ny")])
 
     assert capsys.readouterr().out == "id  text\na   x\N{REPLACEMENT CHARACTER}[2J y\n"
+
+
+def test_a_column_without_a_value_is_left_out_before_one_with_values() -> None:
+    rows = [(ID, "completed", None, "c-17", "2026-05-01T12:30:00.000Z")]
+    table = lay_out(COLUMNS, rows, 80, drop=("conversation", "tenant", "created"))
+
+    assert table.left_out == ("tenant", "conversation")
+
+
+def test_a_column_that_fits_after_a_wider_one_was_left_out_is_put_back() -> None:
+    rows = [(ID, "completed", "acme", "c" * 5, "2026-05-01T12:30:00.000Z")]
+    table = lay_out(COLUMNS, rows, 80, drop=("conversation", "tenant", "created", "status"))
+    narrow = lay_out(COLUMNS, rows, 70, drop=("conversation", "tenant", "created", "status"))
+
+    assert table.left_out == ("conversation", "tenant")
+    assert narrow.left_out == ("conversation", "created")
+
+
+@pytest.mark.parametrize(("width", "kept"), [(80, ["since"]), (110, ["since", "topic"])])
+def test_dead_letters_keep_their_time_and_then_their_topic(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
+    kept: list[str],
+) -> None:
+    monkeypatch.setattr(output, "terminal_width", lambda: width)
+    topic = "orchestrator.task-created.v1"
+    letter = a_case(id="8b7a1c9e-0d4f-5b6a-9c8d-7e6f5a4b3c2d", code="RECORD_INVALID", topic=topic)
+    print_list([letter], limit=0, output=Output.TABLE)
+
+    head = capsys.readouterr().out.splitlines()[0].split()
+    assert [name for name in ("since", "topic") if name in head] == kept
+    assert {"id", "code"} <= set(head)
+
+
+@pytest.mark.parametrize(
+    ("width", "one_task", "head"),
+    [
+        (80, False, "time (UTC) kind             task                                      step"),
+        (80, True, "time (UTC)              position     kind                 step"),
+    ],
+)
+def test_records_fit_a_terminal_with_time_kind_task_and_step(
+    capsys: pytest.CaptureFixture[str], width: int, one_task: bool, head: str
+) -> None:
+    TailTable(width, one_task=one_task).announce()
+    printed = capsys.readouterr()
+
+    assert printed.out == f"{head}\n"
+    assert printed.err.startswith("columns left out: ")

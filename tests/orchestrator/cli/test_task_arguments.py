@@ -88,7 +88,11 @@ def test_what_is_refused_is_one_line_with_a_code_and_status_1(
 def test_a_missing_setting_is_named(arguments: tuple[str, ...], missing: str) -> None:
     ended = run_command(direct(arguments), {})
 
-    assert (ended.status, ended.err) == (1, f"error SETTINGS_INVALID: {missing} is not set\n")
+    assert (ended.status, ended.err) == (
+        1,
+        f"error SETTINGS_INVALID: {missing} is not set, and no running system was found: "
+        "start one with `make run` (`orchestrator dev`), or set the variable\n",
+    )
 
 
 def test_a_broker_that_does_not_answer_is_one_line_with_a_code() -> None:

@@ -42,8 +42,8 @@ async def test_a_command_without_a_server_says_how_to_start_one(arguments: tuple
     assert (ended.status, ended.out) == (1, "")
     assert ended.err == (
         "error API_UNAVAILABLE: no service answers at 127.0.0.1:1: start one with "
-        "`orchestrator serve`, name another one with --server HOST:PORT, or do without it: "
-        "--direct\n"
+        "`make run` (`orchestrator dev`) or `orchestrator serve`, name another one with "
+        "--server HOST:PORT, or do without it: --direct\n"
     )
 
 

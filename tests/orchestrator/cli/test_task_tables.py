@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from orchestrator.cli import output
+from orchestrator.cli.dlq.show import print_list, print_stats
 from orchestrator.cli.output import Output
 from orchestrator.cli.task.show import show_list, show_task
 from schemas.records import TaskId
 from sinks.reads.stored import ListedTask
+from tests.letters.building import a_case
 
 ID = "task_019a6f0c-1d2e-7f30-8a4b-5c6d7e8f9a0b"
 LONG_ID = "x" * 64
@@ -106,3 +108,15 @@ def test_wide_shows_every_column_of_a_task(capsys: pytest.CaptureFixture[str]) -
 
     assert printed.err == ""
     assert "api/grpc/0123456789" in printed.out
+
+
+def test_every_line_of_a_list_of_dead_letters_is_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    letters = [a_case(), a_case()]
+    print_list(letters, limit=1, output=Output.WIDE)
+    listed = capsys.readouterr()
+    print_stats(letters, ["code"], output=Output.WIDE)
+    counted = capsys.readouterr()
+
+    assert len(listed.out.splitlines()) == len(counted.out.splitlines()) == 2
+    assert listed.err == "1 of 2 dead letters\n"
+    assert counted.err == "2 dead letters\n"
