@@ -1,5 +1,8 @@
 """``orchestrator topics``: the topic table, and the topics of a cluster."""
 
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -12,10 +15,13 @@ from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
 from schemas.findings import fatal
-from schemas.topic_rules import config_differences, partition_findings, topic_findings
+from schemas.topic_rules import TopicFacts, config_differences, partition_findings, topic_findings
 from streams.errors import TopicsDifferError
 from streams.kafka.admin import Admin
 from streams.schema_registry import register_schemas
+
+_LEARNT_AFTER_S = 10.0
+_LOOK_AGAIN_S = 0.2
 
 app = typer.Typer(help="The topics of the system.", no_args_is_help=True)
 app.command("list")(list_topics)
@@ -56,10 +62,23 @@ async def _apply(settings: Settings, *, fix: bool) -> bool:
             await admin.alter(differences)
             for one in differences:
                 print(f"set {one.name} of {one.topic} to {one.wanted}")
-        findings = topic_findings(table, await admin.facts(names), topics)
+        findings = topic_findings(table, await _facts_of_all(admin, names), topics)
     registered = await register_schemas(settings.schemas, table)
     if registered:
         print(f"{registered} subjects registered")
     print_findings(findings)
     print(f"{len(set(names) - facts.keys())} created")
     return bool(fatal(findings))
+
+
+async def _facts_of_all(admin: Admin, names: Sequence[str]) -> Mapping[str, TopicFacts]:
+    """The facts of the topics once the broker that answers knows all of them, or after 10 s.
+
+    A broker learns of a new topic a moment after the controller has made it.
+    """
+    until_s = time.monotonic() + _LEARNT_AFTER_S
+    while True:
+        facts = await admin.facts(names)
+        if facts.keys() >= set(names) or time.monotonic() > until_s:
+            return facts
+        await asyncio.sleep(_LOOK_AGAIN_S)
