@@ -117,6 +117,11 @@ _LOST = (
 )
 
 
+def wrong_dsn() -> PostgresRefusedError:
+    """The error of a DSN that the driver cannot read; the driver's message may quote it."""
+    return PostgresRefusedError("the DSN is not a libpq URI of a database")
+
+
 def ours(error: BaseException, *, connection_lost: bool = False) -> SinkError | None:
     """Convert an error of the driver to one of ours; None means that the error is a bug.
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from sinks.errors import SinkError, SinkUnavailableError, ours
+from sinks.errors import SinkError, SinkUnavailableError, ours, wrong_dsn
 from sinks.settings import PostgresSettings
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
@@ -56,6 +56,8 @@ async def open_pool(
                 server_settings={**server_settings(settings), **planning},
                 reset=_keep_session,
             )
+    except ValueError:
+        raise wrong_dsn() from None
     except Exception as error:
         if (translated := ours(error)) is not None:
             raise translated from error

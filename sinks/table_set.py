@@ -6,15 +6,15 @@ session ensures that only one session at a time has a table set.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import asyncpg
 import structlog
 
 from schemas.records import Millis, TaskId
-from sinks.errors import RebuildRunsError, ours
+from sinks.errors import RebuildRunsError, ours, wrong_dsn
 from sinks.missing import Missing
 from sinks.pool import Connection, server_settings
 from sinks.queries import SCHEMA, in_schema, query
@@ -152,11 +152,19 @@ async def open_table_set(settings: PostgresSettings) -> AsyncIterator[TableSet]:
                 await conn.execute(f"DROP SCHEMA IF EXISTS {BUILT_SCHEMA} CASCADE")
 
 
+@contextmanager
+def _readable_dsn() -> Iterator[None]:
+    try:
+        yield
+    except ValueError:
+        raise wrong_dsn() from None
+
+
 @asynccontextmanager
 async def long_session(settings: PostgresSettings, name: str) -> AsyncIterator[Connection]:
     """A connection whose statements may take hours; the driver's errors become ours."""
     conn: asyncpg.Connection[asyncpg.Record] | None = None
-    with _our_errors(None):
+    with _our_errors(None), _readable_dsn():
         conn = await asyncpg.connect(
             settings.dsn,
             timeout=settings.connect_timeout_s,

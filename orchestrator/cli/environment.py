@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.cli.output import print_note
 from orchestrator.running.file import FoundSystem, find_running, places
-from orchestrator.running.record import RunningSystem, found_variables
+from orchestrator.running.record import RunningSystem, found_variables, names_another
 from orchestrator.settings import Settings, load_settings
 from schemas.errors import SettingsError
 
@@ -37,6 +37,9 @@ def command_settings(*, find: bool = True) -> Settings:
     found = running_system()
     taken = {} if found.system is None else found_variables(os.environ, found.system)
     _say(found.ignored)
+    if found.system is not None and names_another(os.environ, found.system):
+        folder = shown_folder(found.system.folder)
+        _say([f"the system in {folder} is not used: a variable names another server"])
     if found.system is None or not taken:
         return settings
     _say([_using(found.system)])
@@ -59,13 +62,22 @@ def no_system() -> SettingsError:
 
 def running_system() -> FoundSystem:
     """The running system that is nearest to the current folder."""
-    return find_running(places(os.environ, Path.cwd(), Path(sys.prefix)))
+    return find_running(places(os.environ, _current_folder(), Path(sys.prefix)))
+
+
+def _current_folder() -> Path:
+    """The current folder; the root if the current folder was deleted."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path("/")
 
 
 def shown_folder(path: str) -> str:
     """A path relative to the current folder if it is below; absolute otherwise, and from ``/``."""
-    relative = os.path.relpath(path)
-    at_root = Path.cwd() == Path(Path.cwd().anchor)
+    here = _current_folder()
+    relative = os.path.relpath(path, here)
+    at_root = here == Path(here.anchor)
     return path if at_root or relative.startswith("..") else relative
 
 

@@ -1,12 +1,11 @@
 """Prints findings: one line each for programs, wrapped for a terminal."""
 
-import json
 import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
 
-from orchestrator.cli.output import printable
+from orchestrator.cli.output import json_text, printable
 from schemas.findings import Finding, described
 
 _INDENT = 9
@@ -37,4 +36,4 @@ def finding_text(finding: Finding, width: int | None) -> str:
 def finding_json(finding: Finding) -> str:
     """One JSON object on one line."""
     fields = {name: str(getattr(finding, name)) for name in finding.__slots__}
-    return json.dumps(fields, ensure_ascii=False)
+    return json_text(fields)

@@ -32,9 +32,19 @@ OutputOption = Annotated[
 ]
 
 
+def json_text(document: Any, *, indent: int | None = None) -> str:
+    """A document as JSON; characters that a terminal would act on are escaped, others are not."""
+    text = json.dumps(document, ensure_ascii=False, indent=indent)
+    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return json.dumps(character)[1:-1]
+
+
 def print_json(document: Any) -> None:
     """Print a JSON document on one line, at once."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(document) + "\n")
     sys.stdout.flush()
 
 
@@ -84,7 +94,10 @@ def print_note(text: str) -> None:
 
     On a terminal it is wrapped at words; elsewhere it is one line.
     """
-    sys.stdout.flush()
+    if sys.stderr is None:  # closed; print() would write to standard output instead
+        return
+    if sys.stdout is not None:
+        sys.stdout.flush()
     text = printable(text)
     if sys.stderr.isatty():
         width = shutil.get_terminal_size().columns

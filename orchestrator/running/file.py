@@ -1,6 +1,7 @@
 """The file ``running.json`` in the data folder of ``orchestrator dev``: written, removed, found."""
 
 import os
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.running.record import RunningSystem
+from orchestrator.running.record import RunningSystem, problem_of
 
 FILE = "running.json"
 FOLDER = ".orchestrator"
 
+_BYTES_MAX = 1_000_000
+"""Far more than a record has; a longer file does not decode."""
 _PS_TIMEOUT_S = 5.0
 
 
@@ -83,23 +86,54 @@ def find_running(files: Iterable[Path]) -> FoundSystem:
     ignored: list[str] = []
     for file in files:
         try:
-            owner, content = file.stat().st_uid, file.read_bytes()
+            system = _read(file)
         except OSError:
             continue
-        if owner != os.geteuid():
-            # It names servers that would receive passwords and tasks.
-            ignored.append(f"{file} is ignored: the file belongs to another user")
-            continue
-        try:
-            system = msgspec.json.decode(content, type=RunningSystem)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            ignored.append(f"{file} is ignored: its content is not readable")
-            continue
-        if process_identity(system.pid) != system.identity:
-            ignored.append(f"{file} is ignored: its process {system.pid} has ended")
+        except _UnusableError as error:
+            ignored.append(f"{file} is ignored: {error}")
             continue
         return FoundSystem(system, file, tuple(ignored))
     return FoundSystem(None, None, tuple(ignored))
+
+
+class _UnusableError(Exception):
+    """The reason why a file is ignored."""
+
+
+def _read(file: Path) -> RunningSystem:
+    """The running system of a file.
+
+    Raises:
+        OSError: the file does not exist or cannot be opened.
+        _UnusableError: the file is not one that this user's running system wrote.
+    """
+    # Without O_NONBLOCK a pipe of that name would be waited for.
+    number = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(number, "rb") as opened:
+        known = os.fstat(number)
+        if not stat.S_ISREG(known.st_mode):
+            raise _UnusableError("it is not a file")
+        if known.st_uid != os.geteuid():
+            # The file names servers that would receive passwords and tasks.
+            raise _UnusableError("the file belongs to another user")
+        content = opened.read(_BYTES_MAX + 1)
+    try:
+        system = msgspec.json.decode(content, type=RunningSystem)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _UnusableError("its content is not readable") from None
+    if wrong := problem_of(system):
+        raise _UnusableError(wrong)
+    if process_identity(system.pid) != system.identity or not _is_ours(system.pid):
+        raise _UnusableError(f"its process {system.pid} has ended")
+    return system
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether a process runs as this user, as far as the kernel reports it."""
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid == os.geteuid()
+    except OSError:
+        return not Path("/proc/self").exists()
 
 
 def process_identity(pid: int) -> str | None:

@@ -1,6 +1,9 @@
 """The record that ``orchestrator dev`` writes for other processes of its user. Pure."""
 
+import re
 from collections.abc import Mapping
+from datetime import datetime
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -8,6 +11,8 @@ KAFKA = "ORCH_KAFKA_BOOTSTRAP"
 POSTGRES = "ORCH_POSTGRES_DSN"
 API = "ORCH_API_SERVER"
 
+_VARIABLE = re.compile(r"ORCH_[A-Z0-9_]{1,100}")
+_LOOPBACK = re.compile(r"\b(localhost|\[::1\])(?=:)")
 _ADDRESSES = (KAFKA, POSTGRES, API)
 _OWN_PREFIXES = (
     "ORCH_DEMO_",
@@ -66,6 +71,22 @@ class RunningSystem(Struct, frozen=True, kw_only=True):
     processes: tuple[ProcessRecord, ...] = ()
 
 
+def problem_of(system: RunningSystem) -> str | None:
+    """Why a record that decodes is not one that ``orchestrator dev`` wrote; None: it may be one."""
+    texts = (system.folder, system.started_at, system.http, *system.variables.values())
+    if not all(text.isprintable() for text in texts):
+        return "it holds control characters"
+    if not all(_VARIABLE.fullmatch(name) for name in system.variables):
+        return "it names variables that are not settings"
+    try:
+        datetime.fromisoformat(system.started_at)
+        address = urlsplit(system.http)
+        usable = address.scheme == "http" and bool(address.hostname) and bool(address.port)
+    except ValueError:
+        return "a time or an address in it is wrong"
+    return None if usable and system.folder.startswith("/") else "an address or a path is wrong"
+
+
 def shared_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """The ``ORCH_*`` variables of a system that other processes need to work on it.
 
@@ -78,14 +99,23 @@ def shared_variables(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def names_another(environment: Mapping[str, str], system: RunningSystem) -> bool:
+    """Whether the environment names a server other than the system's."""
+    return any(
+        environment.get(name)
+        and _LOOPBACK.sub("127.0.0.1", environment[name])
+        != _LOOPBACK.sub("127.0.0.1", system.variables.get(name, ""))
+        for name in _ADDRESSES
+    )
+
+
 def found_variables(environment: Mapping[str, str], system: RunningSystem) -> dict[str, str]:
     """The variables of a running system that a command takes in addition to its own.
 
     A variable of the environment always takes precedence. If the environment names a server other
     than the system's, nothing is taken: a command never works on the servers of two systems.
     """
-    given = {name: environment[name] for name in _ADDRESSES if environment.get(name)}
-    if any(value != system.variables.get(name) for name, value in given.items()):
+    if names_another(environment, system):
         return {}
     missing = {n: v for n, v in system.variables.items() if n not in environment}
     if "ORCH_API_GRPC_PORT" in environment:

@@ -48,7 +48,7 @@ class Reader:
         except (asyncpg.PostgresError, SinkRowError, ValueError) as error:
             # The message of a wrong DSN may quote it, with its password.
             told = isinstance(error, asyncpg.PostgresError)
-            said = str(error) if told else "the DSN is no libpq URI of a database"
+            said = str(error) if told else "the DSN is not a libpq URI of a database"
             raise PostgresRefusedError(said) from (error if told else None)
 
     async def close(self) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime
 import asyncpg
 import structlog
 
-from sinks.errors import MigrationError, SinkBlockedError, ours
+from sinks.errors import MigrationError, SinkBlockedError, ours, wrong_dsn
 from sinks.pool import Connection
 from sinks.queries import query
 from sinks.schema.migration import Migration, load_migrations, pending
@@ -126,6 +126,8 @@ async def _session(dsn: str, timeout_s: float) -> AsyncIterator[Connection]:
             )
             yield conn
     except Exception as error:
+        if conn is None and isinstance(error, ValueError):
+            raise wrong_dsn() from None
         lost = conn is not None and conn.is_closed()
         if (translated := ours(error, connection_lost=lost)) is not None:
             raise translated from error

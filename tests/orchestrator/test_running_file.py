@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -159,3 +160,48 @@ def test_the_file_of_a_later_process_is_not_removed(tmp_path: Path) -> None:
     remove_running(tmp_path, os.getpid())
 
     assert (tmp_path / FILE).exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"started_at": "yesterday"},
+        {"folder": ""},
+        {"folder": "/x\x1b[31m"},
+        {"http": "http://[::1"},
+        {"http": "ftp://127.0.0.1:1"},
+        {"variables": {"X=1; touch pwned; export Y": "1"}},
+        {"variables": {"ORCH_LOG_LEVEL": "a\nb"}},
+        {"pid": 1, "identity": process_identity(1)},
+    ],
+)
+def test_a_file_that_no_dev_of_this_user_wrote_is_ignored(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    if change.get("pid") == 1 and os.geteuid() == 0:
+        change = {"pid": 2**30}  # process 1 is root's, too
+    write_running(tmp_path, msgspec.structs.replace(a_system(), **change))
+
+    found = find_running([tmp_path / FILE])
+
+    assert found.system is None
+    assert "is ignored" in found.ignored[0]
+
+
+def test_a_pipe_of_that_name_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / FILE)
+
+    assert "it is not a file" in find_running([tmp_path / FILE]).ignored[0]
+
+
+def test_a_file_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    with (tmp_path / FILE).open("wb") as file:
+        file.truncate(3 * 1024**3)
+
+    assert "its content is not readable" in find_running([tmp_path / FILE]).ignored[0]
+
+
+def test_a_file_that_is_too_deep_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('{"deep":' + "[" * 100_000 + "]" * 100_000 + "}")
+
+    assert "its content is not readable" in find_running([tmp_path / FILE]).ignored[0]

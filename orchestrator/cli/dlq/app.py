@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Annotated
 
 import typer
@@ -35,7 +34,7 @@ from orchestrator.cli.dlq.show import (
     print_stats,
 )
 from orchestrator.cli.options import SinceOption, UntilOption
-from orchestrator.cli.output import Output, OutputOption
+from orchestrator.cli.output import Output, OutputOption, json_text
 from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings
 from orchestrator.letters.connections import LetterConnections, open_connections
 from orchestrator.observability import LogSettings, set_up_logs
@@ -154,7 +153,7 @@ def show(letter_id: LetterId, output: OutputOption = Output.TABLE) -> None:
     It is a JSON document: indented, or on one line with `-o json`.
     """
     indent = None if output is Output.JSON else 2
-    print(json.dumps(asyncio.run(_show(letter_id)), ensure_ascii=False, indent=indent))
+    print(json_text(asyncio.run(_show(letter_id)), indent=indent))
 
 
 @app.command()

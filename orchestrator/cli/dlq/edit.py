@@ -35,7 +35,7 @@ from orchestrator.cli.options import (
     SinceOption,
     UntilOption,
 )
-from orchestrator.cli.output import Output, OutputOption, print_json
+from orchestrator.cli.output import Output, OutputOption, json_text, print_json
 from orchestrator.cli.running import kafka_settings
 from orchestrator.letters.connections import open_connections
 from streams.letters.action_log import author
@@ -203,4 +203,4 @@ async def _discard(chosen: LetterFilter, order: _Order) -> None:
 
 
 def _lines(fields: dict[str, Any]) -> list[str]:
-    return json.dumps(fields, ensure_ascii=False, indent=2).splitlines()
+    return json_text(fields, indent=2).split("\n")

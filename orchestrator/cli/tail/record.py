@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from orchestrator.cli.output import json_text
 from schemas.codec import decode
 from schemas.dead_letter import Origin
 from schemas.errors import DecodeError
@@ -86,7 +86,7 @@ class Shown:
 
     def as_text(self) -> str:
         """One JSON document on one line."""
-        return json.dumps(self.as_json(), ensure_ascii=False)
+        return json_text(self.as_json())
 
     @property
     def named(self) -> str:

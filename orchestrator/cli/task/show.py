@@ -1,12 +1,11 @@
 """Tasks and events for people: tables and lines."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from orchestrator.cli.output import Output, dollars, print_line, print_table
+from orchestrator.cli.output import Output, dollars, json_text, print_line, print_table
 from orchestrator.cli.task.ports import View
 from orchestrator.cli.times import iso
 from sinks.reads.stored import ListedTask
@@ -130,5 +129,5 @@ def _timeline_row(line: View) -> list[object]:
 def _cut(document: Any) -> str | None:
     if document is None:
         return None
-    text = json.dumps(document, ensure_ascii=False)
+    text = json_text(document)
     return text if len(text) <= _DOCUMENT_MAX_CHARS else text[:_DOCUMENT_MAX_CHARS] + "…"

@@ -1,5 +1,6 @@
 """Tables fit the terminal and pipes: ids whole, the least important columns left out first."""
 
+import json
 import re
 
 import pytest
@@ -9,7 +10,7 @@ from rich.cells import cell_len
 
 from orchestrator.cli import output
 from orchestrator.cli.dlq.show import print_list
-from orchestrator.cli.output import Output, print_note, print_table
+from orchestrator.cli.output import Output, json_text, print_note, print_table
 from orchestrator.cli.table_layout import lay_out
 from orchestrator.cli.tail.table import TailTable
 from tests.letters.building import a_case
@@ -158,3 +159,10 @@ def test_records_fit_a_terminal_with_time_kind_task_and_step(
 
     assert printed.out == f"{head}\n"
     assert printed.err.startswith("columns left out: ")
+
+
+def test_json_escapes_what_a_terminal_would_act_on_and_nothing_else() -> None:
+    text = json_text({"id": "a\x9b31m\u202eb\x7f\u200bü日"})
+
+    assert text == '{"id": "a\\u009b31m\\u202eb\\u007f\\u200bü日"}'
+    assert json.loads(text) == {"id": "a\x9b31m\u202eb\x7f\u200bü日"}
