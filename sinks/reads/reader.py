@@ -43,13 +43,8 @@ class Reader:
         """
         try:
             await self._database.open()
-        except SinkBlockedError as error:
+        except (SinkBlockedError, SinkRowError, asyncpg.PostgresError) as error:
             raise PostgresRefusedError(str(error)) from error
-        except (asyncpg.PostgresError, SinkRowError, ValueError) as error:
-            # The message of a wrong DSN may quote it, with its password.
-            told = isinstance(error, asyncpg.PostgresError)
-            said = str(error) if told else "the DSN is not a libpq URI of a database"
-            raise PostgresRefusedError(said) from (error if told else None)
 
     async def close(self) -> None:
         """Close the connections."""
