@@ -61,6 +61,7 @@ async def run_role(role: str, settings: Settings) -> int:
     Raises:
         SettingsError: the role does not exist, or a setting that it needs is missing.
         TopicsDifferError: topics are missing or differ from the table; nothing was read.
+        KafkaRefusedError: a broker refuses the login, the certificate or a right.
         SchemaRegistryError: a registry is set and does not answer; nothing was read.
     """
     if not settings.kafka.bootstrap:
@@ -68,7 +69,8 @@ async def run_role(role: str, settings: Settings) -> int:
     pipelines = installed_pipelines(settings.pipelines)
     if role not in roles(pipelines):
         raise SettingsError(f"there is no role {role!r}; roles: {', '.join(roles(pipelines))}")
-    await when_there("kafka", partial(check_topics, settings, pipelines))
+    first_contact = partial(check_topics, settings, pipelines)
+    await when_there("kafka", first_contact, refusals_wait=False)
     await use_schema_ids(settings)
     return await when_there("kafka", partial(_run, role, settings, pipelines))
 

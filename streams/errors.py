@@ -37,6 +37,35 @@ class KafkaUnavailableError(OrchestratorError):
     retriable = True
 
 
+class KafkaRefusedError(KafkaUnavailableError):
+    """A broker answers and refuses this process: its login, its certificate, or its rights.
+
+    The message names the cause and the setting or the right. A process that starts ends with it. A
+    process that runs waits as for an absent broker: an operator may just be changing a password.
+    """
+
+    code = "KAFKA_REFUSED"
+    retriable = False
+
+
+class KafkaLoginRefusedError(KafkaRefusedError):
+    """The broker refuses the user, the password, the token or the SASL mechanism."""
+
+    code = "KAFKA_LOGIN_REFUSED"
+
+
+class KafkaTlsError(KafkaRefusedError):
+    """No TLS with the broker: its certificate is not trusted, or ours is, or it speaks no TLS."""
+
+    code = "KAFKA_TLS_FAILED"
+
+
+class KafkaRightMissingError(KafkaRefusedError):
+    """The account has no right (ACL) that this process needs; the message names all of them."""
+
+    code = "KAFKA_RIGHT_MISSING"
+
+
 class TopicsDifferError(OrchestratorError):
     """A topic is missing, or differs from the declared table in a way that endangers data.
 

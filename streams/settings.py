@@ -2,8 +2,16 @@
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
+
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9._-]{1,249}")  # what Kafka accepts
+
+_OF_SASL = ("username", "password", "password_file", "token_provider")
+_OF_TLS = ("ca_file", "certificate_file", "key_file")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,6 +20,43 @@ class KafkaSettings:
 
     bootstrap: str = ""
     """``host:port`` of brokers, separated by commas."""
+
+    security_protocol: str = "PLAINTEXT"
+    """``PLAINTEXT``, ``SSL`` (TLS), ``SASL_PLAINTEXT`` (a login in the clear) or ``SASL_SSL`` (a
+    login inside TLS), as the brokers' listener has it."""
+
+    sasl_mechanism: str = "SCRAM-SHA-512"
+    """How a ``SASL_…`` protocol logs in: ``PLAIN``, ``SCRAM-SHA-256``, ``SCRAM-SHA-512`` or
+    ``OAUTHBEARER``."""
+
+    username: str = ""
+    """The user of ``PLAIN`` and ``SCRAM-…``."""
+
+    password: str = field(default="", repr=False)
+    """The user's password. Use ``password_file`` instead where others can read the environment."""
+
+    password_file: Path | None = None
+    """A file with the password alone. It is read at each start of a process."""
+
+    token_provider: str = ""
+    """For ``OAUTHBEARER``: ``package.module:function``, which returns the token or an awaitable of
+    it. It is called for every new connection, must not block, and has ``request_timeout_s``."""
+
+    ca_file: Path | None = None
+    """PEM: the authorities that may have signed the brokers' certificates. If unset: those that the
+    machine trusts."""
+
+    certificate_file: Path | None = None
+    """PEM: our certificate, for brokers that want one (mutual TLS). If it or its key changes, new
+    connections use the new one."""
+
+    key_file: Path | None = None
+    """PEM: the key of ``certificate_file``, without a password. If unset: it is in that file."""
+
+    client_rack: str = ""
+    """The rack (availability zone) of this process: logs and dead letters are read from a replica
+    there, if the brokers have a rack-aware selector. Members of consumer groups read from the
+    leader: a replica that is behind would make them begin again."""
 
     client_id: str = "ai-orchestrator"
     """How our connections appear in the broker's logs and metrics."""
@@ -53,6 +98,50 @@ class KafkaSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.session_timeout_s >= self.request_timeout_s:
             raise ValueError("session_timeout_s must be below request_timeout_s")
+        self._check_security()
+
+    def _check_security(self) -> None:
+        if self.security_protocol not in PROTOCOLS:
+            raise ValueError(
+                f"security_protocol is {self.security_protocol!r}; one of {', '.join(PROTOCOLS)}"
+            )
+        if self.sasl_mechanism not in MECHANISMS:
+            raise ValueError(
+                f"sasl_mechanism is {self.sasl_mechanism!r}; one of {', '.join(MECHANISMS)}"
+            )
+        for needed, names, given in (
+            ("SASL_PLAINTEXT or SASL_SSL", _OF_SASL, self.uses_sasl),
+            ("SSL or SASL_SSL", _OF_TLS, self.uses_tls),
+        ):
+            unused = [name for name in names if getattr(self, name)]
+            if unused and not given:
+                raise ValueError(f"{unused[0]} is set; it needs security_protocol {needed}")
+        if self.key_file and not self.certificate_file:
+            raise ValueError("key_file is set without certificate_file")
+        if self.uses_sasl:
+            self._check_login()
+
+    def _check_login(self) -> None:
+        if self.sasl_mechanism == "OAUTHBEARER":
+            if not _FUNCTION.fullmatch(self.token_provider):
+                raise ValueError("OAUTHBEARER needs token_provider: package.module:function")
+            return
+        if not self.username:
+            raise ValueError(f"{self.sasl_mechanism} needs username")
+        if bool(self.password) == (self.password_file is not None):
+            raise ValueError(
+                f"{self.sasl_mechanism} needs either password or password_file, and not both"
+            )
+
+    @property
+    def uses_sasl(self) -> bool:
+        """Whether connections log in."""
+        return self.security_protocol.startswith("SASL_")
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.security_protocol.endswith("SSL")
 
     @property
     def servers(self) -> list[str]:

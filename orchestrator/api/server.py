@@ -79,6 +79,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
     Raises:
         SettingsError: a required setting is missing, or a port is taken.
         TopicsDifferError: topics are missing or differ; nothing was served.
+        KafkaRefusedError: a broker refuses the login, the certificate or a right.
     """
     starting = asyncio.current_task()
     assert starting is not None
@@ -116,7 +117,8 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
     pipelines = installed_pipelines(settings.pipelines)
-    await when_there("kafka", partial(check_topics, settings, pipelines))
+    first_contact = partial(check_topics, settings, pipelines)
+    await when_there("kafka", first_contact, refusals_wait=False)
     await use_schema_ids(settings)
     topics = Topics(settings.topics)
     live = LiveTasks(topics, ended_max=settings.api.ended_max)

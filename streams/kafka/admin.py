@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
@@ -24,7 +24,9 @@ from aiokafka.structs import TopicPartition
 from schemas.findings import described, fatal
 from schemas.topic_rules import ConfigDifference, TopicFacts, partition_findings
 from schemas.topics import Topic, TopicsSettings
-from streams.errors import KafkaUnavailableError, TopicNotCreatedError, TopicsDifferError
+from streams.errors import TopicNotCreatedError, TopicsDifferError
+from streams.kafka.connection import admin_client
+from streams.kafka.refusal import unavailable, why_unavailable
 from streams.kafka.topic_ids import topic_ids
 from streams.settings import KafkaSettings
 
@@ -39,20 +41,17 @@ class Admin:
     """Administers topics and reads a group's committed offsets. Every call is bounded."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
         self._timeout_s = kafka.request_timeout_s
-        self._client = AIOKafkaAdminClient(
-            bootstrap_servers=kafka.servers,
-            client_id=f"{kafka.client_id}-admin",
-            request_timeout_ms=int(kafka.request_timeout_s * 1000),
-        )
+        self._client = admin_client(kafka, client_id=f"{kafka.client_id}-admin")
 
     async def __aenter__(self) -> Admin:
-        """Connect; KafkaUnavailableError if no broker answers."""
+        """Connect; KafkaUnavailableError if no broker answers, or if it refuses us."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._client.start()
         except (KafkaError, TimeoutError) as error:
-            raise KafkaUnavailableError(f"no broker answers: {error!r}") from error
+            raise await why_unavailable(self._kafka, error) from error
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -78,7 +77,7 @@ class Admin:
             async with asyncio.timeout(self._timeout_s):
                 cluster = await self._client.describe_cluster()
         except (KafkaError, TimeoutError) as error:
-            raise KafkaUnavailableError(f"the brokers: {error!r}") from error
+            raise unavailable(error, "the brokers") from error
         return settings.on_cluster(len(cluster["brokers"]))
 
     async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str] | None:
@@ -91,7 +90,7 @@ class Admin:
             async with asyncio.timeout(self._timeout_s):
                 return await topic_ids(self._client._client, topics)
         except (KafkaError, TimeoutError) as error:
-            raise KafkaUnavailableError(f"the ids of topics: {error!r}") from error
+            raise unavailable(error, "the ids of topics") from error
 
     async def facts(self, topics: Sequence[str]) -> dict[str, TopicFacts]:
         """The cluster's description of each of these topics that exists.
@@ -107,7 +106,7 @@ class Admin:
                 found = [entry for entry in described if entry["error_code"] in _EXISTS]
                 configs = await self._configs([entry["topic"] for entry in found])
         except (KafkaError, TimeoutError) as error:
-            raise KafkaUnavailableError(f"the topics: {error!r}") from error
+            raise unavailable(error, "the topics") from error
         return {entry["topic"]: _facts(entry, configs.get(entry["topic"])) for entry in found}
 
     async def _configs(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -154,7 +153,7 @@ class Admin:
                 ]
                 answers = await self._client.alter_configs(wanted)
         except (KafkaError, TimeoutError) as error:
-            raise KafkaUnavailableError(f"the topics: {error!r}") from error
+            raise unavailable(error, "the topics") from error
         for answer in answers:
             for error_code, message, _kind, name, *_ in answer.resources:
                 if error_code:
@@ -216,7 +215,7 @@ class Admin:
             async with asyncio.timeout(self._timeout_s):
                 found = await self._offsets(group, wanted)
         except (KafkaError, TimeoutError) as error:
-            raise KafkaUnavailableError(f"offsets of {group}: {error!r}") from error
+            raise unavailable(error, f"offsets of {group}") from error
         return {
             (tp.topic, tp.partition): stored.offset
             for tp, stored in found.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiokafka import AIOKafkaConsumer
 
+from streams.kafka.connection import consumer
 from streams.kafka.fetch.records import install
 from streams.settings import KafkaSettings
 
@@ -33,8 +34,8 @@ def ungrouped_consumer(
         fetch_max_wait_ms: how long the broker may hold a fetch that finds no record.
     """
     install()
-    return AIOKafkaConsumer(
-        bootstrap_servers=kafka.servers,
+    return consumer(
+        kafka,
         client_id=client_id,
         group_id=None,
         enable_auto_commit=False,
@@ -42,5 +43,4 @@ def ungrouped_consumer(
         isolation_level=isolation_level(committed=committed),
         max_partition_fetch_bytes=_FETCH_MAX_BYTES,
         fetch_max_wait_ms=fetch_max_wait_ms,
-        request_timeout_ms=int(kafka.request_timeout_s * 1000),
     )

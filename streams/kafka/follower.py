@@ -14,6 +14,7 @@ from streams.errors import KafkaUnavailableError
 from streams.kafka.consumers import ungrouped_consumer
 from streams.kafka.fetch.records import origin_of
 from streams.kafka.log_reader import LogReader
+from streams.kafka.refusal import unavailable, why_unavailable
 from streams.settings import KafkaSettings
 
 Place = tuple[str, int]
@@ -33,6 +34,7 @@ class Follower:
     """One consumer for some partitions. While no broker answers it waits, and then goes on."""
 
     def __init__(self, kafka: KafkaSettings, *, client_id: str) -> None:
+        self._kafka = kafka
         self._timeout_s = kafka.request_timeout_s
         # On a connection of its own: a broker answers the requests of one connection in order,
         # so a question would wait behind the long poll of the fetches.
@@ -46,13 +48,13 @@ class Follower:
         self._waiting: dict[Place, list[tuple[int, asyncio.Future[None]]]] = defaultdict(list)
 
     async def __aenter__(self) -> Follower:
-        """Connect; KafkaUnavailableError if no broker answers."""
+        """Connect; KafkaUnavailableError if no broker answers, or if it refuses us."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._consumer.start()
             await self._ends.__aenter__()
         except (KafkaError, TimeoutError) as error:
-            raise KafkaUnavailableError(repr(error)) from error
+            raise await why_unavailable(self._kafka, error) from error
         except BaseException:
             await self._consumer.stop()
             raise
@@ -97,7 +99,7 @@ class Follower:
         except OffsetOutOfRangeError as error:
             raise FollowedTooLateError(repr(error)) from error
         except KafkaError as error:
-            raise KafkaUnavailableError(repr(error)) from error
+            raise unavailable(error) from error
 
     @property
     def positions(self) -> Mapping[Place, int]:

@@ -14,6 +14,7 @@ from schemas.dead_letter import Origin
 from streams.errors import KafkaUnavailableError
 from streams.kafka.consumers import ungrouped_consumer
 from streams.kafka.fetch.records import origin_of
+from streams.kafka.refusal import unavailable, why_unavailable
 from streams.settings import KafkaSettings
 
 _POLL_MS = 500
@@ -35,15 +36,16 @@ class LogReader:
     """
 
     def __init__(self, kafka: KafkaSettings, *, client_id: str, committed: bool = True) -> None:
+        self._kafka = kafka
         self._timeout_s = kafka.request_timeout_s
         self._consumer = ungrouped_consumer(
             kafka, client_id=client_id, committed=committed, fetch_max_wait_ms=_FETCH_WAIT_MS
         )
 
     async def __aenter__(self) -> LogReader:
-        """Connect; KafkaUnavailableError if no broker answers."""
+        """Connect; KafkaUnavailableError if no broker answers, or if it refuses us."""
         try:
-            await self._bounded(self._consumer.start())
+            await self._started()
             # aiokafka has made a task that its stop cancels. If that task has not begun by then, it
             # ends the stop itself, with a cancellation that looks like one of ours.
             await asyncio.sleep(0)
@@ -53,6 +55,13 @@ class LogReader:
                 await self._bounded(self._consumer.stop())
             raise
         return self
+
+    async def _started(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._consumer.start()
+        except (KafkaError, TimeoutError) as error:
+            raise await why_unavailable(self._kafka, error) from error
 
     async def __aexit__(self, *_: object) -> None:
         # If it is closed during a new assignment, aiokafka's fetcher swallows the cancellation
@@ -178,7 +187,7 @@ class LogReader:
             async with asyncio.timeout(self._timeout_s):
                 return await awaitable
         except (KafkaError, TimeoutError) as error:
-            raise KafkaUnavailableError(repr(error)) from error
+            raise unavailable(error) from error
 
 
 def _described(left: Mapping[TopicPartition, tuple[int, int]]) -> str:

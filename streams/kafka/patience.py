@@ -11,7 +11,7 @@ from typing import TypeVar
 import structlog
 
 from schemas.errors import OrchestratorError
-from streams.errors import KafkaUnavailableError, PublishRefusedError
+from streams.errors import KafkaRefusedError, KafkaUnavailableError, PublishRefusedError
 from streams.kafka.publisher import Outgoing, Publisher
 
 T = TypeVar("T")
@@ -133,18 +133,27 @@ async def publish_patiently(publisher: Publisher, records: Sequence[Outgoing]) -
             return offsets
 
 
-async def when_there(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+async def when_there(
+    what: str, attempt: Callable[[], Awaitable[T]], *, refusals_wait: bool = True
+) -> T:
     """Run an operation that needs the broker; while it is down, wait and try again. Unbounded.
 
     Args:
         what: see :class:`Patience`.
         attempt: must leave nothing open when it raises.
+        refusals_wait: False at the start of a process, which a wrong password should end.
+
+    Raises:
+        KafkaRefusedError: only without ``refusals_wait``; an operator has to act.
     """
     patience = Patience(what)
     while True:
         try:
             found = await attempt()
         except KafkaUnavailableError as error:
+            if isinstance(error, KafkaRefusedError) and not refusals_wait:
+                patience.over()
+                raise
             await patience.pause(error)
         else:
             patience.over()

@@ -27,7 +27,9 @@ from aiokafka.structs import TopicPartition
 from msgspec import Struct, field
 
 from schemas.headers import Headers
-from streams.errors import KafkaUnavailableError, PublishError, PublishRefusedError
+from streams.errors import PublishError, PublishRefusedError
+from streams.kafka.connection import producer
+from streams.kafka.refusal import why_unavailable
 from streams.settings import KafkaSettings
 
 # Bytes in one request to one partition. A larger single record (an event may have 4 MiB)
@@ -128,26 +130,23 @@ class Publisher:
         """Connect.
 
         Raises:
-            KafkaUnavailableError: no broker answered; nothing was sent.
+            KafkaUnavailableError: no broker answered, or it refused us; nothing was sent.
         """
         # Created here, not in `__init__`: aiokafka warns about a producer that is dropped
         # unstarted.
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._kafka.servers,
+        self._producer = producer(
+            self._kafka,
             client_id=self._client_id,
-            acks="all",
-            enable_idempotence=True,
             linger_ms=0,
             max_batch_size=_BATCH_MAX_BYTES,
             max_request_size=_REQUEST_MAX_BYTES,
-            request_timeout_ms=int(self._timeout_s * 1000),
         )
         try:
             await self._bounded(self._producer.start())
         except PublishError as error:
             with suppress(PublishError):
                 await self._bounded(self._producer.stop())
-            raise KafkaUnavailableError(str(error)) from error
+            raise await why_unavailable(self._kafka, error) from error
         self._producer._message_accumulator._batch_ttl = _BATCH_TTL_S
 
     async def close(self) -> None:

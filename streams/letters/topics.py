@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from schemas.topics import DLQ_PREFIX
-from streams.errors import KafkaUnavailableError
+from streams.kafka.connection import admin_client
+from streams.kafka.refusal import why_unavailable
 from streams.settings import KafkaSettings
 
 _STEP = re.compile(r"steps\.[^.]+\.(high|normal|low)\.v1")
@@ -30,17 +30,13 @@ async def dead_letter_topics(kafka: KafkaSettings, prefix: str) -> list[str]:
     Raises:
         KafkaUnavailableError: no broker answers in time.
     """
-    client = AIOKafkaAdminClient(
-        bootstrap_servers=kafka.servers,
-        client_id=f"{kafka.client_id}-dlq-topics",
-        request_timeout_ms=int(kafka.request_timeout_s * 1000),
-    )
+    client = admin_client(kafka, client_id=f"{kafka.client_id}-dlq-topics")
     try:
         async with asyncio.timeout(kafka.request_timeout_s):
             await client.start()
             names = await client.list_topics()
     except (KafkaError, TimeoutError) as error:
-        raise KafkaUnavailableError(f"no broker answers: {error!r}") from error
+        raise await why_unavailable(kafka, error) from error
     finally:
         await client.close()
     return sorted(name for name in names if is_dead_letter_topic(name, prefix))

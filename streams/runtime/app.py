@@ -14,6 +14,7 @@ from yarl import URL
 from streams import metrics
 from streams.errors import FaustVersionError, KafkaUnavailableError, TopicsDifferError
 from streams.kafka.admin import Admin
+from streams.kafka.connection import faust_credentials
 from streams.kafka.log_reader import LogReader
 from streams.kafka.positions import Place, PositionGap, gaps
 from streams.runtime.consumer import Transport
@@ -251,6 +252,7 @@ def create_app(
         reads_committed=reads_committed,
         copartitioned=copartitioned,
         broker=[URL(f"kafka://{server}") for server in kafka.servers],
+        broker_credentials=faust_credentials(kafka),
         broker_client_id=f"{kafka.client_id}-{group}",
         broker_commit_interval=kafka.commit_interval_s,
         broker_heartbeat_interval=kafka.session_timeout_s / _HEARTBEATS_PER_SESSION,

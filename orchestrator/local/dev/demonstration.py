@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
 from orchestrator.local.demo.voice_engine import NOT_INSTALLED as SPEECH_NOT_INSTALLED
@@ -23,6 +22,7 @@ from schemas.records import TaskCreated, TaskId
 from schemas.topics import Topics, dlq
 from sinks.reads.reader import Reader
 from sinks.reads.stored import StoredTask
+from streams.kafka.connection import producer
 from streams.kafka.log_reader import LogReader
 
 MALFORMED = b"\x00\x00\x00\x00\x65 this is no Avro record"
@@ -67,14 +67,9 @@ class Demonstration:
         self, topics: Topics, tasks: Sequence[TaskCreated], malformed_key: bytes
     ) -> tuple[int, int]:
         """Publish as an upstream service would; return the malformed record's position."""
-        async with AIOKafkaProducer(
-            bootstrap_servers=self.settings.kafka.servers,
-            client_id="upstream-service",
-            acks="all",
-            enable_idempotence=True,
-        ) as producer:
+        async with producer(self.settings.kafka, client_id="upstream-service") as upstream:
             for task in tasks:
-                await producer.send_and_wait(
+                await upstream.send_and_wait(
                     topics.task_created,
                     encode(task),
                     key=task.task_id.encode(),
@@ -88,7 +83,7 @@ class Demonstration:
                         source=_UPSTREAM,
                     ),
                 )
-            sent = await producer.send_and_wait(
+            sent = await upstream.send_and_wait(
                 topics.task_created,
                 MALFORMED,
                 key=malformed_key,
