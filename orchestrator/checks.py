@@ -12,17 +12,19 @@ from typing import NamedTuple
 
 import structlog
 
-from orchestrator.layout import topic_table
+from orchestrator.layout import consumer_groups, topic_table
 from orchestrator.log_checks import (
     check_clock,
     check_identities,
     check_positions,
     check_transactions,
 )
+from orchestrator.rights import Resource, Right, missing_rights, rights_of
 from orchestrator.settings import Settings
 from schemas.errors import OrchestratorError
 from schemas.findings import Finding, Severity
 from schemas.topic_rules import topic_findings
+from schemas.topics import Topics
 from sinks.errors import PostgresRefusedError
 from sinks.server.check import check_server
 from streams.kafka.admin import Admin
@@ -59,6 +61,25 @@ async def check_kafka(settings: Settings, pipelines: Pipelines) -> list[Finding]
         table = topic_table(settings, pipelines, topics)
         facts = await admin.facts([topic.name for topic in table])
     return topic_findings(table, facts, topics)
+
+
+async def rights_missing(role: str, settings: Settings, pipelines: Pipelines) -> list[str]:
+    """The rights of :func:`~orchestrator.rights.rights_of` that this account does not have.
+
+    Raises:
+        KafkaUnavailableError: no broker answers.
+    """
+    topics = Topics(settings.topics)
+    rights = rights_of(role, topics)
+    names = [topic.name for topic in topic_table(settings, pipelines)]
+    groups = [group for group in consumer_groups(settings, pipelines) if _is_needed(group, rights)]
+    async with Admin(settings.kafka) as admin:
+        on_topics, on_groups = await admin.allowed(names, groups)
+    return missing_rights(rights, on_topics, on_groups)
+
+
+def _is_needed(group: str, rights: Sequence[Right]) -> bool:
+    return any(right.resource is Resource.GROUP and right.covers(group) for right in rights)
 
 
 async def check_postgres(settings: Settings, _pipelines: Pipelines) -> list[Finding]:

@@ -24,7 +24,7 @@ from agents.steps.control import ControlFollower
 from agents.steps.flood_gate import FloodGate
 from agents.steps.past_results import PastResults
 from agents.steps.runner import StepRunner
-from orchestrator.checks import check_kafka, log_findings
+from orchestrator.checks import check_kafka, log_findings, rights_missing
 from orchestrator.layout import DLQ_INDEX, ROUTER, SINK, STEP_PREFIX, roles, rules_of, topic_table
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.schema_ids import use_schema_ids
@@ -38,7 +38,7 @@ from sinks.letters.writer import DeadLetterWriter
 from sinks.waiting import WaitLog, when_taken
 from sinks.writer import Writer
 from streams.clock import now_ms
-from streams.errors import KafkaUnavailableError, TopicsDifferError
+from streams.errors import KafkaRightMissingError, KafkaUnavailableError, TopicsDifferError
 from streams.kafka.broker_clock import BrokerClock
 from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.log_reader import LogReader
@@ -51,6 +51,9 @@ from streams.runtime.run import run_app
 from tasks.pipeline import Pipelines
 
 log = structlog.get_logger()
+
+_SHOWN = 6
+"""Missing rights in an error; a whole list would hide what is wrong."""
 
 
 async def run_role(role: str, settings: Settings) -> int:
@@ -69,7 +72,7 @@ async def run_role(role: str, settings: Settings) -> int:
     pipelines = installed_pipelines(settings.pipelines)
     if role not in roles(pipelines):
         raise SettingsError(f"there is no role {role!r}; roles: {', '.join(roles(pipelines))}")
-    first_contact = partial(check_topics, settings, pipelines)
+    first_contact = partial(check_cluster, role, settings, pipelines)
     await when_there("kafka", first_contact, refusals_wait=False)
     await use_schema_ids(settings)
     return await when_there("kafka", partial(_run, role, settings, pipelines))
@@ -116,13 +119,26 @@ async def _built(role: str, settings: Settings, pipelines: Pipelines) -> tuple[A
         return app, resources.pop_all()
 
 
-async def check_topics(settings: Settings, pipelines: Pipelines) -> None:
-    """Compare the topics with the table; log differences, and refuse those that endanger data.
+async def check_cluster(role: str, settings: Settings, pipelines: Pipelines) -> None:
+    """Compare topics and rights with what a role needs; log what does no harm, refuse the rest.
+
+    Args:
+        role: a role, or ``serve``.
+        settings: with the brokers.
+        pipelines: their steps have topics.
 
     Raises:
+        KafkaRightMissingError: the account may not do what the role does.
         TopicsDifferError: topics are missing, or differ so that records are lost or disordered.
         KafkaUnavailableError: no broker answers.
     """
+    missing = await rights_missing(role, settings, pipelines)
+    if missing:
+        shown = "; ".join(missing[:_SHOWN]) + ("; …" if len(missing) > _SHOWN else "")
+        raise KafkaRightMissingError(
+            f"this account may not: {shown} ({len(missing)} in all). "
+            f"`orchestrator topics acls {role} --principal User:NAME` prints the rules it needs"
+        )
     findings = await check_kafka(settings, pipelines)
     log_findings(findings)
     wrong = fatal(findings)

@@ -34,7 +34,8 @@ from orchestrator.api.settings import ApiSettings
 from orchestrator.api.use_cases import UseCases
 from orchestrator.layout import ROUTER, rules_of, topic_table
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.roles import check_topics
+from orchestrator.rights import SERVE
+from orchestrator.roles import check_cluster
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError
@@ -117,7 +118,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
     pipelines = installed_pipelines(settings.pipelines)
-    first_contact = partial(check_topics, settings, pipelines)
+    first_contact = partial(check_cluster, SERVE, settings, pipelines)
     await when_there("kafka", first_contact, refusals_wait=False)
     await use_schema_ids(settings)
     topics = Topics(settings.topics)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -25,10 +25,13 @@ from schemas.findings import described, fatal
 from schemas.topic_rules import ConfigDifference, TopicFacts, partition_findings
 from schemas.topics import Topic, TopicsSettings
 from streams.errors import TopicNotCreatedError, TopicsDifferError
+from streams.kafka.allowed import Allowed, allowed_on_groups, allowed_on_topics
 from streams.kafka.connection import admin_client
 from streams.kafka.refusal import unavailable, why_unavailable
 from streams.kafka.topic_ids import topic_ids
 from streams.settings import KafkaSettings
+
+T = TypeVar("T")
 
 _POLL_S = 0.05
 _EXISTS = (0, TopicAuthorizationFailedError.errno)
@@ -91,6 +94,23 @@ class Admin:
                 return await topic_ids(self._client._client, topics)
         except (KafkaError, TimeoutError) as error:
             raise unavailable(error, "the ids of topics") from error
+
+    async def allowed(
+        self, topics: Sequence[str], groups: Sequence[str] = ()
+    ) -> tuple[Allowed, Allowed]:
+        """What this account may do with topics, and with consumer groups.
+
+        Raises:
+            KafkaUnavailableError: the broker did not answer.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                on_topics = await allowed_on_topics(self._client, topics)
+                return on_topics, await self._when_elected(
+                    lambda: allowed_on_groups(self._client, groups)
+                )
+        except (KafkaError, TimeoutError) as error:
+            raise unavailable(error, "the rights") from error
 
     async def facts(self, topics: Sequence[str]) -> dict[str, TopicFacts]:
         """The cluster's description of each of these topics that exists.
@@ -213,7 +233,9 @@ class Admin:
         wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
         try:
             async with asyncio.timeout(self._timeout_s):
-                found = await self._offsets(group, wanted)
+                found = await self._when_elected(
+                    lambda: self._client.list_consumer_group_offsets(group, partitions=wanted)
+                )
         except (KafkaError, TimeoutError) as error:
             raise unavailable(error, f"offsets of {group}") from error
         return {
@@ -222,10 +244,11 @@ class Admin:
             if stored.offset >= 0
         }
 
-    async def _offsets(self, group: str, wanted: Sequence[TopicPartition]) -> Any:
+    async def _when_elected(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """The answer about a group; while its coordinator is being elected, ask again."""
         while True:
             try:
-                return await self._client.list_consumer_group_offsets(group, partitions=wanted)
+                return await ask()
             except KafkaError as error:
                 if not error.retriable:
                     raise

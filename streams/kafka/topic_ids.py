@@ -31,7 +31,6 @@ from aiokafka.protocol.types import (
 
 _NO_ID = UUID(int=0)
 _ID_BYTES = 16
-_OPERATIONS_NOT_ASKED = False
 _NO_AUTO_CREATION = False
 
 
@@ -45,7 +44,7 @@ class _Uuid(AbstractType):  # type: ignore[misc]
         return UUID(bytes=data.read(_ID_BYTES))
 
 
-class _TopicIdsResponse(Response):  # type: ignore[misc]
+class _MetadataResponseV12(Response):  # type: ignore[misc]
     API_KEY = 3
     API_VERSION = 12
     SCHEMA = Schema(
@@ -90,11 +89,11 @@ class _TopicIdsResponse(Response):  # type: ignore[misc]
     )
 
 
-class _TopicIdsRequestV12(RequestStruct):  # type: ignore[misc]
+class _MetadataV12(RequestStruct):  # type: ignore[misc]
     FLEXIBLE_VERSION: ClassVar[bool] = True
     API_KEY = 3
     API_VERSION = 12
-    RESPONSE_TYPE = _TopicIdsResponse
+    RESPONSE_TYPE = _MetadataResponseV12
     SCHEMA = Schema(
         (
             "topics",
@@ -108,17 +107,21 @@ class _TopicIdsRequestV12(RequestStruct):  # type: ignore[misc]
     )
 
 
-class _TopicIdsRequest(Request[_TopicIdsRequestV12]):  # type: ignore[misc]
+class MetadataRequestV12(Request[_MetadataV12]):  # type: ignore[misc]
+    """Asks for topics, their ids, and on demand what this account may do with them."""
+
     API_KEY = 3
 
-    def __init__(self, topics: Sequence[str]) -> None:
+    def __init__(self, topics: Sequence[str], *, operations: bool = False) -> None:
         self._topics = topics
+        self._operations = operations
 
-    def build(self, request_struct_class: type[_TopicIdsRequestV12]) -> _TopicIdsRequestV12:
+    def build(self, request_struct_class: type[_MetadataV12]) -> _MetadataV12:
+        """The request in the one version that is known here."""
         named: list[tuple[UUID, str, dict[int, bytes]]] = [
             (_NO_ID, topic, {}) for topic in self._topics
         ]
-        return request_struct_class(named, _NO_AUTO_CREATION, _OPERATIONS_NOT_ASKED, {})
+        return request_struct_class(named, _NO_AUTO_CREATION, self._operations, {})
 
 
 async def topic_ids(client: Any, topics: Sequence[str]) -> Mapping[str, str] | None:
@@ -135,7 +138,7 @@ async def topic_ids(client: Any, topics: Sequence[str]) -> Mapping[str, str] | N
         KafkaError: the broker did not answer, or returned an error for one of the topics.
     """
     try:
-        response = await client.send(client.get_random_node(), _TopicIdsRequest(topics))
+        response = await client.send(client.get_random_node(), MetadataRequestV12(topics))
     except (IncompatibleBrokerVersion, NotImplementedError):
         return None
     found = response.to_object()["topics"]

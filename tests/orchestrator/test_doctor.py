@@ -18,7 +18,7 @@ from agents.steps.control import ControlFollower
 from orchestrator.cli.app import app
 from orchestrator.cli.findings import finding_text
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.roles import check_topics
+from orchestrator.roles import check_cluster
 from orchestrator.settings import Settings, load_settings
 from schemas.codec import encode
 from schemas.findings import Finding, Severity
@@ -103,7 +103,7 @@ class System:
 
     async def check(self) -> None:
         """What each role does first."""
-        await check_topics(self.settings, installed_pipelines(self.settings.pipelines))
+        await check_cluster("router", self.settings, installed_pipelines(self.settings.pipelines))
 
 
 @pytest.fixture

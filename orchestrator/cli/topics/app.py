@@ -9,6 +9,7 @@ import typer
 
 from orchestrator.cli.findings import print_findings
 from orchestrator.cli.running import kafka_settings, run
+from orchestrator.cli.topics.acls import print_acls
 from orchestrator.cli.topics.adopt import adopt_topic
 from orchestrator.cli.topics.list import list_topics
 from orchestrator.layout import topic_table
@@ -26,6 +27,7 @@ _LOOK_AGAIN_S = 0.2
 app = typer.Typer(help="The topics of the system.", no_args_is_help=True)
 app.command("list")(list_topics)
 app.command("adopt")(adopt_topic)
+app.command("acls")(print_acls)
 
 
 @app.command("apply")

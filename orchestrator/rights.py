@@ -1,0 +1,255 @@
+"""What each role may have to do on the cluster: the rights (ACLs) of its account.
+
+One table for ``orchestrator topics acls``, for the check at each start, and for
+``docs/security.md``. Pure.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.layout import DLQ_INDEX, ROUTER, SINK, STEP_PREFIX
+from schemas.topics import DLQ_PREFIX, Topics, dlq
+
+SERVE = "serve"
+UPSTREAM = "upstream"
+ANALYST = "analyst"
+OPERATOR = "operator"
+ADMIN = "admin"
+
+PEOPLE = (UPSTREAM, ANALYST, OPERATOR, ADMIN)
+"""Accounts that are not roles of this system: whoever publishes tasks, reads topics, replays dead
+letters, or creates the topics."""
+
+_CLUSTER_NAME = "kafka-cluster"
+
+
+class Resource(StrEnum):
+    """What a right is about, as Kafka names it."""
+
+    TOPIC = "topic"
+    GROUP = "group"
+    CLUSTER = "cluster"
+
+
+class Operation(StrEnum):
+    """What an account may do, as Kafka names it."""
+
+    READ = "Read"
+    WRITE = "Write"
+    CREATE = "Create"
+    ALTER = "Alter"
+    DESCRIBE = "Describe"
+    DESCRIBE_CONFIGS = "DescribeConfigs"
+    ALTER_CONFIGS = "AlterConfigs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Right:
+    """One rule: an account may do this with these resources."""
+
+    resource: Resource
+    name: str
+    """The name of the resource, or the beginning of its name."""
+    prefixed: bool = False
+    """True: the rule is about all resources whose names begin with ``name``."""
+    operations: tuple[Operation, ...]
+
+    def covers(self, name: str) -> bool:
+        """Whether the rule is about the resource with this name."""
+        return name.startswith(self.name) if self.prefixed else name == self.name
+
+
+def rights_of(role: str, topics: Topics) -> list[Right]:
+    """The rights that the account of a role needs, and no others.
+
+    Args:
+        role: a role of this system, ``serve``, or one of :data:`PEOPLE`.
+        topics: the names of the system's topics.
+
+    Raises:
+        KeyError: the role does not exist.
+    """
+    rows = _rows(role, topics)
+    describe = [
+        _topic(name, Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS, prefixed=True)
+        for name in (topics.settings.prefix, DLQ_PREFIX + topics.settings.prefix)
+    ]
+    return [*describe, *rows] if role not in (UPSTREAM, ANALYST) else rows
+
+
+def _rows(role: str, topics: Topics) -> list[Right]:
+    if role.startswith(STEP_PREFIX):
+        return _step(role, topics)
+    return {
+        ROUTER: _router,
+        SINK: _sink,
+        DLQ_INDEX: _dlq_index,
+        SERVE: _serve,
+        UPSTREAM: _upstream,
+        ANALYST: _analyst,
+        OPERATOR: _operator,
+        ADMIN: _admin,
+    }[role](topics)
+
+
+def _router(topics: Topics) -> list[Right]:
+    return [
+        *_reads(*topics.router_inputs),
+        *_writes(*map(dlq, topics.router_inputs), topics.control),
+        *(
+            _topic(name, Operation.READ, Operation.WRITE)
+            for name in (topics.task_events, topics.task_state)
+        ),
+        *(_topic(name, Operation.WRITE, prefixed=True) for name in _step_prefixes(topics)),
+        _member(topics, ROUTER),
+    ]
+
+
+def _step(role: str, topics: Topics) -> list[Right]:
+    lanes = f"{topics.settings.prefix}steps.{role.removeprefix(STEP_PREFIX)}."
+    return [
+        _topic(lanes, Operation.READ, prefixed=True),
+        _topic(dlq(lanes), Operation.WRITE, prefixed=True),
+        # The results of earlier attempts are read, so that none is sent twice.
+        _topic(topics.step_results, Operation.READ, Operation.WRITE),
+        *_reads(topics.control),
+        *_writes(topics.stream),
+        _member(topics, role),
+    ]
+
+
+def _sink(topics: Topics) -> list[Right]:
+    return [
+        *_reads(topics.task_events, topics.task_state),
+        *_writes(dlq(topics.task_events)),
+        _member(topics, SINK),
+    ]
+
+
+def _dlq_index(topics: Topics) -> list[Right]:
+    return [
+        _letters(topics, Operation.READ),
+        _topic(topics.dlq_actions, Operation.READ, Operation.WRITE),
+        *_writes(dlq(topics.dlq_actions)),
+        # Whether the reader of a replayed record has taken it.
+        _groups(topics, Operation.DESCRIBE),
+        _member(topics, DLQ_INDEX),
+    ]
+
+
+def _serve(topics: Topics) -> list[Right]:
+    return [
+        *_reads(topics.task_events, topics.task_state, topics.stream),
+        *_replays(topics),
+    ]
+
+
+def _replays(topics: Topics) -> list[Right]:
+    """Create tasks, send commands, and send dead letters back to where they came from."""
+    return [
+        _letters(topics, Operation.READ),
+        _topic(topics.dlq_actions, Operation.READ, Operation.WRITE),
+        *(_topic(name, Operation.READ, Operation.WRITE) for name in _origins(topics)),
+        _topic(_step_prefixes(topics)[0], Operation.WRITE, prefixed=True),
+        _groups(topics, Operation.DESCRIBE),
+    ]
+
+
+def _operator(topics: Topics) -> list[Right]:
+    return [
+        # `tail`, `doctor` and `--direct` read everything.
+        _topic(topics.settings.prefix, Operation.READ, prefixed=True),
+        # `topics adopt`, and the probe of `doctor` for the clock.
+        _topic(topics.task_state, Operation.WRITE),
+        *_writes(topics.task_events),
+        *_replays(topics),
+    ]
+
+
+def _upstream(topics: Topics) -> list[Right]:
+    return [
+        _topic(name, Operation.WRITE, Operation.DESCRIBE)
+        for name in (topics.task_created, topics.task_commands)
+    ]
+
+
+def _analyst(topics: Topics) -> list[Right]:
+    readable = (topics.task_events, topics.step_results, topics.stream)
+    return [
+        *(_topic(name, Operation.READ, Operation.DESCRIBE) for name in readable),
+        _topic(_step_prefixes(topics)[0], Operation.READ, Operation.DESCRIBE, prefixed=True),
+    ]
+
+
+def _admin(topics: Topics) -> list[Right]:
+    operations = (Operation.CREATE, Operation.ALTER, Operation.ALTER_CONFIGS)
+    prefixes = (topics.settings.prefix, DLQ_PREFIX + topics.settings.prefix)
+    return [_topic(name, *operations, prefixed=True) for name in prefixes]
+
+
+def _origins(topics: Topics) -> list[str]:
+    """The topics, except for those of steps, whose records can become dead letters."""
+    return [*topics.router_inputs, topics.task_events]
+
+
+def _step_prefixes(topics: Topics) -> tuple[str, str]:
+    """The beginnings of the names of all step topics, and of their dead-letter topics."""
+    steps = f"{topics.settings.prefix}steps."
+    return steps, dlq(steps)
+
+
+def _letters(topics: Topics, *operations: Operation) -> Right:
+    return _topic(DLQ_PREFIX + topics.settings.prefix, *operations, prefixed=True)
+
+
+def _reads(*names: str) -> list[Right]:
+    return [_topic(name, Operation.READ) for name in names]
+
+
+def _writes(*names: str) -> list[Right]:
+    return [_topic(name, Operation.WRITE) for name in names]
+
+
+def _topic(name: str, *operations: Operation, prefixed: bool = False) -> Right:
+    return Right(resource=Resource.TOPIC, name=name, prefixed=prefixed, operations=operations)
+
+
+def _member(topics: Topics, role: str) -> Right:
+    group = topics.settings.prefix + role
+    return Right(resource=Resource.GROUP, name=group, operations=(Operation.READ,))
+
+
+def _groups(topics: Topics, operation: Operation) -> Right:
+    prefix = topics.settings.prefix
+    return Right(resource=Resource.GROUP, name=prefix, prefixed=True, operations=(operation,))
+
+
+def missing_rights(
+    rights: Iterable[Right],
+    topics: Mapping[str, frozenset[str] | None],
+    groups: Mapping[str, frozenset[str] | None],
+) -> list[str]:
+    """What an account lacks, one text for each right, sorted.
+
+    ``DescribeConfigs`` is not looked for: without it a process starts, and logs what it does not
+    know.
+
+    Args:
+        rights: what it needs.
+        topics: the operations that the broker allows on each topic that exists; None: the broker
+            does not say.
+        groups: the same for consumer groups.
+    """
+    lacking = set()
+    for right in rights:
+        known = {Resource.TOPIC: topics, Resource.GROUP: groups}.get(right.resource, {})
+        for name, allowed in known.items():
+            if allowed is None or not right.covers(name):
+                continue
+            lacking |= {
+                f"{operation} on the {right.resource} {name}"
+                for operation in right.operations
+                if operation is not Operation.DESCRIBE_CONFIGS and operation not in allowed
+            }
+    return sorted(lacking)
