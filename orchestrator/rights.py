@@ -5,7 +5,7 @@ One table for ``orchestrator topics acls``, for the check at each start, and for
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from orchestrator.layout import DLQ_INDEX, ROUTER, SINK, STEP_PREFIX
@@ -75,7 +75,18 @@ def rights_of(role: str, topics: Topics) -> list[Right]:
         _topic(name, Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS, prefixed=True)
         for name in (topics.settings.prefix, DLQ_PREFIX + topics.settings.prefix)
     ]
-    return [*describe, *rows] if role not in (UPSTREAM, ANALYST) else rows
+    return merged([*describe, *rows] if role not in (UPSTREAM, ANALYST) else rows)
+
+
+def merged(rights: Iterable[Right]) -> list[Right]:
+    """One rule for each resource, with all operations, in the order of the first ones."""
+    found: dict[tuple[Resource, str, bool], Right] = {}
+    for right in rights:
+        key = (right.resource, right.name, right.prefixed)
+        before = found[key].operations if key in found else ()
+        operations = tuple(dict.fromkeys((*before, *right.operations)))
+        found[key] = replace(right, operations=operations)
+    return list(found.values())
 
 
 def _rows(role: str, topics: Topics) -> list[Right]:
@@ -230,10 +241,10 @@ def missing_rights(
     topics: Mapping[str, frozenset[str] | None],
     groups: Mapping[str, frozenset[str] | None],
 ) -> list[str]:
-    """What an account lacks, one text for each right, sorted.
+    """What an account lacks, one text for each rule and operation, in the order of the rules.
 
-    ``DescribeConfigs`` is not looked for: without it a process starts, and logs what it does not
-    know.
+    A rule about names with a common beginning ends with ``*``. ``DescribeConfigs`` is not looked
+    for: without it a process starts, and logs what it does not know.
 
     Args:
         rights: what it needs.
@@ -241,15 +252,14 @@ def missing_rights(
             does not say.
         groups: the same for consumer groups.
     """
-    lacking = set()
+    lacking: dict[str, None] = {}
     for right in rights:
         known = {Resource.TOPIC: topics, Resource.GROUP: groups}.get(right.resource, {})
-        for name, allowed in known.items():
-            if allowed is None or not right.covers(name):
-                continue
-            lacking |= {
-                f"{operation} on the {right.resource} {name}"
-                for operation in right.operations
-                if operation is not Operation.DESCRIBE_CONFIGS and operation not in allowed
-            }
-    return sorted(lacking)
+        allowed = [given for name, given in known.items() if right.covers(name)]
+        named = right.name + ("*" if right.prefixed else "")
+        for operation in right.operations:
+            if operation is not Operation.DESCRIBE_CONFIGS and any(
+                given is not None and operation not in given for given in allowed
+            ):
+                lacking[f"{operation} on the {right.resource} {named}"] = None
+    return list(lacking)

@@ -52,7 +52,7 @@ from tasks.pipeline import Pipelines
 
 log = structlog.get_logger()
 
-_SHOWN = 6
+_SHOWN = 8
 """Missing rights in an error; a whole list would hide what is wrong."""
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from schemas.dead_letter import Origin
 from streams.errors import KafkaUnavailableError
@@ -186,7 +186,12 @@ class LogReader:
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await awaitable
-        except (KafkaError, TimeoutError) as error:
+        except TimeoutError as error:
+            # aiokafka asks again and again for a topic that it may not describe.
+            hidden = sorted(self._consumer._client.cluster.unauthorized_topics)
+            cause = TopicAuthorizationFailedError(*hidden) if hidden else error
+            raise unavailable(cause) from error
+        except KafkaError as error:
             raise unavailable(error) from error
 
 

@@ -10,7 +10,7 @@ from orchestrator.cli.environment import command_settings
 from orchestrator.cli.output import print_json
 from orchestrator.layout import roles
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.rights import PEOPLE, SERVE, Resource, Right, rights_of
+from orchestrator.rights import PEOPLE, SERVE, Resource, Right, merged, rights_of
 from schemas.topics import Topics
 
 EVERY_ROLE = "all"
@@ -59,7 +59,7 @@ def print_acls(
     if not kind or not name:
         raise typer.BadParameter("--principal must be TYPE:NAME, as in User:orchestrator")
     chosen = known if role == EVERY_ROLE else [role]
-    rights = list(dict.fromkeys(right for one in chosen for right in rights_of(one, topics)))
+    rights = merged(right for one in chosen for right in rights_of(one, topics))
     if form is AclFormat.JSON:
         print_json([_as_json(right, principal) for right in rights])
         return

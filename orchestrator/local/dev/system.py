@@ -79,6 +79,7 @@ async def open_system(
     *,
     environment: Mapping[str, str],
     logs: Path,
+    environment_of: Mapping[str, Mapping[str, str]] | None = None,
     replicas: Mapping[str, int] | None = None,
     progress: Progress = say_nothing,
 ) -> AsyncIterator[System]:
@@ -87,6 +88,7 @@ async def open_system(
     Args:
         settings: with the addresses of Kafka and Postgres.
         environment: further ``ORCH_*`` variables for the processes.
+        environment_of: variables for the processes of one role, or of ``serve``.
         logs: the folder for one log file per process.
         replicas: how many processes a role has; 1 where it says nothing.
         progress: called when topics and tables are there, and when the processes are started.
@@ -117,10 +119,11 @@ async def open_system(
         for role in roles(pipelines)
         for number in range(1, counts.get(role, 1) + 1)
     ]
+    own = environment_of or {}
     children = [
         _child([DEMO_SERVICES], DEMO_SERVICES, variables, logs),
-        *(_worker(name, variables, logs) for name in names),
-        _child(["serve"], SERVE, variables, logs),
+        *(_worker(name, variables | dict(own.get(_role_of(name), {})), logs) for name in names),
+        _child(["serve"], SERVE, variables | dict(own.get(SERVE, {})), logs),
     ]
     async with Supervisor(children) as supervisor:
         progress(f"Started {len(children)} processes: {', '.join(c.name for c in children)}")
