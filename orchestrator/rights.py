@@ -161,7 +161,8 @@ def _replays(topics: Topics) -> list[Right]:
     return [
         _letters(topics, Operation.READ),
         _topic(topics.dlq_actions, Operation.READ, Operation.WRITE),
-        *(_topic(name, Operation.READ, Operation.WRITE) for name in _origins(topics)),
+        # To the log itself nothing is sent back: a letter of it is written to Postgres again.
+        *(_topic(name, Operation.READ, Operation.WRITE) for name in topics.router_inputs),
         _topic(_step_prefixes(topics)[0], Operation.WRITE, prefixed=True),
         _groups(topics, Operation.DESCRIBE),
     ]
@@ -173,7 +174,6 @@ def _operator(topics: Topics) -> list[Right]:
         _topic(topics.settings.prefix, Operation.READ, prefixed=True),
         # `topics adopt`, and the probe of `doctor` for the clock.
         _topic(topics.task_state, Operation.WRITE),
-        *_writes(topics.task_events),
         *_replays(topics),
     ]
 
@@ -197,11 +197,6 @@ def _admin(topics: Topics) -> list[Right]:
     operations = (Operation.CREATE, Operation.ALTER, Operation.ALTER_CONFIGS)
     prefixes = (topics.settings.prefix, DLQ_PREFIX + topics.settings.prefix)
     return [_topic(name, *operations, prefixed=True) for name in prefixes]
-
-
-def _origins(topics: Topics) -> list[str]:
-    """The topics, except for those of steps, whose records can become dead letters."""
-    return [*topics.router_inputs, topics.task_events]
 
 
 def _step_prefixes(topics: Topics) -> tuple[str, str]:

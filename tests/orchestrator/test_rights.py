@@ -53,7 +53,12 @@ def test_every_consumer_reads_its_topics_and_writes_their_dead_letters() -> None
                 assert may(role, Operation.WRITE, dlq(topic)), (role, topic)
 
 
-def test_only_routers_and_operators_write_the_log() -> None:
+def test_only_routers_write_the_log() -> None:
+    writers = {role for role in EVERYONE if may(role, Operation.WRITE, TOPICS.task_events)}
+    assert writers == {ROUTER}
+
+
+def test_only_routers_and_operators_write_snapshots() -> None:
     writers = {role for role in EVERYONE if may(role, Operation.WRITE, TOPICS.task_state)}
     assert writers == {ROUTER, "operator"}
 
