@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast simulate chaos defects fuzz dead-letters test-docker test-analytics check format bench bench-small bench-peers bench-long bench-page lock proto asyncapi configuration clean
+.PHONY: help run test test-fast simulate chaos defects fuzz secured-cluster dead-letters test-docker test-analytics check format bench bench-small bench-peers bench-long bench-page lock proto asyncapi configuration clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ chaos: $(VENV)/.dev ## the full form of the kill tests: every fault many times, 
 
 defects: $(VENV)/.dev ## make fifteen deliberate defects, one after the other; the checker has to find each
 	@$(BIN)/python -m tests.checker.defects.run
+
+secured-cluster: $(VENV)/.dev ## three Kafka nodes with TLS, logins and access rules; one dies, then another
+	@CHAOS=full CHAOS_SEED=$(SEED) $(BIN)/python -m pytest -s -m cluster tests/secured $(PYTEST_ARGS)
 
 test-docker: $(VENV)/.dev ## the tests that need a Docker engine
 	@$(BIN)/python -m pytest -m docker tests/docker $(PYTEST_ARGS)

@@ -32,7 +32,7 @@ class Resource(StrEnum):
     CLUSTER = "cluster"
 
 
-class Operation(StrEnum):
+class AclOperation(StrEnum):
     """What an account may do, as Kafka names it."""
 
     READ = "Read"
@@ -53,7 +53,7 @@ class Right:
     """The name of the resource, or the beginning of its name."""
     prefixed: bool = False
     """True: the rule is about all resources whose names begin with ``name``."""
-    operations: tuple[Operation, ...]
+    operations: tuple[AclOperation, ...]
 
     def covers(self, name: str) -> bool:
         """Whether the rule is about the resource with this name."""
@@ -72,7 +72,7 @@ def rights_of(role: str, topics: Topics) -> list[Right]:
     """
     rows = _rows(role, topics)
     describe = [
-        _topic(name, Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS, prefixed=True)
+        _topic(name, AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS, prefixed=True)
         for name in (topics.settings.prefix, DLQ_PREFIX + topics.settings.prefix)
     ]
     return merged([*describe, *rows] if role not in (UPSTREAM, ANALYST) else rows)
@@ -109,10 +109,10 @@ def _router(topics: Topics) -> list[Right]:
         *_reads(*topics.router_inputs),
         *_writes(*map(dlq, topics.router_inputs), topics.control),
         *(
-            _topic(name, Operation.READ, Operation.WRITE)
+            _topic(name, AclOperation.READ, AclOperation.WRITE)
             for name in (topics.task_events, topics.task_state)
         ),
-        *(_topic(name, Operation.WRITE, prefixed=True) for name in _step_prefixes(topics)),
+        *(_topic(name, AclOperation.WRITE, prefixed=True) for name in _step_prefixes(topics)),
         _member(topics, ROUTER),
     ]
 
@@ -120,10 +120,10 @@ def _router(topics: Topics) -> list[Right]:
 def _step(role: str, topics: Topics) -> list[Right]:
     lanes = f"{topics.settings.prefix}steps.{role.removeprefix(STEP_PREFIX)}."
     return [
-        _topic(lanes, Operation.READ, prefixed=True),
-        _topic(dlq(lanes), Operation.WRITE, prefixed=True),
+        _topic(lanes, AclOperation.READ, prefixed=True),
+        _topic(dlq(lanes), AclOperation.WRITE, prefixed=True),
         # The results of earlier attempts are read, so that none is sent twice.
-        _topic(topics.step_results, Operation.READ, Operation.WRITE),
+        _topic(topics.step_results, AclOperation.READ, AclOperation.WRITE),
         *_reads(topics.control),
         *_writes(topics.stream),
         _member(topics, role),
@@ -140,11 +140,11 @@ def _sink(topics: Topics) -> list[Right]:
 
 def _dlq_index(topics: Topics) -> list[Right]:
     return [
-        _letters(topics, Operation.READ),
-        _topic(topics.dlq_actions, Operation.READ, Operation.WRITE),
+        _letters(topics, AclOperation.READ),
+        _topic(topics.dlq_actions, AclOperation.READ, AclOperation.WRITE),
         *_writes(dlq(topics.dlq_actions)),
         # Whether the reader of a replayed record has taken it.
-        _groups(topics, Operation.DESCRIBE),
+        _groups(topics, AclOperation.DESCRIBE),
         _member(topics, DLQ_INDEX),
     ]
 
@@ -159,28 +159,28 @@ def _serve(topics: Topics) -> list[Right]:
 def _replays(topics: Topics) -> list[Right]:
     """Create tasks, send commands, and send dead letters back to where they came from."""
     return [
-        _letters(topics, Operation.READ),
-        _topic(topics.dlq_actions, Operation.READ, Operation.WRITE),
+        _letters(topics, AclOperation.READ),
+        _topic(topics.dlq_actions, AclOperation.READ, AclOperation.WRITE),
         # To the log itself nothing is sent back: a letter of it is written to Postgres again.
-        *(_topic(name, Operation.READ, Operation.WRITE) for name in topics.router_inputs),
-        _topic(_step_prefixes(topics)[0], Operation.WRITE, prefixed=True),
-        _groups(topics, Operation.DESCRIBE),
+        *(_topic(name, AclOperation.READ, AclOperation.WRITE) for name in topics.router_inputs),
+        _topic(_step_prefixes(topics)[0], AclOperation.WRITE, prefixed=True),
+        _groups(topics, AclOperation.DESCRIBE),
     ]
 
 
 def _operator(topics: Topics) -> list[Right]:
     return [
         # `tail`, `doctor` and `--direct` read everything.
-        _topic(topics.settings.prefix, Operation.READ, prefixed=True),
+        _topic(topics.settings.prefix, AclOperation.READ, prefixed=True),
         # `topics adopt`, and the probe of `doctor` for the clock.
-        _topic(topics.task_state, Operation.WRITE),
+        _topic(topics.task_state, AclOperation.WRITE),
         *_replays(topics),
     ]
 
 
 def _upstream(topics: Topics) -> list[Right]:
     return [
-        _topic(name, Operation.WRITE, Operation.DESCRIBE)
+        _topic(name, AclOperation.WRITE, AclOperation.DESCRIBE)
         for name in (topics.task_created, topics.task_commands)
     ]
 
@@ -188,13 +188,13 @@ def _upstream(topics: Topics) -> list[Right]:
 def _analyst(topics: Topics) -> list[Right]:
     readable = (topics.task_events, topics.step_results, topics.stream)
     return [
-        *(_topic(name, Operation.READ, Operation.DESCRIBE) for name in readable),
-        _topic(_step_prefixes(topics)[0], Operation.READ, Operation.DESCRIBE, prefixed=True),
+        *(_topic(name, AclOperation.READ, AclOperation.DESCRIBE) for name in readable),
+        _topic(_step_prefixes(topics)[0], AclOperation.READ, AclOperation.DESCRIBE, prefixed=True),
     ]
 
 
 def _admin(topics: Topics) -> list[Right]:
-    operations = (Operation.CREATE, Operation.ALTER, Operation.ALTER_CONFIGS)
+    operations = (AclOperation.CREATE, AclOperation.ALTER, AclOperation.ALTER_CONFIGS)
     prefixes = (topics.settings.prefix, DLQ_PREFIX + topics.settings.prefix)
     return [_topic(name, *operations, prefixed=True) for name in prefixes]
 
@@ -205,28 +205,28 @@ def _step_prefixes(topics: Topics) -> tuple[str, str]:
     return steps, dlq(steps)
 
 
-def _letters(topics: Topics, *operations: Operation) -> Right:
+def _letters(topics: Topics, *operations: AclOperation) -> Right:
     return _topic(DLQ_PREFIX + topics.settings.prefix, *operations, prefixed=True)
 
 
 def _reads(*names: str) -> list[Right]:
-    return [_topic(name, Operation.READ) for name in names]
+    return [_topic(name, AclOperation.READ) for name in names]
 
 
 def _writes(*names: str) -> list[Right]:
-    return [_topic(name, Operation.WRITE) for name in names]
+    return [_topic(name, AclOperation.WRITE) for name in names]
 
 
-def _topic(name: str, *operations: Operation, prefixed: bool = False) -> Right:
+def _topic(name: str, *operations: AclOperation, prefixed: bool = False) -> Right:
     return Right(resource=Resource.TOPIC, name=name, prefixed=prefixed, operations=operations)
 
 
 def _member(topics: Topics, role: str) -> Right:
     group = topics.settings.prefix + role
-    return Right(resource=Resource.GROUP, name=group, operations=(Operation.READ,))
+    return Right(resource=Resource.GROUP, name=group, operations=(AclOperation.READ,))
 
 
-def _groups(topics: Topics, operation: Operation) -> Right:
+def _groups(topics: Topics, operation: AclOperation) -> Right:
     prefix = topics.settings.prefix
     return Right(resource=Resource.GROUP, name=prefix, prefixed=True, operations=(operation,))
 
@@ -253,7 +253,7 @@ def missing_rights(
         allowed = [given for name, given in known.items() if right.covers(name)]
         named = right.name + ("*" if right.prefixed else "")
         for operation in right.operations:
-            if operation is not Operation.DESCRIBE_CONFIGS and any(
+            if operation is not AclOperation.DESCRIBE_CONFIGS and any(
                 given is not None and operation not in given for given in allowed
             ):
                 lacking[f"{operation} on the {right.resource} {named}"] = None

@@ -43,10 +43,12 @@ class Running:
     system: System
     call_log: Path
     logs: Path
+    observed_at: str = ""
+    """Brokers' addresses for observers; those of the system if empty."""
 
     @property
     def bootstrap(self) -> str:
-        return self.system.settings.kafka.bootstrap
+        return self.observed_at or self.system.settings.kafka.bootstrap
 
     @property
     def topics(self) -> Topics:

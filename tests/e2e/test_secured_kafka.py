@@ -24,8 +24,8 @@ from streams.kafka.partitioner import partition_of
 from streams.kafka.publisher import Outgoing, Publisher
 from tests.commands import Ended, run_command
 from tests.e2e.driving import a_database
-from tests.e2e.secured_system import SecuredSystem, open_secured_system
-from tests.streams.kafka.secured import PASSWORD, secured_kafka
+from tests.secured.broker import PASSWORD, secured_kafka
+from tests.secured.system import SecuredSystem, open_secured_system
 
 WAIT_S = 60.0
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,14 +35,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def secured(
     server_dir: Path, postgres_dsn: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[SecuredSystem]:
-    with pytest.MonkeyPatch.context() as patch:
-        kafka = await secured_kafka(server_dir / "secured-system", patch)
-    try:
-        folder = tmp_path_factory.mktemp("secured")
-        async with open_secured_system(kafka, await a_database(postgres_dsn), folder) as system:
-            yield system
-    finally:
-        await kafka.server.kill()
+    folder = tmp_path_factory.mktemp("secured")
+    dsn = await a_database(postgres_dsn)
+    async with (
+        secured_kafka(server_dir / "secured-system") as kafka,
+        open_secured_system(kafka, dsn, folder) as system,
+    ):
+        yield system
 
 
 async def published(secured: SecuredSystem, *records: tuple[bytes, bytes]) -> None:

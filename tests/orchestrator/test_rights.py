@@ -8,7 +8,7 @@ from orchestrator.pipelines import installed_pipelines
 from orchestrator.rights import (
     PEOPLE,
     SERVE,
-    Operation,
+    AclOperation,
     Resource,
     Right,
     merged,
@@ -25,10 +25,10 @@ NAMES = [topic.name for topic in topic_table(SETTINGS, PIPELINES)]
 STEPS = [STEP_PREFIX + step for step in PIPELINES.step_names]
 PROCESSES = [ROUTER, SINK, DLQ_INDEX, SERVE, *STEPS]
 EVERYONE = [*PROCESSES, *PEOPLE]
-EVERYTHING = frozenset(Operation)
+EVERYTHING = frozenset(AclOperation)
 
 
-def may(role: str, operation: Operation, topic: str) -> bool:
+def may(role: str, operation: AclOperation, topic: str) -> bool:
     return any(
         right.resource is Resource.TOPIC and right.covers(topic) and operation in right.operations
         for right in rights_of(role, TOPICS)
@@ -48,18 +48,18 @@ def test_every_consumer_reads_its_topics_and_writes_their_dead_letters() -> None
     for group, topics in consumer_groups(SETTINGS, PIPELINES).items():
         role = group.removeprefix(prefix)
         for topic in topics:
-            assert may(role, Operation.READ, topic), (role, topic)
+            assert may(role, AclOperation.READ, topic), (role, topic)
             if not topic.startswith(DLQ_PREFIX):
-                assert may(role, Operation.WRITE, dlq(topic)), (role, topic)
+                assert may(role, AclOperation.WRITE, dlq(topic)), (role, topic)
 
 
 def test_only_routers_write_the_log() -> None:
-    writers = {role for role in EVERYONE if may(role, Operation.WRITE, TOPICS.task_events)}
+    writers = {role for role in EVERYONE if may(role, AclOperation.WRITE, TOPICS.task_events)}
     assert writers == {ROUTER}
 
 
 def test_only_routers_and_operators_write_snapshots() -> None:
-    writers = {role for role in EVERYONE if may(role, Operation.WRITE, TOPICS.task_state)}
+    writers = {role for role in EVERYONE if may(role, AclOperation.WRITE, TOPICS.task_state)}
     assert writers == {ROUTER, "operator"}
 
 
@@ -68,8 +68,8 @@ def test_a_step_worker_reaches_no_other_step() -> None:
         own = TOPICS.settings.prefix + "steps." + role.removeprefix(STEP_PREFIX) + "."
         for name in NAMES:
             if ".steps." in name and own not in name:
-                assert not may(role, Operation.READ, name), (role, name)
-                assert not may(role, Operation.WRITE, name), (role, name)
+                assert not may(role, AclOperation.READ, name), (role, name)
+                assert not may(role, AclOperation.WRITE, name), (role, name)
 
 
 def test_a_rule_covers_the_names_of_one_system_only() -> None:
@@ -90,7 +90,7 @@ def test_exactly_what_is_missing_is_named(role: str, data: st.DataObject) -> Non
     missing = missing_rights([right], on_topics, {})
     star = "*" if right.prefixed else ""
     named = [f"{operation} on the topic {right.name}{star}"]
-    assert missing == ([] if operation is Operation.DESCRIBE_CONFIGS else named)
+    assert missing == ([] if operation is AclOperation.DESCRIBE_CONFIGS else named)
 
 
 @given(st.sampled_from(EVERYONE))
@@ -102,9 +102,9 @@ def test_nothing_is_missing_where_the_broker_allows_everything_or_does_not_say(r
 
 
 def test_rules_about_one_resource_become_one() -> None:
-    def rule(*operations: Operation) -> Right:
+    def rule(*operations: AclOperation) -> Right:
         return Right(resource=Resource.TOPIC, name="t", operations=operations)
 
-    assert merged([rule(Operation.READ), rule(Operation.WRITE, Operation.READ)]) == [
-        rule(Operation.READ, Operation.WRITE)
+    assert merged([rule(AclOperation.READ), rule(AclOperation.WRITE, AclOperation.READ)]) == [
+        rule(AclOperation.READ, AclOperation.WRITE)
     ]

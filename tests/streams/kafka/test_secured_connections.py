@@ -20,7 +20,7 @@ from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Outgoing, Publisher
 from streams.letters.topics import dead_letter_topics
 from streams.settings import KafkaSettings
-from tests.streams.kafka.secured import (
+from tests.secured.broker import (
     EVERYTHING,
     SecuredKafka,
     secured_kafka,
@@ -63,15 +63,13 @@ HERE = __name__
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def kafka(server_dir: Path) -> AsyncIterator[SecuredKafka]:
-    with pytest.MonkeyPatch.context() as patch:
-        kafka = await secured_kafka(server_dir / "secured", patch)
+    async with secured_kafka(server_dir / "secured") as kafka:
         kafka.add_user()
         for user in ("orch", "client", "tokens"):
             kafka.allow(user, *EVERYTHING)
         async with Admin(kafka.open) as admin:
             await admin.apply(Topics(SETTINGS).table([]), SETTINGS)
         yield kafka
-        await kafka.server.kill()
 
 
 def ways(kafka: SecuredKafka, name: str) -> KafkaSettings:
@@ -157,7 +155,7 @@ async def test_an_authority_that_did_not_sign_is_said(
 
 
 async def test_a_mechanism_that_the_broker_does_not_offer_is_said(kafka: SecuredKafka) -> None:
-    settings = replace(kafka.login(), bootstrap=f"127.0.0.1:{kafka.ports['TOKEN']}")
+    settings = replace(kafka.login(), bootstrap=kafka.bootstraps["TOKEN"])
     with pytest.raises(KafkaLoginRefusedError, match="does not offer"):
         await opens("admin", settings)
 
@@ -198,10 +196,10 @@ async def test_a_provider_that_does_not_exist_is_said(kafka: SecuredKafka, provi
 
 
 async def test_a_wrong_protocol_is_hinted_at(kafka: SecuredKafka) -> None:
-    plain = KafkaSettings(bootstrap=f"127.0.0.1:{kafka.ports['LOGIN']}", request_timeout_s=11)
+    plain = KafkaSettings(bootstrap=kafka.bootstraps["LOGIN"], request_timeout_s=11)
     with pytest.raises(KafkaUnavailableError, match="ORCH_KAFKA_SECURITY_PROTOCOL"):
         await opens("admin", plain)
-    tls = replace(kafka.login(), bootstrap=kafka.server.bootstrap, request_timeout_s=11)
+    tls = replace(kafka.login(), bootstrap=kafka.open_bootstrap, request_timeout_s=11)
     with pytest.raises(KafkaUnavailableError, match="ORCH_KAFKA_SECURITY_PROTOCOL"):
         await opens("admin", tls)
 

@@ -6,7 +6,8 @@ Its users are made over that open listener: it is the way of whoever sets a clus
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from streams.settings import KafkaSettings
 PASSWORD = "a secret of this test"
 USER = "orch"
 _MODULES = "org.apache.kafka.common.security"
-_LISTENERS = ("LOGIN", "MUTUAL", "TOKEN")
+LISTENERS = ("LOGIN", "MUTUAL", "TOKEN")
 _MECHANISMS = {
     "SCRAM-SHA-256": ScramMechanism.SCRAM_SHA_256,
     "SCRAM-SHA-512": ScramMechanism.SCRAM_SHA_512,
@@ -40,10 +41,12 @@ _MECHANISMS = {
 
 @dataclass(frozen=True)
 class SecuredKafka:
-    """A running broker."""
+    """The addresses and the certificates of a running broker, or of a cluster."""
 
-    server: EmbeddedKafka
-    ports: dict[str, int]
+    open_bootstrap: str
+    """Of the listener on which everything is allowed."""
+    bootstraps: Mapping[str, str]
+    """Of the other listeners, by their names."""
     folder: Path
 
     @property
@@ -53,12 +56,12 @@ class SecuredKafka:
     @property
     def open(self) -> KafkaSettings:
         """Everything is allowed here."""
-        return KafkaSettings(bootstrap=self.server.bootstrap)
+        return KafkaSettings(bootstrap=self.open_bootstrap)
 
     def login(self, mechanism: str = "SCRAM-SHA-512", user: str = USER) -> KafkaSettings:
         """With a login inside TLS."""
         return KafkaSettings(
-            bootstrap=f"127.0.0.1:{self.ports['LOGIN']}",
+            bootstrap=self.bootstraps["LOGIN"],
             security_protocol="SASL_SSL",
             sasl_mechanism=mechanism,
             username=user,
@@ -69,7 +72,7 @@ class SecuredKafka:
     def token(self, provider: str) -> KafkaSettings:
         """With a token inside TLS."""
         return KafkaSettings(
-            bootstrap=f"127.0.0.1:{self.ports['TOKEN']}",
+            bootstrap=self.bootstraps["TOKEN"],
             security_protocol="SASL_SSL",
             sasl_mechanism="OAUTHBEARER",
             token_provider=provider,
@@ -79,7 +82,7 @@ class SecuredKafka:
     def mutual(self) -> KafkaSettings:
         """With a certificate on both sides."""
         return KafkaSettings(
-            bootstrap=f"127.0.0.1:{self.ports['MUTUAL']}",
+            bootstrap=self.bootstraps["MUTUAL"],
             security_protocol="SSL",
             ca_file=self.ca_file,
             certificate_file=self.folder / "client.pem",
@@ -107,7 +110,7 @@ class SecuredKafka:
             future.result(20)
 
     def _admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self.server.bootstrap})
+        return AdminClient({"bootstrap.servers": self.open_bootstrap})
 
 
 Rule = tuple[ResourceType, str, ResourcePatternType, AclOperation]
@@ -122,19 +125,25 @@ EVERYTHING: Sequence[Rule] = [
 ]
 
 
-async def secured_kafka(folder: Path, patch: pytest.MonkeyPatch) -> SecuredKafka:
-    """Start one; the caller kills its ``server``."""
-    ports = dict(zip(_LISTENERS, _free_ports(len(_LISTENERS)), strict=True))
-    _write_certificates(folder)
+@asynccontextmanager
+async def secured_kafka(folder: Path) -> AsyncIterator[SecuredKafka]:
+    """One broker; it is killed at the end."""
+    ports = dict(zip(LISTENERS, free_ports(len(LISTENERS)), strict=True))
+    write_certificates(folder)
 
     def properties(*, port: int, controller_port: int) -> str:
         own = server_properties(port=port, controller_port=controller_port)
-        return own + _secured(folder, port, controller_port, ports)
+        return own + secured_properties(folder, port, controller_port, ports)
 
-    patch.setattr("orchestrator.local.embedded.kafka.server_properties", properties)
-    server = EmbeddedKafka(folder / "server")
-    await server.start()
-    return SecuredKafka(server, ports, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("orchestrator.local.embedded.kafka.server_properties", properties)
+        server = EmbeddedKafka(folder / "server")
+        await server.start()
+    try:
+        addresses = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+        yield SecuredKafka(server.bootstrap, addresses, folder)
+    finally:
+        await server.kill()
 
 
 def write_client_certificate(folder: Path, ca: trustme.CA, name: str = "client") -> None:
@@ -144,7 +153,8 @@ def write_client_certificate(folder: Path, ca: trustme.CA, name: str = "client")
     (folder / "client.pem").write_bytes(b"".join(p.bytes() for p in issued.cert_chain_pems))
 
 
-def _write_certificates(folder: Path) -> None:
+def write_certificates(folder: Path) -> None:
+    """An authority, and the certificates of brokers and of one client that it signed."""
     folder.mkdir(parents=True, exist_ok=True)
     ca = trustme.CA()
     ca.cert_pem.write_to_path(str(folder / "ca.pem"))
@@ -169,7 +179,10 @@ def _pkcs8(pem: bytes) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _secured(folder: Path, port: int, controller_port: int, ports: dict[str, int]) -> str:
+def secured_properties(
+    folder: Path, port: int, controller_port: int, ports: Mapping[str, int]
+) -> str:
+    """What a node needs beyond ``server_properties``; the later line of a name wins."""
     ours = ",".join(f"{name}://127.0.0.1:{number}" for name, number in ports.items())
     settings = {
         "listeners": f"CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},{ours}",
@@ -178,7 +191,7 @@ def _secured(folder: Path, port: int, controller_port: int, ports: dict[str, int
             "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_SSL,MUTUAL:SSL,TOKEN:SASL_SSL"
         ),
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": "User:ANONYMOUS",
+        "super.users": "User:ANONYMOUS;User:broker",
         "ssl.keystore.type": "PEM",
         "ssl.keystore.location": folder / "broker.pem",
         "ssl.truststore.type": "PEM",
@@ -203,7 +216,8 @@ def _secured(folder: Path, port: int, controller_port: int, ports: dict[str, int
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody uses at this moment."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:

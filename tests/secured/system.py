@@ -20,7 +20,7 @@ from streams.settings import KafkaSettings
 from tasks.pipeline_file import load_pipelines
 from tests.commands import run_command
 from tests.e2e.driving import ANY_PORTS, Running
-from tests.streams.kafka.secured import PASSWORD, Rule, SecuredKafka
+from tests.secured.broker import PASSWORD, Rule, SecuredKafka
 
 _RESOURCES = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP}
 _PATTERNS = {"literal": ResourcePatternType.LITERAL, "prefixed": ResourcePatternType.PREFIXED}
@@ -45,9 +45,16 @@ class SecuredSystem:
 
 @asynccontextmanager
 async def open_secured_system(
-    kafka: SecuredKafka, postgres_dsn: str, folder: Path
+    kafka: SecuredKafka, postgres_dsn: str, folder: Path, **variables: str
 ) -> AsyncIterator[SecuredSystem]:
-    """Make the accounts, then the topics as their administrator, then start every role."""
+    """Make the accounts, then the topics as their administrator, then start every role.
+
+    Args:
+        kafka: a broker or a cluster.
+        postgres_dsn: an empty database.
+        folder: for logs.
+        variables: further ``ORCH_*`` variables.
+    """
     login = kafka.login(user=ADMIN)
     environment = {
         "ORCH_KAFKA_BOOTSTRAP": login.bootstrap,
@@ -62,6 +69,7 @@ async def open_secured_system(
         "ORCH_ROUTER_SNAPSHOT_INTERVAL_S": "1",
         "ORCH_DEMO_CALL_LOG": str(folder / "calls.jsonl"),
         **ANY_PORTS,
+        **variables,
     }
     processes = [*roles(load_pipelines()), SERVE]
     for user in (*processes, ADMIN, ANALYST, OPERATOR, UPSTREAM):
@@ -72,7 +80,12 @@ async def open_secured_system(
     async with open_system(
         settings, environment=environment, environment_of=accounts, logs=folder
     ) as system:
-        running = Running(system=system, call_log=folder / "calls.jsonl", logs=folder)
+        running = Running(
+            system=system,
+            call_log=folder / "calls.jsonl",
+            logs=folder,
+            observed_at=kafka.open_bootstrap,
+        )
         yield SecuredSystem(running, kafka, {**DEV_DEFAULTS, **environment})
 
 
