@@ -123,7 +123,7 @@ asyncapi: $(VENV)/.dev ## generate schemas/asyncapi.yaml from the topic table an
 	@$(BIN)/python -m schemas.asyncapi > schemas/asyncapi.yaml
 
 configuration: $(VENV)/.dev ## generate docs/configuration.md from the settings classes
-	@$(BIN)/python -m orchestrator.configuration_page > docs/configuration.md
+	@$(BIN)/python -m orchestrator.configuration.page > docs/configuration.md
 
 clean: ## remove the environments and the data of `make run`
 	rm -rf $(VENV) .orchestrator .peers

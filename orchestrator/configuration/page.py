@@ -1,6 +1,6 @@
 """``docs/configuration.md``: every setting, from the classes that define them.
 
-``python -m orchestrator.configuration_page`` prints it; ``make configuration`` writes the file,
+``python -m orchestrator.configuration.page`` prints it; ``make configuration`` writes the file,
 and a test fails when the file is stale.
 """
 

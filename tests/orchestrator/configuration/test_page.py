@@ -7,7 +7,7 @@ from typing import get_type_hints
 
 import pytest
 
-from orchestrator.configuration_page import FILE, settings, text
+from orchestrator.configuration.page import FILE, settings, text
 from orchestrator.settings import Settings, load_settings
 
 PAGE = Path(FILE).read_text("utf-8")
