@@ -4,6 +4,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from agents.services.settings import ServicesSettings
@@ -50,13 +51,17 @@ class Settings:
 
 
 def load_settings(
-    environment: Mapping[str, str], defaults: Mapping[str, str] | None = None
+    environment: Mapping[str, str],
+    defaults: Mapping[str, str] | None = None,
+    *,
+    places: Mapping[str, str] = MappingProxyType({}),
 ) -> Settings:
     """Build the settings from ``ORCH_*`` variables; all others are ignored.
 
     Args:
-        environment: usually ``os.environ``.
+        environment: the variables.
         defaults: variables with other defaults for this call, which the environment overrides.
+        places: where variables were set, for errors, if not in the environment.
 
     Raises:
         SettingsError: a variable does not name a setting (a misspelt name would otherwise
@@ -67,26 +72,36 @@ def load_settings(
     rooms = {}
     hints = get_type_hints(Settings)
     for room in fields(Settings):
-        rooms[room.name] = _room(hints[room.name], f"{PREFIX}{room.name.upper()}_", given)
+        rooms[room.name] = _room(hints[room.name], f"{PREFIX}{room.name.upper()}_", given, places)
     if given:
         raise SettingsError(f"unknown: {', '.join(sorted(given))}")
     return Settings(**rooms)
 
 
-def _room(kind: type, prefix: str, given: dict[str, str]) -> Any:
+def _room(kind: type, prefix: str, given: dict[str, str], places: Mapping[str, str]) -> Any:
     """Build one group, and remove its variables from ``given``."""
     hints, values = get_type_hints(kind), {}
     for item in fields(kind):
         name = prefix + item.name.upper()
         if name in given:
-            values[item.name] = _value(name, given.pop(name), hints[item.name])
+            secret = not item.repr
+            try:
+                values[item.name] = _value(name, given.pop(name), hints[item.name], secret=secret)
+            except SettingsError as error:
+                raise _placed(error, places.get(name)) from None
     try:
         return kind(**values)
     except ValueError as error:
-        raise SettingsError(f"{prefix}*: {error}") from error
+        # Its first word is the name of the field.
+        name = prefix + str(error).partition(" ")[0].upper()
+        raise _placed(SettingsError(f"{prefix}*: {error}"), places.get(name)) from error
 
 
-def _value(name: str, text: str, kind: Any) -> Any:
+def _placed(error: SettingsError, place: str | None) -> SettingsError:
+    return error if place is None else SettingsError(f"{place}: {error}")
+
+
+def _value(name: str, text: str, kind: Any, *, secret: bool) -> Any:
     if get_origin(kind) in (Union, types.UnionType):
         kind = next(option for option in get_args(kind) if option is not type(None))
     try:
@@ -96,4 +111,5 @@ def _value(name: str, text: str, kind: Any) -> Any:
             return kind(text)
         return Path(text) if kind is Path else text
     except (ValueError, KeyError) as error:
-        raise SettingsError(f"{name} is {text!r}; it must be a {kind.__name__}") from error
+        shown = "wrong" if secret else repr(text)
+        raise SettingsError(f"{name} is {shown}; it must be a {kind.__name__}") from error

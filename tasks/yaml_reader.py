@@ -2,12 +2,13 @@
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from schemas.errors import InvalidRecordError
+from schemas.errors import InvalidRecordError, OrchestratorError
 from schemas.json_text import compact, parse_value
 from schemas.limits import JSON_DEPTH_MAX
 from tasks.pipeline import PipelineFileError
@@ -23,10 +24,13 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class YamlReader:
-    """Typed reads from the nodes of one file. All methods raise :class:`PipelineFileError`."""
+    """Typed reads from the nodes of one file. All methods raise ``error_class``."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(
+        self, file: str, error_class: Callable[[str], OrchestratorError] = PipelineFileError
+    ) -> None:
         self._file = file
+        self._error_class = error_class
 
     def compose(self, text: str) -> Node:
         """Parse the text of a file with exactly one document, without aliases or tags."""
@@ -44,9 +48,9 @@ class YamlReader:
             raise self._error_at(1, "the file is empty")
         return root
 
-    def error(self, node: Node, message: str) -> PipelineFileError:
+    def error(self, node: Node, message: str) -> OrchestratorError:
         """An error about a node, to be raised."""
-        return PipelineFileError(f"{self.where(node)}: {message}")
+        return self._error_class(f"{self.where(node)}: {message}")
 
     def where(self, node: Node) -> str:
         """``file:line`` of a node."""
@@ -162,5 +166,5 @@ class YamlReader:
             if depth > JSON_DEPTH_MAX:
                 raise self._error_at(line, f"nested deeper than {JSON_DEPTH_MAX}")
 
-    def _error_at(self, line: int, message: str) -> PipelineFileError:
-        return PipelineFileError(f"{self._file}:{line}: {message}")
+    def _error_at(self, line: int, message: str) -> OrchestratorError:
+        return self._error_class(f"{self._file}:{line}: {message}")

@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 import typer
 
 from orchestrator.cli.app import app
+from orchestrator.configuration.load import CONFIG
 from orchestrator.settings import Settings
 from tests.source_words import (
     PACKAGES,
@@ -198,11 +199,12 @@ def _options() -> frozenset[str]:
 @cache
 def _settings() -> frozenset[str]:
     hints = get_type_hints(Settings)
-    return frozenset(
+    settings = (
         f"ORCH_{group.name}_{item.name}".upper()
         for group in fields(Settings)
         for item in fields(hints[group.name])
     )
+    return frozenset((*settings, CONFIG))
 
 
 @cache

@@ -4,6 +4,7 @@ import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -26,9 +27,12 @@ _COMMANDS = {
     "pipelines": "orchestrator.cli.pipelines:app",
     "migrate": "orchestrator.cli.migrate:app",
     "sink": "orchestrator.cli.sink:app",
+    "config": "orchestrator.cli.config:app",
     "keys": "orchestrator.cli.keys:app",
     "dlq": "orchestrator.cli.dlq.app:app",
 }
+_CONFIG = "ORCH_CONFIG"
+"""As in ``orchestrator.configuration.load``, whose import would slow down every command."""
 _MARKUP: Literal["markdown"] = "markdown"
 """Paragraphs of a help text are wrapped anew for the terminal, not at the source's lines."""
 _HIDDEN = {"demo-services": "orchestrator.local.demo.command:demo_services"}
@@ -62,7 +66,8 @@ def _command(name: str, place: str) -> Any:
 
 app = typer.Typer(
     name="orchestrator",
-    help="Runs AI tasks through their pipelines, on Kafka. Settings are ORCH_* variables.",
+    help="Runs AI tasks through their pipelines, on Kafka. Settings are ORCH_* variables, or a "
+    "configuration file.",
     cls=_OnDemand,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -84,7 +89,14 @@ def _before(
             "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
-) -> None: ...
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="The configuration file (or the variable ORCH_CONFIG)."),
+    ] = None,
+) -> None:
+    if config is not None:
+        # The processes that `dev` starts read it, too.
+        os.environ[_CONFIG] = str(config.absolute())
 
 
 def run() -> None:

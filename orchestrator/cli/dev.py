@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from orchestrator.configuration.load import process_settings
 from orchestrator.local.dev.demonstration import Demonstration
 from orchestrator.local.dev.first_start import is_first_start, note_start
 from orchestrator.local.dev.notices import Terminal, show_events, shown_path
@@ -24,7 +25,7 @@ from orchestrator.local.dev.system import DEV_DEFAULTS, System, open_system
 from orchestrator.local.embedded.servers import Servers, open_servers
 from orchestrator.observability import LogSettings, set_up_logs
 from orchestrator.schema_ids import use_schema_ids
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import Settings
 
 _DEMONSTRATION_S = 120.0
 
@@ -54,7 +55,7 @@ def dev(
     """
     if once and demo is False:
         raise typer.BadParameter("--once stops after the demonstration; --no-demo leaves it out")
-    settings = load_settings(os.environ, DEV_DEFAULTS)
+    settings = process_settings(os.environ, DEV_DEFAULTS)
     set_up_logs(LogSettings(level="warning", format="console"), role="dev")
     show_events()
     # It warns of every partition that is new, and tries again by itself.
@@ -102,7 +103,7 @@ class _Dev:
                 "ORCH_KAFKA_BOOTSTRAP": servers.kafka_bootstrap,
                 "ORCH_POSTGRES_DSN": servers.postgres_dsn,
             }
-            settings = load_settings({**os.environ, **found}, DEV_DEFAULTS)
+            settings = process_settings({**os.environ, **found}, DEV_DEFAULTS)
             restarts: Restarts = Restarts()
             async with (
                 kept_running(servers, restarts) as failed,

@@ -7,9 +7,10 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.cli.output import print_note
+from orchestrator.configuration.load import process_settings, process_variables
 from orchestrator.running.file import FoundSystem, find_running, places
 from orchestrator.running.record import RunningSystem, found_variables, names_another
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import Settings
 from schemas.errors import SettingsError
 
 START_ONE = "start one with `make run` (`orchestrator dev`)"
@@ -31,19 +32,19 @@ def command_settings(*, find: bool = True) -> Settings:
     Raises:
         SettingsError: a variable is unknown or wrong.
     """
-    settings = load_settings(os.environ)
+    settings = process_settings(os.environ)
     if not (find and settings.dev.find):
         return settings
-    found = running_system()
-    taken = {} if found.system is None else found_variables(os.environ, found.system)
+    found, given = running_system(), process_variables(os.environ)
+    taken = {} if found.system is None else found_variables(given, found.system)
     _say(found.ignored)
-    if found.system is not None and names_another(os.environ, found.system):
+    if found.system is not None and names_another(given, found.system):
         folder = shown_folder(found.system.folder)
         _say([f"the system in {folder} is not used: a variable names another server"])
     if found.system is None or not taken:
         return settings
     _say([_using(found.system)])
-    return load_settings(os.environ, taken)
+    return process_settings(os.environ, taken)
 
 
 def not_set(*variables: str) -> SettingsError:

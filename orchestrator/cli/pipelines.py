@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from orchestrator.cli.output import Output, OutputOption, print_json, print_table
+from orchestrator.configuration.load import process_settings
 from orchestrator.pipelines import installed_pipelines, text_of, texts_in
-from orchestrator.settings import load_settings
 from tasks.pipeline import Pipeline, PipelineFileError, Pipelines, PipelineStep
 from tasks.pipeline_file import load_pipelines, parse_pipeline
 from tasks.template import to_json
@@ -99,7 +99,7 @@ def _problem(file: str, text: str) -> str | None:
 
 def _contradiction(texts: dict[str, str]) -> list[str]:
     """Contradictions between the files, or between a file and an installed pipeline."""
-    folder = load_settings(os.environ).pipelines.dir
+    folder = process_settings(os.environ).pipelines.dir
     installed = {} if folder is None else texts_in(folder)
     built_in = Path(str(files("tasks"))).resolve() / "pipelines"
     # A file that is installed already does not contradict itself.
@@ -114,7 +114,7 @@ def _contradiction(texts: dict[str, str]) -> list[str]:
 
 
 def _installed() -> Pipelines:
-    return installed_pipelines(load_settings(os.environ).pipelines)
+    return installed_pipelines(process_settings(os.environ).pipelines)
 
 
 def _find(pipelines: Pipelines, text: str) -> Pipeline:

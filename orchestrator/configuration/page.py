@@ -19,15 +19,7 @@ from orchestrator.settings import PREFIX, Settings
 
 FILE = "docs/configuration.md"
 
-_HEAD = """\
-# Configuration
-
-Every setting is an environment variable `ORCH_<GROUP>_<NAME>`.
-An unknown `ORCH_` variable, or a wrong value, stops the start with `SETTINGS_INVALID`.
-Other variables are ignored.
-A setting that is not set has its default.
-This page is generated from the settings classes (`make configuration`).
-"""
+_HEAD = Path(__file__).with_name("page_head.md")
 
 _GROUPS: Mapping[str, str] = MappingProxyType(
     {
@@ -74,7 +66,7 @@ def settings() -> dict[str, list[Setting]]:
 
 def text() -> str:
     """The whole page."""
-    parts = [_HEAD]
+    parts = [_HEAD.read_text("utf-8")]
     for group, rows in settings().items():
         lines = [
             f"\n## {_GROUPS[group]}\n",

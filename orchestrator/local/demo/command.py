@@ -4,14 +4,14 @@ import asyncio
 import os
 import signal
 
+from orchestrator.configuration.load import process_settings
 from orchestrator.local.demo.server import ReferenceServices
 from orchestrator.observability import set_up_logs
-from orchestrator.settings import load_settings
 
 
 def demo_services() -> None:
     """Run the reference services, for `dev` and for tests."""
-    settings = load_settings(os.environ)
+    settings = process_settings(os.environ)
     set_up_logs(settings.log, role="demo-services")
 
     async def serve() -> None:
