@@ -20,7 +20,7 @@ from orchestrator.cli.task.ports import (
     View,
 )
 from orchestrator.cli.task.producer import open_producer
-from orchestrator.cli.task.view import event_line
+from orchestrator.cli.task.view import event_line, view_of_history
 from orchestrator.layout import rules_of
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
@@ -59,7 +59,7 @@ class DirectTasks:
     async def view(self, task_id: TaskId, *, timeout_s: float) -> View:
         """The task from the log, from Postgres, or from task-created."""
         async with open_finder(kafka_settings(), timeout_s=timeout_s) as finder:
-            return await finder.view(task_id)
+            return view_of_history(await finder.history(task_id))
 
     async def watch(
         self, task_id: TaskId, *, after: int, timeout_s: float
@@ -67,24 +67,24 @@ class DirectTasks:
         """Past events first, then new ones."""
         settings = kafka_settings()
         async with open_finder(settings, timeout_s=timeout_s) as finder:
-            history = await finder.history(task_id)
-            timeline = [event_line(seen.event) for seen in history.life]
+            read = await finder.source.life(task_id)
+            timeline = [event_line(seen.event) for seen in read.life]
             if not timeline:
                 # Gone from the log, or not decided yet; or unknown, which raises.
-                timeline = (await finder.view(task_id))["timeline"]
+                timeline = view_of_history(await finder.history(task_id))["timeline"]
         for line in timeline:
             if line["sequence"] > after:
                 yield line
-        if timeline and (not history.life or ended(history.life)):
+        if timeline and (not read.life or ended(read.life)):
             return
         async with (
             open_finder(settings, timeout_s=None) as finder,
-            aclosing(finder.log.follow(history)) as events,
+            aclosing(finder.source.log.follow(read)) as events,
         ):
             async for seen in events:
                 if seen.event.sequence > after:
                     yield event_line(seen.event)
-                if ended(history.life):
+                if ended(read.life):
                     return
 
     def asked_tenant(self, tenant: str | None) -> str | None:
@@ -164,7 +164,7 @@ def _end(event: TaskEvent) -> End:
 
 
 async def _tenant(settings: Settings, order: CommandWish) -> str:
-    """The tenant of the task; AnswerError for a task whose creation was refused."""
+    """The tenant of the task; CreationRefusedError: its creation was refused."""
     async with open_finder(settings, timeout_s=_READ_S) as finder:
         if order.tenant is None:
             return await finder.tenant(order.task_id)

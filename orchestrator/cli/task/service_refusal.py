@@ -11,7 +11,8 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from orchestrator.api.grpc.errors import DETAILS, DOMAIN
-from orchestrator.cli.errors import AnswerError, TaskUnknownError
+from orchestrator.api.tasks.errors import TaskUnknownError
+from orchestrator.cli.errors import AnswerError
 from schemas.errors import OrchestratorError
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 
