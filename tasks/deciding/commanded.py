@@ -19,7 +19,7 @@ from schemas.records import (
 from tasks.deciding.context import Context
 from tasks.deciding.dispatch import dispatch
 from tasks.deciding.event import next_event
-from tasks.deciding.order import OwnedCommand, refused
+from tasks.deciding.owned_command import OwnedCommand, refused
 from tasks.deciding.report import abandoned
 from tasks.deciding.retried import on_retry
 from tasks.decision import Accepted, Decision, Rejected

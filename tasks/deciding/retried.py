@@ -5,7 +5,7 @@ import msgspec
 from schemas.records import Error, EventKind, Json, Millis, StepName, TaskSpec, TaskStatus
 from tasks.deciding.dispatch import dispatch
 from tasks.deciding.event import bytes_at_most, next_event
-from tasks.deciding.order import OwnedCommand, refused
+from tasks.deciding.owned_command import OwnedCommand, refused
 from tasks.decision import Accepted, Decision, Ignored
 from tasks.pipeline import Pipeline, PipelineUnknownError
 from tasks.task import Phase

@@ -32,7 +32,7 @@ from orchestrator.cli.task.ports import (
     TaskWish,
     View,
 )
-from orchestrator.cli.task.served_order import request_of
+from orchestrator.cli.task.served_command import request_of
 from orchestrator.cli.task.service_client import Service, asked_tenant, open_service
 from orchestrator.cli.task.service_refusal import ServiceAwayError, ServiceRefusedError
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
