@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 from orchestrator.api.replica.live_task import AcceptedTask, Folded
 from orchestrator.api.tasks.errors import CreationRefusedError, TaskExpiredError, TaskUnknownError
-from orchestrator.api.tasks.history import TaskHistory, history_of_log, history_of_wish
+from orchestrator.api.tasks.history import TaskHistory, history_of_creation, history_of_log
 from orchestrator.api.tasks.sources import TaskRows, logged_history, stored_history
 from schemas.records import TaskEvent, TaskId
 from sinks.errors import SinkUnavailableError
@@ -144,7 +144,7 @@ class TaskFinder(Generic[Begun]):
             KafkaUnavailableError: the log could not be read; ask again later.
         """
         if isinstance(known, AcceptedTask):
-            return history_of_wish(known.record())
+            return history_of_creation(known.record())
         if isinstance(known, StoredTask):
             return await stored_history(self._stored, known)
         if known.whole:
