@@ -54,7 +54,7 @@ def decode_json(body: bytes, kind: type[R]) -> R:
     except msgspec.ValidationError as error:
         raise from_validation(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError("JSON_INVALID", f"the body is no JSON: {str(error)[:200]}") from None
+        raise ApiError("JSON_INVALID", f"the body is not JSON: {str(error)[:200]}") from None
 
 
 def read_query(request: Request, kind: type[R], *, lists: frozenset[str] = frozenset()) -> R:

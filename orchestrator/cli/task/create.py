@@ -107,7 +107,7 @@ def create(
 def _milliseconds(seconds: float) -> int:
     """Whole milliseconds; admission checks whether they are too few or too many."""
     if not abs(seconds) < 1e12:
-        raise typer.BadParameter(f"{seconds} s is no timeout")
+        raise typer.BadParameter(f"{seconds} s is not a timeout")
     return int(seconds * 1000)
 
 

@@ -71,7 +71,7 @@ def refusal_of(
 def _without_details(error: grpc.aio.AioRpcError, address: str) -> OrchestratorError:
     match error.code():
         case grpc.StatusCode.UNIMPLEMENTED:
-            return ServiceAwayError(f"what answers at {address} is no service of this version")
+            return ServiceAwayError(f"what answers at {address} is not a service of this version")
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return ServiceAwayError(f"{address} did not answer in time")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
