@@ -36,6 +36,10 @@ async def read_json(request: Request, kind: type[R], *, max_bytes: int, optional
     body = await read_bytes(request, max_bytes)
     if optional and not body:
         return kind()
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        message = f"the body must not be encoded, but Content-Encoding is {encoding[:20]!a}"
+        raise ApiError("MEDIA_TYPE_UNKNOWN", message, kind=Kind.MEDIA_TYPE)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != _JSON:
         message = f"the body must be {_JSON}"
