@@ -93,7 +93,7 @@ def test_templates_are_read_as_they_are_written() -> None:
         ("$.input.topic", "$.steps.write", 10, "no step write before this"),
         ("from: $.metadata.lines", "from: 3", 11, "expected a string"),
         ("from: $.metadata.lines", "from: lines", 11, "is not a path"),
-        ("default: 3", "default: 2024-01-01", 11, "no JSON value"),
+        ("default: 3", "default: 2024-01-01", 11, "not a JSON value"),
         ("default: 3", "default: .inf", 11, "finite"),
         ('"$5"', '"\\0"', 12, "NUL"),
         ("[5, 7, 5.5", "[5, 7, !!set {a}", 13, "not allowed"),

@@ -76,7 +76,7 @@ def read_query(request: Request, kind: type[R], *, lists: frozenset[str] = froze
             raise invalid(name, "given more than once")
         elif name in _TIMES and _NUMBER.fullmatch(values[0]):
             # Numbers in a query are read laxly, so a year would become seconds of 1970.
-            raise invalid(name, "no time of RFC 3339")
+            raise invalid(name, "not a time of RFC 3339")
         else:
             given[name] = values[0]
     try:
