@@ -40,7 +40,7 @@ def texts_in(folder: Path) -> dict[str, str]:
         SettingsError: as :func:`installed_pipelines`.
     """
     if not folder.is_dir():
-        raise SettingsError(f"ORCH_PIPELINES_DIR: {folder} is no folder")
+        raise SettingsError(f"ORCH_PIPELINES_DIR: {folder} is not a folder")
     return {str(path): text_of(path) for path in sorted(folder.glob("*.yaml"))}
 
 

@@ -40,20 +40,20 @@ def created_record(
     return _outgoing(topics.task_created, partition, task.task_id, task, headers)
 
 
-def order_record(
-    topics: Topics, partition: int, order: TaskCommand, source: str, trace: Trace
+def task_command_record(
+    topics: Topics, partition: int, command: TaskCommand, source: str, trace: Trace
 ) -> Outgoing:
     """A command about a task, for the task's owner."""
     headers = cloudevent_headers(
-        event_id=order.command_id,
-        event_type=_type_name(order, order.kind),
-        time_ms=order.issued_at,
-        task_id=order.task_id,
-        tenant_id=order.tenant_id,
+        event_id=command.command_id,
+        event_type=_type_name(command, command.kind),
+        time_ms=command.issued_at,
+        task_id=command.task_id,
+        tenant_id=command.tenant_id,
         source=source,
         trace=trace,
     )
-    return _outgoing(topics.task_commands, partition, order.task_id, order, headers)
+    return _outgoing(topics.task_commands, partition, command.task_id, command, headers)
 
 
 def event_record(topics: Topics, partition: int, event: TaskEvent, trace: Trace) -> Outgoing:

@@ -149,5 +149,5 @@ def _checked(answer: httpx.Response) -> Any:
         try:
             return answer.json()
         except ValueError as error:
-            raise SchemaRegistryError(f"{answer.url.path}: the answer is no JSON") from error
+            raise SchemaRegistryError(f"{answer.url.path}: the answer is not JSON") from error
     raise SchemaRegistryError(f"{answer.url.path}: {answer.status_code} {answer.text[:300]}")

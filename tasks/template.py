@@ -87,7 +87,8 @@ def parse_path(text: str) -> Path:
     match = _PATH.fullmatch(text)
     if match is None or (match[1] == "steps" and not match[2]):
         raise ValueError(
-            f"{text} is no path; it begins with $.input, $.metadata or $.steps.<step>, keys follow"
+            f"{text} is not a path; a path begins with $.input, $.metadata or $.steps.<step>, "
+            "and keys follow"
         )
     return Path(match[1], tuple(match[2].split(".")[1:]))
 

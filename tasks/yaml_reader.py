@@ -137,7 +137,7 @@ class YamlReader:
                 return [self._plain(item) for item in node.value]
             case ScalarNode() if node.tag in _JSON_TAGS:
                 return self._scalar(node)
-        raise self.error(node, "no JSON value (quote it if it is meant as text)")
+        raise self.error(node, "not a JSON value (quote it if it is meant as text)")
 
     def _scalar(self, node: ScalarNode) -> Any:
         try:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from agents.services.sending import this_task_is_cancelled
+from streams.cancellation import this_task_is_cancelled
 
 _PASSES = 5
 """Turns of the event loop until a reader gets bytes that are in its socket when a timer fires.

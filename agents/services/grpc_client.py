@@ -20,10 +20,10 @@ from agents.services.sending import (
     IDEMPOTENCY_KEY,
     is_sendable,
     sendable_trace,
-    this_task_is_cancelled,
 )
 from schemas.gen.services.v1 import step_service_pb2 as pb
 from schemas.gen.services.v1.step_service_pb2_grpc import StepServiceStub
+from streams.cancellation import this_task_is_cancelled
 
 if TYPE_CHECKING:  # names of type information only
     _UnaryCall = grpc.aio.UnaryUnaryCall[pb.RunRequest, pb.RunResponse]

@@ -19,8 +19,8 @@ from agents.services.sending import (
     IDEMPOTENCY_KEY,
     is_sendable,
     sendable_trace,
-    this_task_is_cancelled,
 )
+from streams.cancellation import this_task_is_cancelled
 
 TIMEOUT_HEADER = "x-timeout-ms"
 

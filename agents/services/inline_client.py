@@ -105,7 +105,7 @@ def load_function(target: str) -> Function:
     except (ImportError, AttributeError, ValueError) as error:
         raise SettingsError(f"python://{target}: {error}") from error
     if not callable(function):
-        raise SettingsError(f"python://{target} is no function")
+        raise SettingsError(f"python://{target} is not a function")
     return function  # type: ignore[no-any-return]  # its signature is checked at its first call
 
 

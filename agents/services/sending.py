@@ -1,6 +1,5 @@
 """The metadata of a request on any transport: the key, the trace; and cancellation."""
 
-import asyncio
 import re
 from collections.abc import Mapping
 
@@ -23,12 +22,6 @@ def sendable_trace(trace: Mapping[str, str]) -> list[tuple[str, str]]:
         and key not in _OURS
         and is_sendable(value)
     ]
-
-
-def this_task_is_cancelled() -> bool:
-    """True if the current asyncio task was cancelled, and not only the call that it awaits."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 # Source: gRPC over HTTP2, "Requests": Header-Name and ASCII-Value.

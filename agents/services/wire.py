@@ -38,7 +38,7 @@ def decode(answer: pb.RunResponse | None) -> StepResponse:
         ValueError: no answer, or a count or a time out of range; the answer cannot be used.
     """
     if answer is None:
-        raise ValueError("the answer is no RunResponse")
+        raise ValueError("the answer is not a RunResponse")
     return StepResponse(
         output=Json(answer.output),
         usage=_usage(answer.usage) if answer.HasField("usage") else None,

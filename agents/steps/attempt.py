@@ -33,6 +33,7 @@ from schemas.records import (
     StepResult,
 )
 from schemas.topics import Topics
+from streams.cancellation import this_task_is_cancelled
 from streams.errors import PublishError
 from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.patience import publish_patiently
@@ -199,7 +200,7 @@ class RunningAttempt:
                 return attempt.failed(found, now, retry_after_ms=after_ms)
             case PublishError():
                 raise error
-            case asyncio.CancelledError() if _this_task_is_cancelled():
+            case asyncio.CancelledError() if this_task_is_cancelled():
                 raise error
         return attempt.failed(self._failure(error), now)
 
@@ -269,8 +270,3 @@ def _request(command: StepCommand, timeout_s: float) -> StepRequest:
         timeout_s=timeout_s,
         trace=trace_headers(),
     )
-
-
-def _this_task_is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

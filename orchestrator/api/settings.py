@@ -102,7 +102,7 @@ class ApiSettings:
         if self.server:
             check_address(self.server)
         if not re.fullmatch(r"[\x21-\x7e]*", self.key):
-            raise ValueError("key holds a space, or what is no ASCII; it must be one key")
+            raise ValueError("key holds a space, or what is not ASCII; it must be one key")
         if not Keys.parse(self.keys) and not _is_loopback(self.host):
             raise ValueError(
                 f"host is {self.host!r}, which others can reach, and there are no keys: set "
@@ -119,7 +119,7 @@ def check_address(text: str) -> str:
         found = _ADDRESS.fullmatch(address.strip())
         if found is None or not 1 <= int(found["port"]) <= 65535:
             # Not quoted: text in the wrong setting may be a key.
-            raise ValueError("server is no HOST:PORT, as in 127.0.0.1:9000")
+            raise ValueError("server is not HOST:PORT, as in 127.0.0.1:9000")
     return text
 
 

@@ -38,7 +38,7 @@ class UseCases:
         return cls(
             access=access,
             queries=queries,
-            histories=TaskHistories(parts, queries),
+            histories=TaskHistories(queries),
             creation=TaskCreation(parts, queries),
             commands=TaskCommands(parts, queries),
             watch=TaskWatch(parts, queries),

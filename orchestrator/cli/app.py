@@ -1,15 +1,18 @@
 """The command line. Errors of ours are one line with a stable code, and exit status 1."""
 
+import errno
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
+from orchestrator.cli.standard_streams import discard_output, prepare_streams
 from schemas.errors import OrchestratorError
 
 # By command: the location of its function, or of its group of commands.
@@ -35,6 +38,8 @@ _CONFIG = "ORCH_CONFIG"
 """As in ``orchestrator.configuration.load``, whose import would slow down every command."""
 _MARKUP: Literal["markdown"] = "markdown"
 """Paragraphs of a help text are wrapped anew for the terminal, not at the source's lines."""
+_NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+"""Errors of a write to standard output, or to a file that a command writes."""
 _HIDDEN = {"demo-services": "orchestrator.local.demo.command:demo_services"}
 
 
@@ -101,12 +106,26 @@ def _before(
 
 def run() -> None:
     """Run the command of ``sys.argv``."""
+    prepare_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except OrchestratorError as error:
-        print(f"error {error.code}: {error}", file=sys.stderr)
-        sys.exit(1)
+        _end_with(error.code, str(error))
     except BrokenPipeError:
         # The reader of our output (head, grep -q) has closed the pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         sys.exit(0)
+    except OSError as error:
+        if error.filename is not None or error.errno not in _NOT_WRITTEN:
+            raise
+        discard_output()
+        _end_with("OUTPUT_NOT_WRITTEN", os.strerror(error.errno))
+
+
+def _end_with(code: str, message: str) -> NoReturn:
+    with suppress(OSError):  # standard error may be full, too
+        print(f"error {code}: {message}", file=sys.stderr)
+    sys.exit(1)

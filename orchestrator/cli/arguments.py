@@ -83,7 +83,7 @@ def _time(text: str, *, sign: int) -> datetime:
         return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise typer.BadParameter(
-            f"{text!r} is no time like 30m, 2h, 2026-05-01 or 2026-05-01T12:30:00+02:00"
+            f"{text!r} is not a time like 30m, 2h, 2026-05-01 or 2026-05-01T12:30:00+02:00"
         ) from None
 
 
@@ -95,7 +95,7 @@ def millis(moment: datetime) -> Millis:
 def task_id(text: str) -> TaskId:
     """A task's id."""
     if not ID_PATTERN.fullmatch(text):
-        raise typer.BadParameter(f"{text!a} is no id; ids match {ID_PATTERN.pattern}")
+        raise typer.BadParameter(f"{text!a} is not an id; ids match {ID_PATTERN.pattern}")
     return TaskId(text)
 
 

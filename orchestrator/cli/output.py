@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from orchestrator.cli.standard_streams import takes_all_text
 from orchestrator.cli.table_layout import lay_out
 
 
@@ -33,8 +34,11 @@ OutputOption = Annotated[
 
 
 def json_text(document: Any, *, indent: int | None = None) -> str:
-    """A document as JSON; characters that a terminal would act on are escaped, others are not."""
-    text = json.dumps(document, ensure_ascii=False, indent=indent)
+    """A document as JSON; escaped are only characters that a terminal would act on.
+
+    If standard output cannot encode every character, all beyond ASCII are escaped.
+    """
+    text = json.dumps(document, ensure_ascii=not takes_all_text(), indent=indent)
     return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
 
 

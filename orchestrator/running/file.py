@@ -37,7 +37,7 @@ def write_running(folder: Path, system: RunningSystem) -> None:
     A reader sees the old content or the new one.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written, or a folder has the name of the file.
     """
     # Made with mode 0600, which the file keeps.
     number, name = tempfile.mkstemp(prefix=f".{FILE}-", dir=folder)

@@ -74,7 +74,7 @@ def decode(value: bytes | None, record_type: type[R], *, max_bytes: int = EVENT_
     schema_id = _schema_id(value)
     writer = _READERS[name].get(schema_id)
     if writer is None:
-        raise SchemaUnknownError(f"schema id {schema_id} is no version of {name}")
+        raise SchemaUnknownError(f"schema id {schema_id} is not a version of {name}")
     newest = _WRITERS[name][1]
     if writer is newest:
         record = _decode_generated(value, record_type)

@@ -103,7 +103,7 @@ def record_shape_of(schema: Any) -> RecordShape:
     """Read the ``.avsc`` of a record."""
     shape = shape_of(schema)
     if not isinstance(shape, RecordShape):
-        raise NotImplementedError(f"{shape} is no record")
+        raise NotImplementedError(f"{shape} is not a record")
     return shape
 
 

@@ -43,7 +43,7 @@ class LetterCursor:
         millis, _, letter_id = rest.partition(".")
         numeric = millis.isascii() and millis.isdecimal() and len(millis) < 16
         if mark != "l" or not numeric or int(millis) > _TIME_MAX_MS or "\0" in letter_id:
-            raise CursorError(f"{text[:100]!a} is no cursor of dead letters")
+            raise CursorError(f"{text[:100]!a} is not a cursor of dead letters")
         return cls(int(millis), letter_id)
 
     def __str__(self) -> str:

@@ -50,7 +50,7 @@ class NewestCursor:
             mark, micros, task_id = text.split(".", 2)
             return cls(_time(micros), _id(task_id, mark == "n"))
         except (ValueError, OverflowError):
-            raise CursorError(f"{text[:100]!a} is no cursor of the order newest") from None
+            raise CursorError(f"{text[:100]!a} is not a cursor of the order newest") from None
 
     def __str__(self) -> str:
         return f"n.{_micros(self.created_at)}.{self.id}"
@@ -82,7 +82,7 @@ class QueueCursor:
             known = mark == "q" and PRIORITY_MIN <= int(priority) <= PRIORITY_MAX
             return cls(int(priority), _time(micros), _id(task_id, known))
         except (ValueError, OverflowError):
-            raise CursorError(f"{text[:100]!a} is no cursor of the order queue") from None
+            raise CursorError(f"{text[:100]!a} is not a cursor of the order queue") from None
 
     def __str__(self) -> str:
         return f"q.{self.priority}.{_micros(self.created_at)}.{self.id}"

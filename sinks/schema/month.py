@@ -23,4 +23,4 @@ def _month_of_day(day: int) -> date:
     try:
         return (_EPOCH + timedelta(days=day)).replace(day=1)
     except OverflowError as error:
-        raise ValueError(f"{day} days from 1970 is no date") from error
+        raise ValueError(f"{day} days from 1970 is not a date") from error

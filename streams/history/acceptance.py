@@ -7,8 +7,12 @@ so a process that was paused for too long cannot change a task's history.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 
 from schemas.records import EventKind, TaskEvent
+
+OWNER_WINDOW = 500
+"""Records that a reader examines to find the owner of a log whose markers it has not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +57,13 @@ def prevailing_owner(events: Iterable[TaskEvent]) -> Ownership | None:
         if higher or settles:
             best, wrote = Ownership(event.owner_epoch, event.owner), event_like
     return best
+
+
+def owner_before_first_marker(events: Iterable[TaskEvent]) -> Ownership | None:
+    """The ownership at the start of a log whose first markers are gone.
+
+    Args:
+        events: the first ones that are left. Only those before a marker count, because a marker
+            begins another ownership.
+    """
+    return prevailing_owner(takewhile(lambda e: e.kind is not EventKind.OWNERSHIP_TAKEN, events))

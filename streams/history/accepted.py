@@ -1,6 +1,6 @@
 """From the records of ``task-events`` to the accepted events, for every reader."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -9,11 +9,14 @@ from schemas.dead_letter import Origin
 from schemas.errors import DecodeError
 from schemas.limits import EVENT_MAX_BYTES
 from schemas.records import EventKind, TaskEvent
-from streams.history.acceptance import Ownership, accept, prevailing_owner
+from streams.history.acceptance import (
+    OWNER_WINDOW,
+    Ownership,
+    accept,
+    owner_before_first_marker,
+    prevailing_owner,
+)
 from streams.kafka.log_reader import LogReader
-
-WINDOW = 500
-"""Records that a reader in the middle of a log examines to find its owner there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +65,6 @@ def prevailing(records: Iterable[Origin]) -> Ownership | None:
     return prevailing_owner(_decoded(records))
 
 
-def before_first_marker(records: Sequence[Origin]) -> list[Origin]:
-    """The records before the first marker, because a marker begins another ownership. Pure."""
-    for index, record in enumerate(records):
-        try:
-            event = decode(record.value, TaskEvent)
-        except DecodeError:
-            continue
-        if event.kind is EventKind.OWNERSHIP_TAKEN:
-            return list(records[:index])
-    return list(records)
-
-
 async def ownership_at_start(
     reader: LogReader, topic: str, partition: int, first: int, end: int
 ) -> Ownership | None:
@@ -86,7 +77,7 @@ async def ownership_at_start(
     """
     if first == 0:
         return None
-    return prevailing(before_first_marker(await _read(reader, topic, partition, first, end)))
+    return owner_before_first_marker(_decoded(await _read(reader, topic, partition, first, end)))
 
 
 async def ownership_before(
@@ -101,7 +92,7 @@ async def ownership_before(
     best: Ownership | None = None
     upper = offset
     while best is None and upper > first:
-        lower = max(first, upper - WINDOW)
+        lower = max(first, upper - OWNER_WINDOW)
         best = prevailing(await _read(reader, topic, partition, lower, upper))
         upper = lower
     return best
@@ -127,7 +118,7 @@ async def is_of_owner(
         KafkaUnavailableError: the log could not be read.
     """
     first, end = await reader.bounds(topic, partition)
-    start = max(first, offset - WINDOW)
+    start = max(first, offset - OWNER_WINDOW)
     records = await _read(reader, topic, partition, start, min(offset, end))
     owners = {event.owner for event in _decoded(records)}
     return not owners or owner in owners
@@ -136,7 +127,7 @@ async def is_of_owner(
 async def _read(
     reader: LogReader, topic: str, partition: int, start: int, end: int
 ) -> list[Origin]:
-    bound = min(end, start + WINDOW)
+    bound = min(end, start + OWNER_WINDOW)
     return [r async for batch in reader.read(topic, partition, start, bound) for r in batch]
 
 

@@ -17,9 +17,10 @@ from streams.kafka.publisher import Outgoing, Publisher
 from streams.letters.action_log import ActionLog, new_id
 from streams.letters.canary import Canary, Watch
 from streams.letters.lease import Lease, LeaseSettings
-from streams.letters.unsettled import chunks, settle
+from streams.letters.unsettled import settle
 from tasks.letters.filter import LetterFilter
 from tasks.letters.known import KnownLetter, KnownLetters
+from tasks.letters.parts import in_parts
 from tasks.letters.plan import Park, ReplayOrder, Send, Skip, Verdict, WriteRows, plan
 
 BATCH_MAX = 500
@@ -161,11 +162,11 @@ class Replay:
             # Not our reason: another tenant may own the letters, and reads their history.
             self._action(DeadLetterActionKind.REPLAYED, part, replay_id=run, reason="found_sent")
             for run, items in by_run.items()
-            for part in chunks(items, BATCH_MAX)
+            for part in in_parts(items, BATCH_MAX)
         ]
         actions += [
             self._action(DeadLetterActionKind.REOPENED, part, reason="not_sent")
-            for part in chunks(lost, BATCH_MAX)
+            for part in in_parts(lost, BATCH_MAX)
         ]
         if actions:
             await log.append(actions)
@@ -182,7 +183,7 @@ class Replay:
 
     async def _park(self, todo: Sequence[tuple[KnownLetter, Verdict]]) -> None:
         items = [DeadLetterItem(letter_id=c.letter.id) for c, v in todo if isinstance(v, Park)]
-        for part in chunks(items, BATCH_MAX):
+        for part in in_parts(items, BATCH_MAX):
             await self._parts.log.append(
                 [self._action(DeadLetterActionKind.PARKED, part, reason="replays_used_up")]
             )

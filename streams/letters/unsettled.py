@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from schemas.headers import header_text
 from schemas.records import DeadLetterItem
@@ -72,8 +72,3 @@ async def _marks(
             if letter_id and replay_id and count and count.isascii() and count.isdigit():
                 found.setdefault((letter_id, replay_id), (record.offset, int(count)))
     return found
-
-
-def chunks(items: Sequence[DeadLetterItem], size: int) -> list[Sequence[DeadLetterItem]]:
-    """Split items so that each action stays small."""
-    return [items[at : at + size] for at in range(0, len(items), size)]

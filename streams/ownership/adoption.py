@@ -150,10 +150,10 @@ def check(candidate: Candidate, topics: Topics, how: AdoptedAs) -> None:
         shorter = known.end < wanted and (of_log or candidate.topic == topics.task_created)
         if shorter or not known.same_owner:
             raise AdoptionRefusedError(
-                f"{candidate.topic}[{known.partition}] is no mirror: it ends at {known.end}, "
+                f"{candidate.topic}[{known.partition}] is not a mirror: it ends at {known.end}, "
                 f"{wanted} is remembered"
                 if shorter
-                else f"{candidate.topic}[{known.partition}] is no mirror: others wrote it"
+                else f"{candidate.topic}[{known.partition}] is not a mirror: others wrote it"
             )
 
 

@@ -10,16 +10,13 @@ import structlog
 
 from schemas.records import EventKind, Millis, TaskEvent, TaskId
 from streams.errors import LogLostError, OwnershipLostError
-from streams.history.acceptance import Ownership, accept
+from streams.history.acceptance import OWNER_WINDOW, Ownership, accept
 from streams.ownership.ports import Sealed, World
 
 if TYPE_CHECKING:
     from streams.ownership.recovery import Recovery
 
 log = structlog.get_logger()
-
-_WINDOW = 500
-"""How many of the first records are read to find an owner whose markers are gone."""
 
 
 class OwnedLog:
@@ -55,7 +52,9 @@ class OwnedLog:
                 f"task-events[{self._partition}] ends at {end}, its checkpoint says {position}"
             )
         if recovery.owner_unknown:
-            first_records, _ = await self._world.log_read(position, min(end, position + _WINDOW))
+            first_records, _ = await self._world.log_read(
+                position, min(end, position + OWNER_WINDOW)
+            )
             recovery.find_owner(first_records)
         while recovery.ownership is None or recovery.ownership != self.ownership:
             await self._fold(recovery, position, end)

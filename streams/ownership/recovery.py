@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from schemas.records import EventKind, TaskEvent, TaskId
 from streams.errors import SnapshotUnreadableError, TopicReplacedError, TopicsDifferError
-from streams.history.acceptance import Ownership, accept, prevailing_owner
+from streams.history.acceptance import Ownership, accept, owner_before_first_marker
 from streams.ownership.ports import (
     ADOPTION,
     CHECKPOINT,
@@ -146,7 +146,8 @@ class Recovery:
             first_records: the first ones of the log. If empty, the checkpoint's owner stays.
         """
         if first_records:
-            self.ownership = prevailing_owner(before_first_marker(first_records))
+            events = (record.event for record in first_records if record.event is not None)
+            self.ownership = owner_before_first_marker(events)
         self.owner_unknown = False
 
     def _drop_given_up(self) -> None:
@@ -320,15 +321,3 @@ class Recovery:
         task = self.tasks.get(effect.command.task_id)
         outstanding = None if task is None else task.outstanding
         return outstanding is not None and outstanding.command_id == effect.command.command_id
-
-
-def before_first_marker(records: Sequence[Logged]) -> list[TaskEvent]:
-    """The events before the first marker, because a marker begins another ownership."""
-    found = []
-    for record in records:
-        if record.event is None:
-            continue
-        if record.event.kind is EventKind.OWNERSHIP_TAKEN:
-            break
-        found.append(record.event)
-    return found

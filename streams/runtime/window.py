@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from streams import metrics
+from streams.cancellation import this_task_is_cancelled
 from streams.kafka.publisher import Outgoing
 from streams.runtime.acks import OrderedAcks
 from streams.runtime.app import App
@@ -202,7 +203,7 @@ class InFlightWindow:
             # Not acknowledged: the current drain lets go of it.
             pass
         except asyncio.CancelledError as error:
-            if _this_task_is_cancelled():
+            if this_task_is_cancelled():
                 raise
             # A cancellation that is not ours must not count as ours: the delivery would hold
             # back its partition for ever.
@@ -213,8 +214,3 @@ class InFlightWindow:
             for delivery, acks in begun:
                 for released in acks.finish(delivery):
                     released.ack()
-
-
-def _this_task_is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

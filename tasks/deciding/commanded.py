@@ -19,7 +19,7 @@ from schemas.records import (
 from tasks.deciding.context import Context
 from tasks.deciding.dispatch import dispatch
 from tasks.deciding.event import next_event
-from tasks.deciding.order import OwnedCommand, refused
+from tasks.deciding.owned_command import OwnedCommand, refused
 from tasks.deciding.report import abandoned
 from tasks.deciding.retried import on_retry
 from tasks.decision import Accepted, Decision, Rejected
@@ -38,113 +38,113 @@ def on_commanded(task: Task | None, record: TaskCommand, context: Context) -> De
         return Rejected("TASK_UNKNOWN", "there is no task of this id")
     if record.tenant_id != task.spec.tenant_id:
         return Rejected("TENANT_MISMATCH", "the task belongs to another tenant")
-    order = OwnedCommand(task=task, command=record, context=context)
+    owned = OwnedCommand(task=task, command=record, context=context)
     match record.kind:
         case CommandKind.EXECUTE:
-            return Accepted(_execute(order))
+            return Accepted(_execute(owned))
         case CommandKind.CANCEL:
-            return Accepted(_cancel(order))
+            return Accepted(_cancel(owned))
         case CommandKind.SET_PRIORITY:
-            return Accepted(_set_priority(order))
+            return Accepted(_set_priority(owned))
         case CommandKind.RETRY:
-            return on_retry(order)
+            return on_retry(owned)
         case CommandKind.UNKNOWN:
-            return Accepted(refused(order, "COMMAND_KIND_UNKNOWN"))
+            return Accepted(refused(owned, "COMMAND_KIND_UNKNOWN"))
 
 
-def _execute(order: OwnedCommand) -> TaskEvent:
+def _execute(owned: OwnedCommand) -> TaskEvent:
     """Queue a held task. If it is queued already, the command is refused and nothing changes."""
-    if order.task.phase not in (Phase.HELD, Phase.QUEUED):
-        return refused(order, "TASK_NOT_PENDING")
-    if order.task.status is not TaskStatus.PENDING:
-        return refused(order, "TASK_NOT_PENDING")
+    if owned.task.phase not in (Phase.HELD, Phase.QUEUED):
+        return refused(owned, "TASK_NOT_PENDING")
+    if owned.task.status is not TaskStatus.PENDING:
+        return refused(owned, "TASK_NOT_PENDING")
     steps: list[DispatchedStep] = []
-    if order.task.phase is Phase.HELD:
-        step = _first_step(order)
+    if owned.task.phase is Phase.HELD:
+        step = _first_step(owned)
         if isinstance(step, Error):
-            return refused(order, step.code)
+            return refused(owned, step.code)
         steps = [step]
     return next_event(
-        order.task,
-        order.context,
+        owned.task,
+        owned.context,
         EventKind.EXECUTE_REQUESTED,
         phase=Phase.QUEUED,
         dispatched=steps,
-        actor=order.actor,
-        reason=order.reason,
+        actor=owned.actor,
+        reason=owned.reason,
     )
 
 
-def _first_step(order: OwnedCommand) -> DispatchedStep | Error:
-    if order.pipeline is None:
+def _first_step(owned: OwnedCommand) -> DispatchedStep | Error:
+    if owned.pipeline is None:
         return Error(code=PipelineUnknownError.code)
     return dispatch(
-        order.task.spec,
+        owned.task.spec,
         {},
-        pipeline=order.pipeline,
+        pipeline=owned.pipeline,
         index=0,
-        run=order.task.run,
-        priority=order.task.priority,
-        max_bytes=order.context.rules.limits.step_input_max_bytes,
+        run=owned.task.run,
+        priority=owned.task.priority,
+        max_bytes=owned.context.rules.limits.step_input_max_bytes,
     )
 
 
-def _cancel(order: OwnedCommand) -> TaskEvent:
+def _cancel(owned: OwnedCommand) -> TaskEvent:
     """End a task that has not ended.
 
     Cancelling a cancelled task is idempotent for the caller, but a run ends only once: the
     answer is ``command_refused`` with ``TASK_ALREADY_CANCELLED`` and status ``cancelled``,
     which the API answers as a success.
     """
-    if order.task.status is TaskStatus.CANCELLED:
-        return refused(order, "TASK_ALREADY_CANCELLED")
-    if order.task.status.terminal:
-        return refused(order, "TASK_NOT_CANCELLABLE")
+    if owned.task.status is TaskStatus.CANCELLED:
+        return refused(owned, "TASK_ALREADY_CANCELLED")
+    if owned.task.status.terminal:
+        return refused(owned, "TASK_NOT_CANCELLABLE")
     error = Error(
         code="TASK_CANCELLED",
-        message=order.reason or "the task was cancelled",
+        message=owned.reason or "the task was cancelled",
         category=ErrorCategory.CANCELLED,
     )
     return next_event(
-        order.task,
-        order.context,
+        owned.task,
+        owned.context,
         EventKind.CANCELLED,
         status=TaskStatus.CANCELLED,
         phase=Phase.CANCELLED,
-        step=abandoned(order.task.outstanding, occurred_at=order.occurred_at),
+        step=abandoned(owned.task.outstanding, occurred_at=owned.occurred_at),
         error=error,
-        actor=order.actor,
-        reason=order.reason,
+        actor=owned.actor,
+        reason=owned.reason,
     )
 
 
-def _set_priority(order: OwnedCommand) -> TaskEvent:
+def _set_priority(owned: OwnedCommand) -> TaskEvent:
     """Change the priority of a task that has not ended; the next command is sent with it.
 
     A command that waits in a lane is sent again, unchanged, into the new lane: the copy that runs
     first counts, the other one does nothing.
     """
-    priority = order.command.priority
+    priority = owned.command.priority
     if priority is None or not PRIORITY_MIN <= priority <= PRIORITY_MAX:
-        return refused(order, "PRIORITY_OUT_OF_RANGE")
-    if order.task.status.terminal:
-        return refused(order, "TASK_ALREADY_ENDED")
-    moved = _moved_step(order, priority)
+        return refused(owned, "PRIORITY_OUT_OF_RANGE")
+    if owned.task.status.terminal:
+        return refused(owned, "TASK_ALREADY_ENDED")
+    moved = _moved_step(owned, priority)
     return next_event(
-        order.task,
-        order.context,
+        owned.task,
+        owned.context,
         EventKind.PRIORITY_CHANGED,
         phase=Phase.QUEUED if moved else None,
         priority=priority,
         dispatched=moved,
-        actor=order.actor,
-        reason=order.reason,
+        actor=owned.actor,
+        reason=owned.reason,
     )
 
 
-def _moved_step(order: OwnedCommand, priority: int) -> list[DispatchedStep]:
-    waiting = order.task.outstanding
-    if waiting is None or waiting.lane is lane_of(priority) or not _may_be_in_a_lane(order):
+def _moved_step(owned: OwnedCommand, priority: int) -> list[DispatchedStep]:
+    waiting = owned.task.outstanding
+    if waiting is None or waiting.lane is lane_of(priority) or not _may_be_in_a_lane(owned):
         return []
     return [
         DispatchedStep(
@@ -159,9 +159,9 @@ def _moved_step(order: OwnedCommand, priority: int) -> list[DispatchedStep]:
     ]
 
 
-def _may_be_in_a_lane(order: OwnedCommand) -> bool:
+def _may_be_in_a_lane(owned: OwnedCommand) -> bool:
     """True if the outstanding command was presumably sent, and no worker has reported its start."""
-    waiting = order.task.outstanding
-    if order.task.phase is Phase.RETRY_SCHEDULED and waiting and waiting.due_at is not None:
-        return waiting.due_at <= order.context.now
-    return order.task.phase is Phase.QUEUED
+    waiting = owned.task.outstanding
+    if owned.task.phase is Phase.RETRY_SCHEDULED and waiting and waiting.due_at is not None:
+        return waiting.due_at <= owned.context.now
+    return owned.task.phase is Phase.QUEUED

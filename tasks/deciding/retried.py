@@ -5,13 +5,13 @@ import msgspec
 from schemas.records import Error, EventKind, Json, Millis, StepName, TaskSpec, TaskStatus
 from tasks.deciding.dispatch import dispatch
 from tasks.deciding.event import bytes_at_most, next_event
-from tasks.deciding.order import OwnedCommand, refused
+from tasks.deciding.owned_command import OwnedCommand, refused
 from tasks.decision import Accepted, Decision, Ignored
 from tasks.pipeline import Pipeline, PipelineUnknownError
 from tasks.task import Phase
 
 
-def on_retry(order: OwnedCommand) -> Decision:
+def on_retry(owned: OwnedCommand) -> Decision:
     """Begin the next run, with a fresh deadline.
 
     ``from_step`` goes back to an earlier step; the outputs from that step on are dropped. The
@@ -20,66 +20,66 @@ def on_retry(order: OwnedCommand) -> Decision:
     does not exist, or a step before it has no result), ``PIPELINE_VERSION_UNKNOWN``,
     ``TASK_TOO_LARGE``, and the codes of :func:`~tasks.deciding.dispatch.dispatch`.
     """
-    if order.command.run is not None and order.command.run != order.task.run:
+    if owned.command.run is not None and owned.command.run != owned.task.run:
         return Ignored("other_run")
-    if order.task.status not in (TaskStatus.FAILED, TaskStatus.CANCELLED):
-        return Accepted(refused(order, "TASK_NOT_RETRIABLE"))
-    if order.pipeline is None:
-        return Accepted(refused(order, PipelineUnknownError.code))
-    index = _first_index(order, order.pipeline)
+    if owned.task.status not in (TaskStatus.FAILED, TaskStatus.CANCELLED):
+        return Accepted(refused(owned, "TASK_NOT_RETRIABLE"))
+    if owned.pipeline is None:
+        return Accepted(refused(owned, PipelineUnknownError.code))
+    index = _first_index(owned, owned.pipeline)
     if index is None:
-        return Accepted(refused(order, "STEP_UNKNOWN"))
-    return _retried(order, order.pipeline, index)
+        return Accepted(refused(owned, "STEP_UNKNOWN"))
+    return _retried(owned, owned.pipeline, index)
 
 
-def _first_index(order: OwnedCommand, pipeline: Pipeline) -> int | None:
+def _first_index(owned: OwnedCommand, pipeline: Pipeline) -> int | None:
     """The position of the first step of the new run; None if the run cannot begin there."""
     names = [step.name for step in pipeline.steps]
-    without = next((i for i, name in enumerate(names) if name not in order.task.outputs), None)
-    if order.command.from_step is None:
+    without = next((i for i, name in enumerate(names) if name not in owned.task.outputs), None)
+    if owned.command.from_step is None:
         return without
-    wanted = pipeline.index_of(order.command.from_step)
+    wanted = pipeline.index_of(owned.command.from_step)
     reachable = wanted is not None and (without is None or wanted <= without)
     return wanted if reachable else None
 
 
-def _retried(order: OwnedCommand, pipeline: Pipeline, index: int) -> Decision:
-    kept = {step.name: order.task.outputs[step.name] for step in pipeline.steps[:index]}
-    limits = order.context.rules.limits
+def _retried(owned: OwnedCommand, pipeline: Pipeline, index: int) -> Decision:
+    kept = {step.name: owned.task.outputs[step.name] for step in pipeline.steps[:index]}
+    limits = owned.context.rules.limits
     step = dispatch(
-        order.task.spec,
+        owned.task.spec,
         kept,
         pipeline=pipeline,
         index=index,
-        run=order.task.run + 1,
-        priority=order.task.priority,
+        run=owned.task.run + 1,
+        priority=owned.task.priority,
         max_bytes=limits.step_input_max_bytes,
     )
     if isinstance(step, Error):
-        return Accepted(refused(order, step.code))
+        return Accepted(refused(owned, step.code))
     event = next_event(
-        order.task,
-        order.context,
+        owned.task,
+        owned.context,
         EventKind.RETRIED,
         status=TaskStatus.PENDING,
         phase=Phase.QUEUED,
-        run=order.task.run + 1,
-        spec=_fresh_spec(order, kept),
+        run=owned.task.run + 1,
+        spec=_fresh_spec(owned, kept),
         dispatched=[step],
-        actor=order.actor,
-        reason=order.reason,
+        actor=owned.actor,
+        reason=owned.reason,
     )
     if bytes_at_most(event) > limits.event_max_bytes:
-        return Accepted(refused(order, "TASK_TOO_LARGE"))
+        return Accepted(refused(owned, "TASK_TOO_LARGE"))
     return Accepted(event)
 
 
-def _fresh_spec(order: OwnedCommand, kept: dict[StepName, Json]) -> TaskSpec:
-    spec = order.task.spec
+def _fresh_spec(owned: OwnedCommand, kept: dict[StepName, Json]) -> TaskSpec:
+    spec = owned.task.spec
     return msgspec.structs.replace(
         spec,
-        priority=order.task.priority,
+        priority=owned.task.priority,
         hold=False,
-        deadline_at=Millis(order.occurred_at + spec.timeout_ms),
+        deadline_at=Millis(owned.occurred_at + spec.timeout_ms),
         kept_outputs=dict(kept),
     )

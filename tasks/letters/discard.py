@@ -9,6 +9,7 @@ from tasks.letters.author import Author
 from tasks.letters.filter import LetterFilter
 from tasks.letters.known import KnownLetter
 from tasks.letters.ledger import LetterStatus
+from tasks.letters.parts import in_parts
 
 _ITEMS_MAX = 500
 
@@ -34,5 +35,5 @@ def discarded(
             items=list(part),
             at=author.clock(),
         )
-        for part in (items[at : at + _ITEMS_MAX] for at in range(0, len(items), _ITEMS_MAX))
+        for part in in_parts(items, _ITEMS_MAX)
     ]

@@ -70,9 +70,9 @@ def an_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise EditRefusedError(f"this is no JSON: {error}") from error
+        raise EditRefusedError(f"this is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise EditRefusedError("this is no JSON object")
+        raise EditRefusedError("this is not a JSON object")
     return value
 
 

@@ -1,6 +1,8 @@
 """Whatever comes in: an answer below 500 that names the field, never a traceback."""
 
+import gzip
 import json
+from typing import Any
 
 import grpc
 import pytest
@@ -96,6 +98,17 @@ async def test_another_content_type_is_refused(served: Served) -> None:
     assert (answer.status_code, answer.json()["code"]) == (415, "MEDIA_TYPE_UNKNOWN")
 
 
+async def test_a_compressed_body_is_refused(served: Served) -> None:
+    answer = await served.one.shared("acme").post(
+        "/api/v1/tasks",
+        content=gzip.compress(json.dumps(a_body()).encode()),
+        headers={**JSON, "Content-Encoding": "gzip"},
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (415, "MEDIA_TYPE_UNKNOWN")
+    assert "gzip" in answer.json()["detail"]
+
+
 async def test_a_body_that_is_too_large_is_not_read(served: Served) -> None:
     answer = await served.one.shared("acme").post(
         "/api/v1/tasks", content=b" " * (9 * 1024 * 1024), headers=JSON
@@ -151,6 +164,28 @@ async def test_a_bad_request_is_refused_with_a_reason_and_its_field(
     told = refusal_of(refused.value)
     assert (told.status, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
     assert told.field == field
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["orchestrator.v1.Orchestrator/GetTask", "orchestrator.v1.DeadLetters/GetDeadLetter"],
+)
+async def test_bytes_that_are_not_a_message_are_refused(served: Served, method: str) -> None:
+    call: Any = served.one.channel.unary_unary(f"/{method}")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call(b"\xff\xff", metadata=ACME)
+
+    told = refusal_of(refused.value)
+    assert (told.status, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID")
+
+
+async def test_a_stream_for_bytes_that_are_not_a_message_is_refused(served: Served) -> None:
+    watch: Any = served.one.channel.unary_stream("/orchestrator.v1.Orchestrator/WatchTask")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await watch(b"\xff\xff", metadata=ACME).read()
+
+    told = refusal_of(refused.value)
+    assert (told.status, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID")
 
 
 async def test_a_path_that_is_not_there_is_a_problem_document(served: Served) -> None:

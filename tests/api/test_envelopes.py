@@ -46,7 +46,7 @@ async def test_both_roads_write_the_same_key_value_and_headers(kafka_bootstrap: 
         await command_line.create(TASK)
         for order in ORDERS:
             await service.command([order])
-            await command_line.order(order)
+            await command_line.command(order)
         tasks = [r async for batch in events.read(topics.task_created, 0, 0, 2) for r in batch]
         end = 2 * len(ORDERS)
         orders = [r async for batch in events.read(topics.task_commands, 0, 0, end) for r in batch]

@@ -77,7 +77,7 @@ async def test_every_row_has_a_test() -> None:
 
     assert set(ROWS) == tested
     assert {code for code, row in ROWS.items() if row.grpc != "none"} == (
-        set(GRPC) | OF_A_TASK | OF_A_LETTER | NOT_FROM_OUTSIDE - {"REQUEST_INVALID"}
+        set(GRPC) | OF_A_TASK | OF_A_LETTER | NOT_FROM_OUTSIDE
     )
 
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from orchestrator.api.settings import ApiSettings
-from orchestrator.cli.task.ports import TaskWish
+from orchestrator.cli.task.ports import TaskRequest
 from orchestrator.cli.task.served import ServedTasks
 from orchestrator.cli.task.service_client import open_service
 from orchestrator.local.dev.fork import Fork
@@ -158,7 +158,7 @@ async def test_the_command_lines_client_goes_on_at_the_other_replica(served: Ser
         settings = ApiSettings(
             server=",".join(replica.grpc_address for replica in pair.replicas), key=KEYS["slow"]
         )
-        wish = TaskWish(
+        wish = TaskRequest(
             type="rag",
             input=Json(QUESTION),
             priority=5,

@@ -172,4 +172,4 @@ def _compare_cut(letter: Kept, record: Kept, findings: Findings) -> None:
     right = said == (str(len(value)), hashlib.sha256(value).hexdigest())
     key_begins = (record.key or b"").startswith(letter.key or b"")
     if not (right and kept and value.startswith(kept) and key_begins):
-        findings.add("LETTER_DIFFERS", letter.position, f"it is no cut {record.position}")
+        findings.add("LETTER_DIFFERS", letter.position, f"it is not a cut {record.position}")

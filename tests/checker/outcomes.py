@@ -43,7 +43,7 @@ def _check_answers(evidence: Evidence, findings: Findings) -> None:
 
 
 def _answered(output: str) -> Any:
-    """The command that an output names; None also for what is no JSON, as a service may send."""
+    """The command that an output names; None also for what is not JSON, as a service may send."""
     try:
         document = json.loads(output)
     except (ValueError, RecursionError):

@@ -165,7 +165,7 @@ async def test_a_log_is_no_candidate_to_be_made_again_and_a_stranger_no_mirror(
     await delete(router, router.topics.task_created)
     await router.make_topics()
 
-    with pytest.raises(AdoptionRefusedError, match="is no mirror"):
+    with pytest.raises(AdoptionRefusedError, match="is not a mirror"):
         await adopt_as(router, router.topics.task_created, AdoptedAs.MIRROR)
     with pytest.raises(AdoptionRefusedError, match="no router remembers"):
         await adopt_as(router, router.topics.stream, AdoptedAs.AGAIN)

@@ -153,5 +153,5 @@ def test_a_month_begins_at_midnight_of_utc(at: int, month: date) -> None:
 
 
 def test_a_time_beyond_the_calendar_has_no_month() -> None:
-    with pytest.raises(ValueError, match="is no date"):
+    with pytest.raises(ValueError, match="is not a date"):
         month_of(Millis(10**18))

@@ -230,9 +230,9 @@ def test_a_cursor_is_read_as_it_was_written(task_id: str) -> None:
     ],
 )
 def test_a_text_that_is_no_cursor_is_refused(text: str) -> None:
-    with pytest.raises(CursorError, match="is no cursor of the order newest"):
+    with pytest.raises(CursorError, match="is not a cursor of the order newest"):
         NewestCursor.parse(text)
-    with pytest.raises(CursorError, match="is no cursor of the order queue"):
+    with pytest.raises(CursorError, match="is not a cursor of the order queue"):
         QueueCursor.parse(text)
 
 

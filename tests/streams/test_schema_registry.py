@@ -53,7 +53,7 @@ def an_answer(status: str, body: bytes) -> bytes:
     [
         (None, "did not answer in time|does not answer"),
         (an_answer("409 Conflict", b'{"message":"incompatible"}'), "409.*incompatible"),
-        (an_answer("200 OK", b"<html>"), "no JSON"),
+        (an_answer("200 OK", b"<html>"), "not JSON"),
         (an_answer("200 OK", b'{"id":"x"}'), "no schema id"),
         (an_answer("200 OK", b"[]"), "no schema id"),
         (b"garbage\r\n\r\n", "does not answer"),

@@ -87,7 +87,7 @@ def test_objects_and_lists_are_filled_in() -> None:
     ["", "$", "input", "$.steps", "$.output", "$.input.", "$.input..a", "$.input.0", "$.input[0]"],
 )
 def test_what_is_no_path_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no path"):
+    with pytest.raises(ValueError, match="is not a path"):
         parse_path(text)
 
 

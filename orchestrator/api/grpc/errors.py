@@ -18,6 +18,7 @@ from google.rpc.status_pb2 import Status
 
 from orchestrator.api.errors import ApiError, Kind
 from orchestrator.api.grpc.history import receipt_message
+from orchestrator.api.grpc.unreadable import UnreadableRequest
 from orchestrator.api.tasks.refusals import CommandError
 from schemas.errors import OrchestratorError
 
@@ -52,6 +53,7 @@ def answering(
     @functools.wraps(method)
     async def answer(self: S, request: Q, context: Context) -> A:
         try:
+            _check_readable(request)
             return await method(self, request, context)
         except ApiError as error:
             await _refuse(context, error)
@@ -69,6 +71,7 @@ def streaming(
     @functools.wraps(method)
     async def stream(self: S, request: Q, context: Context) -> AsyncIterator[A]:
         try:
+            _check_readable(request)
             async for item in method(self, request, context):
                 yield item
         except ApiError as error:
@@ -85,6 +88,11 @@ def internal(error: Exception) -> ApiError:
         raise error
     log.error("call_failed", error=type(error).__name__, exc_info=error)
     return ApiError("INTERNAL", "a fault of the server; its log has the reason", kind=Kind.INTERNAL)
+
+
+def _check_readable(request: object) -> None:
+    if isinstance(request, UnreadableRequest):
+        raise ApiError("REQUEST_INVALID", "the request is not a message of this method")
 
 
 async def _refuse(context: Context, error: ApiError) -> NoReturn:

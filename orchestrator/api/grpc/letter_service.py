@@ -20,6 +20,7 @@ from orchestrator.api.grpc.letter_messages import (
     replay_response,
     stats_response,
 )
+from orchestrator.api.grpc.unreadable import readable
 from orchestrator.api.use_cases import UseCases
 from schemas.gen.orchestrator.v1 import dead_letters_pb2 as pb
 from schemas.gen.orchestrator.v1 import dead_letters_pb2_grpc as pb_grpc
@@ -87,4 +88,4 @@ class DeadLettersService(pb_grpc.DeadLettersServicer):
 
 def add_letters_to(server: grpc.aio.Server, use_cases: UseCases) -> None:
     """Serve the use cases about dead letters."""
-    pb_grpc.add_DeadLettersServicer_to_server(DeadLettersService(use_cases), server)
+    pb_grpc.add_DeadLettersServicer_to_server(DeadLettersService(use_cases), readable(server))

@@ -30,6 +30,7 @@ from orchestrator.api.grpc.messages import (
     usage_request,
     usage_response,
 )
+from orchestrator.api.grpc.unreadable import readable
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.use_cases import UseCases
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
@@ -192,7 +193,9 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
 
 def add_to(server: grpc.aio.Server, use_cases: UseCases, settings: ApiSettings) -> None:
     """Serve the use cases."""
-    pb_grpc.add_OrchestratorServicer_to_server(OrchestratorService(use_cases, settings), server)
+    pb_grpc.add_OrchestratorServicer_to_server(
+        OrchestratorService(use_cases, settings), readable(server)
+    )
 
 
 async def stop(server: grpc.aio.Server, grace_s: float) -> None:

@@ -36,6 +36,10 @@ async def read_json(request: Request, kind: type[R], *, max_bytes: int, optional
     body = await read_bytes(request, max_bytes)
     if optional and not body:
         return kind()
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        message = f"the body must not be encoded, but Content-Encoding is {encoding[:20]!a}"
+        raise ApiError("MEDIA_TYPE_UNKNOWN", message, kind=Kind.MEDIA_TYPE)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != _JSON:
         message = f"the body must be {_JSON}"
@@ -54,7 +58,7 @@ def decode_json(body: bytes, kind: type[R]) -> R:
     except msgspec.ValidationError as error:
         raise from_validation(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError("JSON_INVALID", f"the body is no JSON: {str(error)[:200]}") from None
+        raise ApiError("JSON_INVALID", f"the body is not JSON: {str(error)[:200]}") from None
 
 
 def read_query(request: Request, kind: type[R], *, lists: frozenset[str] = frozenset()) -> R:
@@ -72,7 +76,7 @@ def read_query(request: Request, kind: type[R], *, lists: frozenset[str] = froze
             raise invalid(name, "given more than once")
         elif name in _TIMES and _NUMBER.fullmatch(values[0]):
             # Numbers in a query are read laxly, so a year would become seconds of 1970.
-            raise invalid(name, "no time of RFC 3339")
+            raise invalid(name, "not a time of RFC 3339")
         else:
             given[name] = values[0]
     try:

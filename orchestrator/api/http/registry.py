@@ -110,7 +110,7 @@ class SchemaPaths:
             return _refused(404, 40401, "Subject not found")
         schema = await _schema_in(request)
         if schema is None:
-            return _refused(422, 42201, "The schema is no Avro schema")
+            return _refused(422, 42201, "The schema is not an Avro schema")
         found = _same(versions, schema)
         if found is None:
             return _refused(

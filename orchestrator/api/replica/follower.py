@@ -25,6 +25,7 @@ from streams.errors import (
     SnapshotUnreadableError,
     TopicReplacedError,
 )
+from streams.history.acceptance import OWNER_WINDOW
 from streams.kafka.admin import Admin
 from streams.kafka.follower import FollowedTooLateError, Follower, Place
 from streams.kafka.log_reader import LogReader
@@ -46,8 +47,6 @@ _HOUSEKEEPING_S = 1.0
 _HOUSEKEEPING_WAIT_S = 5.0
 # Dead letters of creates are read only for the reason of a NOT_FOUND.
 _DEAD_LETTERS_BACK = 1_000
-_OWNER_WINDOW = 500
-"""Records that are read to find an owner whose markers are gone; the same number as an owner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +225,7 @@ class ReplicaFollower:
         self, reader: LogReader, partition: int, start: int, end: int
     ) -> list[Logged]:
         """The records by which an owner finds the writer of a log whose markers are gone."""
-        topic, end = self._parts.topics.task_events, min(end, start + _OWNER_WINDOW)
+        topic, end = self._parts.topics.task_events, min(end, start + OWNER_WINDOW)
         return [
             _logged(record)
             async for records in reader.read(topic, partition, start, end)

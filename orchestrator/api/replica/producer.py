@@ -11,7 +11,7 @@ import structlog
 from orchestrator.api.errors import unavailable
 from schemas.records import TaskCommand, TaskCreated
 from schemas.topics import Topics
-from streams.envelopes import created_record, order_record
+from streams.envelopes import created_record, task_command_record
 from streams.errors import PublishError, PublishRefusedError
 from streams.kafka.partitioner import partition_of
 from streams.kafka.patience import when_there
@@ -76,7 +76,7 @@ class TaskProducer:
         trace = trace_headers()
         return await self._publish(
             [
-                order_record(self._topics, self.partition(r.task_id), r, SOURCE, trace)
+                task_command_record(self._topics, self.partition(r.task_id), r, SOURCE, trace)
                 for r in records
             ]
         )

@@ -41,40 +41,40 @@ class TaskCommands:
         self, caller: Caller, task_id: str, request: Execute, within_s: float | None = None
     ) -> Answered:
         """Release a held task."""
-        order = _TaskCommandWish(kind=CommandKind.EXECUTE, reason=request.reason, within_s=within_s)
-        return await self._order(caller, task_id, order)
+        wanted = _CommandRequest(kind=CommandKind.EXECUTE, reason=request.reason, within_s=within_s)
+        return await self._send(caller, task_id, wanted)
 
     async def cancel(
         self, caller: Caller, task_id: str, request: Cancel, within_s: float | None = None
     ) -> Answered:
         """End a task; a cancelled task stays as it is."""
-        order = _TaskCommandWish(kind=CommandKind.CANCEL, reason=request.reason, within_s=within_s)
-        return await self._order(caller, task_id, order)
+        wanted = _CommandRequest(kind=CommandKind.CANCEL, reason=request.reason, within_s=within_s)
+        return await self._send(caller, task_id, wanted)
 
     async def set_priority(
         self, caller: Caller, task_id: str, request: SetPriority, within_s: float | None = None
     ) -> Answered:
         """Change the priority of a task that has not ended."""
-        order = _TaskCommandWish(
+        wanted = _CommandRequest(
             kind=CommandKind.SET_PRIORITY,
             reason=request.reason,
             priority=request.priority,
             within_s=within_s,
         )
-        return await self._order(caller, task_id, order)
+        return await self._send(caller, task_id, wanted)
 
     async def retry(
         self, caller: Caller, task_id: str, request: Retry, within_s: float | None = None
     ) -> Answered:
         """Begin a new run of a task that failed or was cancelled."""
-        order = _TaskCommandWish(
+        wanted = _CommandRequest(
             kind=CommandKind.RETRY,
             reason=request.reason,
             from_step=request.from_step,
             run=request.run,
             within_s=within_s,
         )
-        return await self._order(caller, task_id, order)
+        return await self._send(caller, task_id, wanted)
 
     async def execute_pending(self, caller: Caller, request: ExecutePending) -> list[str]:
         """Release held tasks, the most urgent first; return the released ones.
@@ -88,20 +88,20 @@ class TaskCommands:
         ][: request.limit]
         if not held:
             return []
-        execute = _TaskCommandWish(kind=CommandKind.EXECUTE)
+        execute = _CommandRequest(kind=CommandKind.EXECUTE)
         commands = [self._command(caller, task.task_id, execute) for task in held]
         positions = await self._parts.producer.command(commands)
         waiting = (self._answer(position, execute) for position in positions)
         events = await asyncio.gather(*waiting)
         return [e.task_id for e in events if e.kind is EventKind.EXECUTE_REQUESTED]
 
-    async def _order(self, caller: Caller, task_id: str, order: _TaskCommandWish) -> Answered:
-        _check_reason(order.reason)
+    async def _send(self, caller: Caller, task_id: str, wanted: _CommandRequest) -> Answered:
+        _check_reason(wanted.reason)
         known = await self._queries.find_decided(caller, task_id)
-        if order.kind is CommandKind.RETRY and order.run is None:
+        if wanted.kind is CommandKind.RETRY and wanted.run is None:
             run = _run(known) if isinstance(known, LiveTask | StoredTask) else 1
-            order = replace(order, run=run)
-        command = self._command(caller, TaskId(task_id), order)
+            wanted = replace(wanted, run=run)
+        command = self._command(caller, TaskId(task_id), wanted)
         [(partition, offset)] = await self._parts.producer.command([command])
         receipt = Receipt(
             topic=self._parts.topics.task_commands,
@@ -109,37 +109,37 @@ class TaskCommands:
             offset=offset,
             command_id=command.command_id,
         )
-        event = await self._answer((partition, offset), order, receipt)
+        event = await self._answer((partition, offset), wanted, receipt)
         receipt, code = replace(receipt, answer=event_view(event)), event.reason or ""
         if event.kind is EventKind.COMMAND_REFUSED and code not in _AS_WANTED:
             raise refused_command(code, receipt)
         task = await self._queries.get(caller, task_id, min_sequence=event.sequence)
         return Answered(task=task, receipt=receipt)
 
-    def _command(self, caller: Caller, task_id: TaskId, order: _TaskCommandWish) -> TaskCommand:
+    def _command(self, caller: Caller, task_id: TaskId, wanted: _CommandRequest) -> TaskCommand:
         return TaskCommand(
             command_id=str(UUID(bytes=self._parts.entropy(16), version=4)),
             task_id=task_id,
             tenant_id=caller.tenant_id,
-            kind=order.kind,
-            priority=order.priority,
-            from_step=order.from_step,
-            run=order.run,
-            reason=order.reason,
+            kind=wanted.kind,
+            priority=wanted.priority,
+            from_step=wanted.from_step,
+            run=wanted.run,
+            reason=wanted.reason,
             actor=caller.actor,
             issued_at=self._parts.clock(),
         )
 
     async def _answer(
-        self, position: tuple[int, int], order: _TaskCommandWish, receipt: Receipt | None = None
+        self, position: tuple[int, int], wanted: _CommandRequest, receipt: Receipt | None = None
     ) -> TaskEvent:
         """The event that decides the command at this position."""
         if position[1] < 0:
             raise unavailable("the broker did not tell where the command is: look at the task")
         settings = self._parts.settings
         within_s = settings.answer_timeout_s
-        if order.within_s is not None:
-            within_s = min(order.within_s, settings.wait_max_s)
+        if wanted.within_s is not None:
+            within_s = min(wanted.within_s, settings.wait_max_s)
         try:
             async with asyncio.timeout(within_s):
                 return await self._parts.live.answer(*position)
@@ -149,7 +149,7 @@ class TaskCommands:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _TaskCommandWish:
+class _CommandRequest:
     """A command, and how long to wait for its answer (None: ``answer_timeout_s``)."""
 
     kind: CommandKind

@@ -46,7 +46,7 @@ class TaskHistory:
     source: Literal["log", "postgres", "task-created"]
 
 
-def history_of_wish(record: TaskCreated) -> TaskHistory:
+def history_of_creation(record: TaskCreated) -> TaskHistory:
     """The history of a task that its owner has not decided yet."""
     return TaskHistory(
         task=accepted_view(record), request_id=record.idempotency_key, source="task-created"

@@ -20,6 +20,9 @@ from orchestrator.api.errors import (
 )
 from orchestrator.api.replica.live_task import AcceptedTask, Folded, LiveTask
 from orchestrator.api.replica.parts import Parts
+from orchestrator.api.tasks.errors import CreationRefusedError, TaskUnknownError
+from orchestrator.api.tasks.finder import TaskFinder
+from orchestrator.api.tasks.replica_source import ReplicaSource
 from orchestrator.api.tasks.requests import GetUsage, ListLogs, ListTasks
 from orchestrator.api.tasks.views.event import LogPage, last_life, log_view
 from orchestrator.api.tasks.views.task import (
@@ -52,6 +55,7 @@ class TaskQueries:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self.finder: TaskFinder[LiveTask] = TaskFinder(ReplicaSource(parts), parts.projection)
 
     async def get(self, caller: Caller, task_id: str, min_sequence: int = 0) -> TaskView:
         """A task.
@@ -90,10 +94,17 @@ class TaskQueries:
         """
         if not ID_PATTERN.fullmatch(task_id):
             raise ApiError("ID_INVALID", f"task_id: not {ID_PATTERN.pattern}", field="task_id")
-        known: Found | None = self._in_memory(TaskId(task_id))
-        if known is None:
-            known = await self._look_further(caller, TaskId(task_id))
-        if known is None or _tenant(known) != caller.tenant_id:
+        try:
+            known = await self.finder.find(TaskId(task_id), caller.tenant_id)
+        except CreationRefusedError as error:
+            raise not_found(task_id, error.code) from None
+        except TaskUnknownError:
+            raise not_found(task_id) from None
+        except KafkaUnavailableError as error:
+            raise unavailable("the logs could not be read up to their ends") from error
+        except SinkUnavailableError as error:
+            raise unavailable("Postgres does not answer, and the task is not live") from error
+        if _tenant(known) != caller.tenant_id:
             raise not_found(task_id, self._parts.live.refused(TaskId(task_id), caller.tenant_id))
         return known
 
@@ -193,30 +204,6 @@ class TaskQueries:
         rows = await self._parts.projection.queue(which, limit=limit + 1, after=after)
         more = str(QueueCursor.of(rows[limit - 1])) if len(rows) > limit else None
         return TaskPage(tasks=[summary(row) for row in rows[:limit]], next_page_token=more)
-
-    def _in_memory(self, task_id: TaskId) -> LiveTask | AcceptedTask | None:
-        return self._parts.live.task(task_id) or self._parts.live.accepted(task_id)
-
-    async def _look_further(self, caller: Caller, task_id: TaskId) -> Found | None:
-        parts, away = self._parts, None
-        try:
-            if (row := await parts.projection.task(task_id)) is not None:
-                return row
-        except SinkUnavailableError as error:
-            away = error
-        try:
-            await parts.follower.caught_up(task_id, timeout_s=parts.settings.answer_timeout_s)
-        except KafkaUnavailableError as error:
-            raise unavailable("the logs could not be read up to their ends") from error
-        if (known := self._in_memory(task_id)) is not None:
-            return known
-        if away and parts.live.refused(task_id, caller.tenant_id) is None:
-            raise unavailable("Postgres does not answer, and the task is not live") from away
-        try:
-            # It may have been written, and dropped from memory, since the first look.
-            return None if away else await parts.projection.task(task_id)
-        except SinkUnavailableError as error:
-            raise unavailable("Postgres does not answer") from error
 
     async def _reach(self, caller: Caller, task_id: str, sequence: int) -> Found:
         until = time.monotonic() + self._parts.settings.answer_timeout_s

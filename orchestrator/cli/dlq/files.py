@@ -38,8 +38,8 @@ from streams.clock import now_ms
 from streams.kafka.publisher import Outgoing
 from streams.letters.action_log import new_id
 from streams.letters.scan import scan_records
-from streams.letters.unsettled import chunks
 from tasks.letters.known import KnownLetters
+from tasks.letters.parts import in_parts
 
 _BATCH_MAX = 500
 
@@ -149,7 +149,7 @@ async def _publish(
     connections: LetterConnections, fresh: dict[str, Origin], reason: str, actor: str
 ) -> None:
     publisher = await connections.publisher()
-    for part in chunks([DeadLetterItem(letter_id=i) for i in fresh], _BATCH_MAX):
+    for part in in_parts([DeadLetterItem(letter_id=i) for i in fresh], _BATCH_MAX):
         found = [fresh[item.letter_id] for item in part]
         await publisher.publish(
             [

@@ -6,7 +6,7 @@ Postgres (``direct.py``): ``ports.py`` describes what both ways have in common.
 
 import typer
 
-from orchestrator.cli.task import create, order, read
+from orchestrator.cli.task import command, create, read
 
 app = typer.Typer(
     help="Create tasks, show them, and give commands about them.", no_args_is_help=True
@@ -14,8 +14,8 @@ app = typer.Typer(
 app.command("create")(create.create)
 app.command("get")(read.get)
 app.command("list")(read.list_)
-app.command("execute")(order.execute)
-app.command("cancel")(order.cancel)
-app.command("retry")(order.retry)
-app.command("set-priority")(order.set_priority)
+app.command("execute")(command.execute)
+app.command("cancel")(command.cancel)
+app.command("retry")(command.retry)
+app.command("set-priority")(command.set_priority)
 app.command("watch")(read.watch)

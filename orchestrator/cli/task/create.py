@@ -9,7 +9,7 @@ from orchestrator.cli import arguments
 from orchestrator.cli.errors import AnswerError
 from orchestrator.cli.output import Output, OutputOption, print_json, print_line
 from orchestrator.cli.running import run
-from orchestrator.cli.task.ports import CreatedTask, DirectOption, End, ServerOption, TaskWish
+from orchestrator.cli.task.ports import CreatedTask, DirectOption, End, ServerOption, TaskRequest
 from orchestrator.cli.task.way import way
 from schemas.records import TaskId, TaskStatus
 
@@ -84,7 +84,7 @@ def create(
     cancelled), 2 an argument is wrong, 3 not ended within --wait-s; the task goes on.
     """
     tasks = way(server, direct, {"--tenant": tenant, "--id": id_})
-    wish = TaskWish(
+    request = TaskRequest(
         type=type_,
         input=arguments.document(input_),
         priority=arguments.priority(priority),
@@ -98,7 +98,7 @@ def create(
         tenant=tenant,
         id=id_,
     )
-    created = run(tasks.create(wish, wait_s=wait_s if wait else None))
+    created = run(tasks.create(request, wait_s=wait_s if wait else None))
     _show(created, wait=wait, output=output)
     if wait:
         _exit(created.id, created.end, wait_s)
@@ -107,7 +107,7 @@ def create(
 def _milliseconds(seconds: float) -> int:
     """Whole milliseconds; admission checks whether they are too few or too many."""
     if not abs(seconds) < 1e12:
-        raise typer.BadParameter(f"{seconds} s is no timeout")
+        raise typer.BadParameter(f"{seconds} s is not a timeout")
     return int(seconds * 1000)
 
 

@@ -11,16 +11,16 @@ from orchestrator.cli.arguments import default_actor, millis
 from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings
 from orchestrator.cli.task.find import open_finder
 from orchestrator.cli.task.ports import (
-    CommandWish,
+    CommandRequest,
     CreatedTask,
     End,
     PageQuery,
     PublishedCommand,
-    TaskWish,
+    TaskRequest,
     View,
 )
 from orchestrator.cli.task.producer import open_producer
-from orchestrator.cli.task.view import event_line
+from orchestrator.cli.task.view import event_line, view_of_history
 from orchestrator.layout import rules_of
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
@@ -41,10 +41,10 @@ _READ_S = 60.0
 class DirectTasks:
     """``Tasks`` through Kafka and, for lists and old tasks, Postgres."""
 
-    async def create(self, wish: TaskWish, *, wait_s: float | None) -> CreatedTask:
+    async def create(self, request: TaskRequest, *, wait_s: float | None) -> CreatedTask:
         """Check the task as its owner will; publish it only if it is accepted."""
         settings, now = kafka_settings(), now_ms()
-        record = _record(wish, now)
+        record = _record(request, now)
         admit(record, rules=rules_of(settings, installed_pipelines(settings.pipelines)), now=now)
         async with open_producer(settings) as producer:
             sent = await producer.create(record)
@@ -59,7 +59,7 @@ class DirectTasks:
     async def view(self, task_id: TaskId, *, timeout_s: float) -> View:
         """The task from the log, from Postgres, or from task-created."""
         async with open_finder(kafka_settings(), timeout_s=timeout_s) as finder:
-            return await finder.view(task_id)
+            return view_of_history(await finder.history(task_id))
 
     async def watch(
         self, task_id: TaskId, *, after: int, timeout_s: float
@@ -67,24 +67,24 @@ class DirectTasks:
         """Past events first, then new ones."""
         settings = kafka_settings()
         async with open_finder(settings, timeout_s=timeout_s) as finder:
-            history = await finder.history(task_id)
-            timeline = [event_line(seen.event) for seen in history.life]
+            read = await finder.source.life(task_id)
+            timeline = [event_line(seen.event) for seen in read.life]
             if not timeline:
                 # Gone from the log, or not decided yet; or unknown, which raises.
-                timeline = (await finder.view(task_id))["timeline"]
+                timeline = view_of_history(await finder.history(task_id))["timeline"]
         for line in timeline:
             if line["sequence"] > after:
                 yield line
-        if timeline and (not history.life or ended(history.life)):
+        if timeline and (not read.life or ended(read.life)):
             return
         async with (
             open_finder(settings, timeout_s=None) as finder,
-            aclosing(finder.log.follow(history)) as events,
+            aclosing(finder.source.log.follow(read)) as events,
         ):
             async for seen in events:
                 if seen.event.sequence > after:
                     yield event_line(seen.event)
-                if ended(history.life):
+                if ended(read.life):
                     return
 
     def asked_tenant(self, tenant: str | None) -> str | None:
@@ -100,23 +100,23 @@ class DirectTasks:
             assert not isinstance(query.after, QueueCursor)
             return await reader.list_tasks(query.which, limit=query.limit, after=query.after)
 
-    async def order(self, order: CommandWish, *, wait_s: float) -> PublishedCommand:
+    async def command(self, request: CommandRequest, *, wait_s: float) -> PublishedCommand:
         """Publish the command in the name of the task's tenant, and wait for its answer."""
         settings = kafka_settings()
         command = TaskCommand(
             command_id=str(uuid.uuid4()),
-            task_id=order.task_id,
-            tenant_id=await _tenant(settings, order),
-            kind=order.kind,
-            priority=order.priority,
-            from_step=order.from_step,
-            run=order.run,
-            reason=order.reason,
-            actor=order.actor or default_actor(),
+            task_id=request.task_id,
+            tenant_id=await _tenant(settings, request),
+            kind=request.kind,
+            priority=request.priority,
+            from_step=request.from_step,
+            run=request.run,
+            reason=request.reason,
+            actor=request.actor or default_actor(),
             issued_at=now_ms(),
         )
         async with open_producer(settings) as producer:
-            sent = await producer.order(command)
+            sent = await producer.command(command)
             answer = await producer.answer(sent, command, wait_s=wait_s)
         return PublishedCommand(
             command_id=command.command_id,
@@ -127,32 +127,32 @@ class DirectTasks:
         )
 
 
-def _record(wish: TaskWish, now: Millis) -> TaskCreated:
-    tenant = _TENANT if wish.tenant is None else wish.tenant
+def _record(request: TaskRequest, now: Millis) -> TaskCreated:
+    tenant = _TENANT if request.tenant is None else request.tenant
     return TaskCreated(
-        task_id=_id(wish, tenant, now),
+        task_id=_id(request, tenant, now),
         tenant_id=tenant,
-        type=wish.type,
-        input=wish.input,
-        priority=wish.priority,
-        conversation_id=wish.conversation_id,
-        user_id=wish.user_id,
-        metadata=wish.metadata,
-        hold=wish.hold,
-        timeout_ms=wish.timeout_ms,
-        deadline_at=None if wish.deadline_at is None else millis(wish.deadline_at),
-        idempotency_key=wish.key,
+        type=request.type,
+        input=request.input,
+        priority=request.priority,
+        conversation_id=request.conversation_id,
+        user_id=request.user_id,
+        metadata=request.metadata,
+        hold=request.hold,
+        timeout_ms=request.timeout_ms,
+        deadline_at=None if request.deadline_at is None else millis(request.deadline_at),
+        idempotency_key=request.key,
         created_at=now,
     )
 
 
-def _id(wish: TaskWish, tenant: str, now: Millis) -> TaskId:
-    if wish.id is not None:
-        return TaskId(wish.id)
-    if wish.key is None:
+def _id(request: TaskRequest, tenant: str, now: Millis) -> TaskId:
+    if request.id is not None:
+        return TaskId(request.id)
+    if request.key is None:
         return new_task_id(now, os.urandom(10))
     try:
-        return task_id_for(tenant, wish.key)
+        return task_id_for(tenant, request.key)
     except UnicodeEncodeError:
         # Admission will report what is wrong with the key; any id is good enough for that.
         return TaskId(f"task_{uuid.uuid4()}")
@@ -163,10 +163,10 @@ def _end(event: TaskEvent) -> End:
     return End(line=event_line(event), output=event.output, error=error)
 
 
-async def _tenant(settings: Settings, order: CommandWish) -> str:
-    """The tenant of the task; AnswerError for a task whose creation was refused."""
+async def _tenant(settings: Settings, request: CommandRequest) -> str:
+    """The tenant of the task; CreationRefusedError: its creation was refused."""
     async with open_finder(settings, timeout_s=_READ_S) as finder:
-        if order.tenant is None:
-            return await finder.tenant(order.task_id)
-        await finder.check_not_refused(order.task_id)
-        return order.tenant
+        if request.tenant is None:
+            return await finder.tenant(request.task_id)
+        await finder.check_not_refused(request.task_id)
+        return request.tenant

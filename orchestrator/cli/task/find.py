@@ -1,88 +1,57 @@
-"""Finds a task: in the log, in Postgres, or in task-created if its owner has not decided yet."""
+"""Finds a task for ``--direct``: by the service's own finder, on the logs and on Postgres."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-from orchestrator.api.tasks.sources import stored_history
-from orchestrator.cli.arguments import millis
-from orchestrator.cli.errors import TaskExpiredError, TaskUnknownError
-from orchestrator.cli.task.dead_answer import answer_of_letter, is_letter_of
-from orchestrator.cli.task.ports import View
-from orchestrator.cli.task.view import view_of_history, view_of_log, view_of_wish
+from orchestrator.api.tasks.errors import CreationRefusedError, TaskUnknownError
+from orchestrator.api.tasks.finder import RefusedCreation, TaskFinder
+from orchestrator.api.tasks.history import TaskHistory
+from orchestrator.cli.task.log_source import LoggedTask, LogSource
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
-from schemas.codec import decode
-from schemas.dead_letter import Origin
-from schemas.errors import DecodeError
-from schemas.records import TaskCreated, TaskId
-from schemas.topics import Topics, dlq
+from schemas.records import TaskId
+from schemas.topics import Topics
 from sinks.errors import SinkUnavailableError
 from sinks.reads.reader import Reader
-from sinks.reads.stored import StoredTask
+from sinks.reads.stored import StoredLog, StoredStep, StoredTask
+from sinks.settings import PostgresSettings
 from streams.errors import KafkaUnavailableError
-from streams.history.task_log import SKEW_MS, TaskLife, TaskLog
 from streams.kafka.log_reader import LogReader
 from tasks.identity import born_at
 
 
-class TaskFinder:
+class DirectFinder:
     """Looks for one task. Postgres may be down, or not configured."""
 
-    def __init__(self, settings: Settings, reader: LogReader) -> None:
-        self._settings = settings
-        self._reader = reader
-        self._topics = Topics(settings.topics)
-        self.log = TaskLog(reader, self._topics)
+    def __init__(self, source: LogSource, stored: PostgresRows) -> None:
+        self.source = source
+        self._stored = stored
+        self._finder: TaskFinder[LoggedTask] = TaskFinder(source, stored)
 
-    async def view(self, task_id: TaskId) -> View:
+    async def history(self, task_id: TaskId) -> TaskHistory:
         """The known facts about a task.
-
-        The log is read first, because it is the source of truth; Postgres if the log no longer
-        holds the whole task; then task-created.
 
         Raises:
             TaskUnknownError: neither the log nor Postgres knows it.
             TaskExpiredError: only Postgres may have all of it, and it did not answer.
             SinkUnavailableError: Postgres may know it, but did not answer.
-            AnswerError: admission refused it, with that code.
+            CreationRefusedError: admission refused it, with that code.
         """
-        history = await self.history(task_id)
-        if history.life:
-            return view_of_log(history.life)
-        away: SinkUnavailableError | None = None
         try:
-            if (stored := await self._stored_view(task_id)) is not None:
-                return stored
-        except SinkUnavailableError as error:
-            away = error
-        if history.begins_midway:
-            message = f"the log no longer holds all of {task_id}, and Postgres has no answer"
-            raise TaskExpiredError(message) from away
-        if (wish := await self._wish(task_id, history.partition)) is not None:
-            return view_of_wish(wish)
-        if away is not None:
-            raise away
-        raise TaskUnknownError(f"there is no task {task_id}{self._unasked()}")
-
-    async def history(self, task_id: TaskId) -> TaskLife:
-        """The events of a task in the log, read from the time at which it may have been created.
-
-        That time is in the id (UUIDv7), or in Postgres; without it the whole partition is
-        read.
-        """
-        since = born_at(task_id)
-        if since is None and (stored := await self._row(task_id)) is not None:
-            since = millis(stored.created_at)
-        return await self.log.read(task_id, since=since)
+            return await self._finder.history(await self._finder.find(task_id))
+        except TaskUnknownError as error:
+            raise TaskUnknownError(f"{error}{self._stored.unasked}") from None
 
     async def tenant(self, task_id: TaskId) -> str:
-        """The tenant of a task; raises as :meth:`view`."""
-        if born_at(task_id) is None and (stored := await self._row(task_id)) is not None:
-            return stored.tenant_id
-        return str((await self.view(task_id))["tenant_id"])
+        """The tenant of a task; raises as :meth:`history`."""
+        if born_at(task_id) is None:
+            with suppress(SinkUnavailableError):
+                if (row := await self._stored.task(task_id)) is not None:
+                    return row.tenant_id
+        return (await self.history(task_id)).task.tenant_id
 
     async def check_not_refused(self, task_id: TaskId) -> None:
         """Make sure that a command about a task can be decided.
@@ -90,79 +59,58 @@ class TaskFinder:
         Returns also if the task is unknown: it may be created soon.
 
         Raises:
-            AnswerError: admission refused its creation, with that code.
+            CreationRefusedError: admission refused its creation, with that code.
         """
-        partition = await self.log.partition(task_id)
-        letters = self._records_of(task_id, dlq(self._topics.task_created), partition)
-        if [letter async for letter in letters] and not (await self.history(task_id)).life:
-            await self._wish(task_id, partition)
-
-    async def _stored_view(self, task_id: TaskId) -> View | None:
-        async with self._open_reader() as reader:
-            if reader is None or (task := await reader.task(task_id)) is None:
-                return None
-            return view_of_history(await stored_history(reader, task))
-
-    async def _row(self, task_id: TaskId) -> StoredTask | None:
-        """The row if Postgres answers: it only shows where to begin to read."""
-        try:
-            async with self._open_reader() as reader:
-                return await reader.task(task_id) if reader else None
-        except SinkUnavailableError:
-            return None
-
-    @asynccontextmanager
-    async def _open_reader(self) -> AsyncIterator[Reader | None]:
-        """A reader of Postgres; None if Postgres is not configured."""
-        if not self._settings.postgres.dsn:
-            yield None
+        if not await self.source.has_letters(task_id) or (await self.source.life(task_id)).life:
             return
-        reader = Reader(self._settings.postgres)
-        await reader.open()
-        try:
-            yield reader
-        finally:
-            await reader.close()
+        found = await self.source.look_again(task_id)
+        if isinstance(found, RefusedCreation):
+            raise CreationRefusedError(found.code, found.message)
 
-    async def _wish(self, task_id: TaskId, partition: int) -> TaskCreated | None:
-        """The newest record of the task in task-created that was not refused.
 
-        Raises:
-            AnswerError: it is a dead letter, with the code of the reason.
-        """
-        found: tuple[int, TaskCreated] | None = None
-        async for record in self._records_of(task_id, self._topics.task_created, partition):
-            with suppress(DecodeError):
-                found = record.offset, decode(record.value, TaskCreated)
-        if found is None:
-            return None
-        offset, wish = found
-        async for letter in self._records_of(task_id, dlq(self._topics.task_created), partition):
-            if is_letter_of(letter, offset):
-                raise answer_of_letter(letter)
-        return wish
+class PostgresRows:
+    """The rows of tasks, read on a connection that is opened when it is first needed.
 
-    async def _records_of(
-        self, task_id: TaskId, topic: str, partition: int
-    ) -> AsyncIterator[Origin]:
-        """The records of a task in a partition; read from the time in its id, if it has one."""
-        since = born_at(task_id)
-        start, end = await self._reader.bounds(topic, partition)
-        if since is not None:
-            start = max(start, await self._reader.offset_at(topic, partition, since - SKEW_MS))
-        async with aclosing(self._reader.read(topic, partition, start, end)) as batches:
-            async for records in batches:
-                for record in records:
-                    if record.key == task_id.encode():
-                        yield record
+    Every method may raise ``SinkUnavailableError``. Without a DSN there are no rows.
+    """
 
-    def _unasked(self) -> str:
-        asked = bool(self._settings.postgres.dsn)
-        return "" if asked else " in the log; ORCH_POSTGRES_DSN is not set, so only it was asked"
+    def __init__(self, settings: PostgresSettings, opened: AsyncExitStack) -> None:
+        self._settings = settings
+        self._opened = opened
+        self._reader: Reader | None = None
+
+    @property
+    def unasked(self) -> str:
+        """What to add to "there is no such task" if Postgres was not asked."""
+        if self._settings.dsn:
+            return ""
+        return " in the log; ORCH_POSTGRES_DSN is not set, so only it was asked"
+
+    async def task(self, task_id: TaskId) -> StoredTask | None:
+        """One task; None if it is not (yet) written."""
+        return await (await self._open()).task(task_id) if self._settings.dsn else None
+
+    async def steps(self, task_id: TaskId) -> Sequence[StoredStep]:
+        """All attempts of all runs of a task."""
+        return await (await self._open()).steps(task_id) if self._settings.dsn else ()
+
+    async def logs(self, task_id: TaskId) -> Sequence[StoredLog]:
+        """The audit trail of a task, including former lives of its id."""
+        return await (await self._open()).logs(task_id) if self._settings.dsn else ()
+
+    async def _open(self) -> Reader:
+        if self._reader is None:
+            reader = Reader(self._settings)
+            await reader.open()
+            self._opened.push_async_callback(reader.close)
+            self._reader = reader
+        return self._reader
 
 
 @asynccontextmanager
-async def open_finder(settings: Settings, *, timeout_s: float | None) -> AsyncIterator[TaskFinder]:
+async def open_finder(
+    settings: Settings, *, timeout_s: float | None
+) -> AsyncIterator[DirectFinder]:
     """A finder, for at most ``timeout_s``; None: without a limit.
 
     Raises:
@@ -175,7 +123,9 @@ async def open_finder(settings: Settings, *, timeout_s: float | None) -> AsyncIt
         async with (
             asyncio.timeout(timeout_s),
             LogReader(settings.kafka, client_id=client_id) as reader,
+            AsyncExitStack() as opened,
         ):
-            yield TaskFinder(settings, reader)
+            stored = PostgresRows(settings.postgres, opened)
+            yield DirectFinder(LogSource(reader, Topics(settings.topics), stored), stored)
     except TimeoutError as error:
         raise KafkaUnavailableError(f"not done within {timeout_s:g} s") from error

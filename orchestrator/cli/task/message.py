@@ -72,7 +72,7 @@ def end_of(event: pb.TaskEvent) -> End:
     return End(line=line_of(event), output=output, error=error)
 
 
-def ordered_of(receipt: pb.Receipt) -> PublishedCommand:
+def published_of(receipt: pb.Receipt) -> PublishedCommand:
     """A published command."""
     return PublishedCommand(
         command_id=receipt.command_id,

@@ -35,7 +35,7 @@ DirectOption = Annotated[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskWish:
+class TaskRequest:
     """A task to be created."""
 
     type: str
@@ -81,7 +81,7 @@ class CreatedTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CommandWish:
+class CommandRequest:
     """A command about a task."""
 
     kind: CommandKind
@@ -120,7 +120,7 @@ class PageQuery:
 class Tasks(Protocol):
     """The operations on tasks. Every method connects, asks, and disconnects."""
 
-    async def create(self, wish: TaskWish, *, wait_s: float | None) -> CreatedTask:
+    async def create(self, request: TaskRequest, *, wait_s: float | None) -> CreatedTask:
         """Create a task; with ``wait_s`` wait at most that time for its end.
 
         Raises:
@@ -151,6 +151,6 @@ class Tasks(Protocol):
         """A page of tasks, from Postgres."""
         ...
 
-    async def order(self, order: CommandWish, *, wait_s: float) -> PublishedCommand:
+    async def command(self, request: CommandRequest, *, wait_s: float) -> PublishedCommand:
         """Send a command, and wait at most ``wait_s`` for its answer. A refusal is an answer."""
         ...

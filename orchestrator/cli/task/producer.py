@@ -14,7 +14,7 @@ from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.records import TaskCommand, TaskCreated, TaskEvent
 from schemas.topics import Topics, dlq
-from streams.envelopes import created_record, order_record
+from streams.envelopes import created_record, task_command_record
 from streams.errors import PublishError
 from streams.history.task_log import TaskLog, ended
 from streams.kafka.log_reader import LogReader
@@ -51,43 +51,45 @@ class DirectProducer:
         self._log = TaskLog(events, topics)
         self._letters = letters
 
-    async def create(self, wish: TaskCreated) -> Sent:
+    async def create(self, task: TaskCreated) -> Sent:
         """Publish a request for a task; it is acknowledged when this returns.
 
         Raises:
             PublishError: it is unknown whether it was written. With the same id it may be sent
                 again: a task that is published twice is done once.
         """
-        partition = await self._log.partition(wish.task_id)
+        partition = await self._log.partition(task.task_id)
         trace = trace_headers()
-        return await self._send(created_record(self._topics, partition, wish, SOURCE, trace))
+        return await self._send(created_record(self._topics, partition, task, SOURCE, trace))
 
-    async def order(self, order: TaskCommand) -> Sent:
+    async def command(self, command: TaskCommand) -> Sent:
         """Publish a command about a task; it is acknowledged when this returns.
 
         Raises:
             PublishError: it is unknown whether it was written; look before you send it again.
         """
-        partition = await self._log.partition(order.task_id)
+        partition = await self._log.partition(command.task_id)
         trace = trace_headers()
-        return await self._send(order_record(self._topics, partition, order, SOURCE, trace))
+        return await self._send(
+            task_command_record(self._topics, partition, command, SOURCE, trace)
+        )
 
-    async def answer(self, sent: Sent, order: TaskCommand, *, wait_s: float) -> TaskEvent | None:
+    async def answer(self, sent: Sent, command: TaskCommand, *, wait_s: float) -> TaskEvent | None:
         """The event that a command caused; None if it did not come in time.
 
         Raises:
             AnswerError: the command is a dead letter.
         """
-        return await self._first(self._caused(sent, order), sent, wait_s)
+        return await self._first(self._caused(sent, command), sent, wait_s)
 
-    async def end(self, sent: Sent, wish: TaskCreated, *, wait_s: float) -> TaskEvent | None:
+    async def end(self, sent: Sent, task: TaskCreated, *, wait_s: float) -> TaskEvent | None:
         """The event that ended a task; None if it did not end in time.
 
         Raises:
             AnswerError: the request is a dead letter: the task will not exist.
         """
-        known = wish.idempotency_key is not None
-        end = self._end_of_any(wish) if known else self._end_of_new(sent, wish)
+        known = task.idempotency_key is not None
+        end = self._end_of_any(task) if known else self._end_of_new(sent, task)
         return await self._first(end, sent, wait_s)
 
     async def _send(self, record: Outgoing) -> Sent:
@@ -121,8 +123,8 @@ class DirectProducer:
                         raise answer_of_letter(record)
         raise AssertionError("a log is followed for ever")
 
-    async def _caused(self, sent: Sent, order: TaskCommand) -> TaskEvent:
-        events = self._log.accepted_from(order.task_id, sent.events_end, now=order.issued_at)
+    async def _caused(self, sent: Sent, command: TaskCommand) -> TaskEvent:
+        events = self._log.accepted_from(command.task_id, sent.events_end, now=command.issued_at)
         async with aclosing(events):
             async for seen in events:
                 event = seen.event
@@ -130,17 +132,17 @@ class DirectProducer:
                     return event
         raise AssertionError("a log is followed for ever")
 
-    async def _end_of_new(self, sent: Sent, wish: TaskCreated) -> TaskEvent:
-        events = self._log.accepted_from(wish.task_id, sent.events_end, now=wish.created_at)
+    async def _end_of_new(self, sent: Sent, task: TaskCreated) -> TaskEvent:
+        events = self._log.accepted_from(task.task_id, sent.events_end, now=task.created_at)
         async with aclosing(events):
             async for seen in events:
                 if seen.event.status.terminal:
                     return seen.event
         raise AssertionError("a log is followed for ever")
 
-    async def _end_of_any(self, wish: TaskCreated) -> TaskEvent:
+    async def _end_of_any(self, task: TaskCreated) -> TaskEvent:
         """For a task that may be as old as the log, because its key may have been used before."""
-        history = await self._log.read(wish.task_id)
+        history = await self._log.read(task.task_id)
         if not ended(history.life):
             async with aclosing(self._log.follow(history)) as events:
                 async for _ in events:

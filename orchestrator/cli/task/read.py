@@ -10,7 +10,7 @@ from orchestrator.cli import arguments
 from orchestrator.cli.options import SinceOption, UntilOption
 from orchestrator.cli.output import Output, OutputOption, print_json, print_note
 from orchestrator.cli.running import run
-from orchestrator.cli.task.order import IdArgument
+from orchestrator.cli.task.command import IdArgument
 from orchestrator.cli.task.ports import DirectOption, PageQuery, ServerOption, Tasks
 from orchestrator.cli.task.show import listed_view, show_event, show_list, show_task
 from orchestrator.cli.task.way import way

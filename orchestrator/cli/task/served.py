@@ -19,20 +19,20 @@ from orchestrator.cli.task.message import (
     has_ended,
     line_of,
     listed_of,
-    ordered_of,
+    published_of,
     status_number,
     view_of,
 )
 from orchestrator.cli.task.ports import (
-    CommandWish,
+    CommandRequest,
     CreatedTask,
     End,
     PageQuery,
     PublishedCommand,
-    TaskWish,
+    TaskRequest,
     View,
 )
-from orchestrator.cli.task.served_order import request_of
+from orchestrator.cli.task.served_command import call_of
 from orchestrator.cli.task.service_client import Service, asked_tenant, open_service
 from orchestrator.cli.task.service_refusal import ServiceAwayError, ServiceRefusedError
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
@@ -64,11 +64,11 @@ class ServedTasks:
         except ValueError as error:
             raise typer.BadParameter(f"--server: {error}") from None
 
-    async def create(self, wish: TaskWish, *, wait_s: float | None) -> CreatedTask:
+    async def create(self, request: TaskRequest, *, wait_s: float | None) -> CreatedTask:
         """Let the service check the task and publish it."""
-        request = _create_request(wish)
+        message = _create_message(request)
         async with open_service(self._settings) as service:
-            answer = await service.call("CreateTask", request, timeout_s=_CALL_S)
+            answer = await service.call("CreateTask", message, timeout_s=_CALL_S)
             task_id = TaskId(answer.task.id)
             end = None if wait_s is None else await self._end(service, task_id, wait_s)
         receipt = answer.receipt if answer.HasField("receipt") else None
@@ -118,17 +118,17 @@ class ServedTasks:
             answer = await service.ask("ListTasks", request, timeout_s=_CALL_S)
         return [listed_of(task) for task in answer.tasks]
 
-    async def order(self, order: CommandWish, *, wait_s: float) -> PublishedCommand:
+    async def command(self, request: CommandRequest, *, wait_s: float) -> PublishedCommand:
         """Let the service publish the command and wait for its answer."""
-        method, request = request_of(order, wait_s)
+        method, message = call_of(request, wait_s)
         async with open_service(self._settings) as service:
             try:
-                answer = await service.call(method, request, timeout_s=_CALL_S + wait_s)
+                answer = await service.call(method, message, timeout_s=_CALL_S + wait_s)
             except ServiceRefusedError as error:
                 if error.receipt is None:
                     raise
-                return ordered_of(error.receipt)
-        return ordered_of(answer.receipt)
+                return published_of(error.receipt)
+        return published_of(answer.receipt)
 
     async def _end(self, service: Service, task_id: TaskId, wait_s: float) -> End | None:
         """The event that ended a task; None if it did not end in time."""
@@ -183,22 +183,22 @@ async def _is_over(service: Service, task_id: TaskId, after: int) -> bool:
     return has_ended(task) and task.sequence <= after
 
 
-def _create_request(wish: TaskWish) -> pb.CreateTaskRequest:
+def _create_message(request: TaskRequest) -> pb.CreateTaskRequest:
     for what in ("type", "conversation_id", "user_id", "key", "input", "metadata"):
         # A message cannot even carry a value that is not text.
-        check_text(getattr(wish, what) or "", what)
+        check_text(getattr(request, what) or "", what)
     return pb.CreateTaskRequest(
-        type=wish.type,
+        type=request.type,
         # An empty text would mean a default; this one is refused in the same way.
-        input=wish.input or " ",
-        priority=wish.priority,
-        conversation_id=wish.conversation_id,
-        user_id=wish.user_id,
-        metadata=wish.metadata or " ",
-        hold=wish.hold,
-        timeout_ms=wish.timeout_ms,
-        deadline_at=_stamp(wish.deadline_at),
-        request_id=wish.key,
+        input=request.input or " ",
+        priority=request.priority,
+        conversation_id=request.conversation_id,
+        user_id=request.user_id,
+        metadata=request.metadata or " ",
+        hold=request.hold,
+        timeout_ms=request.timeout_ms,
+        deadline_at=_stamp(request.deadline_at),
+        request_id=request.key,
     )
 
 

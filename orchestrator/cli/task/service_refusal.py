@@ -11,7 +11,8 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from orchestrator.api.grpc.errors import DETAILS, DOMAIN
-from orchestrator.cli.errors import AnswerError, TaskUnknownError
+from orchestrator.api.tasks.errors import TaskUnknownError
+from orchestrator.cli.errors import AnswerError
 from schemas.errors import OrchestratorError
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 
@@ -70,7 +71,7 @@ def refusal_of(
 def _without_details(error: grpc.aio.AioRpcError, address: str) -> OrchestratorError:
     match error.code():
         case grpc.StatusCode.UNIMPLEMENTED:
-            return ServiceAwayError(f"what answers at {address} is no service of this version")
+            return ServiceAwayError(f"what answers at {address} is not a service of this version")
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return ServiceAwayError(f"{address} did not answer in time")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -36,7 +36,7 @@ def calculate(expression: str) -> Number:
     try:
         tree = ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise CalculationError("this is no expression") from error
+        raise CalculationError("this is not an expression") from error
     value = _value(tree.body)
     if isinstance(value, float) and value.is_integer():
         return int(value)

@@ -124,7 +124,7 @@ def read_wav(data: bytes) -> bytes:
             form = (file.getnchannels(), file.getsampwidth(), file.getframerate())
             samples: bytes = file.readframes(RATE_HZ * DURATION_MAX_S + 1)
     except _BROKEN as error:
-        raise BadInputError("AUDIO_NOT_WAV", "the audio is no PCM WAV file") from error
+        raise BadInputError("AUDIO_NOT_WAV", "the audio is not a PCM WAV file") from error
     if form != (1, 2, RATE_HZ):
         raise BadInputError(
             "AUDIO_FORMAT_UNSUPPORTED",

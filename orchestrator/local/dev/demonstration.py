@@ -25,7 +25,7 @@ from sinks.reads.stored import StoredTask
 from streams.kafka.connection import producer
 from streams.kafka.log_reader import LogReader
 
-MALFORMED = b"\x00\x00\x00\x00\x65 this is no Avro record"
+MALFORMED = b"\x00\x00\x00\x00\x65 this is not an Avro record"
 _POLL_S = 0.2
 _UPSTREAM = "/demonstration"
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,15 @@ def last_error(log: str) -> str:
         if found:
             return shortened(found)
     return ""
+
+
+def why_ended(returncode: int, log: str) -> str:
+    """Why a process of ours ended: its last error, otherwise its signal or exit status."""
+    if found := last_error(log):
+        return found
+    if returncode < 0:
+        return f"ended by {_signal_name(-returncode)}"
+    return f"exit status {returncode}, and no error in its log"
 
 
 def last_severe_line(log: str) -> str:
@@ -60,6 +70,13 @@ def shortened(text: str, at_most: int = EXCERPT_MAX) -> str:
     """At most ``at_most`` characters, on one line."""
     line = " ".join(text.split())
     return line if len(line) <= at_most else line[: at_most - 1] + "…"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _ends_badly(lines: Sequence[str], place: int) -> bool:

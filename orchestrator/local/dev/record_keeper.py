@@ -17,7 +17,7 @@ from orchestrator.local.embedded.jars import KAFKA_VERSION
 from orchestrator.local.embedded.process import Process
 from orchestrator.local.embedded.servers import Servers
 from orchestrator.running.address import dsn_address
-from orchestrator.running.file import process_identity, remove_running, write_running
+from orchestrator.running.file import FILE, process_identity, remove_running, write_running
 from orchestrator.running.record import (
     API,
     ProcessRecord,
@@ -25,6 +25,7 @@ from orchestrator.running.record import (
     ServerRecord,
     shared_variables,
 )
+from schemas.errors import SettingsError
 
 log = structlog.get_logger()
 
@@ -38,7 +39,7 @@ async def kept_record(
     """Write the file, write it again when a process is started anew, and remove it at the end.
 
     Raises:
-        OSError: the folder cannot be written.
+        SettingsError: the file cannot be written; the message says why.
     """
     started_at = datetime.now().astimezone()
 
@@ -46,7 +47,11 @@ async def kept_record(
         return record_of(system, servers, folder, started_at, restarts)
 
     record = current()
-    write_running(folder, record)
+    try:
+        write_running(folder, record)
+    except OSError as error:
+        message = f"{folder / FILE} cannot be written: {error.strerror}"
+        raise SettingsError(message) from error
     keeping = asyncio.create_task(_keep(current, folder, record))
     try:
         yield

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from orchestrator.local.dev.log_excerpt import last_error
+from orchestrator.local.dev.log_excerpt import why_ended
 from orchestrator.local.embedded.process import Process
 
 log = structlog.get_logger()
@@ -126,7 +126,7 @@ class Supervisor:
                     name=child.name,
                     returncode=returncode,
                     restart_in_s=delay_s,
-                    last_error=last_error(child.log_tail(_TAIL_LINES)),
+                    last_error=why_ended(returncode, child.log_tail(_TAIL_LINES)),
                     log=str(child.log_path),
                 )
                 await asyncio.sleep(delay_s)

@@ -54,7 +54,7 @@ def test_without_a_recogniser_a_recording_is_refused_and_a_wrong_input_has_its_o
     monkeypatch.setattr(voice_engine, "Decoder", None)
 
     assert is_refused(VoiceEngine())
-    with pytest.raises(BadInputError, match="no PCM WAV"):
+    with pytest.raises(BadInputError, match="not a PCM WAV"):
         engine.transcribe(a_request(b"RIFF"), threading.Event())
 
 

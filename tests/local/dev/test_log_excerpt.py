@@ -4,7 +4,12 @@ import json
 
 import pytest
 
-from orchestrator.local.dev.log_excerpt import EXCERPT_MAX, last_error, last_severe_line
+from orchestrator.local.dev.log_excerpt import (
+    EXCERPT_MAX,
+    last_error,
+    last_severe_line,
+    why_ended,
+)
 
 STARTED = json.dumps({"event": "role_started", "level": "info"})
 FAILED = json.dumps({"event": "process_fails", "level": "error", "reason": "commit failed"})
@@ -36,6 +41,19 @@ def test_the_last_error_of_a_process_is_found_among_its_lines(lines: list[str], 
 
     assert found.startswith(error)
     assert bool(found) == bool(error)
+
+
+@pytest.mark.parametrize(
+    ("returncode", "log", "why"),
+    [
+        (1, FAILED, "process_fails: commit failed"),
+        (-9, STARTED, "ended by SIGKILL"),
+        (-99, "", "ended by signal 99"),
+        (3, STARTED, "exit status 3, and no error in its log"),
+    ],
+)
+def test_the_end_of_a_process_always_has_a_reason(returncode: int, log: str, why: str) -> None:
+    assert why_ended(returncode, log) == why
 
 
 def test_an_error_with_a_code_is_said_with_it() -> None:

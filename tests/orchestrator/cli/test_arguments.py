@@ -53,7 +53,7 @@ def test_a_time_without_an_offset_is_utc(text: str, time: datetime) -> None:
     ],
 )
 def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(typer.BadParameter, match="is no time like"):
+    with pytest.raises(typer.BadParameter, match="is not a time like"):
         arguments.time(text)
 
 
@@ -94,7 +94,7 @@ def test_a_time_is_whole_milliseconds_on_the_wire() -> None:
 
 @pytest.mark.parametrize("text", ["", "a b", "x" * 65, "\ud800", "../x"])
 def test_what_is_no_id_is_refused(text: str) -> None:
-    with pytest.raises(typer.BadParameter, match="is no id"):
+    with pytest.raises(typer.BadParameter, match="is not an id"):
         arguments.task_id(text)
 
 

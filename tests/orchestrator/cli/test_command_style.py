@@ -98,7 +98,7 @@ def test_options_of_one_name_mean_one_thing() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("dlq", "list", "--since", "yesterday"), "is no time like 30m"),
+        (("dlq", "list", "--since", "yesterday"), "is not a time like 30m"),
         (("dlq", "list", "-o", "xml"), "xml"),
         (("dlq", "list", "--status", "opne"), "must be one of open, replaying"),
         (("dlq", "stats", "--by", "colour"), "must be one of"),
@@ -109,14 +109,14 @@ def test_options_of_one_name_mean_one_thing() -> None:
         (("dlq", "discard", "--execute", "--reason", "why"), "nothing chooses the letters"),
         (("dlq", "import", "pyproject.toml"), "is not an exported dead letter"),
         (("tail", "nowhere"), "there is no topic"),
-        (("tail", "task-events", "--until", "5 o'clock"), "is no time like"),
+        (("tail", "task-events", "--until", "5 o'clock"), "is not a time like"),
         (("keys", "new", "a b"), "TENANT must match"),
         (("pipelines", "show", "rag@x"), "is not a version"),
         (("sink", "retention", "--older-than", "30m"), "must be days"),
         (("worker", "painter"), "there is no role"),
         (("task", "list", "--server", "nowhere"), "--server"),
-        (("task", "list", "--since", "soon"), "is no time like"),
-        (("usage", "--until", "soon"), "is no time like"),
+        (("task", "list", "--since", "soon"), "is not a time like"),
+        (("usage", "--until", "soon"), "is not a time like"),
         (("nonsense",), "nonsense"),
     ],
 )

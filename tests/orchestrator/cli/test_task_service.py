@@ -129,7 +129,7 @@ async def test_a_server_of_another_kind_is_named(arguments: tuple[str, ...]) -> 
 
     assert ended.status == 1
     assert ended.err == (
-        f"error API_UNAVAILABLE: what answers at {address} is no service of this version\n"
+        f"error API_UNAVAILABLE: what answers at {address} is not a service of this version\n"
     )
 
 

@@ -1,10 +1,10 @@
 """Where a reader that begins in the middle of a log finds its owner. Pure."""
 
-from schemas.codec import encode
+from schemas.codec import decode, encode
 from schemas.dead_letter import Origin
 from schemas.records import EventKind, Millis, TaskEvent, TaskId
-from streams.history.acceptance import Ownership
-from streams.history.accepted import before_first_marker, prevailing, read_accepted
+from streams.history.acceptance import Ownership, owner_before_first_marker
+from streams.history.accepted import prevailing, read_accepted
 
 
 def a_record(offset: int, epoch: int, owner: str, kind: EventKind = EventKind.STARTED) -> Origin:
@@ -62,4 +62,6 @@ def test_records_that_nobody_can_read_tell_nothing() -> None:
 def test_a_log_that_was_cut_is_read_up_to_its_first_marker_to_find_its_owner() -> None:
     records = [a_record(7, 4, "a"), a_record(8, 5, "b", MARKER), a_record(9, 5, "b")]
 
-    assert prevailing(before_first_marker(records)) == Ownership(4, "a")
+    events = [decode(record.value, TaskEvent) for record in records]
+
+    assert owner_before_first_marker(events) == Ownership(4, "a")

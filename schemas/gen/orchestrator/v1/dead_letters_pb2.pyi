@@ -703,7 +703,7 @@ class DeadLetterHeader(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     value: _builtins.str
-    """What is no UTF-8 is escaped."""
+    """What is not UTF-8 is escaped."""
     def __init__(
         self,
         *,

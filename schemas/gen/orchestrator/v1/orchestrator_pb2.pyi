@@ -141,7 +141,7 @@ class TaskResponse(_message.Message):
     def task(self) -> Global___Task: ...
     @_builtins.property
     def receipt(self) -> Global___Receipt:
-        """Of the create or the order; absent if nothing was published."""
+        """Of the create or the command; absent if nothing was published."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ Global___TaskResponse: _TypeAlias = TaskResponse  # noqa: Y015
 
 @_typing.final
 class Receipt(_message.Message):
-    """What became of a create or an order. Also a detail of the status of an order that was refused
+    """What became of a create or a command. Also a detail of the status of a command that was refused
     (with the answer), or that nobody answered in time (without one: it will be decided).
     """
 
@@ -176,10 +176,10 @@ class Receipt(_message.Message):
     partition: _builtins.int
     offset: _builtins.int
     command_id: _builtins.str
-    """Of an order."""
+    """Of a command."""
     @_builtins.property
     def answer(self) -> Global___TaskEvent:
-        """Of an order: the event that it brought about, or the one that refuses it."""
+        """Of a command: the event that it brought about, or the one that refuses it."""
 
     def __init__(
         self,
@@ -473,7 +473,7 @@ class RetryTaskRequest(_message.Message):
     reason: _builtins.str
     run: _builtins.int
     """Orders only if this run is the last one; else nothing happens, and nobody answers.
-    Without it, the run that is the last one when the order comes in.
+    Without it, the run that is the last one when the command comes in.
     """
     @_builtins.property
     def answer_within(self) -> _duration_pb2.Duration:

@@ -39,8 +39,8 @@ class OwnedCommand(Struct, frozen=True, kw_only=True):
         return storable_or_none(self.command.reason, max_chars=MESSAGE_MAX_CHARS)
 
 
-def refused(order: OwnedCommand, code: str) -> TaskEvent:
+def refused(owned: OwnedCommand, code: str) -> TaskEvent:
     """The refusal of a command: the state stays as it is, the code is the reason."""
     return next_event(
-        order.task, order.context, EventKind.COMMAND_REFUSED, actor=order.actor, reason=code
+        owned.task, owned.context, EventKind.COMMAND_REFUSED, actor=owned.actor, reason=code
     )

@@ -6,11 +6,12 @@ import typer
 
 from orchestrator.cli import arguments
 from orchestrator.cli.errors import AnswerError
+from orchestrator.cli.options import ReasonOption
 from orchestrator.cli.output import Output, OutputOption, print_json, print_line
 from orchestrator.cli.running import run
 from orchestrator.cli.task.create import STILL_RUNNING
 from orchestrator.cli.task.ports import (
-    CommandWish,
+    CommandRequest,
     DirectOption,
     PublishedCommand,
     ServerOption,
@@ -29,7 +30,7 @@ IdArgument = Annotated[
 TenantOption = Annotated[
     str | None, typer.Option(help="With --direct: the task's tenant; by default it is looked up.")
 ]
-ActorOption = Annotated[
+DirectActorOption = Annotated[
     str | None,
     typer.Option(
         "--actor",
@@ -37,10 +38,6 @@ ActorOption = Annotated[
         metavar="NAME",
         help="With --direct: who does it, for the record; by default cli:USER.",
     ),
-]
-ReasonOption = Annotated[
-    str | None,
-    typer.Option("--reason", parser=arguments.words, metavar="TEXT", help="Why, for the record."),
 ]
 WaitOption = Annotated[
     float,
@@ -50,10 +47,10 @@ WaitOption = Annotated[
 
 def execute(
     id_: IdArgument,
-    reason: ReasonOption = None,
+    reason: ReasonOption = "",
     wait_s: WaitOption = 10.0,
     tenant: TenantOption = None,
-    actor: ActorOption = None,
+    actor: DirectActorOption = None,
     server: ServerOption = None,
     direct: DirectOption = False,
     output: OutputOption = Output.TABLE,
@@ -62,18 +59,22 @@ def execute(
 
     Exit status: 0 done, 1 refused (TASK_NOT_PENDING), 2 an argument is wrong, 3 no answer yet.
     """
-    order = CommandWish(
-        kind=CommandKind.EXECUTE, task_id=TaskId(id_), tenant=tenant, actor=actor, reason=reason
+    request = CommandRequest(
+        kind=CommandKind.EXECUTE,
+        task_id=TaskId(id_),
+        tenant=tenant,
+        actor=actor,
+        reason=reason or None,
     )
-    _carry_out(way(server, direct, _of_direct(tenant, actor)), order, wait_s, output)
+    _carry_out(way(server, direct, _of_direct(tenant, actor)), request, wait_s, output)
 
 
 def cancel(
     id_: IdArgument,
-    reason: ReasonOption = None,
+    reason: ReasonOption = "",
     wait_s: WaitOption = 10.0,
     tenant: TenantOption = None,
-    actor: ActorOption = None,
+    actor: DirectActorOption = None,
     server: ServerOption = None,
     direct: DirectOption = False,
     output: OutputOption = Output.TABLE,
@@ -83,10 +84,14 @@ def cancel(
     Exit status: 0 cancelled, 1 refused (TASK_NOT_CANCELLABLE), 2 an argument is wrong, 3 no
     answer yet.
     """
-    order = CommandWish(
-        kind=CommandKind.CANCEL, task_id=TaskId(id_), tenant=tenant, actor=actor, reason=reason
+    request = CommandRequest(
+        kind=CommandKind.CANCEL,
+        task_id=TaskId(id_),
+        tenant=tenant,
+        actor=actor,
+        reason=reason or None,
     )
-    _carry_out(way(server, direct, _of_direct(tenant, actor)), order, wait_s, output)
+    _carry_out(way(server, direct, _of_direct(tenant, actor)), request, wait_s, output)
 
 
 def retry(
@@ -107,10 +112,10 @@ def retry(
             help="Only if this is the task's last run; by default any.",
         ),
     ] = None,
-    reason: ReasonOption = None,
+    reason: ReasonOption = "",
     wait_s: WaitOption = 10.0,
     tenant: TenantOption = None,
-    actor: ActorOption = None,
+    actor: DirectActorOption = None,
     server: ServerOption = None,
     direct: DirectOption = False,
     output: OutputOption = Output.TABLE,
@@ -123,25 +128,25 @@ def retry(
     Exit status: 0 a new run began, 1 refused (TASK_NOT_RETRIABLE, STEP_UNKNOWN), 2 an argument
     is wrong, 3 no answer.
     """
-    order = CommandWish(
+    request = CommandRequest(
         kind=CommandKind.RETRY,
         task_id=TaskId(id_),
         tenant=tenant,
         actor=actor,
-        reason=reason,
+        reason=reason or None,
         from_step=from_step,
         run=run_,
     )
-    _carry_out(way(server, direct, _of_direct(tenant, actor)), order, wait_s, output)
+    _carry_out(way(server, direct, _of_direct(tenant, actor)), request, wait_s, output)
 
 
 def set_priority(
     id_: IdArgument,
     priority: Annotated[str, typer.Argument(help="0 to 10, or low (0), normal (5), high (10).")],
-    reason: ReasonOption = None,
+    reason: ReasonOption = "",
     wait_s: WaitOption = 10.0,
     tenant: TenantOption = None,
-    actor: ActorOption = None,
+    actor: DirectActorOption = None,
     server: ServerOption = None,
     direct: DirectOption = False,
     output: OutputOption = Output.TABLE,
@@ -151,54 +156,54 @@ def set_priority(
     Exit status: 0 changed, 1 refused (TASK_ALREADY_ENDED), 2 an argument is wrong, 3 no answer
     yet.
     """
-    order = CommandWish(
+    request = CommandRequest(
         kind=CommandKind.SET_PRIORITY,
         task_id=TaskId(id_),
         tenant=tenant,
         actor=actor,
-        reason=reason,
+        reason=reason or None,
         priority=arguments.priority(priority),
     )
-    _carry_out(way(server, direct, _of_direct(tenant, actor)), order, wait_s, output)
+    _carry_out(way(server, direct, _of_direct(tenant, actor)), request, wait_s, output)
 
 
 def _of_direct(tenant: str | None, actor: str | None) -> dict[str, object]:
     return {"--tenant": tenant, "--actor": actor}
 
 
-def _carry_out(tasks: Tasks, order: CommandWish, wait_s: float, output: Output) -> None:
+def _carry_out(tasks: Tasks, request: CommandRequest, wait_s: float, output: Output) -> None:
     """Send the command, print its answer, and exit with its status."""
-    ordered = run(tasks.order(order, wait_s=wait_s))
-    answer = ordered.answer
+    published = run(tasks.command(request, wait_s=wait_s))
+    answer = published.answer
     if output is Output.JSON:
-        print_json(_document(order, ordered))
+        print_json(_document(request, published))
     if answer is None:
         typer.echo(
             f"no answer within {wait_s:g} s: the command is in "
-            f"{ordered.topic}[{ordered.partition}] at {ordered.offset} and will be decided; "
-            f"look with `orchestrator task get {order.task_id}`",
+            f"{published.topic}[{published.partition}] at {published.offset} and will be decided; "
+            f"look with `orchestrator task get {request.task_id}`",
             err=True,
         )
         raise typer.Exit(STILL_RUNNING)
     refused = answer["kind"] == EventKind.COMMAND_REFUSED
     if refused and answer["reason"] != ALREADY:
-        message = f"{order.task_id} is {answer['status']} ({answer['phase']})"
+        message = f"{request.task_id} is {answer['status']} ({answer['phase']})"
         raise AnswerError(answer["reason"] or "INTERNAL", message)
     if output is not Output.JSON:
         print_line(
-            f"{order.task_id}  is cancelled already"
+            f"{request.task_id}  is cancelled already"
             if refused
-            else f"{order.task_id}  {answer['kind']}: {answer['status']} ({answer['phase']}), "
+            else f"{request.task_id}  {answer['kind']}: {answer['status']} ({answer['phase']}), "
             f"priority {answer['priority']}, run {answer['run']}"
         )
 
 
-def _document(order: CommandWish, ordered: PublishedCommand) -> View:
+def _document(request: CommandRequest, published: PublishedCommand) -> View:
     return {
-        "command_id": ordered.command_id,
-        "task_id": order.task_id,
-        "kind": order.kind.value,
-        "partition": ordered.partition,
-        "offset": ordered.offset,
-        "answer": ordered.answer,
+        "command_id": published.command_id,
+        "task_id": request.task_id,
+        "kind": request.kind.value,
+        "partition": published.partition,
+        "offset": published.offset,
+        "answer": published.answer,
     }
