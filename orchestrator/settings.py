@@ -11,6 +11,7 @@ from agents.services.settings import ServicesSettings
 from agents.steps.flood_guard import FloodGuardSettings
 from agents.steps.settings import WorkerSettings
 from orchestrator.api.settings import ApiSettings
+from orchestrator.api.tls.settings import ApiClientSettings, ApiTlsSettings
 from orchestrator.local.demo.settings import DemoSettings
 from orchestrator.local.embedded.settings import EmbeddedSettings
 from orchestrator.observability import LogSettings, MetricsSettings
@@ -42,6 +43,8 @@ class Settings:
     services: ServicesSettings = field(default_factory=ServicesSettings)
     postgres: PostgresSettings = field(default_factory=PostgresSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
+    api_tls: ApiTlsSettings = field(default_factory=ApiTlsSettings)
+    api_client: ApiClientSettings = field(default_factory=ApiClientSettings)
     embedded: EmbeddedSettings = field(default_factory=EmbeddedSettings)
     dev: DevSettings = field(default_factory=DevSettings)
     demo: DemoSettings = field(default_factory=DemoSettings)
@@ -65,7 +68,8 @@ def load_settings(
 
     Raises:
         SettingsError: a variable does not name a setting (a misspelt name would otherwise
-            silently keep the default), or its value is wrong. The process must not start.
+            silently keep the default), its value is wrong, or it contradicts another one. The
+            process must not start.
     """
     given = {**(defaults or {}), **environment}
     given = {name: value for name, value in given.items() if name.startswith(PREFIX)}
@@ -75,7 +79,9 @@ def load_settings(
         rooms[room.name] = _room(hints[room.name], f"{PREFIX}{room.name.upper()}_", given, places)
     if given:
         raise SettingsError(f"unknown: {', '.join(sorted(given))}")
-    return Settings(**rooms)
+    settings = Settings(**rooms)
+    settings.api.check_reach(encrypted=settings.api_tls.on or settings.api_tls.plaintext)
+    return settings
 
 
 def _room(kind: type, prefix: str, given: dict[str, str], places: Mapping[str, str]) -> Any:

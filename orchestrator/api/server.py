@@ -31,6 +31,7 @@ from orchestrator.api.replica.parts import Parts
 from orchestrator.api.replica.producer import TaskProducer
 from orchestrator.api.replica.projection import Projection
 from orchestrator.api.settings import ApiSettings
+from orchestrator.api.tls.identity import ServerIdentity
 from orchestrator.api.use_cases import UseCases
 from orchestrator.layout import ROUTER, rules_of, topic_table
 from orchestrator.pipelines import installed_pipelines
@@ -117,6 +118,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
     """
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
+    identity = ServerIdentity(settings.api_tls) if settings.api_tls.on else None
     pipelines = installed_pipelines(settings.pipelines)
     first_contact = partial(check_cluster, SERVE, settings, pipelines)
     await when_there("kafka", first_contact, refusals_wait=False)
@@ -157,11 +159,13 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         stack.push_async_callback(use_cases.letter_replay.close)
         task = await stack.enter_async_context(_running(follower))
         await _until_ready(follower, task)
-        grpc_address, health = await stack.enter_async_context(_grpc(use_cases, settings.api))
+        grpc_address, health = await stack.enter_async_context(
+            _grpc(use_cases, settings.api, identity)
+        )
         application = http_app(
             use_cases, settings.api, topic_table(settings, pipelines), lambda: _readiness(parts)
         )
-        http_address = await stack.enter_async_context(_http(application, settings.api))
+        http_address = await stack.enter_async_context(_http(application, settings.api, identity))
         stack.callback(live.wake_all)
         stack.callback(parts.closing.set)
         _tell(keys, settings.api, grpc_address, http_address)
@@ -209,7 +213,7 @@ async def _cancel_when(stopping: asyncio.Event, starting: asyncio.Task[None]) ->
 
 @asynccontextmanager
 async def _grpc(
-    use_cases: UseCases, settings: ApiSettings
+    use_cases: UseCases, settings: ApiSettings, identity: ServerIdentity | None
 ) -> AsyncIterator[tuple[str, HealthServicer]]:
     server = grpc.aio.server(
         options=[
@@ -224,8 +228,12 @@ async def _grpc(
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = (*_SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
     reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
+    address = f"{settings.host}:{settings.grpc_port}"
     try:
-        port = server.add_insecure_port(f"{settings.host}:{settings.grpc_port}")
+        if identity is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, identity.grpc_credentials())
     except RuntimeError as error:
         raise SettingsError(f"ORCH_API_GRPC_PORT: {settings.grpc_port} is taken") from error
     await server.start()
@@ -247,7 +255,9 @@ class _HttpServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def _http(application: object, settings: ApiSettings) -> AsyncIterator[str]:
+async def _http(
+    application: object, settings: ApiSettings, identity: ServerIdentity | None
+) -> AsyncIterator[str]:
     listening = _listen(settings.host, settings.http_port)
     config = uvicorn.Config(
         application,  # type: ignore[arg-type]  # an ASGI application
@@ -260,6 +270,8 @@ async def _http(application: object, settings: ApiSettings) -> AsyncIterator[str
         ws_max_size=64 * 1024,
     )
     logging.getLogger("uvicorn.error").addFilter(_INVALID_TEXT_FILTER)
+    config.load()
+    config.ssl = None if identity is None else identity.http_context()
     server = _HttpServer(config)
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:

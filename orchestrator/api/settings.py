@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, field
 
 from orchestrator.api.access import Keys
+from schemas.errors import SettingsError
 
 _GRPC_PORT = 9000
 _ADDRESS = re.compile(
@@ -107,6 +108,19 @@ class ApiSettings:
             raise ValueError(
                 f"host is {self.host!r}, which others can reach, and there are no keys: set "
                 "ORCH_API_KEYS (`orchestrator keys new TENANT` makes one) or a loopback address"
+            )
+
+    def check_reach(self, *, encrypted: bool) -> None:
+        """Refuse an address that others can reach in the clear.
+
+        Raises:
+            SettingsError: others can reach the address, and keys would pass unencrypted.
+        """
+        if not encrypted and not _is_loopback(self.host):
+            raise SettingsError(
+                f"ORCH_API_HOST is {self.host!r}, which others can reach without TLS: set "
+                "ORCH_API_TLS_CERTIFICATE_FILE and ORCH_API_TLS_KEY_FILE, or "
+                "ORCH_API_TLS_PLAINTEXT=true if a proxy in front of it speaks TLS"
             )
 
 

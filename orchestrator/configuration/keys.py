@@ -15,6 +15,8 @@ _SECTIONS: Mapping[str, Path] = MappingProxyType(
         "kafka": ("data", "kafka"),
         "postgres": ("data", "database"),
         "api": ("server",),
+        "api_tls": ("server", "tls"),
+        "api_client": ("client",),
         "traces": ("trace",),
     }
 )

@@ -34,6 +34,8 @@ _GROUPS: Mapping[str, str] = MappingProxyType(
         "services": "Services: where step workers find them",
         "postgres": "Postgres: needed by the sink, the dead-letter index, `serve` for lists",
         "api": "The service (`orchestrator serve`) and its callers",
+        "api_tls": "TLS of the service",
+        "api_client": "How `orchestrator task` connects to the service",
         "embedded": "The servers that `orchestrator dev` starts",
         "dev": "How commands find the system of `orchestrator dev`",
         "demo": "The reference services of `orchestrator dev`",

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from orchestrator.api.settings import ApiSettings
+from orchestrator.api.tls.settings import ApiClientSettings
 from orchestrator.cli.task.ports import TaskRequest
 from orchestrator.cli.task.served import ServedTasks
 from orchestrator.cli.task.service_client import open_service
@@ -185,7 +186,7 @@ async def test_the_command_lines_client_goes_on_at_the_other_replica(served: Ser
                 wanted = pb.GetTaskRequest(
                     task_id=made.id, min_sequence=int(str(made.end.line["sequence"]))
                 )
-                async with open_service(settings) as service:
+                async with open_service(settings, ApiClientSettings()) as service:
                     found = await service.ask("GetTask", wanted, timeout_s=15.0)
                 assert found.task.status == pb.TASK_STATUS_COMPLETED
             return ends

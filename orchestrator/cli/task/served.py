@@ -13,6 +13,7 @@ import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from orchestrator.api.settings import ApiSettings, check_address
+from orchestrator.api.tls.settings import ApiClientSettings
 from orchestrator.cli.environment import command_settings
 from orchestrator.cli.task.message import (
     end_of,
@@ -50,24 +51,26 @@ _AGAIN_S = 0.5
 class ServedTasks:
     """``Tasks`` through the service alone: needs neither Kafka nor Postgres."""
 
-    def __init__(self, settings: ApiSettings) -> None:
+    def __init__(self, settings: ApiSettings, tls: ApiClientSettings | None = None) -> None:
         self._settings = settings
+        self._tls = tls or ApiClientSettings()
 
     @classmethod
     def of_environment(cls, server: str | None) -> ServedTasks:
         """With the settings, and the address if given; BadParameter: the address is not one."""
-        settings = command_settings(find=server is None).api
+        found = command_settings(find=server is None)
+        settings = found.api
         if server is None:
-            return cls(settings)
+            return cls(settings, found.api_client)
         try:
-            return cls(replace(settings, server=check_address(server)))
+            return cls(replace(settings, server=check_address(server)), found.api_client)
         except ValueError as error:
             raise typer.BadParameter(f"--server: {error}") from None
 
     async def create(self, request: TaskRequest, *, wait_s: float | None) -> CreatedTask:
         """Let the service check the task and publish it."""
         message = _create_message(request)
-        async with open_service(self._settings) as service:
+        async with open_service(self._settings, self._tls) as service:
             answer = await service.call("CreateTask", message, timeout_s=_CALL_S)
             task_id = TaskId(answer.task.id)
             end = None if wait_s is None else await self._end(service, task_id, wait_s)
@@ -82,7 +85,7 @@ class ServedTasks:
     async def view(self, task_id: TaskId, *, timeout_s: float) -> View:
         """The task from the service's memory, from Postgres, or from the log."""
         request = pb.GetTaskRequest(task_id=task_id, with_history=True)
-        async with open_service(self._settings) as service:
+        async with open_service(self._settings, self._tls) as service:
             answer = await service.ask("GetTask", request, timeout_s=timeout_s)
         return view_of(answer.task, answer.history)
 
@@ -90,7 +93,7 @@ class ServedTasks:
         self, task_id: TaskId, *, after: int, timeout_s: float
     ) -> AsyncGenerator[View, None]:
         """Past events first, then new ones; ``timeout_s`` also limits an outage of the service."""
-        async with open_service(self._settings) as service:
+        async with open_service(self._settings, self._tls) as service:
             request = pb.GetTaskRequest(task_id=task_id)
             await service.ask("GetTask", request, timeout_s=timeout_s)
             async with aclosing(_events(service, task_id, after, timeout_s)) as events:
@@ -114,14 +117,14 @@ class ServedTasks:
             page_size=query.limit,
             page_token="" if query.after is None else str(query.after),
         )
-        async with open_service(self._settings) as service:
+        async with open_service(self._settings, self._tls) as service:
             answer = await service.ask("ListTasks", request, timeout_s=_CALL_S)
         return [listed_of(task) for task in answer.tasks]
 
     async def command(self, request: CommandRequest, *, wait_s: float) -> PublishedCommand:
         """Let the service publish the command and wait for its answer."""
         method, message = call_of(request, wait_s)
-        async with open_service(self._settings) as service:
+        async with open_service(self._settings, self._tls) as service:
             try:
                 answer = await service.call(method, message, timeout_s=_CALL_S + wait_s)
             except ServiceRefusedError as error:

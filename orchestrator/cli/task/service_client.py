@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
 
 from orchestrator.api.settings import ApiSettings
+from orchestrator.api.tls.settings import ApiClientSettings
 from orchestrator.cli.environment import START_ONE
 from orchestrator.cli.task.service_refusal import ServiceAwayError, refusal_of
+from orchestrator.cli.task.tls_failure import tls_failure
 from schemas.gen.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorStub
 
 _CONNECT_S = 5.0
@@ -26,8 +29,12 @@ class Service:
     :meth:`move_on` the next one. gRPC ties each answer to its call by the number of its stream.
     """
 
-    def __init__(self, addresses: Sequence[str], key: str, tenant: str) -> None:
+    def __init__(
+        self, addresses: Sequence[str], key: str, tenant: str, *, tls: ApiClientSettings
+    ) -> None:
         self._addresses = addresses
+        self._tls = tls
+        self._credentials = _credentials(tls) if tls.on else None
         self._tenant = tenant
         self._place = 0
         self._channel: grpc.aio.Channel | None = None
@@ -44,20 +51,28 @@ class Service:
         """Connect to the first replica that answers, beginning with the current one.
 
         Raises:
-            ServiceAwayError: no replica answers within five seconds.
+            ServiceAwayError: no replica answers within five seconds; the message says if it is for
+                TLS.
         """
         for _ in self._addresses:
             await self.close()
-            self._channel = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
+            self._channel = self._opened()
             self.stub = OrchestratorStub(self._channel)
             if await _connects(self._channel):
                 return
             self._place = (self._place + 1) % len(self._addresses)
+        if (failure := await tls_failure(self.address, self._tls)) is not None:
+            raise ServiceAwayError(failure)
         raise ServiceAwayError(
             f"no service answers at {', '.join(self._addresses)}: {START_ONE} or "
             "`orchestrator serve`, name another one with --server HOST:PORT, or do without it: "
             "--direct"
         )
+
+    def _opened(self) -> grpc.aio.Channel:
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(self.address, options=_OPTIONS)
+        return grpc.aio.secure_channel(self.address, self._credentials, options=_OPTIONS)
 
     async def move_on(self) -> None:
         """Leave a replica that is down or stops; raises as :meth:`connect`."""
@@ -113,14 +128,33 @@ class Service:
 
 
 @asynccontextmanager
-async def open_service(settings: ApiSettings) -> AsyncIterator[Service]:
+async def open_service(settings: ApiSettings, tls: ApiClientSettings) -> AsyncIterator[Service]:
     """Connect; ServiceAwayError if no replica answers within five seconds each."""
-    service = Service(settings.server_addresses, settings.key, asked_tenant(settings))
+    service = Service(settings.server_addresses, settings.key, asked_tenant(settings), tls=tls)
     try:
         await service.connect()
         yield service
     finally:
         await service.close()
+
+
+def _credentials(tls: ApiClientSettings) -> grpc.ChannelCredentials:
+    """TLS credentials.
+
+    Raises:
+        SettingsError: a file is missing or wrong; the message names it.
+    """
+    # The channel's own errors about files name neither file nor reason.
+    tls.context()
+
+    def contents(path: Path | None) -> bytes | None:
+        return None if path is None else path.read_bytes()
+
+    return grpc.ssl_channel_credentials(
+        root_certificates=contents(tls.ca_file),
+        private_key=contents(tls.key_file),
+        certificate_chain=contents(tls.certificate_file),
+    )
 
 
 def asked_tenant(settings: ApiSettings) -> str:

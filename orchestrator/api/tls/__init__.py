@@ -1,0 +1,1 @@
+"""TLS of the service: which certificate it shows, and whose certificates it accepts."""
