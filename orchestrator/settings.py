@@ -10,6 +10,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from agents.services.settings import ServicesSettings
 from agents.steps.flood_guard import FloodGuardSettings
 from agents.steps.settings import WorkerSettings
+from orchestrator.api.limits.settings import ApiLimitsSettings
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.tls.settings import ApiClientSettings, ApiTlsSettings
 from orchestrator.local.demo.settings import DemoSettings
@@ -44,6 +45,7 @@ class Settings:
     postgres: PostgresSettings = field(default_factory=PostgresSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
     api_tls: ApiTlsSettings = field(default_factory=ApiTlsSettings)
+    api_limits: ApiLimitsSettings = field(default_factory=ApiLimitsSettings)
     api_client: ApiClientSettings = field(default_factory=ApiClientSettings)
     embedded: EmbeddedSettings = field(default_factory=EmbeddedSettings)
     dev: DevSettings = field(default_factory=DevSettings)

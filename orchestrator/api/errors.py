@@ -25,6 +25,10 @@ class Kind(Enum):
     """Use another key."""
     UNAVAILABLE = "unavailable"
     """Try again later."""
+    LATE = "late"
+    """Send the whole request in time."""
+    LIMITED = "limited"
+    """Do less, or the same later: a limit of the key or the tenant is reached."""
     INTERNAL = "internal"
 
 
@@ -42,6 +46,7 @@ class ApiError(OrchestratorError):
         kind: Kind = Kind.INVALID,
         field: str | None = None,
         task_id: str | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -49,11 +54,10 @@ class ApiError(OrchestratorError):
         self.field = field
         self.task_id = task_id
         """The task that the call was about to create: it may have been created."""
-
-    @property
-    def retry_after_s(self) -> float | None:
+        self.retry_after_s = retry_after_s
         """Seconds until the caller may try again; None: trying again does not help."""
-        return RETRY_AFTER_S if self.kind is Kind.UNAVAILABLE else None
+        if retry_after_s is None and kind is Kind.UNAVAILABLE:
+            self.retry_after_s = RETRY_AFTER_S
 
 
 def unavailable(what: str, *, task_id: str | None = None) -> ApiError:

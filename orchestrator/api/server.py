@@ -23,7 +23,9 @@ from orchestrator.api.access import Access, Keys
 from orchestrator.api.grpc.letter_service import add_letters_to
 from orchestrator.api.grpc.service import add_to
 from orchestrator.api.http.app import READY, http_app
+from orchestrator.api.http.protocol import bounded_protocol
 from orchestrator.api.http.websocket import InvalidTextFilter
+from orchestrator.api.limits.settings import ApiLimitsSettings
 from orchestrator.api.replica.follower import ReplicaFollower, ReplicaFollowerParts
 from orchestrator.api.replica.live_tasks import LiveTasks
 from orchestrator.api.replica.log_scan import LogScan
@@ -159,13 +161,11 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         stack.push_async_callback(use_cases.letter_replay.close)
         task = await stack.enter_async_context(_running(follower))
         await _until_ready(follower, task)
-        grpc_address, health = await stack.enter_async_context(
-            _grpc(use_cases, settings.api, identity)
-        )
+        grpc_address, health = await stack.enter_async_context(_grpc(use_cases, settings, identity))
         application = http_app(
             use_cases, settings.api, topic_table(settings, pipelines), lambda: _readiness(parts)
         )
-        http_address = await stack.enter_async_context(_http(application, settings.api, identity))
+        http_address = await stack.enter_async_context(_http(application, settings, identity))
         stack.callback(live.wake_all)
         stack.callback(parts.closing.set)
         _tell(keys, settings.api, grpc_address, http_address)
@@ -213,14 +213,12 @@ async def _cancel_when(stopping: asyncio.Event, starting: asyncio.Task[None]) ->
 
 @asynccontextmanager
 async def _grpc(
-    use_cases: UseCases, settings: ApiSettings, identity: ServerIdentity | None
+    use_cases: UseCases, system: Settings, identity: ServerIdentity | None
 ) -> AsyncIterator[tuple[str, HealthServicer]]:
+    settings = system.api
     server = grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", settings.body_max_bytes),
-            # Otherwise two replicas on one port would share it by chance.
-            ("grpc.so_reuseport", 0),
-        ]
+        options=_grpc_options(settings, system.api_limits),
+        maximum_concurrent_rpcs=system.api_limits.grpc_calls_max,
     )
     add_to(server, use_cases, settings)
     add_letters_to(server, use_cases)
@@ -246,6 +244,20 @@ async def _grpc(
         await server.stop(_GRACE_S)
 
 
+def _grpc_options(settings: ApiSettings, limits: ApiLimitsSettings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.body_max_bytes),
+        # Otherwise two replicas on one port would share it by chance.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_concurrent_streams", limits.grpc_streams_max),
+        ("grpc.max_metadata_size", limits.header_max_bytes),
+        ("grpc.absolute_max_metadata_size", limits.header_max_bytes),
+        ("grpc.max_connection_idle_ms", round(limits.grpc_idle_s * 1000)),
+        ("grpc.max_connection_age_ms", round(limits.grpc_age_s * 1000)),
+        ("grpc.server_handshake_timeout_ms", round(limits.header_timeout_s * 1000)),
+    ]
+
+
 class _HttpServer(uvicorn.Server):
     """Uvicorn without signal handlers: the process has its own."""
 
@@ -256,9 +268,9 @@ class _HttpServer(uvicorn.Server):
 
 @asynccontextmanager
 async def _http(
-    application: object, settings: ApiSettings, identity: ServerIdentity | None
+    application: object, settings: Settings, identity: ServerIdentity | None
 ) -> AsyncIterator[str]:
-    listening = _listen(settings.host, settings.http_port)
+    listening, limits = _listen(settings.api.host, settings.api.http_port), settings.api_limits
     config = uvicorn.Config(
         application,  # type: ignore[arg-type]  # an ASGI application
         log_config=None,
@@ -266,8 +278,10 @@ async def _http(
         lifespan="off",
         server_header=False,
         timeout_graceful_shutdown=round(_GRACE_S),
+        timeout_keep_alive=limits.keep_alive_s,  # type: ignore[arg-type]  # seconds for a timer
+        http=bounded_protocol(limits),
         ws="websockets-sansio",
-        ws_max_size=64 * 1024,
+        ws_max_size=limits.websocket_frame_max_bytes,
     )
     logging.getLogger("uvicorn.error").addFilter(_INVALID_TEXT_FILTER)
     config.load()

@@ -66,6 +66,10 @@ class ApiSettings:
     body_max_bytes: int = 8 * 1024 * 1024
     """The largest HTTP body and gRPC message: a batch."""
 
+    body_timeout_s: float = 30.0
+    """The body of an HTTP request has to arrive within this time. A slower one is answered with
+    408, and its connection is closed."""
+
     drain_s: float = 2.0
     """After SIGTERM a replica reports for this time that it is not ready (``/readyz``, gRPC
     health) and still serves, so that load balancers send new calls elsewhere before its ports

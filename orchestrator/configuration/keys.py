@@ -16,6 +16,7 @@ _SECTIONS: Mapping[str, Path] = MappingProxyType(
         "postgres": ("data", "database"),
         "api": ("server",),
         "api_tls": ("server", "tls"),
+        "api_limits": ("server", "limits"),
         "api_client": ("client",),
         "traces": ("trace",),
     }

@@ -35,6 +35,7 @@ _GROUPS: Mapping[str, str] = MappingProxyType(
         "postgres": "Postgres: needed by the sink, the dead-letter index, `serve` for lists",
         "api": "The service (`orchestrator serve`) and its callers",
         "api_tls": "TLS of the service",
+        "api_limits": "Limits of the service for connections and callers",
         "api_client": "How `orchestrator task` connects to the service",
         "embedded": "The servers that `orchestrator dev` starts",
         "dev": "How commands find the system of `orchestrator dev`",

@@ -69,11 +69,13 @@ GRPC: dict[str, tuple[str, Any, Any]] = {
     "TASK_NOT_FOUND": ("GetTask", pb.GetTaskRequest(task_id="nobody"), ACME),
 }
 OF_A_TASK = {"TASK_NOT_PENDING", "IDEMPOTENCY_MISMATCH"}
+OF_A_CONNECTION = {"BODY_LATE", "HEADERS_LATE", "HEADERS_TOO_LARGE", "CONNECTIONS_TOO_MANY"}
+"""In ``test_connection_limits.py``."""
 OF_A_LETTER = {"LETTER_UNKNOWN", "EDIT_REFUSED", "REPLAY_RUNNING"}
 
 
 async def test_every_row_has_a_test() -> None:
-    tested = set(HTTP) | OF_A_TASK | OF_A_LETTER | NOT_FROM_OUTSIDE
+    tested = set(HTTP) | OF_A_TASK | OF_A_CONNECTION | OF_A_LETTER | NOT_FROM_OUTSIDE
 
     assert set(ROWS) == tested
     assert {code for code, row in ROWS.items() if row.grpc != "none"} == (

@@ -36,6 +36,8 @@ STATUSES = {
     Kind.CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
     Kind.EXISTS: grpc.StatusCode.ALREADY_EXISTS,
     Kind.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    Kind.LATE: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Kind.LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Kind.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import TypeVar
@@ -10,6 +11,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from orchestrator.api.errors import ApiError, Kind, from_validation, invalid
+from orchestrator.api.limits.metrics import LIMITED
 from schemas.errors import InvalidRecordError
 from schemas.json_text import check_depth
 
@@ -20,20 +22,23 @@ _TIMES = frozenset({"since", "until"})
 _NUMBER = re.compile(r"[-+0-9.eE]*")
 
 
-async def read_json(request: Request, kind: type[R], *, max_bytes: int, optional: bool) -> R:
+async def read_json(
+    request: Request, kind: type[R], *, max_bytes: int, timeout_s: float, optional: bool
+) -> R:
     """Decode a JSON body.
 
     Args:
         request: the call.
         kind: the type of the body; unknown fields are refused.
         max_bytes: a longer body is not read to its end.
+        timeout_s: a slower body is not read to its end.
         optional: an empty body means all defaults.
 
     Raises:
-        ApiError: MEDIA_TYPE_UNKNOWN, BODY_TOO_LARGE, JSON_INVALID, JSON_TOO_DEEP, or
+        ApiError: MEDIA_TYPE_UNKNOWN, BODY_TOO_LARGE, BODY_LATE, JSON_INVALID, JSON_TOO_DEEP, or
             FIELD_INVALID with the field.
     """
-    body = await read_bytes(request, max_bytes)
+    body = await read_bytes(request, max_bytes, timeout_s=timeout_s)
     if optional and not body:
         return kind()
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
@@ -95,15 +100,24 @@ def prefer_wait(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-async def read_bytes(request: Request, max_bytes: int) -> bytes:
-    """The body; raises ``ApiError`` if it is longer than allowed or ends early."""
+async def read_bytes(request: Request, max_bytes: int, *, timeout_s: float) -> bytes:
+    """The body.
+
+    Raises:
+        ApiError: BODY_TOO_LARGE, BODY_LATE, or JSON_INVALID if it ends early.
+    """
     body = bytearray()
     try:
-        async for part in request.stream():
-            body += part
-            if len(body) > max_bytes:
-                message = f"the body has more than {max_bytes} bytes"
-                raise ApiError("BODY_TOO_LARGE", message, kind=Kind.TOO_LARGE)
+        async with asyncio.timeout(timeout_s):
+            async for part in request.stream():
+                body += part
+                if len(body) > max_bytes:
+                    message = f"the body has more than {max_bytes} bytes"
+                    raise ApiError("BODY_TOO_LARGE", message, kind=Kind.TOO_LARGE)
     except ClientDisconnect:
         raise ApiError("JSON_INVALID", "the body ended early") from None
+    except TimeoutError:
+        LIMITED.labels("body_timeout_s").inc()
+        message = f"the body did not arrive within {timeout_s:g} s"
+        raise ApiError("BODY_LATE", message, kind=Kind.LATE) from None
     return bytes(body)

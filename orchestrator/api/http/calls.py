@@ -30,8 +30,13 @@ class Calls:
         return self._use.access.caller(given, transport="http")
 
     async def _body(self, request: Request, kind: type[R], *, optional: bool = False) -> R:
-        max_bytes = self._settings.body_max_bytes
-        return await read_json(request, kind, max_bytes=max_bytes, optional=optional)
+        return await read_json(
+            request,
+            kind,
+            max_bytes=self._settings.body_max_bytes,
+            timeout_s=self._settings.body_timeout_s,
+            optional=optional,
+        )
 
 
 def json_response(

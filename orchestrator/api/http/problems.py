@@ -50,8 +50,12 @@ STATUSES = {
     Kind.CONFLICT: HTTPStatus.CONFLICT,
     Kind.EXISTS: HTTPStatus.CONFLICT,
     Kind.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Kind.LATE: HTTPStatus.REQUEST_TIMEOUT,
+    Kind.LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
     Kind.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
+_UNREAD = frozenset({Kind.LATE, Kind.TOO_LARGE})
+"""Refusals of a body that was not read to its end."""
 _ROUTING_CODES = {404: "PATH_UNKNOWN", 405: "METHOD_NOT_ALLOWED"}
 
 
@@ -71,12 +75,22 @@ def problem_of(error: ApiError) -> Problem:
     )
 
 
+def problem_bytes(status: int, code: str, detail: str) -> bytes:
+    """A problem document for a connection without a request that could be handled."""
+    title = HTTPStatus(status).phrase
+    problem = Problem(type=_PAGE + code, title=title, status=status, detail=detail, code=code)
+    return msgspec.json.encode(problem)
+
+
 async def on_refusal(request: Request, error: Exception) -> Response:
     """Answer a refusal."""
     assert isinstance(error, ApiError)
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    if error.kind in _UNREAD:
+        # The rest of the body would be taken for the next request, or keep the connection.
+        headers["Connection"] = "close"
     if error.kind is Kind.UNAUTHENTICATED:
         headers["WWW-Authenticate"] = "Bearer"
     return _response(problem_of(error), headers)

@@ -24,6 +24,7 @@ from schemas.topics import Topic
 
 _MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
 _COMPATIBILITY = "FULL_TRANSITIVE"
+_BODY_S = 10.0
 _BODY_MAX_BYTES = 1024 * 1024
 
 
@@ -142,7 +143,7 @@ def _same(versions: list[SchemaVersion], schema: object) -> SchemaVersion | None
 async def _schema_in(request: Request) -> object:
     """The parsed schema in a request; None if it is missing."""
     try:
-        body = json.loads(await read_bytes(request, _BODY_MAX_BYTES))
+        body = json.loads(await read_bytes(request, _BODY_MAX_BYTES, timeout_s=_BODY_S))
         text = body.get("schema") if isinstance(body, dict) else None
         return json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError, ApiError):

@@ -24,8 +24,8 @@ class ApiTlsSettings:
     connections."""
 
     plaintext: bool = False
-    """true: the service may listen without TLS on an address that others can reach, because a proxy
-    in front of it speaks TLS. Otherwise such an address needs ``certificate_file``."""
+    """Whether the service may listen without TLS on an address that others can reach, because a
+    proxy in front of it speaks TLS. Otherwise such an address needs ``certificate_file``."""
 
     def __post_init__(self) -> None:
         if (self.certificate_file is None) != (self.key_file is None):
@@ -44,7 +44,7 @@ class ApiClientSettings:
     """``ORCH_API_CLIENT_<FIELD>``: how ``orchestrator task`` connects to the service."""
 
     tls: bool = False
-    """true: the service speaks TLS, with a certificate that this machine trusts or that of
+    """Whether the service speaks TLS, with a certificate that this machine trusts or that of
     ``ca_file``."""
 
     ca_file: Path | None = None
