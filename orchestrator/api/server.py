@@ -19,7 +19,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from orchestrator.api.access import Access, Keys
+from orchestrator.api.access.access import Access
+from orchestrator.api.access.keys import Keys
 from orchestrator.api.grpc.letter_service import add_letters_to
 from orchestrator.api.grpc.service import add_to
 from orchestrator.api.http.app import READY, http_app

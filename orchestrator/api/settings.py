@@ -4,7 +4,7 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 
-from orchestrator.api.access import Keys
+from orchestrator.api.access.keys import Keys
 
 _GRPC_PORT = 9000
 _ADDRESS = re.compile(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.api.access import Access
+from orchestrator.api.access.access import Access
 from orchestrator.api.letters.actions import LetterActions
 from orchestrator.api.letters.lookup import LetterLookup
 from orchestrator.api.letters.queries import LetterQueries

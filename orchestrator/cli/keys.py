@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.api.access import key_hash, new_key
+from orchestrator.api.access.keys import key_hash, new_key
 from orchestrator.cli.output import Output, OutputOption, print_json
 from schemas.limits import ID_PATTERN
 

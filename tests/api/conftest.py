@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from orchestrator.api.access import key_hash
+from orchestrator.api.access.keys import key_hash
 from orchestrator.api.server import Serving, open_service
 from orchestrator.local.dev.fork import Fork
 from orchestrator.local.dev.system import DEV_DEFAULTS, SERVE, open_system

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from orchestrator.api.access import Access, Keys, key_hash
+from orchestrator.api.access.access import Access
+from orchestrator.api.access.keys import Keys, key_hash
 from orchestrator.api.errors import ApiError
 from orchestrator.api.settings import ApiSettings
 from orchestrator.settings import load_settings

@@ -10,7 +10,9 @@ import msgspec
 import pytest
 import websockets
 
-from orchestrator.api.access import Access, Caller, Keys
+from orchestrator.api.access.access import Access
+from orchestrator.api.access.caller import Caller
+from orchestrator.api.access.keys import Keys
 from orchestrator.api.server import Serving, open_service
 from orchestrator.api.tasks.queries import TaskQueries
 from orchestrator.api.tasks.views.event import EventView, event_view

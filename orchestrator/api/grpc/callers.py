@@ -1,6 +1,7 @@
 """Identifies the caller of a gRPC call."""
 
-from orchestrator.api.access import Access, Caller
+from orchestrator.api.access.access import Access
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.grpc.errors import Context
 
 

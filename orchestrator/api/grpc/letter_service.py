@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.grpc.callers import caller_of
 from orchestrator.api.grpc.errors import Context, answering
 from orchestrator.api.grpc.letter_messages import (

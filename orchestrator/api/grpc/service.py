@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import grpc
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.grpc.callers import caller_of
 from orchestrator.api.grpc.errors import Context, answering, streaming

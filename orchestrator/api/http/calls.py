@@ -8,7 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.http.body import read_json
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.use_cases import UseCases

@@ -16,7 +16,7 @@ import structlog
 from msgspec import Struct
 from starlette.websockets import WebSocket
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.http.body import decode_json
 from orchestrator.api.http.problems import Problem, problem_of

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import structlog
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.errors import ApiError, Kind, invalid, unavailable
 from orchestrator.api.letters.requests import LISTS, LetterChoice
 from orchestrator.api.replica.parts import Parts

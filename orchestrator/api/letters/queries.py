@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.errors import ApiError, invalid, unavailable
 from orchestrator.api.letters.lookup import LetterLookup, owned
 from orchestrator.api.letters.requests import CountLetters, ListLetters

@@ -10,7 +10,7 @@ from typing import get_args
 import msgspec
 from msgspec import Raw
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.errors import (
     ApiError,
     invalid,

@@ -6,7 +6,8 @@ import grpc
 import pytest
 from msgspec import Raw
 
-from orchestrator.api.access import Access, Keys
+from orchestrator.api.access.access import Access
+from orchestrator.api.access.keys import Keys
 from orchestrator.api.errors import ApiError
 from orchestrator.api.letters.requests import EditLetter, ListLetters, ReplayLetters
 from orchestrator.api.server import Serving
