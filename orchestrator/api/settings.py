@@ -1,9 +1,9 @@
 """Settings of the service."""
 
-import ipaddress
 import re
 from dataclasses import dataclass, field
 
+from orchestrator.api.access.browsers import BrowserRules, is_this_machine, listed
 from orchestrator.api.access.keys import Keys
 
 _GRPC_PORT = 9000
@@ -32,6 +32,16 @@ class ApiSettings:
 
     open_tenant: str = "default"
     """The tenant of every caller while ``ORCH_API_KEYS`` is empty."""
+
+    allowed_hosts: str = ""
+    """Names that the header ``Host`` of an HTTP request may have while there are no keys, separated
+    by commas, beside ``localhost`` and loopback addresses. Another name is refused
+    (``HOST_REFUSED``): a web page could have sent it here by DNS rebinding."""
+
+    allowed_origins: str = ""
+    """Origins of web pages that may open a WebSocket and, while there are no keys, change
+    something, separated by commas, such as ``https://console.example.com``; ``*``: all. The
+    service's own origin needs no entry; others are refused (``ORIGIN_REFUSED``)."""
 
     publish_timeout_s: float = 1.5
     """Limit for the broker's acknowledgement of a task or a command. Keep it and
@@ -88,6 +98,17 @@ class ApiSettings:
         given = self.server or f"127.0.0.1:{self.grpc_port or _GRPC_PORT}"
         return [address.strip() for address in given.split(",")]
 
+    @property
+    def protected(self) -> bool:
+        """True if every caller needs a key."""
+        return bool(Keys.parse(self.keys))
+
+    @property
+    def browser_rules(self) -> BrowserRules:
+        """What web pages may send."""
+        hosts, origins = listed(self.allowed_hosts), listed(self.allowed_origins)
+        return BrowserRules(open=not self.protected, hosts=hosts, origins=origins)
+
     def __post_init__(self) -> None:
         for name in ("grpc_port", "http_port"):
             if not 0 <= getattr(self, name) <= 65535:
@@ -103,7 +124,7 @@ class ApiSettings:
             check_address(self.server)
         if not re.fullmatch(r"[\x21-\x7e]*", self.key):
             raise ValueError("key holds a space, or what is no ASCII; it must be one key")
-        if not Keys.parse(self.keys) and not _is_loopback(self.host):
+        if not self.protected and not is_this_machine(self.host):
             raise ValueError(
                 f"host is {self.host!r}, which others can reach, and there are no keys: set "
                 "ORCH_API_KEYS (`orchestrator keys new TENANT` makes one) or a loopback address"
@@ -121,12 +142,3 @@ def check_address(text: str) -> str:
             # Not quoted: text in the wrong setting may be a key.
             raise ValueError("server is no HOST:PORT, as in 127.0.0.1:9000")
     return text
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -11,9 +11,10 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from orchestrator.api.access.browsers import BrowserRules
 from orchestrator.api.errors import ApiError, Kind, replica_stopping, unavailable
 from orchestrator.api.grpc.errors import STATUSES, internal
-from orchestrator.api.http.problems import on_fault, on_refusal, on_routing
+from orchestrator.api.http.problems import on_fault, on_refusal, on_routing, refusal_response
 from orchestrator.api.letters.replay import refused_replay
 from schemas.gen.orchestrator.v1 import dead_letters_pb2 as letters_pb
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
@@ -44,6 +45,8 @@ NOT_FROM_OUTSIDE = {
     "REQUEST_INVALID",
     "REPLAY_SUPERSEDED",
     "REPLICA_STOPPING",
+    "HOST_REFUSED",
+    "ORIGIN_REFUSED",
 }
 """The outages have tests of their own; the others no caller can bring about."""
 HTTP: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -68,6 +71,7 @@ GRPC: dict[str, tuple[str, Any, Any]] = {
     "UNAUTHENTICATED": ("ListTasks", pb.ListTasksRequest(), ()),
     "TASK_NOT_FOUND": ("GetTask", pb.GetTaskRequest(task_id="nobody"), ACME),
 }
+ONLY_HTTP = {"REQUEST_INVALID", "HOST_REFUSED", "ORIGIN_REFUSED"}
 OF_A_TASK = {"TASK_NOT_PENDING", "IDEMPOTENCY_MISMATCH"}
 OF_A_LETTER = {"LETTER_UNKNOWN", "EDIT_REFUSED", "REPLAY_RUNNING"}
 
@@ -77,7 +81,7 @@ async def test_every_row_has_a_test() -> None:
 
     assert set(ROWS) == tested
     assert {code for code, row in ROWS.items() if row.grpc != "none"} == (
-        set(GRPC) | OF_A_TASK | OF_A_LETTER | NOT_FROM_OUTSIDE - {"REQUEST_INVALID"}
+        set(GRPC) | OF_A_TASK | OF_A_LETTER | NOT_FROM_OUTSIDE - ONLY_HTTP
     )
 
 
@@ -168,7 +172,14 @@ async def test_the_rows_that_no_caller_can_bring_about_are_told_without_a_reason
     fault = internal(ValueError("a secret"))
     away = unavailable("the broker does not answer")
     superseded = refused_replay(ReplaySupersededError("by one of a secret tenant"))
+    open_rules = BrowserRules(open=True)
+    foreign = open_rules.refusal("GET", ["evil.example"], {})
+    page = open_rules.refusal(None, ["localhost"], {"origin": "https://evil.example"})
+    assert foreign is not None
+    assert page is not None
     answers = {
+        "HOST_REFUSED": refusal_response(foreign),
+        "ORIGIN_REFUSED": refusal_response(page),
         "INTERNAL": await on_fault(request, ValueError("a secret")),
         "UNAVAILABLE": await on_refusal(request, away),
         "REQUEST_INVALID": await on_routing(request, HTTPException(400)),

@@ -31,6 +31,7 @@ STATUSES = {
     Kind.TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Kind.MEDIA_TYPE: grpc.StatusCode.INVALID_ARGUMENT,
     Kind.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    Kind.DENIED: grpc.StatusCode.PERMISSION_DENIED,
     Kind.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Kind.CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
     Kind.EXISTS: grpc.StatusCode.ALREADY_EXISTS,
