@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from orchestrator.api.access.browsers import BrowserRules, is_this_machine, listed
 from orchestrator.api.access.keys import Keys
@@ -17,8 +18,8 @@ class ApiSettings:
     """``ORCH_API_<FIELD>``."""
 
     host: str = "127.0.0.1"
-    """The address that both servers listen on. Without ``ORCH_API_KEYS`` the start is refused
-    unless it is a loopback address."""
+    """The address that both servers listen on. Without keys the start is refused unless it
+    is a loopback address."""
 
     grpc_port: int = _GRPC_PORT
     """The port of gRPC. 0 takes a free port; the log line ``serving`` names it."""
@@ -28,10 +29,15 @@ class ApiSettings:
 
     keys: str = field(default="", repr=False)
     """``tenant:hash`` pairs, separated by commas; ``orchestrator keys new`` makes them. Empty:
-    every caller that reaches the ports is ``open_tenant``."""
+    every caller that reaches the ports is ``open_tenant``, unless there is ``keys_file``."""
+
+    keys_file: Path | None = None
+    """A file of keys with rights and an end, one JSON object a line, which ``orchestrator keys``
+    writes; read again when it changes. A revoked key is refused within a second, and its open
+    streams end. Keys in ``keys`` stay valid beside it; where both have a key, the file decides."""
 
     open_tenant: str = "default"
-    """The tenant of every caller while ``ORCH_API_KEYS`` is empty."""
+    """The tenant of every caller while there are no keys."""
 
     allowed_hosts: str = ""
     """Names that the header ``Host`` of an HTTP request may have while there are no keys, separated
@@ -101,7 +107,7 @@ class ApiSettings:
     @property
     def protected(self) -> bool:
         """True if every caller needs a key."""
-        return bool(Keys.parse(self.keys))
+        return bool(Keys.parse(self.keys)) or self.keys_file is not None
 
     @property
     def browser_rules(self) -> BrowserRules:
@@ -127,7 +133,8 @@ class ApiSettings:
         if not self.protected and not is_this_machine(self.host):
             raise ValueError(
                 f"host is {self.host!r}, which others can reach, and there are no keys: set "
-                "ORCH_API_KEYS (`orchestrator keys new TENANT` makes one) or a loopback address"
+                "ORCH_API_KEYS_FILE or ORCH_API_KEYS (`orchestrator keys new TENANT` makes a key) "
+                "or a loopback address"
             )
 
 

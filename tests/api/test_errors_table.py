@@ -19,7 +19,7 @@ from orchestrator.api.letters.replay import refused_replay
 from schemas.gen.orchestrator.v1 import dead_letters_pb2 as letters_pb
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from streams.letters.errors import ReplaySupersededError
-from tests.api.calling import ACME, WAIT_S, Served, a_body, a_create, refusal_of
+from tests.api.calling import ACME, WAIT_S, Served, a_body, a_create, as_tenant, refusal_of
 from tests.api.letters.dead_lettering import a_dead_letter, another_replay
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -49,6 +49,14 @@ NOT_FROM_OUTSIDE = {
     "ORIGIN_REFUSED",
 }
 """The outages have tests of their own; the others no caller can bring about."""
+BY_KEY = {
+    "KEY_REVOKED": "revoked",
+    "KEY_EXPIRED": "expired",
+    "SCOPE_MISSING": "reader",
+    "TENANT_MISSING": "gateway",
+}
+"""The key with which a create is refused so."""
+OF_OTHER = {"orchestrator-tenant": "other"}
 HTTP: dict[str, tuple[str, str, dict[str, Any]]] = {
     "FIELD_INVALID": ("POST", "/api/v1/tasks", {"json": a_body(priority=11)}),
     "JSON_INVALID": ("POST", "/api/v1/tasks", {"json": a_body(input=[])}),
@@ -56,6 +64,11 @@ HTTP: dict[str, tuple[str, str, dict[str, Any]]] = {
     "TASK_TYPE_UNKNOWN": ("POST", "/api/v1/tasks", {"json": a_body(type="nothing")}),
     "CURSOR_INVALID": ("GET", "/api/v1/tasks?page_token=x", {}),
     "UNAUTHENTICATED": ("GET", "/api/v1/tasks", {"headers": {"Authorization": "Bearer x"}}),
+    **{
+        code: ("POST", "/api/v1/tasks", {"json": a_body(), "headers": dict(as_tenant(name))})
+        for code, name in BY_KEY.items()
+    },
+    "TENANT_DENIED": ("GET", "/api/v1/tasks", {"headers": OF_OTHER}),
     "TASK_NOT_FOUND": ("GET", "/api/v1/tasks/nobody", {}),
     "BODY_TOO_LARGE": ("POST", "/api/v1/tasks", {"content": b" " * 9_000_000}),
     "MEDIA_TYPE_UNKNOWN": ("POST", "/api/v1/tasks", {"content": b"{}"}),
@@ -69,6 +82,8 @@ GRPC: dict[str, tuple[str, Any, Any]] = {
     "TASK_TYPE_UNKNOWN": ("CreateTask", a_create(type="nothing"), ACME),
     "CURSOR_INVALID": ("ListTasks", pb.ListTasksRequest(page_token="x"), ACME),
     "UNAUTHENTICATED": ("ListTasks", pb.ListTasksRequest(), ()),
+    **{code: ("CreateTask", a_create(), as_tenant(name)) for code, name in BY_KEY.items()},
+    "TENANT_DENIED": ("ListTasks", pb.ListTasksRequest(), (*ACME, *OF_OTHER.items())),
     "TASK_NOT_FOUND": ("GetTask", pb.GetTaskRequest(task_id="nobody"), ACME),
 }
 ONLY_HTTP = {"REQUEST_INVALID", "HOST_REFUSED", "ORIGIN_REFUSED"}

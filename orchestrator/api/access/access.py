@@ -1,35 +1,155 @@
-"""Identifies callers."""
+"""Identifies the caller of each call, and says whether the caller may make it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Literal, TypeVar
 
-from orchestrator.api.access.caller import Caller
-from orchestrator.api.access.keys import Keys, key_hash
+import structlog
+
+from orchestrator.api.access.caller import ANY_TENANT, Caller
+from orchestrator.api.access.key_ring import KeyRing, key_expired, key_revoked
+from orchestrator.api.access.keys import Key, key_hash
+from orchestrator.api.access.lifetimes import Lifetimes, until_over
+from orchestrator.api.access.refusal_log import RefusalLog
+from orchestrator.api.access.rights import ALL_SCOPES, Need
 from orchestrator.api.errors import ApiError, Kind
+from schemas.limits import ID_PATTERN
+from schemas.records import Millis
+from streams.clock import now_ms
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+Transport = Literal["grpc", "http"]
+
+TENANT_HEADER = "orchestrator-tenant"
+"""The header, and the metadata of gRPC, in which a caller of all tenants names one."""
+_USED_EVERY_S = 3_600.0
+_USED_MAX = 10_000
 
 
-@dataclass(frozen=True, slots=True)
 class Access:
-    """Identifies the caller of each call."""
+    """Who may call. Without keys, everybody who reaches the service is ``open_tenant``."""
 
-    keys: Keys
-    open_tenant: str
+    def __init__(
+        self, ring: KeyRing, open_tenant: str, *, clock: Callable[[], Millis] = now_ms
+    ) -> None:
+        self.lifetimes = Lifetimes(self.ended)
+        self.refused = RefusalLog()
+        self._ring = ring
+        self._open_tenant = open_tenant
+        self._clock = clock
+        self._used: OrderedDict[str, float] = OrderedDict()
 
-    def caller(self, given: str | None, *, transport: Literal["grpc", "http"]) -> Caller:
-        """The caller of a key; ``given`` is ``Bearer <key>``, or the key alone.
+    async def admit(
+        self, given: str | None, need: Need, *, transport: Transport, tenant: str | None = None
+    ) -> Caller:
+        """The caller of a call, who may make it.
+
+        Args:
+            given: ``Bearer <key>``, or the key alone.
+            need: what the call needs; it is not looked at before the caller is known.
+            transport: for the audit trail.
+            tenant: the tenant that the call names (:data:`TENANT_HEADER`).
 
         Raises:
-            ApiError: UNAUTHENTICATED; keys are configured, and this is not one of them.
+            ApiError: as :meth:`caller` and :meth:`Caller.check`; it was logged.
         """
-        if not self.keys:
-            return Caller(self.open_tenant, f"api/{transport}", operator=True)
-        scheme, _, rest = (given or "").partition(" ")
-        key = rest.strip() if scheme.lower() == "bearer" else (given or "")
-        digest = key_hash(key)
-        tenant = self.keys.tenants.get(digest)
-        if tenant is None:
-            what = "this key is not known" if given else "a key is needed: authorization: Bearer"
-            raise ApiError("UNAUTHENTICATED", what, kind=Kind.UNAUTHENTICATED)
-        return Caller(tenant, f"api/{transport}/{digest[:8]}")
+        known = ""
+        try:
+            caller = await self.caller(given, transport=transport, tenant=tenant)
+            known = caller.key_id
+            caller.check(need)
+        except ApiError as error:
+            self.refused.note(error, transport=transport, key=known)
+            raise
+        return caller
+
+    async def caller(
+        self, given: str | None, *, transport: Transport, tenant: str | None = None
+    ) -> Caller:
+        """The caller of a call, whatever it wants.
+
+        Raises:
+            ApiError: UNAUTHENTICATED, KEY_REVOKED, KEY_EXPIRED; TENANT_DENIED: the key is not of
+                the tenant that the call names; ID_INVALID.
+        """
+        if not self._ring:
+            of = _tenant_of(self._open_tenant, tenant)
+            return Caller(of, f"api/{transport}", scopes=ALL_SCOPES)
+        secret = _secret(given)
+        key = self._ring.valid(key_hash(secret))
+        self._note_use(key)
+        return Caller(
+            _tenant_of(key.tenant, tenant),
+            f"api/{transport}/{key.id}",
+            scopes=key.scopes,
+            key_id=key.id,
+            key_hash=key.hash,
+            expires_at=key.expires_at,
+        )
+
+    def ended(self, caller: Caller) -> ApiError | None:
+        """The reason why a caller's streams must end now; None: they may go on."""
+        if caller.expires_at is not None and caller.expires_at <= self._clock():
+            return key_expired()
+        if not caller.key_hash:
+            return None
+        try:
+            key = self._ring.valid(caller.key_hash)
+        except ApiError as error:
+            return error if error.code == "KEY_EXPIRED" else key_revoked()
+        same = key.scopes >= caller.scopes and key.tenant in (caller.tenant_id, ANY_TENANT)
+        return None if same else key_revoked()
+
+    async def while_allowed(self, caller: Caller, items: AsyncIterator[T]) -> AsyncIterator[T]:
+        """Yield the items of a caller's stream while the caller may see them.
+
+        Raises:
+            ApiError: KEY_REVOKED, KEY_EXPIRED; within some seconds after it happened.
+        """
+        if not caller.key_id:
+            async for item in items:
+                yield item
+            return
+        with self.lifetimes.watch(caller) as over:
+            async with aclosing(until_over(items, over)) as allowed:  # type: ignore[type-var]
+                async for item in allowed:
+                    yield item
+
+    def _note_use(self, key: Key) -> None:
+        """Log that a key is used, at most once an hour for each key."""
+        now = time.monotonic()
+        if now - self._used.get(key.id, -_USED_EVERY_S) < _USED_EVERY_S:
+            return
+        self._used[key.id] = now
+        self._used.move_to_end(key.id)
+        while len(self._used) > _USED_MAX:
+            self._used.popitem(last=False)
+        log.info("key_used", key=key.id, tenant_id=key.tenant)
+
+
+def _secret(given: str | None) -> str:
+    """The key in a header; raises ``ApiError`` UNAUTHENTICATED if there is none."""
+    scheme, _, rest = (given or "").partition(" ")
+    secret = rest.strip() if scheme.lower() == "bearer" else (given or "")
+    if not secret:
+        message = "a key is needed: authorization: Bearer"
+        raise ApiError("UNAUTHENTICATED", message, kind=Kind.UNAUTHENTICATED)
+    return secret
+
+
+def _tenant_of(granted: str, named: str | None) -> str:
+    """The tenant that a call is about, given the one of its key and the one that it names."""
+    if named is None or named == granted:
+        return granted
+    if granted != ANY_TENANT:
+        message = f"{TENANT_HEADER}: the key is not of this tenant"
+        raise ApiError("TENANT_DENIED", message, kind=Kind.DENIED)
+    if not ID_PATTERN.fullmatch(named):
+        raise ApiError("ID_INVALID", f"{TENANT_HEADER}: not {ID_PATTERN.pattern}")
+    return named

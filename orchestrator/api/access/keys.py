@@ -1,4 +1,4 @@
-"""API keys: each belongs to a tenant, and only the key determines the tenant."""
+"""API keys: each belongs to a tenant, or to all of them, and has rights and an end."""
 
 from __future__ import annotations
 
@@ -7,40 +7,73 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestrator.api.access.caller import ANY_TENANT
+from orchestrator.api.access.rights import TENANT_SCOPES, Right
 from schemas.limits import ID_PATTERN
+from schemas.records import Millis
 
-_PREFIX = "orch_"
+PREFIX = "orch_"
 _HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A key as the service knows it: never the key itself.
+
+    Raises:
+        ValueError: a field is wrong; the message does not quote the hash.
+    """
+
+    id: str
+    tenant: str
+    """A tenant, or ``*`` for all: each call then names its tenant."""
+    scopes: frozenset[Right]
+    hash: str
+    """:func:`key_hash` of the key."""
+    expires_at: Millis | None = None
+    revoked_at: Millis | None = None
+
+    def __post_init__(self) -> None:
+        if not ID_PATTERN.fullmatch(self.id):
+            raise ValueError(f"id does not match {ID_PATTERN.pattern}")
+        if self.tenant != ANY_TENANT and not ID_PATTERN.fullmatch(self.tenant):
+            raise ValueError(f"tenant is neither * nor matches {ID_PATTERN.pattern}")
+        if not self.scopes:
+            raise ValueError("scopes is empty")
+        if Right.OPERATE in self.scopes and self.tenant != ANY_TENANT:
+            raise ValueError("operate reaches the dead letters of all tenants: tenant must be *")
+        if not _HASH.fullmatch(self.hash):
+            raise ValueError("hash is not 64 hex digits in lower case")
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The tenant of each key, by the key's hash. False if it holds no key."""
+    """Keys by their hash. False if it holds none."""
 
-    tenants: Mapping[str, str]
+    by_hash: Mapping[str, Key]
 
     @classmethod
     def parse(cls, text: str) -> Keys:
-        """Read ``tenant:hash`` pairs, separated by commas.
+        """Read ``tenant:hash`` pairs, separated by commas: keys that read and write, without end.
 
         Raises:
             ValueError: a part is not such a pair; the message does not quote it.
         """
-        tenants: dict[str, str] = {}
+        by_hash: dict[str, Key] = {}
         for number, pair in enumerate(filter(None, map(str.strip, text.split(","))), start=1):
             tenant, _, digest = pair.rpartition(":")
             if not ID_PATTERN.fullmatch(tenant) or not _HASH.fullmatch(digest):
                 raise ValueError(f"keys: pair {number} is not tenant:hash (64 hex digits)")
-            tenants[digest] = tenant
-        return cls(tenants)
+            by_hash[digest] = Key(id=digest[:8], tenant=tenant, scopes=TENANT_SCOPES, hash=digest)
+        return cls(by_hash)
 
     def __bool__(self) -> bool:
-        return bool(self.tenants)
+        return bool(self.by_hash)
 
 
 def new_key(entropy: bytes) -> str:
     """A key from at least 32 random bytes."""
-    return _PREFIX + entropy.hex()
+    return PREFIX + entropy.hex()
 
 
 def key_hash(key: str) -> str:

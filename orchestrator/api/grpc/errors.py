@@ -5,9 +5,7 @@ Source: google.rpc.Status, and AIP-193 for its content.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import grpc
 import structlog
@@ -39,45 +37,7 @@ STATUSES = {
     Kind.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 
-S = TypeVar("S")
-Q = TypeVar("Q")
-A = TypeVar("A")
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-def answering(
-    method: Callable[[S, Q, Context], Awaitable[A]],
-) -> Callable[[S, Q, Context], Awaitable[A]]:
-    """A unary method whose refusals become statuses."""
-
-    @functools.wraps(method)
-    async def answer(self: S, request: Q, context: Context) -> A:
-        try:
-            return await method(self, request, context)
-        except ApiError as error:
-            await _refuse(context, error)
-        except Exception as error:
-            await _refuse(context, internal(error))
-
-    return answer
-
-
-def streaming(
-    method: Callable[[S, Q, Context], AsyncIterator[A]],
-) -> Callable[[S, Q, Context], AsyncIterator[A]]:
-    """A streaming method whose refusals become statuses."""
-
-    @functools.wraps(method)
-    async def stream(self: S, request: Q, context: Context) -> AsyncIterator[A]:
-        try:
-            async for item in method(self, request, context):
-                yield item
-        except ApiError as error:
-            await _refuse(context, error)
-        except Exception as error:
-            await _refuse(context, internal(error))
-
-    return stream
 
 
 def internal(error: Exception) -> ApiError:
@@ -88,7 +48,8 @@ def internal(error: Exception) -> ApiError:
     return ApiError("INTERNAL", "a fault of the server; its log has the reason", kind=Kind.INTERNAL)
 
 
-async def _refuse(context: Context, error: ApiError) -> NoReturn:
+async def refuse(context: Context, error: ApiError) -> NoReturn:
+    """End a call with the status of a refusal."""
     code = STATUSES[error.kind]
     message = str(error)
     status = Status(code=code.value[0], message=message, details=_details(error))

@@ -23,14 +23,14 @@ class Gate:
     """
 
     def __init__(self, inner: ASGIApp, rules: BrowserRules, refused: RefusalLog) -> None:
-        self._inner = inner
+        self.inner = inner
         self._rules = rules
         self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
         if scope["type"] not in ("http", "websocket"):
-            await self._inner(scope, receive, send)
+            await self.inner(scope, receive, send)
             return
 
         async def marked(message: Message) -> None:
@@ -40,7 +40,7 @@ class Gate:
 
         error = self._refusal(scope)
         if error is None:
-            await self._inner(scope, receive, marked)
+            await self.inner(scope, receive, marked)
             return
         self._refused.note(error, transport="http")
         if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):

@@ -15,7 +15,7 @@ from orchestrator.api.http.stream import SSE_TYPE
 from orchestrator.api.tasks.views.event import ChunkView, EventView, HeartbeatView, LaggedView
 from schemas.limits import ID_PATTERN
 
-_ALWAYS_REFUSED = frozenset({400, 401, 500, 503})
+_ALWAYS_REFUSED = frozenset({400, 401, 403, 500, 503})
 _STREAM_ITEMS = (EventView, ChunkView, LaggedView, HeartbeatView)
 _PARAMETER = re.compile(r"{(\w+)}")
 _HEADERS = {

@@ -90,7 +90,7 @@ class LetterQueries:
             related=[letter_view(known) for known in related],
             # A letter may name a task of another tenant.
             task_timeline=list(map(happening_view, task.events))
-            if task.tenant_id == caller.tenant_id
+            if caller.sees(task.tenant_id)
             else [],
         )
 

@@ -7,6 +7,7 @@ import pytest
 from msgspec import Raw
 
 from orchestrator.api.access.access import Access
+from orchestrator.api.access.key_ring import KeyRing
 from orchestrator.api.access.keys import Keys
 from orchestrator.api.errors import ApiError
 from orchestrator.api.letters.requests import EditLetter, ListLetters, ReplayLetters
@@ -126,8 +127,8 @@ async def test_a_replay_is_refused_while_another_one_runs(served: Served) -> Non
 
 async def test_a_caller_that_leaves_does_not_stop_a_replay(served: Served, third: Serving) -> None:
     letter_id = await a_dead_letter(served, "letters")
-    use = UseCases.of(Access(Keys({}), "letters"), third.parts)
-    caller = use.access.caller(None, transport="grpc")
+    use = UseCases.of(Access(KeyRing(Keys({})), "letters"), third.parts)
+    caller = await use.access.caller(None, transport="grpc")
     order = ReplayLetters(ids=(letter_id,), dry_run=False, reason="and gone")
     call = asyncio.create_task(use.letter_replay.replay(caller, order))
     while not use.letter_replay.running:  # noqa: ASYNC110
@@ -143,8 +144,8 @@ async def test_a_caller_that_leaves_does_not_stop_a_replay(served: Served, third
 
 async def test_only_an_operator_sees_letters_of_nobody(served: Served, third: Serving) -> None:
     [letter_id] = await dead_lettered(served, None, [(b"whose", b"no record at all")])
-    operator = UseCases.of(Access(Keys({}), "letters"), third.parts)
-    me = operator.access.caller(None, transport="http")
+    operator = UseCases.of(Access(KeyRing(Keys({})), "letters"), third.parts)
+    me = await operator.access.caller(None, transport="http")
     async with asyncio.timeout(WAIT_S):
         while letter_id not in await ids_of(operator):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
@@ -167,7 +168,7 @@ async def test_only_an_operator_sees_letters_of_nobody(served: Served, third: Se
 
 
 async def ids_of(operator: UseCases) -> list[str]:
-    caller = operator.access.caller(None, transport="http")
+    caller = await operator.access.caller(None, transport="http")
     page = await operator.letters.list_letters(caller, ListLetters(page_size=1_000))
     return [letter.id for letter in page.dead_letters]
 
