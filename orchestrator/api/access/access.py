@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import structlog
 
@@ -120,6 +121,24 @@ class Access:
             async with aclosing(until_over(items, over)) as allowed:  # type: ignore[type-var]
                 async for item in allowed:
                     yield item
+
+    async def while_valid(self, caller: Caller, work: Coroutine[Any, Any, T]) -> T:
+        """The result of a long wait of a caller.
+
+        Raises:
+            ApiError: as :meth:`while_allowed`; the wait was cancelled.
+        """
+        if not caller.key_id:
+            return await work
+        waiting = asyncio.ensure_future(work)
+        try:
+            with self.lifetimes.watch(caller) as over:
+                await asyncio.wait((waiting, over), return_when=asyncio.FIRST_COMPLETED)
+                if over.done() and not waiting.done():
+                    raise over.result()
+            return await waiting
+        finally:
+            waiting.cancel()
 
     def _note_use(self, key: Key) -> None:
         """Log that a key is used, at most once an hour for each key."""

@@ -62,7 +62,7 @@ class OrchestratorService(Servicing, pb_grpc.OrchestratorServicer):
         answer = await self._use.commands.execute(caller, request.task_id, wanted, within_s)
         if (wait_s := seconds(request, "wait")) is not None:
             wait_s = min(wait_s, self._patience(context))
-            task = await self._use.queries.wait(caller, request.task_id, wait_s)
+            task = await self._use.wait(caller, request.task_id, wait_s)
             answer = replace(answer, task=task)
         return execute_response(answer)
 
@@ -98,7 +98,7 @@ class OrchestratorService(Servicing, pb_grpc.OrchestratorServicer):
         created = await self._use.creation.create(caller, create_request(request))
         # A caller with a deadline is cancelled at that time; the task goes on.
         wait_s = self._settings.wait_max_s
-        task = await self._use.queries.wait(caller, created.task.id, wait_s)
+        task = await self._use.wait(caller, created.task.id, wait_s)
         return execute_response(replace(created, task=task))
 
     @answering
@@ -166,7 +166,7 @@ class OrchestratorService(Servicing, pb_grpc.OrchestratorServicer):
         wait_s = seconds(request, "timeout")
         patience_s = self._patience(context)
         wait_s = patience_s if wait_s is None else min(wait_s, patience_s)
-        task = await self._use.queries.wait(caller, request.task_id, wait_s)
+        task = await self._use.wait(caller, request.task_id, wait_s)
         return pb.GetTaskResponse(task=task_message(task))
 
     @answering

@@ -81,7 +81,7 @@ class Handlers(Calls):
             return self._stream(caller, self._use.watch.watch(caller, answer.task.id, 0), location)
         asked_s = prefer_wait(request.headers)
         wait_s = self._settings.wait_default_s if asked_s is None else asked_s
-        task = await self._use.queries.wait(caller, answer.task.id, wait_s)
+        task = await self._use.wait(caller, answer.task.id, wait_s)
         if asked_s is not None:
             location["Preference-Applied"] = f"wait={int(asked_s)}"
         waited = TaskAnswer(task=task, replayed=answer.replayed)
@@ -122,7 +122,7 @@ class Handlers(Calls):
         wanted = await self._body(request, Execute, optional=True)
         task = (await self._use.commands.execute(caller, _id(request), wanted)).task
         if (wait_s := prefer_wait(request.headers)) is not None:
-            task = await self._use.queries.wait(caller, _id(request), wait_s)
+            task = await self._use.wait(caller, _id(request), wait_s)
             headers = {"Preference-Applied": f"wait={int(wait_s)}"}
             return json_response(task, status=_status_of(task), headers=headers)
         return json_response(task)
