@@ -86,14 +86,15 @@ class TaskQueries:
         """Find a task; raises as :meth:`get`.
 
         A task whose create was acknowledged is always found: before this method raises
-        NOT_FOUND, it asks for the ends of the logs and reads up to them.
+        NOT_FOUND, it asks for the ends of the logs and reads up to them. A task of another tenant
+        is looked for as if it did not exist, so that the time of the answer shows nothing either.
         """
         if not ID_PATTERN.fullmatch(task_id):
             raise ApiError("ID_INVALID", f"task_id: not {ID_PATTERN.pattern}", field="task_id")
-        known: Found | None = self._in_memory(TaskId(task_id))
+        known: Found | None = self._in_memory(caller, TaskId(task_id))
         if known is None:
             known = await self._look_further(caller, TaskId(task_id))
-        if known is None or _tenant(known) != caller.tenant_id:
+        if known is None:
             raise not_found(task_id, self._parts.live.refused(TaskId(task_id), caller.tenant_id))
         return known
 
@@ -194,13 +195,14 @@ class TaskQueries:
         more = str(QueueCursor.of(rows[limit - 1])) if len(rows) > limit else None
         return TaskPage(tasks=[summary(row) for row in rows[:limit]], next_page_token=more)
 
-    def _in_memory(self, task_id: TaskId) -> LiveTask | AcceptedTask | None:
-        return self._parts.live.task(task_id) or self._parts.live.accepted(task_id)
+    def _in_memory(self, caller: Caller, task_id: TaskId) -> LiveTask | AcceptedTask | None:
+        known = self._parts.live.task(task_id) or self._parts.live.accepted(task_id)
+        return None if known is None or known.tenant_id != caller.tenant_id else known
 
     async def _look_further(self, caller: Caller, task_id: TaskId) -> Found | None:
-        parts, away = self._parts, None
+        parts, away, tenant = self._parts, None, caller.tenant_id
         try:
-            if (row := await parts.projection.task(task_id)) is not None:
+            if (row := await parts.projection.task(task_id, tenant)) is not None:
                 return row
         except SinkUnavailableError as error:
             away = error
@@ -208,13 +210,13 @@ class TaskQueries:
             await parts.follower.caught_up(task_id, timeout_s=parts.settings.answer_timeout_s)
         except KafkaUnavailableError as error:
             raise unavailable("the logs could not be read up to their ends") from error
-        if (known := self._in_memory(task_id)) is not None:
+        if (known := self._in_memory(caller, task_id)) is not None:
             return known
         if away and parts.live.refused(task_id, caller.tenant_id) is None:
             raise unavailable("Postgres does not answer, and the task is not live") from away
         try:
             # It may have been written, and dropped from memory, since the first look.
-            return None if away else await parts.projection.task(task_id)
+            return None if away else await parts.projection.task(task_id, tenant)
         except SinkUnavailableError as error:
             raise unavailable("Postgres does not answer") from error
 
@@ -285,10 +287,6 @@ def _with_documents(view: TaskView, events: Sequence[TaskEvent]) -> TaskView:
 
 def _sequence(known: Found) -> int:
     return 0 if isinstance(known, AcceptedTask) else known.sequence
-
-
-def _tenant(known: Found) -> str:
-    return known.record().tenant_id if isinstance(known, AcceptedTask) else known.tenant_id
 
 
 def _storable(text: str | None, field: str) -> str | None:
