@@ -23,6 +23,7 @@ from orchestrator.api.access.access import Access
 from orchestrator.api.access.key_file import parse_keys
 from orchestrator.api.access.key_ring import KeyRing
 from orchestrator.api.access.keys import Keys
+from orchestrator.api.access.oidc.tokens import Tokens
 from orchestrator.api.grpc.letter_service import add_letters_to
 from orchestrator.api.grpc.service import add_to
 from orchestrator.api.http.app import READY, http_app
@@ -150,11 +151,14 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         clock=now_ms,
         entropy=os.urandom,
     )
-    use_cases = UseCases.of(Access(ring, settings.api.open_tenant), parts)
+    tokens = None if settings.api.oidc is None else Tokens(settings.api.oidc)
+    use_cases = UseCases.of(Access(ring, settings.api.open_tenant, tokens=tokens), parts)
     async with contextlib.AsyncExitStack() as stack:
         await when_there("kafka", producer.open)
         stack.push_async_callback(producer.close)
         stack.push_async_callback(projection.close)
+        if tokens is not None:
+            stack.push_async_callback(tokens.keys.close)
         stack.push_async_callback(use_cases.letter_replay.close)
         task = await stack.enter_async_context(_running(follower))
         await _until_ready(follower, task)
@@ -183,7 +187,7 @@ def _readiness(parts: Parts) -> str:
 
 def _tell(ring: KeyRing, settings: ApiSettings, grpc_address: str, http_address: str) -> None:
     log.info("serving", grpc=grpc_address, http=http_address, keys=len(ring))
-    if not ring:
+    if not settings.protected:
         log.warning("serving_without_keys", host=settings.host, tenant=settings.open_tenant)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from orchestrator.api.access.browsers import BrowserRules, is_this_machine, listed
 from orchestrator.api.access.keys import Keys
+from orchestrator.api.access.oidc.config import OidcConfig, rights_of
 
 _GRPC_PORT = 9000
 _ADDRESS = re.compile(
@@ -38,6 +39,37 @@ class ApiSettings:
 
     open_tenant: str = "default"
     """The tenant of every caller while there are no keys."""
+
+    oidc_issuer: str = ""
+    """The issuer whose tokens (JWTs) are taken beside keys, as in their claim ``iss``:
+    ``https://...``, or ``http://`` on this machine. Empty: tokens are not taken."""
+
+    oidc_audience: str = ""
+    """What the claim ``aud`` of a token must hold; required with an issuer."""
+
+    oidc_algorithms: str = "RS256,ES256"
+    """How tokens may be signed, separated by commas. Only algorithms with a public key can be
+    named."""
+
+    oidc_jwks_url: str = ""
+    """The address of the issuer's keys. Empty: the issuer's discovery document names it."""
+
+    oidc_tenant_claim: str = "tenant"
+    """The claim that names the tenant; ``*`` in it stands for all tenants."""
+
+    oidc_scope_claim: str = "scope"
+    """The claim with the rights: a list, or words with spaces between them."""
+
+    oidc_scopes: str = "read=read,write=write,operate=operate"
+    """The issuer's word for each right, as ``WORD=RIGHT`` with commas between them. Other words
+    are passed over; ``operate`` counts for all tenants only."""
+
+    oidc_leeway_s: float = 30.0
+    """By how much the issuer's clock may differ: a token is taken for this time after its end."""
+
+    oidc_refetch_s: float = 10.0
+    """The issuer's keys are asked for at most this often when a token has an unknown one. A new
+    key is refused for up to this time."""
 
     allowed_hosts: str = ""
     """Names that the header ``Host`` of an HTTP request may have while there are no keys, separated
@@ -107,7 +139,25 @@ class ApiSettings:
     @property
     def protected(self) -> bool:
         """True if every caller needs a key."""
-        return bool(Keys.parse(self.keys)) or self.keys_file is not None
+        by_key = bool(Keys.parse(self.keys)) or self.keys_file is not None
+        return by_key or bool(self.oidc_issuer)
+
+    @property
+    def oidc(self) -> OidcConfig | None:
+        """Which tokens are taken; None: no tokens."""
+        if not self.oidc_issuer:
+            return None
+        return OidcConfig(
+            issuer=self.oidc_issuer,
+            audience=self.oidc_audience,
+            algorithms=frozenset(filter(None, map(str.strip, self.oidc_algorithms.split(",")))),
+            jwks_url=self.oidc_jwks_url,
+            tenant_claim=self.oidc_tenant_claim,
+            scope_claim=self.oidc_scope_claim,
+            rights=rights_of(self.oidc_scopes),
+            leeway_s=self.oidc_leeway_s,
+            refetch_s=self.oidc_refetch_s,
+        )
 
     @property
     def browser_rules(self) -> BrowserRules:
@@ -126,15 +176,20 @@ class ApiSettings:
                     raise ValueError(f"drain_s is {value}; it must not be negative")
             elif name.endswith(("_s", "_max", "_bytes")) and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be above 0")
+        self._check_callers()
         if self.server:
             check_address(self.server)
         if not re.fullmatch(r"[\x21-\x7e]*", self.key):
             raise ValueError("key holds a space, or what is no ASCII; it must be one key")
+
+    def _check_callers(self) -> None:
+        if self.oidc is None and (self.oidc_audience or self.oidc_jwks_url):
+            raise ValueError("oidc_issuer is empty, and another setting of it is not")
         if not self.protected and not is_this_machine(self.host):
             raise ValueError(
                 f"host is {self.host!r}, which others can reach, and there are no keys: set "
-                "ORCH_API_KEYS_FILE or ORCH_API_KEYS (`orchestrator keys new TENANT` makes a key) "
-                "or a loopback address"
+                "ORCH_API_KEYS_FILE or ORCH_API_KEYS (`orchestrator keys new TENANT` makes a key), "
+                "ORCH_API_OIDC_ISSUER, or a loopback address"
             )
 
 

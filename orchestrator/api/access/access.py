@@ -13,8 +13,9 @@ import structlog
 
 from orchestrator.api.access.caller import ANY_TENANT, Caller
 from orchestrator.api.access.key_ring import KeyRing, key_expired, key_revoked
-from orchestrator.api.access.keys import Key, key_hash
+from orchestrator.api.access.keys import key_hash
 from orchestrator.api.access.lifetimes import Lifetimes, until_over
+from orchestrator.api.access.oidc.tokens import Grant, Tokens, is_token
 from orchestrator.api.access.refusal_log import RefusalLog
 from orchestrator.api.access.rights import ALL_SCOPES, Need
 from orchestrator.api.errors import ApiError, Kind
@@ -34,14 +35,20 @@ _USED_MAX = 10_000
 
 
 class Access:
-    """Who may call. Without keys, everybody who reaches the service is ``open_tenant``."""
+    """Who may call. Without keys and an issuer, everybody who calls is ``open_tenant``."""
 
     def __init__(
-        self, ring: KeyRing, open_tenant: str, *, clock: Callable[[], Millis] = now_ms
+        self,
+        ring: KeyRing,
+        open_tenant: str,
+        *,
+        tokens: Tokens | None = None,
+        clock: Callable[[], Millis] = now_ms,
     ) -> None:
         self.lifetimes = Lifetimes(self.ended)
         self.refused = RefusalLog()
         self._ring = ring
+        self._tokens = tokens
         self._open_tenant = open_tenant
         self._clock = clock
         self._used: OrderedDict[str, float] = OrderedDict()
@@ -52,7 +59,7 @@ class Access:
         """The caller of a call, who may make it.
 
         Args:
-            given: ``Bearer <key>``, or the key alone.
+            given: ``Bearer <key>``, or the key alone; a token of the issuer in its place.
             need: what the call needs; it is not looked at before the caller is known.
             transport: for the audit trail.
             tenant: the tenant that the call names (:data:`TENANT_HEADER`).
@@ -76,15 +83,22 @@ class Access:
         """The caller of a call, whatever it wants.
 
         Raises:
-            ApiError: UNAUTHENTICATED, KEY_REVOKED, KEY_EXPIRED; TENANT_DENIED: the key is not of
-                the tenant that the call names; ID_INVALID.
+            ApiError: UNAUTHENTICATED, KEY_REVOKED, KEY_EXPIRED; UNAVAILABLE: a token's issuer does
+                not answer; TENANT_DENIED: the key is not of the tenant that the call names;
+                ID_INVALID.
         """
-        if not self._ring:
+        if not self._ring and self._tokens is None:
             of = _tenant_of(self._open_tenant, tenant)
             return Caller(of, f"api/{transport}", scopes=ALL_SCOPES)
         secret = _secret(given)
-        key = self._ring.valid(key_hash(secret))
-        self._note_use(key)
+        try:
+            key = self._ring.valid(key_hash(secret))
+        except ApiError as error:
+            if self._tokens is None or error.code != "UNAUTHENTICATED" or not is_token(secret):
+                raise
+            grant = await self._tokens.grant(secret)
+            return self._of_token(grant, transport, tenant)
+        self._note_use(key.id, key.tenant)
         return Caller(
             _tenant_of(key.tenant, tenant),
             f"api/{transport}/{key.id}",
@@ -140,16 +154,26 @@ class Access:
         finally:
             waiting.cancel()
 
-    def _note_use(self, key: Key) -> None:
+    def _of_token(self, grant: Grant, transport: Transport, tenant: str | None) -> Caller:
+        self._note_use(grant.key_id, grant.tenant)
+        return Caller(
+            _tenant_of(grant.tenant, tenant),
+            f"api/{transport}/{grant.key_id}",
+            scopes=grant.scopes,
+            key_id=grant.key_id,
+            expires_at=grant.expires_at,
+        )
+
+    def _note_use(self, key_id: str, tenant: str) -> None:
         """Log that a key is used, at most once an hour for each key."""
         now = time.monotonic()
-        if now - self._used.get(key.id, -_USED_EVERY_S) < _USED_EVERY_S:
+        if now - self._used.get(key_id, -_USED_EVERY_S) < _USED_EVERY_S:
             return
-        self._used[key.id] = now
-        self._used.move_to_end(key.id)
+        self._used[key_id] = now
+        self._used.move_to_end(key_id)
         while len(self._used) > _USED_MAX:
             self._used.popitem(last=False)
-        log.info("key_used", key=key.id, tenant_id=key.tenant)
+        log.info("key_used", key=key_id, tenant_id=tenant)
 
 
 def _secret(given: str | None) -> str:
