@@ -290,8 +290,21 @@ async def test_every_path_says_what_it_needs_or_is_open_to_all() -> None:
 
     assert paths - operations == OPEN_PATHS | {"/api/v1/ws"}
     assert SOCKET_NEED == READ
-    changing = [o.name for o in OPERATIONS if o.method != "GET" and o.need.scope is Right.READ]
-    assert changing == []
+
+
+async def test_what_only_shows_needs_to_read_and_what_changes_needs_to_write() -> None:
+    rights = {name: need.scope for name, need in NEEDS.items()}
+    shows = [name for name in NEEDS if name.startswith(("Get", "List", "Watch", "Wait"))]
+
+    assert [name for name in rights if rights[name] is Right.READ] == shows
+    assert [name for name in rights if NEEDS[name].of_letters] == [
+        name for name in NEEDS if "DeadLetter" in name
+    ]
+    for operation in OPERATIONS:
+        reads = operation.need.scope is Right.READ
+        assert reads == (operation.method == "GET"), operation.name
+        assert operation.need.of_letters == ("/dead-letters" in operation.path)
+    assert Right.OPERATE not in {*rights.values(), *(o.need.scope for o in OPERATIONS)}
 
 
 OPEN_PATHS = {

@@ -1,6 +1,8 @@
 """Keys with a life: the file, the command, and what is logged. No servers."""
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +26,7 @@ from orchestrator.api.settings import ApiSettings
 from schemas.errors import SettingsError
 from schemas.records import Millis
 from streams.watched_file import WatchedFile
+from tests.api.snippets import Page
 from tests.logged import logged
 
 HASH = key_hash("one")
@@ -217,6 +220,19 @@ async def test_a_key_is_made_listed_and_revoked_by_command(tmp_path: Path) -> No
         assert key_hash(made["key"]) not in shown
         assert made["key"] not in shown
     assert made["key"] not in path.read_text("utf-8")
+
+
+def test_the_commands_of_the_page_run_as_they_stand_there(tmp_path: Path) -> None:
+    [script] = Page("docs/security.md", "Callers and keys").shell
+    for line in script.splitlines():
+        program, *arguments = shlex.split(line)
+        command = [sys.executable, "-m", program, *arguments]
+        variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        shown = subprocess.check_output(command, cwd=tmp_path, env=variables, timeout=60)
+        assert shown
+    keys = parse_keys((tmp_path / "keys.jsonl").read_bytes()).by_hash.values()
+
+    assert [(key.tenant, key.revoked_at is None) for key in keys] == [("acme", True), ("*", False)]
 
 
 def test_wrong_keys_are_refused_by_command(tmp_path: Path) -> None:

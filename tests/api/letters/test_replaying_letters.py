@@ -23,6 +23,7 @@ from tests.api.letters.dead_lettering import (
     another_replay,
     dead_lettered,
     some_dead_letters,
+    until_shown,
     until_status,
 )
 from tests.api.letters.test_dead_letters import LETTERS, the_letter_of
@@ -165,6 +166,35 @@ async def test_only_an_operator_sees_letters_of_nobody(served: Served, third: Se
     assert answers == {"acme": 404, "letters": 404}
     with pytest.raises(ApiError, match="there is no dead letter"):
         await operator.letters.get(me, of_acme)
+
+
+async def test_an_operator_of_all_tenants_sees_edits_and_replays_all_letters(
+    served: Served,
+) -> None:
+    [nobodys] = await dead_lettered(served, None, [(b"whose", b"no record either")])
+    tenants = ("letters", "other")
+    of_tenants = [await a_dead_letter(served, tenant) for tenant in tenants]
+    operator = served.one.http("operator")
+    await until_shown(served, "operator", [nobodys])
+    page = (await operator.get(LETTERS, params={"page_size": 1_000})).json()
+    listed = {letter["id"]: letter["tenant_id"] for letter in page["dead_letters"]}
+    edit = {"changes": ["type=rag"], "reason": "a new name"}
+    edited = await operator.post(f"{LETTERS}/{of_tenants[1]}:edit", json=edit)
+    wish = {"ids": of_tenants, "dry_run": True}
+    replayed = await operator.post(f"{LETTERS}:replay", json=wish)
+    gateway = served.one.http("gateway")
+    as_other = {"orchestrator-tenant": "other"}
+    of_other = [
+        (await gateway.get(f"{LETTERS}/{letter_id}", headers=as_other)).status_code
+        for letter_id in (*of_tenants, nobodys)
+    ]
+
+    assert [listed[letter_id] for letter_id in of_tenants] == list(tenants)
+    assert listed[nobodys] is None
+    assert edited.status_code == 200, edited.text
+    assert edited.json()["dead_letter"]["tenant_id"] == "other"
+    assert replayed.status_code == 200, replayed.text
+    assert of_other == [404, 200, 404]
 
 
 async def ids_of(operator: UseCases) -> list[str]:
