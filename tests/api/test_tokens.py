@@ -136,6 +136,19 @@ async def test_a_token_that_is_not_quite_right_is_refused(issuer: Issuer, forger
     assert await code_of(access, FORGERIES[forgery](issuer)) == "UNAUTHENTICATED"
 
 
+async def test_only_configured_algorithms_are_taken_where_keys_name_none(issuer: Issuer) -> None:
+    keys = [{n: v for n, v in key.items() if n != "alg"} for key in issuer.jwks()["keys"]]
+    issuer.answers["/keys"] = json.dumps({"keys": keys}).encode()
+    by_default, wider = access_of(issuer), access_of(issuer, oidc_algorithms="RS512")
+
+    for algorithm, taken_by in (("RS256", by_default), ("RS512", wider)):
+        token = issuer.token(algorithm=algorithm)
+        for access in (by_default, wider):
+            expected = None if access is taken_by else "UNAUTHENTICATED"
+            assert await code_of(access, token) == expected
+    assert await code_of(by_default, by_public_key(issuer)) == "UNAUTHENTICATED"
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.text(st.characters(codec="ascii"), max_size=40), st.binary(max_size=40))
 async def test_no_text_is_taken_for_a_token(issuer: Issuer, text: str, junk: bytes) -> None:
