@@ -34,7 +34,7 @@ class ApiSettings:
 
     keys_file: Path | None = None
     """A file of keys with rights and an end, one JSON object a line, which ``orchestrator keys``
-    writes; read again when it changes. A revoked key is refused within a second, and its open
+    writes; read again when it changes. A revoked key is refused at once, and its open
     streams end. Keys in ``keys`` stay valid beside it; where both have a key, the file decides."""
 
     open_tenant: str = "default"

@@ -135,7 +135,7 @@ def revoke(
     file: FileOption,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Take a key back. Services that read the file refuse it within a second or two.
+    """Take a key back. Services that read the file refuse it from the next call on.
 
     The open streams of the key end. The line stays, so that the log's ids can be explained.
 
