@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import structlog
 
+from orchestrator.acls import AclRule, Resource, acls_of, missing_acls
 from orchestrator.layout import consumer_groups, topic_table
 from orchestrator.log_checks import (
     check_clock,
@@ -19,7 +20,6 @@ from orchestrator.log_checks import (
     check_positions,
     check_transactions,
 )
-from orchestrator.rights import Resource, Right, missing_rights, rights_of
 from orchestrator.settings import Settings
 from schemas.errors import OrchestratorError
 from schemas.findings import Finding, Severity
@@ -63,22 +63,22 @@ async def check_kafka(settings: Settings, pipelines: Pipelines) -> list[Finding]
     return topic_findings(table, facts, topics)
 
 
-async def rights_missing(role: str, settings: Settings, pipelines: Pipelines) -> list[str]:
-    """The rights of :func:`~orchestrator.rights.rights_of` that this account does not have.
+async def acls_missing(role: str, settings: Settings, pipelines: Pipelines) -> list[str]:
+    """The rights of :func:`~orchestrator.acls.acls_of` that this account does not have.
 
     Raises:
         KafkaUnavailableError: no broker answers.
     """
     topics = Topics(settings.topics)
-    rights = rights_of(role, topics)
+    rights = acls_of(role, topics)
     names = [topic.name for topic in topic_table(settings, pipelines)]
     groups = [group for group in consumer_groups(settings, pipelines) if _is_needed(group, rights)]
     async with Admin(settings.kafka) as admin:
         on_topics, on_groups = await admin.allowed(names, groups)
-    return missing_rights(rights, on_topics, on_groups)
+    return missing_acls(rights, on_topics, on_groups)
 
 
-def _is_needed(group: str, rights: Sequence[Right]) -> bool:
+def _is_needed(group: str, rights: Sequence[AclRule]) -> bool:
     return any(right.resource is Resource.GROUP and right.covers(group) for right in rights)
 
 

@@ -24,7 +24,7 @@ from agents.steps.control import ControlFollower
 from agents.steps.flood_gate import FloodGate
 from agents.steps.past_results import PastResults
 from agents.steps.runner import StepRunner
-from orchestrator.checks import check_kafka, log_findings, rights_missing
+from orchestrator.checks import acls_missing, check_kafka, log_findings
 from orchestrator.layout import DLQ_INDEX, ROUTER, SINK, STEP_PREFIX, roles, rules_of, topic_table
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.schema_ids import use_schema_ids
@@ -132,7 +132,7 @@ async def check_cluster(role: str, settings: Settings, pipelines: Pipelines) -> 
         TopicsDifferError: topics are missing, or differ so that records are lost or disordered.
         KafkaUnavailableError: no broker answers.
     """
-    missing = await rights_missing(role, settings, pipelines)
+    missing = await acls_missing(role, settings, pipelines)
     if missing:
         shown = "; ".join(missing[:_SHOWN]) + ("; …" if len(missing) > _SHOWN else "")
         raise KafkaRightMissingError(

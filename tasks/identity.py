@@ -20,6 +20,34 @@ def task_id_for(tenant_id: str, idempotency_key: str) -> TaskId:
     return TaskId(f"task_{uuid5(TASK_NAMESPACE, name)}")
 
 
+def check_owner_of_id(task_id: TaskId, tenant_id: str, idempotency_key: str | None) -> None:
+    """Check that an id which belongs to an idempotency key comes with this key and its tenant.
+
+    Everybody can compute such an id. Without this check another tenant could take it before the
+    tenant of the key does.
+
+    Raises:
+        InvalidRecordError: ``ID_KEY_MISMATCH``, ``ID_KEY_MISSING``; create the task with its key,
+            or with an id of another kind.
+    """
+    if idempotency_key is not None:
+        expected = task_id_for(tenant_id, idempotency_key)
+        if task_id != expected:
+            raise InvalidRecordError("ID_KEY_MISMATCH", f"this key's task_id is {expected}")
+    elif _belongs_to_a_key(task_id):
+        message = "task_id is of the kind that belongs to an idempotency key, and there is none"
+        raise InvalidRecordError("ID_KEY_MISSING", message)
+
+
+def _belongs_to_a_key(task_id: TaskId) -> bool:
+    """True for ``task_`` and a UUIDv5 as :func:`task_id_for` writes it."""
+    try:
+        uuid = UUID(task_id.removeprefix("task_"))
+    except ValueError:
+        return False
+    return uuid.version == 5 and task_id == f"task_{uuid}"
+
+
 def born_at(task_id: TaskId) -> Millis | None:
     """The time in an id that is ``task_`` and a UUIDv7; None for any other id.
 

@@ -26,6 +26,7 @@ FOREIGN = frozenset(
         *("exactly_once", "on_error", "send_soon"),  # Faust
         *("kafka_deliveryAttempt", "synchronous_commit"),  # Spring, Postgres
         *("EventSource", "Host", "Authorization", "NOT_SERVING"),  # browsers, HTTP, gRPC
+        *("HS256", "nbf"),  # JSON Web Tokens
         *("AUDIO_NOT_BASE64", "IMAGE_NOT_BASE64", "IMAGE_EMPTY"),  # composed when they are raised
         *("GRPC", "M2_REPO"),  # variables of a shell
         *("grep", "mvn", "sha256sum", "TMPDIR", "preexec_fn"),  # programs and processes

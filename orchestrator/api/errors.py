@@ -18,6 +18,8 @@ class Kind(Enum):
     """Send another content type."""
     UNAUTHENTICATED = "unauthenticated"
     """Send a key."""
+    DENIED = "denied"
+    """Use another key, or come from elsewhere: this caller may not do this."""
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
     """The task's state does not allow this."""

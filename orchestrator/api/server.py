@@ -19,7 +19,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from orchestrator.api.access import Access, Keys
+from orchestrator.acls import SERVE
+from orchestrator.api.access.access import Access
+from orchestrator.api.access.key_file import parse_keys
+from orchestrator.api.access.key_ring import KeyRing
+from orchestrator.api.access.keys import Keys
+from orchestrator.api.access.oidc.tokens import Tokens
 from orchestrator.api.grpc.letter_service import add_letters_to
 from orchestrator.api.grpc.service import add_to
 from orchestrator.api.http.app import READY, http_app
@@ -37,7 +42,6 @@ from orchestrator.api.tls.identity import ServerIdentity
 from orchestrator.api.use_cases import UseCases
 from orchestrator.layout import ROUTER, rules_of, topic_table
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.rights import SERVE
 from orchestrator.roles import check_cluster
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
@@ -46,6 +50,7 @@ from schemas.gen.orchestrator.v1 import dead_letters_pb2, orchestrator_pb2
 from schemas.topics import Topics
 from streams.clock import now_ms
 from streams.kafka.patience import when_there
+from streams.watched_file import WatchedFile
 
 log = structlog.get_logger()
 
@@ -121,6 +126,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
     identity = ServerIdentity(settings.api_tls) if settings.api_tls.on else None
+    ring = ring_of(settings.api)
     pipelines = installed_pipelines(settings.pipelines)
     first_contact = partial(check_cluster, SERVE, settings, pipelines)
     await when_there("kafka", first_contact, refusals_wait=False)
@@ -152,12 +158,14 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         clock=now_ms,
         entropy=os.urandom,
     )
-    keys = Keys.parse(settings.api.keys)
-    use_cases = UseCases.of(Access(keys, settings.api.open_tenant), parts)
+    tokens = None if settings.api.oidc is None else Tokens(settings.api.oidc)
+    use_cases = UseCases.of(Access(ring, settings.api.open_tenant, tokens=tokens), parts)
     async with contextlib.AsyncExitStack() as stack:
         await when_there("kafka", producer.open)
         stack.push_async_callback(producer.close)
         stack.push_async_callback(projection.close)
+        if tokens is not None:
+            stack.push_async_callback(tokens.keys.close)
         stack.push_async_callback(use_cases.letter_replay.close)
         task = await stack.enter_async_context(_running(follower))
         await _until_ready(follower, task)
@@ -168,8 +176,14 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         http_address = await stack.enter_async_context(_http(application, settings, identity))
         stack.callback(live.wake_all)
         stack.callback(parts.closing.set)
-        _tell(keys, settings.api, grpc_address, http_address)
+        _tell(ring, settings.api, grpc_address, http_address)
         yield Serving(grpc_address, http_address, parts, task, health)
+
+
+def ring_of(settings: ApiSettings) -> KeyRing:
+    """The keys of the settings; SettingsError with the line if the file is wrong."""
+    file = None if settings.keys_file is None else WatchedFile(settings.keys_file, parse_keys)
+    return KeyRing(Keys.parse(settings.keys), file)
 
 
 def _readiness(parts: Parts) -> str:
@@ -178,9 +192,9 @@ def _readiness(parts: Parts) -> str:
     return READY if parts.follower.ready else "starting"
 
 
-def _tell(keys: Keys, settings: ApiSettings, grpc_address: str, http_address: str) -> None:
-    log.info("serving", grpc=grpc_address, http=http_address, keys=len(keys.tenants))
-    if not keys:
+def _tell(ring: KeyRing, settings: ApiSettings, grpc_address: str, http_address: str) -> None:
+    log.info("serving", grpc=grpc_address, http=http_address, keys=len(ring))
+    if not settings.protected:
         log.warning("serving_without_keys", host=settings.host, tenant=settings.open_tenant)
 
 

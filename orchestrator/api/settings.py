@@ -1,10 +1,12 @@
 """Settings of the service."""
 
-import ipaddress
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from orchestrator.api.access import Keys
+from orchestrator.api.access.browsers import BrowserRules, is_this_machine, listed
+from orchestrator.api.access.keys import Keys
+from orchestrator.api.access.oidc.config import OidcConfig, rights_of
 from schemas.errors import SettingsError
 
 _GRPC_PORT = 9000
@@ -18,8 +20,8 @@ class ApiSettings:
     """``ORCH_API_<FIELD>``."""
 
     host: str = "127.0.0.1"
-    """The address that both servers listen on. Without ``ORCH_API_KEYS`` the start is refused
-    unless it is a loopback address."""
+    """The address that both servers listen on. Without keys the start is refused unless it
+    is a loopback address."""
 
     grpc_port: int = _GRPC_PORT
     """The port of gRPC. 0 takes a free port; the log line ``serving`` names it."""
@@ -29,10 +31,56 @@ class ApiSettings:
 
     keys: str = field(default="", repr=False)
     """``tenant:hash`` pairs, separated by commas; ``orchestrator keys new`` makes them. Empty:
-    every caller that reaches the ports is ``open_tenant``."""
+    every caller that reaches the ports is ``open_tenant``, unless there is ``keys_file``."""
+
+    keys_file: Path | None = None
+    """A file of keys with rights and an end, one JSON object a line, which ``orchestrator keys``
+    writes; read again when it changes. A revoked key is refused at once, and its open
+    streams end. Keys in ``keys`` stay valid beside it; where both have a key, the file decides."""
 
     open_tenant: str = "default"
-    """The tenant of every caller while ``ORCH_API_KEYS`` is empty."""
+    """The tenant of every caller while there are no keys."""
+
+    oidc_issuer: str = ""
+    """The issuer whose tokens (JWTs) are taken beside keys, as in their claim ``iss``:
+    ``https://...``, or ``http://`` on this machine. Empty: tokens are not taken."""
+
+    oidc_audience: str = ""
+    """What the claim ``aud`` of a token must hold; required with an issuer."""
+
+    oidc_algorithms: str = "RS256,ES256"
+    """How tokens may be signed, separated by commas. Only algorithms with a public key can be
+    named."""
+
+    oidc_jwks_url: str = ""
+    """The address of the issuer's keys. Empty: the issuer's discovery document names it."""
+
+    oidc_tenant_claim: str = "tenant"
+    """The claim that names the tenant; ``*`` in it stands for all tenants."""
+
+    oidc_scope_claim: str = "scope"
+    """The claim with the rights: a list, or words with spaces between them."""
+
+    oidc_scopes: str = "read=read,write=write,operate=operate"
+    """The issuer's word for each right, as ``WORD=RIGHT`` with commas between them. Other words
+    are passed over; ``operate`` counts for all tenants only."""
+
+    oidc_leeway_s: float = 30.0
+    """By how much the issuer's clock may differ: a token is taken for this time after its end."""
+
+    oidc_refetch_s: float = 10.0
+    """The issuer's keys are asked for at most this often when a token has an unknown one. A new
+    key is refused for up to this time."""
+
+    allowed_hosts: str = ""
+    """Names that the header ``Host`` of an HTTP request may have while there are no keys, separated
+    by commas, beside ``localhost`` and loopback addresses. Another name is refused
+    (``HOST_REFUSED``): a web page could have sent it here by DNS rebinding."""
+
+    allowed_origins: str = ""
+    """Origins of web pages that may open a WebSocket and, while there are no keys, change
+    something, separated by commas, such as ``https://console.example.com``; ``*``: all. The
+    service's own origin needs no entry; others are refused (``ORIGIN_REFUSED``)."""
 
     publish_timeout_s: float = 1.5
     """Limit for the broker's acknowledgement of a task or a command. Keep it and
@@ -93,6 +141,35 @@ class ApiSettings:
         given = self.server or f"127.0.0.1:{self.grpc_port or _GRPC_PORT}"
         return [address.strip() for address in given.split(",")]
 
+    @property
+    def protected(self) -> bool:
+        """True if every caller needs a key."""
+        by_key = bool(Keys.parse(self.keys)) or self.keys_file is not None
+        return by_key or bool(self.oidc_issuer)
+
+    @property
+    def oidc(self) -> OidcConfig | None:
+        """Which tokens are taken; None: no tokens."""
+        if not self.oidc_issuer:
+            return None
+        return OidcConfig(
+            issuer=self.oidc_issuer,
+            audience=self.oidc_audience,
+            algorithms=frozenset(filter(None, map(str.strip, self.oidc_algorithms.split(",")))),
+            jwks_url=self.oidc_jwks_url,
+            tenant_claim=self.oidc_tenant_claim,
+            scope_claim=self.oidc_scope_claim,
+            rights=rights_of(self.oidc_scopes),
+            leeway_s=self.oidc_leeway_s,
+            refetch_s=self.oidc_refetch_s,
+        )
+
+    @property
+    def browser_rules(self) -> BrowserRules:
+        """What web pages may send."""
+        hosts, origins = listed(self.allowed_hosts), listed(self.allowed_origins)
+        return BrowserRules(open=not self.protected, hosts=hosts, origins=origins)
+
     def __post_init__(self) -> None:
         for name in ("grpc_port", "http_port"):
             if not 0 <= getattr(self, name) <= 65535:
@@ -104,14 +181,20 @@ class ApiSettings:
                     raise ValueError(f"drain_s is {value}; it must not be negative")
             elif name.endswith(("_s", "_max", "_bytes")) and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be above 0")
+        self._check_callers()
         if self.server:
             check_address(self.server)
         if not re.fullmatch(r"[\x21-\x7e]*", self.key):
             raise ValueError("key holds a space, or what is not ASCII; it must be one key")
-        if not Keys.parse(self.keys) and not _is_loopback(self.host):
+
+    def _check_callers(self) -> None:
+        if self.oidc is None and (self.oidc_audience or self.oidc_jwks_url):
+            raise ValueError("oidc_issuer is empty, and another setting of it is not")
+        if not self.protected and not is_this_machine(self.host):
             raise ValueError(
                 f"host is {self.host!r}, which others can reach, and there are no keys: set "
-                "ORCH_API_KEYS (`orchestrator keys new TENANT` makes one) or a loopback address"
+                "ORCH_API_KEYS_FILE or ORCH_API_KEYS (`orchestrator keys new TENANT` makes a key), "
+                "ORCH_API_OIDC_ISSUER, or a loopback address"
             )
 
     def check_reach(self, *, encrypted: bool) -> None:
@@ -120,7 +203,7 @@ class ApiSettings:
         Raises:
             SettingsError: others can reach the address, and keys would pass unencrypted.
         """
-        if not encrypted and not _is_loopback(self.host):
+        if not encrypted and not is_this_machine(self.host):
             raise SettingsError(
                 f"ORCH_API_HOST is {self.host!r}, which others can reach without TLS: set "
                 "ORCH_API_TLS_CERTIFICATE_FILE and ORCH_API_TLS_KEY_FILE, or "
@@ -139,12 +222,3 @@ def check_address(text: str) -> str:
             # Not quoted: text in the wrong setting may be a key.
             raise ValueError("server is not HOST:PORT, as in 127.0.0.1:9000")
     return text
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.api.access import Access
+from orchestrator.api.access.access import Access
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.letters.actions import LetterActions
 from orchestrator.api.letters.lookup import LetterLookup
 from orchestrator.api.letters.queries import LetterQueries
@@ -14,6 +15,7 @@ from orchestrator.api.tasks.commands import TaskCommands
 from orchestrator.api.tasks.creation import TaskCreation
 from orchestrator.api.tasks.histories import TaskHistories
 from orchestrator.api.tasks.queries import TaskQueries
+from orchestrator.api.tasks.views.task import TaskView
 from orchestrator.api.tasks.watch import TaskWatch
 
 
@@ -30,6 +32,11 @@ class UseCases:
     letters: LetterQueries
     letter_actions: LetterActions
     letter_replay: LetterReplay
+
+    async def wait(self, caller: Caller, task_id: str, timeout_s: float) -> TaskView:
+        """A task after it has ended; raises as ``TaskQueries.wait``, and when the key ends."""
+        waiting = self.queries.wait(caller, task_id, timeout_s)
+        return await self.access.while_valid(caller, waiting)
 
     @classmethod
     def of(cls, access: Access, parts: Parts) -> UseCases:

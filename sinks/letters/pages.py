@@ -1,4 +1,4 @@
-"""The dead letters of one tenant, from the index: pages, counts, one letter with its relatives.
+"""Dead letters of one tenant, or of all, from the index: pages, counts, one with its relatives.
 
 The rules of ``tasks/letters``, in SQL; a test compares the two. The index is a moment behind the
 topics, and its status of a letter is for display only: a replay reads the ledger.
@@ -57,7 +57,7 @@ async def newest(
 
     Args:
         reader: open.
-        which: must name one tenant; its ids are ignored.
+        which: names one tenant, or none for the letters of all; its ids are ignored.
         limit: at least 1.
         after: the position of the last letter of the previous page.
     """
@@ -107,7 +107,7 @@ async def _fetch(
 
 
 def _parameters(which: LetterFilter) -> list[object]:
-    [tenant] = which.tenant
+    [tenant] = which.tenant or [None]
     names = ("topic", "task", "type", "step", "service", "stage", "failure_class", "code")
     chosen = [getattr(which, name) for name in (*names, "exception", "status")]
     lists = [list(values) or None for values in chosen]

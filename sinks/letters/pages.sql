@@ -4,7 +4,7 @@
 
 
 -- name: which_letters
--- The letters of a tenant ($1), with $2 also letters without a known tenant, with the same status
+-- The letters of a tenant ($1; null: of all), with $2 also letters without a known tenant, with the same status
 -- as in tasks/letters/known.py: replays of the record before it became this letter count, and a
 -- letter whose $15 replays are used up is parked. A filter applies if it is not null; a letter
 -- must have one of its values: $3 topic, $4 task, $5 type, $6 step,
@@ -41,7 +41,7 @@ SELECT * FROM (
             ) AS counted
         FROM ai_orchestrator.dead_letters d
         WHERE d.topic IS NOT NULL
-            AND (d.tenant_id = $1::text OR ($2::boolean AND d.tenant_id IS NULL))
+            AND ($1::text IS NULL OR d.tenant_id = $1 OR ($2::boolean AND d.tenant_id IS NULL))
             AND ($3::text[] IS NULL OR d.topic = ANY ($3))
             AND ($4::text[] IS NULL OR d.task_id = ANY ($4))
             AND ($5::text[] IS NULL OR d.task_type = ANY ($5))

@@ -3,10 +3,12 @@
 
 
 -- name: read_tasks
--- Tasks by id ($1), in the order of their creation.
+-- Tasks by id ($1), in the order of their creation; only those of a tenant ($2) if it is not null.
+-- A task of another tenant is not even read: it would take longer than one that is not there.
 SELECT {StoredTask.columns}
 FROM ai_orchestrator.tasks
 WHERE id = ANY ($1::text[])
+    AND ($2::text IS NULL OR tenant_id = $2)
 ORDER BY created_at, id;
 
 

@@ -55,9 +55,11 @@ class Reader:
         found = await self.tasks([task_id])
         return found[0] if found else None
 
-    async def tasks(self, task_ids: Iterable[TaskId]) -> list[StoredTask]:
-        """The tasks that are written, in the order of their creation."""
-        rows = await self.fetch("read_tasks", list(task_ids))
+    async def tasks(
+        self, task_ids: Iterable[TaskId], tenant_id: str | None = None
+    ) -> list[StoredTask]:
+        """The tasks that are written, of one tenant or of all, in the order of their creation."""
+        rows = await self.fetch("read_tasks", list(task_ids), tenant_id)
         return [StoredTask(**row) for row in rows]
 
     async def steps(self, task_id: TaskId) -> list[StoredStep]:

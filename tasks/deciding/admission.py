@@ -12,7 +12,7 @@ from schemas.limits import ID_PATTERN, PRIORITY_MAX, PRIORITY_MIN
 from schemas.records import DispatchedStep, Error, Millis, TaskCreated, TaskSpec
 from tasks.deciding.dispatch import dispatch
 from tasks.decision import Rules
-from tasks.identity import task_id_for
+from tasks.identity import check_owner_of_id
 from tasks.pipeline import Pipeline
 
 KEY_MAX_CHARS = 256
@@ -39,10 +39,11 @@ def admit(record: TaskCreated, *, rules: Rules, now: Millis) -> Admitted:
     Raises:
         InvalidRecordError: the record is faulty; the same record is refused again. Codes:
             ``ID_INVALID``, ``TENANT_MISSING``, ``TEXT_NOT_STORABLE``, ``ID_KEY_MISMATCH``,
-            ``TASK_TYPE_UNKNOWN``, ``PIPELINE_VERSION_UNKNOWN``, ``PRIORITY_OUT_OF_RANGE``,
-            ``TIMEOUT_OUT_OF_RANGE``, those of :func:`schemas.json_text.parse_object` for
-            input and metadata, and ``INPUT_INCOMPLETE`` or ``INPUT_TOO_LARGE`` if the
-            first step's input cannot be built from this input.
+            ``ID_KEY_MISSING``, ``TASK_TYPE_UNKNOWN``, ``PIPELINE_VERSION_UNKNOWN``,
+            ``PRIORITY_OUT_OF_RANGE``, ``TIMEOUT_OUT_OF_RANGE``, those of
+            :func:`schemas.json_text.parse_object` for input and metadata, and
+            ``INPUT_INCOMPLETE`` or ``INPUT_TOO_LARGE`` if the first step's input cannot be
+            built from this input.
     """
     _check_ids(record)
     pipeline = _pipeline_of(record, rules)
@@ -63,7 +64,8 @@ def _check_ids(record: TaskCreated) -> None:
         if (optional := getattr(record, what)) is not None:
             _check_id(optional, what)
     if record.idempotency_key is not None:
-        _check_key(record, record.idempotency_key)
+        _check_key(record.idempotency_key)
+    check_owner_of_id(record.task_id, record.tenant_id, record.idempotency_key)
 
 
 def _check_id(text: str, what: str) -> None:
@@ -72,15 +74,12 @@ def _check_id(text: str, what: str) -> None:
         raise InvalidRecordError("ID_INVALID", f"{what} does not match {ID_PATTERN.pattern}")
 
 
-def _check_key(record: TaskCreated, key: str) -> None:
+def _check_key(key: str) -> None:
     check_text(key, "idempotency_key")
     if not 1 <= len(key) <= KEY_MAX_CHARS or not key.isprintable():
         raise InvalidRecordError(
             "ID_INVALID", f"idempotency_key must be 1 to {KEY_MAX_CHARS} printable characters"
         )
-    expected = task_id_for(record.tenant_id, key)
-    if record.task_id != expected:
-        raise InvalidRecordError("ID_KEY_MISMATCH", f"this key's task_id is {expected}")
 
 
 def _pipeline_of(record: TaskCreated, rules: Rules) -> Pipeline:

@@ -13,10 +13,13 @@ from tasks.task import Phase, Task
 def on_created(task: Task | None, record: TaskCreated, context: Context) -> Decision:
     """Create the task, held or queued.
 
-    A second record for a known id is ignored whatever it says: the first one counts. An id that
+    A second record for a known id is ignored whatever it says: the first one counts. One of
+    another tenant is dead-lettered: its sender would take the task for its own. An id that
     contains its time, and is older than tasks are remembered, may have been a task before.
     """
     if task is not None:
+        if record.tenant_id != task.spec.tenant_id:
+            return Rejected("TENANT_MISMATCH", "there is a task of this id, and not this tenant's")
         return Ignored("duplicate")
     born = born_at(record.task_id)
     if born is not None and born < context.now - context.rules.remember_ms:

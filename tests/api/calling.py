@@ -12,6 +12,7 @@ import httpx
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
+from orchestrator.api.access.keys import key_hash
 from orchestrator.local.embedded.process import Process
 from schemas.gen.orchestrator.v1 import dead_letters_pb2_grpc as letters_grpc
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
@@ -26,6 +27,25 @@ KEYS = {
         *("letters", "mended", "paged", "documented"),
     )
 }
+FILE_KEYS: dict[str, dict[str, Any]] = {
+    "reader": {"tenant": "acme", "scopes": ["read"]},
+    "writer": {"tenant": "acme", "scopes": ["write"]},
+    "expired": {
+        "tenant": "acme",
+        "scopes": ["read", "write"],
+        "expires_at": "2020-01-01T00:00:00Z",
+    },
+    "revoked": {
+        "tenant": "acme",
+        "scopes": ["read", "write"],
+        "revoked_at": "2020-01-01T00:00:00Z",
+    },
+    "operator": {"tenant": "*", "scopes": ["read", "write", "operate"]},
+    "letters-only": {"tenant": "*", "scopes": ["operate"]},
+    "gateway": {"tenant": "*", "scopes": ["read", "write"]},
+}
+"""Keys with a life, in a file: by the name by which tests call with them."""
+KEYS |= {name: f"orch_{name}" for name in FILE_KEYS}
 QUESTION = json.dumps({"query": "What is a dead letter?"})
 _TERMINAL = ("completed", "failed", "cancelled")
 
@@ -100,6 +120,14 @@ class Served:
     @property
     def two(self) -> Replica:
         return self.replicas[1]
+
+
+def key_lines() -> str:
+    """The file of :data:`FILE_KEYS`."""
+    return "".join(
+        json.dumps({"id": f"key-{name}", "hash": key_hash(KEYS[name]), **rest}) + "\n"
+        for name, rest in FILE_KEYS.items()
+    )
 
 
 def as_tenant(tenant: str | None) -> tuple[tuple[str, str], ...]:

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from orchestrator.api.access import key_hash
+from orchestrator.api.access.keys import key_hash
 from orchestrator.api.server import Serving, open_service
 from orchestrator.local.dev.fork import Fork
 from orchestrator.local.dev.system import DEV_DEFAULTS, SERVE, open_system
 from orchestrator.settings import load_settings
-from tests.api.calling import KEYS, Replica, Served, free_ports
+from tests.api.calling import FILE_KEYS, KEYS, Replica, Served, free_ports, key_lines
 from tests.e2e.driving import Running, a_database
 
 BOUNDS = {"ORCH_API_ANSWER_TIMEOUT_S": "2.0", "ORCH_API_PUBLISH_TIMEOUT_S": "1.5"}
@@ -33,6 +33,8 @@ async def served(
     folder = tmp_path_factory.mktemp("api")
     call_log = folder / "calls.jsonl"
     ports = free_ports(4)
+    keys_file = folder / "keys.jsonl"
+    keys_file.write_text(key_lines(), "utf-8")
     environment = {
         "ORCH_KAFKA_BOOTSTRAP": kafka_bootstrap,
         "ORCH_POSTGRES_DSN": await a_database(postgres_dsn),
@@ -42,7 +44,10 @@ async def served(
         "ORCH_TOPICS_PARTITIONS": "2",
         "ORCH_DEMO_FAULTS": json.dumps(FAULTS),
         "ORCH_DEMO_CALL_LOG": str(call_log),
-        "ORCH_API_KEYS": ",".join(f"{name}:{key_hash(key)}" for name, key in KEYS.items()),
+        "ORCH_API_KEYS": ",".join(
+            f"{name}:{key_hash(key)}" for name, key in KEYS.items() if name not in FILE_KEYS
+        ),
+        "ORCH_API_KEYS_FILE": str(keys_file),
         "ORCH_API_GRPC_PORT": str(ports[0]),
         "ORCH_API_HTTP_PORT": str(ports[1]),
         "ORCH_API_HEARTBEAT_S": "1",

@@ -1,20 +1,33 @@
-"""Every RPC and every path, with no key, a wrong one, another tenant's, and the right one."""
+"""Every RPC, path and stream, by every kind of caller.
 
-from typing import Any
+No key, a wrong, expired or revoked one, one that only reads or only writes, another tenant's, the
+right one, and those of all tenants, with and without naming a tenant.
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any, cast
 
 import grpc
 import pytest
+import websockets
 
+from orchestrator.api.access.rights import READ, WRITE, Need, Right
+from orchestrator.api.grpc.needs import NEEDS
+from orchestrator.api.http.app import READY, http_app
 from orchestrator.api.http.contract import OPERATIONS, Operation
+from orchestrator.api.http.gate import Gate
+from orchestrator.api.http.websocket import SOCKET_NEED
+from orchestrator.api.settings import ApiSettings
 from schemas.gen.orchestrator.v1 import dead_letters_pb2 as letters_pb
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
-from tests.api.calling import ACME, Served, a_body, a_create, as_tenant, refusal_of
+from tests.api.calling import ACME, KEYS, WAIT_S, Served, a_body, a_create, refusal_of
 from tests.api.letters.dead_lettering import a_dead_letter
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SERVICES = ("orchestrator.v1.Orchestrator", "orchestrator.v1.DeadLetters")
-WRONG = (("authorization", "Bearer orch_nobody"),)
 ABOUT_A_TASK = {
     "ExecuteTask": pb.ExecuteTaskRequest,
     "GetTask": pb.GetTaskRequest,
@@ -47,99 +60,260 @@ LETTER_RPCS = sorted(letters_pb.DESCRIPTOR.services_by_name["DeadLetters"].metho
 RPCS = sorted(pb.DESCRIPTOR.services_by_name["Orchestrator"].methods_by_name)
 
 
-async def called(
-    served: Served, rpc: str, request: Any, metadata: Any, *, of_letters: bool = False
-) -> grpc.StatusCode:
-    """How a call ends; a stream and a retry are known by their first answer."""
-    stub = served.one.letters if of_letters else served.one.stub
-    call = getattr(stub, rpc)(request, metadata=metadata, timeout=30)
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of caller: the key, and the tenant that it names."""
+
+    key: str | None
+    tenant: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        given = {} if self.key is None else {"authorization": f"Bearer {self.key}"}
+        return given if self.tenant is None else {**given, "orchestrator-tenant": self.tenant}
+
+
+CALLERS = {
+    "no key": Kind(None),
+    "wrong": Kind("orch_nobody"),
+    "expired": Kind(KEYS["expired"]),
+    "revoked": Kind(KEYS["revoked"]),
+    "read only": Kind(KEYS["reader"]),
+    "write only": Kind(KEYS["writer"]),
+    "other tenant": Kind(KEYS["other"]),
+    "names another": Kind(KEYS["acme"], "other"),
+    "right": Kind(KEYS["acme"], "acme"),
+    "operator": Kind(KEYS["operator"], "acme"),
+    "operator of all": Kind(KEYS["operator"]),
+    "operator of letters": Kind(KEYS["letters-only"]),
+    "all tenants": Kind(KEYS["gateway"], "acme"),
+    "no tenant named": Kind(KEYS["gateway"]),
+}
+REFUSED = {
+    "no key": "UNAUTHENTICATED",
+    "wrong": "UNAUTHENTICATED",
+    "expired": "KEY_EXPIRED",
+    "revoked": "KEY_REVOKED",
+    "names another": "TENANT_DENIED",
+}
+STATUSES = {
+    "UNAUTHENTICATED": (grpc.StatusCode.UNAUTHENTICATED, 401),
+    "KEY_EXPIRED": (grpc.StatusCode.UNAUTHENTICATED, 401),
+    "KEY_REVOKED": (grpc.StatusCode.UNAUTHENTICATED, 401),
+    "TENANT_DENIED": (grpc.StatusCode.PERMISSION_DENIED, 403),
+    "SCOPE_MISSING": (grpc.StatusCode.PERMISSION_DENIED, 403),
+    "TENANT_MISSING": (grpc.StatusCode.INVALID_ARGUMENT, 400),
+    "TASK_NOT_FOUND": (grpc.StatusCode.NOT_FOUND, 404),
+    "LETTER_UNKNOWN": (grpc.StatusCode.NOT_FOUND, 404),
+    "TASK_NOT_RETRIABLE": (grpc.StatusCode.FAILED_PRECONDITION, 409),
+}
+
+
+def expected(caller: str, need: Need, about: str | None, right: str | None) -> str | None:
+    """The code that a call is refused with; None: it is answered.
+
+    Args:
+        caller: a name in :data:`CALLERS`.
+        need: what the operation needs.
+        about: the code of an id that is not the caller's; None if the call names no id.
+        right: the code that the right caller gets: a held task cannot be retried.
+    """
+    if caller in REFUSED:
+        return REFUSED[caller]
+    if caller == "operator of letters":
+        return right if need.of_letters else "SCOPE_MISSING"
+    if caller == "operator of all":
+        return right if need.of_letters else "TENANT_MISSING"
+    if caller == "no tenant named":
+        return "TENANT_MISSING"
+    if caller == "read only" and need.scope is not Right.READ:
+        return "SCOPE_MISSING"
+    if caller == "write only" and need.scope is not Right.WRITE:
+        return "SCOPE_MISSING"
+    if caller == "other tenant" and about is not None:
+        return about
+    return right
+
+
+async def code_of(call: Any, *, streams: bool) -> str | None:
+    """How an RPC ends; a stream is known by its first answer."""
     try:
-        if rpc == "WatchTask":
+        if streams:
             await call.read()
             call.cancel()
-            return grpc.StatusCode.OK
-        await call
+        else:
+            await call
     except grpc.aio.AioRpcError as error:
-        refusal_of(error)
-        return error.code()
-    return grpc.StatusCode.OK
+        told = refusal_of(error)
+        assert STATUSES[told.reason][0] is told.status
+        return told.reason
+    return None
 
 
 @pytest.mark.parametrize("rpc", RPCS)
-async def test_an_rpc_is_for_the_holder_of_the_right_key(served: Served, rpc: str) -> None:
-    request = OF_A_TENANT.get(rpc)
-    if request is None:
-        made = await served.one.stub.CreateTask(a_create(hold=True), metadata=ACME)
-        request = ABOUT_A_TASK[rpc](task_id=made.task.id)
-        if rpc == "WaitTask":
-            request.timeout.FromMilliseconds(1)
+async def test_an_rpc_is_for_callers_with_the_right(served: Served, rpc: str) -> None:
+    about, right = None, None
+    if rpc in ABOUT_A_TASK:
+        about, right = "TASK_NOT_FOUND", "TASK_NOT_RETRIABLE" if rpc == "RetryTask" else None
+    found, wanted = {}, {}
+    for name, kind in CALLERS.items():
+        request = OF_A_TENANT.get(rpc)
+        if request is None:
+            made = await served.one.stub.CreateTask(a_create(hold=True), metadata=ACME)
+            request = ABOUT_A_TASK[rpc](task_id=made.task.id)
+            if rpc == "WaitTask":
+                request.timeout.FromMilliseconds(1)
+        metadata = tuple(kind.headers.items())
+        call = getattr(served.one.stub, rpc)(request, metadata=metadata, timeout=30)
+        found[name] = await code_of(call, streams=rpc == "WatchTask")
+        wanted[name] = expected(name, NEEDS[rpc], about, right)
 
-    nobody = await called(served, rpc, request, ())
-    wrong = await called(served, rpc, request, WRONG)
-    other = await called(served, rpc, request, as_tenant("other"))
-    right = await called(served, rpc, request, ACME)
-
-    assert (nobody, wrong) == (grpc.StatusCode.UNAUTHENTICATED,) * 2
-    assert other is (grpc.StatusCode.NOT_FOUND if rpc in ABOUT_A_TASK else grpc.StatusCode.OK)
-    # A held task cannot be retried: that is an answer of its own.
-    expected = grpc.StatusCode.FAILED_PRECONDITION if rpc == "RetryTask" else grpc.StatusCode.OK
-    assert right is expected
+    assert found == wanted
 
 
 @pytest.mark.parametrize("rpc", LETTER_RPCS)
-async def test_an_rpc_about_dead_letters_is_for_the_holder_of_the_right_key(
+async def test_an_rpc_about_dead_letters_is_for_callers_with_the_right(
     served: Served, rpc: str
 ) -> None:
-    make = ABOUT_A_LETTER.get(rpc)
-    if make is None:
-        request = {
-            "ListDeadLetters": letters_pb.ListDeadLettersRequest(),
-            "GetDeadLetterStats": letters_pb.GetDeadLetterStatsRequest(),
-        }[rpc]
+    if (make := ABOUT_A_LETTER.get(rpc)) is None:
+        about, request = (
+            None,
+            {
+                "ListDeadLetters": letters_pb.ListDeadLettersRequest(),
+                "GetDeadLetterStats": letters_pb.GetDeadLetterStatsRequest(),
+            }[rpc],
+        )
     else:
-        request = make(await a_dead_letter(served, "acme"))
+        about, request = "LETTER_UNKNOWN", make(await a_dead_letter(served, "acme"))
+    found = {}
+    for name, kind in CALLERS.items():
+        metadata = tuple(kind.headers.items())
+        call = getattr(served.one.letters, rpc)(request, metadata=metadata, timeout=30)
+        found[name] = await code_of(call, streams=False)
 
-    async def ends(metadata: Any) -> grpc.StatusCode:
-        return await called(served, rpc, request, metadata, of_letters=True)
-
-    nobody, wrong = await ends(()), await ends(WRONG)
-    other, right = await ends(as_tenant("other")), await ends(ACME)
-
-    assert (nobody, wrong) == (grpc.StatusCode.UNAUTHENTICATED,) * 2
-    assert other is (grpc.StatusCode.NOT_FOUND if make else grpc.StatusCode.OK)
-    assert right is grpc.StatusCode.OK
+    assert found == {name: expected(name, NEEDS[rpc], about, None) for name in CALLERS}
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda o: f"{o.method} {o.path}")
-async def test_a_path_is_for_the_holder_of_the_right_key(
-    served: Served, operation: Operation
+async def test_a_path_is_for_callers_with_the_right(served: Served, operation: Operation) -> None:
+    of_letter = "{letter_id}" in operation.path
+    letter_id = await a_dead_letter(served, "acme") if of_letter else ""
+    about = "LETTER_UNKNOWN" if of_letter else None
+    if "{task_id}" in operation.path:
+        about = "TASK_NOT_FOUND"
+    right = "TASK_NOT_RETRIABLE" if operation.name == "retry" else None
+    found, wanted = {}, {}
+    for name, kind in CALLERS.items():
+        created = await served.one.shared("acme").post("/api/v1/tasks", json=a_body(hold=True))
+        task_id = created.json()["task"]["id"]
+        path = operation.path.format(task_id=task_id, conversation_id="c", letter_id=letter_id)
+        found[name] = await path_code(served, operation, path, kind)
+        wanted[name] = expected(name, operation.need, about, right)
+
+    assert found == wanted
+
+
+async def path_code(served: Served, operation: Operation, path: str, kind: Kind) -> str | None:
+    body = BODIES.get(operation.name)
+    async with served.one.http(None).stream(
+        operation.method, path, json=body, headers=kind.headers
+    ) as answer:
+        if answer.status_code in operation.answers or (
+            operation.streams and answer.status_code == 200
+        ):
+            return None
+        code: str = json.loads(await answer.aread())["code"]
+        assert STATUSES[code][1] == answer.status_code
+        return code
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_a_stream_of_a_create_is_for_callers_with_the_right(
+    served: Served, caller: str
 ) -> None:
-    created = await served.one.http().post("/api/v1/tasks", json=a_body(hold=True))
-    letter_id = await a_dead_letter(served, "acme") if "{letter_id}" in operation.path else ""
-    path = operation.path.format(
-        task_id=created.json()["task"]["id"], conversation_id="c", letter_id=letter_id
-    )
-    about_one = "{task_id}" in operation.path or letter_id
+    headers = {**CALLERS[caller].headers, "Accept": "text/event-stream"}
+    async with served.one.http(None).stream(
+        "POST", "/api/v1/tasks:execute", json=a_body(), headers=headers
+    ) as answer:
+        code = None if answer.status_code == 200 else json.loads(await answer.aread())["code"]
 
-    async def status(tenant: str | None, headers: dict[str, str] | None = None) -> int:
-        client = served.one.http(tenant)
-        async with client.stream(
-            operation.method, path, json=BODIES.get(operation.name), headers=headers
-        ) as answer:
-            return answer.status_code
-
-    nobody = await status(None)
-    wrong = await status(None, {"Authorization": "Bearer orch_nobody"})
-    other = await status("other")
-    right = await status("acme")
-
-    assert (nobody, wrong) == (401, 401)
-    assert other == 404 if about_one else other in operation.answers
-    assert right in (operation.answers if operation.name != "retry" else (409,)) or (
-        operation.streams and right == 200
-    )
+    assert code == expected(caller, WRITE, None, None)
 
 
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_a_websocket_is_for_callers_with_the_right(served: Served, caller: str) -> None:
+    created = await served.one.shared("acme").post("/api/v1/tasks", json=a_body(hold=True))
+    task_id = created.json()["task"]["id"]
+    url = f"{served.one.url.replace('http', 'ws')}/api/v1/ws"
+    headers = CALLERS[caller].headers
+    refused = expected(caller, SOCKET_NEED, None, None)
+    if refused is not None:
+        with pytest.raises(websockets.InvalidStatus) as handshake:
+            await websockets.connect(url, additional_headers=headers)
+        assert handshake.value.response.status_code == 403
+        return
+    codes = []
+    async with websockets.connect(url, additional_headers=headers) as socket:
+        for action in ("subscribe", "cancel"):
+            await socket.send(json.dumps({"action": action, "task_id": task_id}))
+            codes.append(await answered(socket, action))
+
+    assert codes == [
+        expected(caller, SOCKET_NEED, "TASK_NOT_FOUND", None),
+        expected(caller, WRITE, "TASK_NOT_FOUND", None),
+    ]
+
+
+async def answered(socket: websockets.ClientConnection, action: str) -> str | None:
+    """The code that a message is refused with; None: it is carried out."""
+    done = {"subscribe": "event", "cancel": "cancelled"}[action]
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            told = json.loads(await socket.recv())
+            if told["type"] == "error":
+                code: str = told["problem"]["code"]
+                return code
+            if told["type"] == done:
+                return None
+
+
+async def test_every_rpc_says_what_it_needs() -> None:
+    assert sorted(NEEDS) == sorted([*RPCS, *LETTER_RPCS])
+
+
+async def test_every_path_says_what_it_needs_or_is_open_to_all() -> None:
+    nothing = cast(Any, None)
+    app = http_app(nothing, ApiSettings(), [], lambda: READY)
+    assert isinstance(app, Gate)
+    paths = {route.path for route in cast(Any, app.inner).routes}
+    operations = {operation.path for operation in OPERATIONS}
+
+    assert paths - operations == OPEN_PATHS | {"/api/v1/ws"}
+    assert SOCKET_NEED == READ
+
+
+async def test_what_only_shows_needs_to_read_and_what_changes_needs_to_write() -> None:
+    rights = {name: need.scope for name, need in NEEDS.items()}
+    shows = [name for name in NEEDS if name.startswith(("Get", "List", "Watch", "Wait"))]
+
+    assert [name for name in rights if rights[name] is Right.READ] == shows
+    assert [name for name in rights if NEEDS[name].of_letters] == [
+        name for name in NEEDS if "DeadLetter" in name
+    ]
+    for operation in OPERATIONS:
+        reads = operation.need.scope is Right.READ
+        assert reads == (operation.method == "GET"), operation.name
+        assert operation.need.of_letters == ("/dead-letters" in operation.path)
+    assert Right.OPERATE not in {*rights.values(), *(o.need.scope for o in OPERATIONS)}
+
+
+OPEN_PATHS = {
+    *("/openapi.json", "/healthz", "/readyz"),
+    *("/schemas/ids/{schema_id}", "/schemas/types", "/config", "/config/{subject}"),
+    *("/subjects", "/subjects/{subject}", "/subjects/{subject}/versions"),
+    "/subjects/{subject}/versions/{version}",
+}
+"""They show nothing of a tenant."""
 BODIES: dict[str, Any] = {
     "create": a_body(hold=True),
     "create_batch": {"tasks": [a_body(hold=True)]},

@@ -1,11 +1,14 @@
 """Keys and the rule for a service without them. No servers."""
 
+import asyncio
 import subprocess
 import sys
 
 import pytest
 
-from orchestrator.api.access import Access, Keys, key_hash
+from orchestrator.api.access.access import Access
+from orchestrator.api.access.key_ring import KeyRing
+from orchestrator.api.access.keys import Keys, key_hash
 from orchestrator.api.errors import ApiError
 from orchestrator.api.settings import ApiSettings
 from orchestrator.settings import load_settings
@@ -34,14 +37,15 @@ def test_keys_that_are_none_stop_the_start_without_being_quoted(keys: str) -> No
     assert keys not in str(refused.value)
 
 
-def test_the_tenant_comes_from_the_key_alone() -> None:
-    access = Access(Keys.parse(f"acme:{key_hash('one')},other:{key_hash('two')}"), "default")
+async def test_the_tenant_comes_from_the_key_alone() -> None:
+    keys = Keys.parse(f"acme:{key_hash('one')},other:{key_hash('two')}")
+    access = Access(KeyRing(keys), "default")
 
-    assert access.caller("Bearer one", transport="http").tenant_id == "acme"
-    assert access.caller("two", transport="grpc").tenant_id == "other"
+    assert (await access.caller("Bearer one", transport="http")).tenant_id == "acme"
+    assert (await access.caller("two", transport="grpc")).tenant_id == "other"
     for wrong in (None, "", "Bearer", "Bearer  ", "Bearer three", "Basic one", key_hash("one")):
         with pytest.raises(ApiError) as refused:
-            access.caller(wrong, transport="http")
+            await access.caller(wrong, transport="http")
         assert refused.value.code == "UNAUTHENTICATED"
 
 
@@ -49,16 +53,10 @@ def test_a_settings_text_shows_no_keys() -> None:
     assert key_hash("one") not in repr(ApiSettings(keys=f"acme:{key_hash('one')}"))
 
 
-def test_a_new_key_is_printed_once_with_the_hash_to_configure() -> None:
-    shown = subprocess.run(
-        [sys.executable, "-m", "orchestrator", "keys", "new", "acme"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    ).stdout
+async def test_a_new_key_is_printed_once_with_the_hash_to_configure() -> None:
+    command = [sys.executable, "-m", "orchestrator", "keys", "new", "acme"]
+    shown = await asyncio.to_thread(subprocess.check_output, command, text=True, timeout=60)
     key, pair = (line.split()[-1] for line in shown.splitlines())
 
-    assert (
-        Access(Keys.parse(pair), "").caller(f"Bearer {key}", transport="http").tenant_id == "acme"
-    )
+    caller = await Access(KeyRing(Keys.parse(pair)), "").caller(f"Bearer {key}", transport="http")
+    assert caller.tenant_id == "acme"

@@ -11,14 +11,15 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from orchestrator.api.access.browsers import BrowserRules
 from orchestrator.api.errors import ApiError, Kind, replica_stopping, unavailable
 from orchestrator.api.grpc.errors import STATUSES, internal
-from orchestrator.api.http.problems import on_fault, on_refusal, on_routing
+from orchestrator.api.http.problems import on_fault, on_refusal, on_routing, refusal_response
 from orchestrator.api.letters.replay import refused_replay
 from schemas.gen.orchestrator.v1 import dead_letters_pb2 as letters_pb
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from streams.letters.errors import ReplaySupersededError
-from tests.api.calling import ACME, WAIT_S, Served, a_body, a_create, refusal_of
+from tests.api.calling import ACME, WAIT_S, Served, a_body, a_create, as_tenant, refusal_of
 from tests.api.letters.dead_lettering import a_dead_letter, another_replay
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -44,8 +45,18 @@ NOT_FROM_OUTSIDE = {
     "REQUEST_INVALID",
     "REPLAY_SUPERSEDED",
     "REPLICA_STOPPING",
+    "HOST_REFUSED",
+    "ORIGIN_REFUSED",
 }
 """The outages have tests of their own; the others no caller can bring about."""
+BY_KEY = {
+    "KEY_REVOKED": "revoked",
+    "KEY_EXPIRED": "expired",
+    "SCOPE_MISSING": "reader",
+    "TENANT_MISSING": "gateway",
+}
+"""The key with which a create is refused so."""
+OF_OTHER = {"orchestrator-tenant": "other"}
 HTTP: dict[str, tuple[str, str, dict[str, Any]]] = {
     "FIELD_INVALID": ("POST", "/api/v1/tasks", {"json": a_body(priority=11)}),
     "JSON_INVALID": ("POST", "/api/v1/tasks", {"json": a_body(input=[])}),
@@ -53,6 +64,11 @@ HTTP: dict[str, tuple[str, str, dict[str, Any]]] = {
     "TASK_TYPE_UNKNOWN": ("POST", "/api/v1/tasks", {"json": a_body(type="nothing")}),
     "CURSOR_INVALID": ("GET", "/api/v1/tasks?page_token=x", {}),
     "UNAUTHENTICATED": ("GET", "/api/v1/tasks", {"headers": {"Authorization": "Bearer x"}}),
+    **{
+        code: ("POST", "/api/v1/tasks", {"json": a_body(), "headers": dict(as_tenant(name))})
+        for code, name in BY_KEY.items()
+    },
+    "TENANT_DENIED": ("GET", "/api/v1/tasks", {"headers": OF_OTHER}),
     "TASK_NOT_FOUND": ("GET", "/api/v1/tasks/nobody", {}),
     "BODY_TOO_LARGE": ("POST", "/api/v1/tasks", {"content": b" " * 9_000_000}),
     "MEDIA_TYPE_UNKNOWN": ("POST", "/api/v1/tasks", {"content": b"{}"}),
@@ -66,8 +82,11 @@ GRPC: dict[str, tuple[str, Any, Any]] = {
     "TASK_TYPE_UNKNOWN": ("CreateTask", a_create(type="nothing"), ACME),
     "CURSOR_INVALID": ("ListTasks", pb.ListTasksRequest(page_token="x"), ACME),
     "UNAUTHENTICATED": ("ListTasks", pb.ListTasksRequest(), ()),
+    **{code: ("CreateTask", a_create(), as_tenant(name)) for code, name in BY_KEY.items()},
+    "TENANT_DENIED": ("ListTasks", pb.ListTasksRequest(), (*ACME, *OF_OTHER.items())),
     "TASK_NOT_FOUND": ("GetTask", pb.GetTaskRequest(task_id="nobody"), ACME),
 }
+ONLY_HTTP = {"HOST_REFUSED", "ORIGIN_REFUSED"}
 OF_A_TASK = {"TASK_NOT_PENDING", "IDEMPOTENCY_MISMATCH"}
 OF_A_CONNECTION = {"BODY_LATE", "HEADERS_LATE", "HEADERS_TOO_LARGE", "CONNECTIONS_TOO_MANY"}
 """In ``test_connection_limits.py``."""
@@ -79,7 +98,7 @@ async def test_every_row_has_a_test() -> None:
 
     assert set(ROWS) == tested
     assert {code for code, row in ROWS.items() if row.grpc != "none"} == (
-        set(GRPC) | OF_A_TASK | OF_A_LETTER | NOT_FROM_OUTSIDE
+        set(GRPC) | OF_A_TASK | OF_A_LETTER | NOT_FROM_OUTSIDE - ONLY_HTTP
     )
 
 
@@ -170,7 +189,14 @@ async def test_the_rows_that_no_caller_can_bring_about_are_told_without_a_reason
     fault = internal(ValueError("a secret"))
     away = unavailable("the broker does not answer")
     superseded = refused_replay(ReplaySupersededError("by one of a secret tenant"))
+    open_rules = BrowserRules(open=True)
+    foreign = open_rules.refusal("GET", ["evil.example"], {})
+    page = open_rules.refusal(None, ["localhost"], {"origin": "https://evil.example"})
+    assert foreign is not None
+    assert page is not None
     answers = {
+        "HOST_REFUSED": refusal_response(foreign),
+        "ORIGIN_REFUSED": refusal_response(page),
         "INTERNAL": await on_fault(request, ValueError("a secret")),
         "UNAVAILABLE": await on_refusal(request, away),
         "REQUEST_INVALID": await on_routing(request, HTTPException(400)),

@@ -10,7 +10,10 @@ import msgspec
 import pytest
 import websockets
 
-from orchestrator.api.access import Access, Caller, Keys
+from orchestrator.api.access.access import Access
+from orchestrator.api.access.caller import Caller
+from orchestrator.api.access.key_ring import KeyRing
+from orchestrator.api.access.keys import Keys
 from orchestrator.api.server import Serving, open_service
 from orchestrator.api.tasks.queries import TaskQueries
 from orchestrator.api.tasks.views.event import EventView, event_view
@@ -267,7 +270,7 @@ async def test_a_websocket_without_a_key_is_refused(served: Served) -> None:
 
 
 def use_cases(serving: Serving) -> tuple[TaskWatch, TaskQueries]:
-    made = UseCases.of(Access(Keys({}), "acme"), serving.parts)
+    made = UseCases.of(Access(KeyRing(Keys({})), "acme"), serving.parts)
     return made.watch, made.queries
 
 

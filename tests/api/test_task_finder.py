@@ -16,7 +16,10 @@ from tests.sinks.building import ALog
 
 TASK = TaskId("task_1")
 WAITING = AcceptedTask(
-    0, 7, encode(TaskCreated(task_id=TASK, tenant_id="acme", type="rag", created_at=Millis(1)))
+    0,
+    7,
+    "acme",
+    encode(TaskCreated(task_id=TASK, tenant_id="acme", type="rag", created_at=Millis(1))),
 )
 
 
@@ -28,7 +31,7 @@ class Source:
     later: LiveTask | AcceptedTask | RefusedCreation | None = None
     left: list[TaskEvent] = field(default_factory=list)
 
-    async def look(self, task_id: TaskId) -> LiveTask | AcceptedTask | None:
+    async def look(self, task_id: TaskId, tenant_id: str | None) -> LiveTask | AcceptedTask | None:
         return self.now
 
     async def look_again(
@@ -46,7 +49,7 @@ class Rows:
 
     answers: list[StoredTask | bool | None] = field(default_factory=list)
 
-    async def task(self, task_id: TaskId) -> StoredTask | None:
+    async def task(self, task_id: TaskId, tenant_id: str | None = None) -> StoredTask | None:
         answer = self.answers.pop(0) if self.answers else None
         if isinstance(answer, bool):
             raise SinkUnavailableError("down")

@@ -14,9 +14,9 @@ import pytest
 import pytest_asyncio
 import trustme
 
+from orchestrator.acls import ANALYST, OPERATOR, UPSTREAM
 from orchestrator.local.dev.demo_tasks import demo_tasks
 from orchestrator.local.dev.fork import Fork
-from orchestrator.rights import ANALYST, OPERATOR, UPSTREAM
 from schemas.codec import encode
 from streams.errors import KafkaRightMissingError, KafkaUnavailableError
 from streams.kafka.log_reader import LogReader

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceType
 
+from orchestrator.acls import ADMIN, ANALYST, OPERATOR, UPSTREAM
 from orchestrator.layout import roles
 from orchestrator.local.dev.system import DEV_DEFAULTS, SERVE, open_system
-from orchestrator.rights import ADMIN, ANALYST, OPERATOR, UPSTREAM
 from orchestrator.settings import load_settings
 from streams.settings import KafkaSettings
 from tasks.pipeline_file import load_pipelines

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from schemas.errors import InvalidRecordError
@@ -12,7 +12,7 @@ from schemas.limits import Limits
 from schemas.records import Lane, Millis, TaskCreated, TaskId
 from tasks.decide import Accepted, Ignored, Rejected, Rules
 from tasks.deciding.admission import admit
-from tasks.identity import check_key, task_id_for
+from tasks.identity import check_key, check_owner_of_id, task_id_for
 from tests.tasks.builders import RULES, START, TASK, Life, a_life, a_task_created, the_event
 
 DAY_MS = 24 * 60 * 60 * 1000
@@ -57,6 +57,11 @@ def test_the_first_step_is_dispatched_with_its_defaults_into_its_lane() -> None:
         (a_task_created(user_id="\ud800"), "TEXT_NOT_STORABLE"),
         (a_task_created(idempotency_key="k\0"), "TEXT_NOT_STORABLE"),
         (a_task_created(idempotency_key="k"), "ID_KEY_MISMATCH"),
+        (a_task_created(task_id=task_id_for("acme", "k")), "ID_KEY_MISSING"),
+        (
+            a_task_created(task_id=task_id_for("acme", "k"), tenant_id="evil", idempotency_key="k"),
+            "ID_KEY_MISMATCH",
+        ),
         (a_task_created(kind=""), "TASK_TYPE_UNKNOWN"),
         (a_task_created(kind="rag\0"), "TASK_TYPE_UNKNOWN"),
         (a_task_created(pipeline_version=2), "PIPELINE_VERSION_UNKNOWN"),
@@ -102,6 +107,32 @@ def test_the_id_that_belongs_to_an_idempotency_key_is_admitted() -> None:
     record = a_task_created(task_id=key_id, idempotency_key="order 7")
 
     assert admit(record, rules=RULES, now=START).spec.task_id == key_id
+
+
+@given(st.text(min_size=1, max_size=8), st.text(max_size=20), st.sampled_from(["acme", "evil"]))
+def test_an_id_of_the_idempotency_kind_needs_its_key(tenant: str, key: str, sender: str) -> None:
+    assume("\0" not in tenant)
+    mine = task_id_for(tenant, key)
+    check_owner_of_id(mine, tenant, key)
+    with pytest.raises(InvalidRecordError, match="belongs to an idempotency key"):
+        check_owner_of_id(mine, sender, None)
+    if sender != tenant:
+        with pytest.raises(InvalidRecordError, match="this key's task_id is"):
+            check_owner_of_id(mine, sender, key)
+
+
+@pytest.mark.parametrize(
+    "task_id",
+    [
+        "task_1",
+        "task_018c1f6e-0000-7000-8000-000000000001",
+        "task_e3d1a2b4-0c1d-4e2f-8a3b-4c5d6e7f8091",
+        "order_ff8e1c5e-ab6b-53f8-abcd-1a65ccfa5a4f",
+        "task_FF8E1C5E-AB6B-53F8-ABCD-1A65CCFA5A4F",
+    ],
+)
+def test_an_id_of_another_kind_needs_no_key(task_id: str) -> None:
+    check_owner_of_id(TaskId(task_id), "acme", None)
 
 
 def test_the_id_of_an_idempotency_key_never_changes() -> None:
@@ -221,3 +252,15 @@ def test_a_deadline_that_is_given_is_kept_whatever_the_record_says_of_its_making
         record = msgspec.structs.replace(mine, created_at=Millis(created_at))
 
         assert admit(record, rules=RULES, now=START).spec.deadline_at == deadline
+
+
+def test_a_create_with_the_id_of_another_tenants_task_is_dead_lettered() -> None:
+    life = a_life()
+    again = life.create(a_task_created())
+    foreign = life.create(a_task_created(tenant_id="umbrella"))
+
+    assert again == Ignored("duplicate")
+    assert isinstance(foreign, Rejected)
+    assert foreign.code == "TENANT_MISMATCH"
+    assert "umbrella" not in foreign.message
+    assert "acme" not in foreign.message

@@ -5,9 +5,7 @@ Source: google.rpc.Status, and AIP-193 for its content.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import grpc
 import structlog
@@ -18,7 +16,6 @@ from google.rpc.status_pb2 import Status
 
 from orchestrator.api.errors import ApiError, Kind
 from orchestrator.api.grpc.history import receipt_message
-from orchestrator.api.grpc.unreadable import UnreadableRequest
 from orchestrator.api.tasks.refusals import CommandError
 from schemas.errors import OrchestratorError
 
@@ -32,6 +29,7 @@ STATUSES = {
     Kind.TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Kind.MEDIA_TYPE: grpc.StatusCode.INVALID_ARGUMENT,
     Kind.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    Kind.DENIED: grpc.StatusCode.PERMISSION_DENIED,
     Kind.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Kind.CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
     Kind.EXISTS: grpc.StatusCode.ALREADY_EXISTS,
@@ -41,47 +39,7 @@ STATUSES = {
     Kind.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 
-S = TypeVar("S")
-Q = TypeVar("Q")
-A = TypeVar("A")
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-def answering(
-    method: Callable[[S, Q, Context], Awaitable[A]],
-) -> Callable[[S, Q, Context], Awaitable[A]]:
-    """A unary method whose refusals become statuses."""
-
-    @functools.wraps(method)
-    async def answer(self: S, request: Q, context: Context) -> A:
-        try:
-            _check_readable(request)
-            return await method(self, request, context)
-        except ApiError as error:
-            await _refuse(context, error)
-        except Exception as error:
-            await _refuse(context, internal(error))
-
-    return answer
-
-
-def streaming(
-    method: Callable[[S, Q, Context], AsyncIterator[A]],
-) -> Callable[[S, Q, Context], AsyncIterator[A]]:
-    """A streaming method whose refusals become statuses."""
-
-    @functools.wraps(method)
-    async def stream(self: S, request: Q, context: Context) -> AsyncIterator[A]:
-        try:
-            _check_readable(request)
-            async for item in method(self, request, context):
-                yield item
-        except ApiError as error:
-            await _refuse(context, error)
-        except Exception as error:
-            await _refuse(context, internal(error))
-
-    return stream
 
 
 def internal(error: Exception) -> ApiError:
@@ -92,12 +50,8 @@ def internal(error: Exception) -> ApiError:
     return ApiError("INTERNAL", "a fault of the server; its log has the reason", kind=Kind.INTERNAL)
 
 
-def _check_readable(request: object) -> None:
-    if isinstance(request, UnreadableRequest):
-        raise ApiError("REQUEST_INVALID", "the request is not a message of this method")
-
-
-async def _refuse(context: Context, error: ApiError) -> NoReturn:
+async def refuse(context: Context, error: ApiError) -> NoReturn:
+    """End a call with the status of a refusal."""
     code = STATUSES[error.kind]
     message = str(error)
     status = Status(code=code.value[0], message=message, details=_details(error))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import grpc
 
-from orchestrator.api.access import Caller
-from orchestrator.api.grpc.callers import caller_of
-from orchestrator.api.grpc.errors import Context, answering
+from orchestrator.api.access.caller import Caller
+from orchestrator.api.grpc.calls import Context, Servicing, answering
 from orchestrator.api.grpc.letter_messages import (
     count_request,
     detail_response,
@@ -26,64 +25,55 @@ from schemas.gen.orchestrator.v1 import dead_letters_pb2 as pb
 from schemas.gen.orchestrator.v1 import dead_letters_pb2_grpc as pb_grpc
 
 
-class DeadLettersService(pb_grpc.DeadLettersServicer):
+class DeadLettersService(Servicing, pb_grpc.DeadLettersServicer):
     """The methods of ``dead_letters.proto``, which describes them."""
-
-    def __init__(self, use_cases: UseCases) -> None:
-        self._use = use_cases
 
     @answering
     async def ListDeadLetters(
-        self, request: pb.ListDeadLettersRequest, context: Context
+        self, caller: Caller, request: pb.ListDeadLettersRequest, context: Context
     ) -> pb.ListDeadLettersResponse:
         """A page of letters."""
-        caller = self._caller(context)
         return list_response(await self._use.letters.list_letters(caller, list_request(request)))
 
     @answering
     async def GetDeadLetter(
-        self, request: pb.GetDeadLetterRequest, context: Context
+        self, caller: Caller, request: pb.GetDeadLetterRequest, context: Context
     ) -> pb.GetDeadLetterResponse:
         """A letter with its contents."""
-        caller = self._caller(context)
         return detail_response(await self._use.letters.get(caller, request.letter_id))
 
     @answering
     async def GetDeadLetterStats(
-        self, request: pb.GetDeadLetterStatsRequest, context: Context
+        self, caller: Caller, request: pb.GetDeadLetterStatsRequest, context: Context
     ) -> pb.GetDeadLetterStatsResponse:
         """Counts of letters."""
-        caller = self._caller(context)
         return stats_response(await self._use.letters.stats(caller, count_request(request)))
 
     @answering
     async def ReplayDeadLetters(
-        self, request: pb.ReplayDeadLettersRequest, context: Context
+        self, caller: Caller, request: pb.ReplayDeadLettersRequest, context: Context
     ) -> pb.ReplayDeadLettersResponse:
         """Send letters back, or report what would be sent."""
-        caller, wanted = self._caller(context), replay_request(request)
+        wanted = replay_request(request)
         return replay_response(await self._use.letter_replay.replay(caller, wanted))
 
     @answering
     async def EditDeadLetter(
-        self, request: pb.EditDeadLetterRequest, context: Context
+        self, caller: Caller, request: pb.EditDeadLetterRequest, context: Context
     ) -> pb.EditDeadLetterResponse:
         """Change what a replay will send."""
-        caller, wanted = self._caller(context), edit_request(request)
+        wanted = edit_request(request)
         answer = await self._use.letter_actions.edit(caller, request.letter_id, wanted)
         return edit_response(answer)
 
     @answering
     async def DiscardDeadLetter(
-        self, request: pb.DiscardDeadLetterRequest, context: Context
+        self, caller: Caller, request: pb.DiscardDeadLetterRequest, context: Context
     ) -> pb.DiscardDeadLetterResponse:
         """Give a letter up."""
-        caller, wanted = self._caller(context), discard_request(request)
+        wanted = discard_request(request)
         letter = await self._use.letter_actions.discard(caller, request.letter_id, wanted)
         return pb.DiscardDeadLetterResponse(dead_letter=letter_message(letter))
-
-    def _caller(self, context: Context) -> Caller:
-        return caller_of(self._use.access, context)
 
 
 def add_letters_to(server: grpc.aio.Server, use_cases: UseCases) -> None:

@@ -8,10 +8,9 @@ from dataclasses import replace
 
 import grpc
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.errors import ApiError, invalid
-from orchestrator.api.grpc.callers import caller_of
-from orchestrator.api.grpc.errors import Context, answering, streaming
+from orchestrator.api.grpc.calls import Context, Servicing, answering, streaming
 from orchestrator.api.grpc.history import execute_response, history_message, task_response
 from orchestrator.api.grpc.messages import (
     cancel_request,
@@ -40,37 +39,39 @@ from schemas.gen.orchestrator.v1 import orchestrator_pb2_grpc as pb_grpc
 _MARGIN_S = 0.05
 
 
-class OrchestratorService(pb_grpc.OrchestratorServicer):
+class OrchestratorService(Servicing, pb_grpc.OrchestratorServicer):
     """The methods of ``orchestrator.proto``, which describes them."""
 
     def __init__(self, use_cases: UseCases, settings: ApiSettings) -> None:
-        self._use = use_cases
+        super().__init__(use_cases)
         self._settings = settings
 
     @answering
-    async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.TaskResponse:
+    async def CreateTask(
+        self, caller: Caller, request: pb.CreateTaskRequest, context: Context
+    ) -> pb.TaskResponse:
         """Create a task."""
-        caller = self._caller(context)
         return task_response(await self._use.creation.create(caller, create_request(request)))
 
     @answering
     async def ExecuteTask(
-        self, request: pb.ExecuteTaskRequest, context: Context
+        self, caller: Caller, request: pb.ExecuteTaskRequest, context: Context
     ) -> pb.ExecuteTaskResponse:
         """Release a held task, and wait if requested."""
-        caller, wanted = self._caller(context), execute_request(request)
+        wanted = execute_request(request)
         within_s = seconds(request, "answer_within")
         answer = await self._use.commands.execute(caller, request.task_id, wanted, within_s)
         if (wait_s := seconds(request, "wait")) is not None:
             wait_s = min(wait_s, self._patience(context))
-            task = await self._use.queries.wait(caller, request.task_id, wait_s)
+            task = await self._use.wait(caller, request.task_id, wait_s)
             answer = replace(answer, task=task)
         return execute_response(answer)
 
     @answering
-    async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
+    async def GetTask(
+        self, caller: Caller, request: pb.GetTaskRequest, context: Context
+    ) -> pb.GetTaskResponse:
         """A task."""
-        caller = self._caller(context)
         if request.with_history:
             found = await self._use.histories.history(caller, request.task_id, request.min_sequence)
             task, history = task_message(found.task), history_message(found)
@@ -79,41 +80,41 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
         return pb.GetTaskResponse(task=task_message(view))
 
     @answering
-    async def CancelTask(self, request: pb.CancelTaskRequest, context: Context) -> pb.TaskResponse:
+    async def CancelTask(
+        self, caller: Caller, request: pb.CancelTaskRequest, context: Context
+    ) -> pb.TaskResponse:
         """End a task."""
-        caller, wanted = self._caller(context), cancel_request(request)
+        wanted = cancel_request(request)
         within_s = seconds(request, "answer_within")
         commands = self._use.commands
         return task_response(await commands.cancel(caller, request.task_id, wanted, within_s))
 
     @answering
     async def CreateAndExecuteTask(
-        self, request: pb.CreateTaskRequest, context: Context
+        self, caller: Caller, request: pb.CreateTaskRequest, context: Context
     ) -> pb.ExecuteTaskResponse:
         """Create a task and wait for its end."""
         if request.hold:
             raise invalid("hold", "a task that waits for an execute would never end")
-        caller = self._caller(context)
         created = await self._use.creation.create(caller, create_request(request))
         # A caller with a deadline is cancelled at that time; the task goes on.
         wait_s = self._settings.wait_max_s
-        task = await self._use.queries.wait(caller, created.task.id, wait_s)
+        task = await self._use.wait(caller, created.task.id, wait_s)
         return execute_response(replace(created, task=task))
 
     @answering
     async def ListTasks(
-        self, request: pb.ListTasksRequest, context: Context
+        self, caller: Caller, request: pb.ListTasksRequest, context: Context
     ) -> pb.ListTasksResponse:
         """A page of tasks."""
-        caller = self._caller(context)
         return list_response(await self._use.queries.list_tasks(caller, list_request(request)))
 
     @answering
     async def BatchCreateTasks(
-        self, request: pb.BatchCreateTasksRequest, context: Context
+        self, caller: Caller, request: pb.BatchCreateTasksRequest, context: Context
     ) -> pb.BatchCreateTasksResponse:
         """Create many tasks."""
-        caller, requests = self._caller(context), []
+        requests = []
         for index, task in enumerate(request.tasks):
             try:
                 requests.append(create_request(task))
@@ -124,67 +125,65 @@ class OrchestratorService(pb_grpc.OrchestratorServicer):
 
     @answering
     async def ExecutePendingTasks(
-        self, request: pb.ExecutePendingTasksRequest, context: Context
+        self, caller: Caller, request: pb.ExecutePendingTasksRequest, context: Context
     ) -> pb.ExecutePendingTasksResponse:
         """Release held tasks."""
-        caller = self._caller(context)
         ids = await self._use.commands.execute_pending(caller, pending_request(request))
         return pb.ExecutePendingTasksResponse(task_ids=ids)
 
     @answering
     async def SetTaskPriority(
-        self, request: pb.SetTaskPriorityRequest, context: Context
+        self, caller: Caller, request: pb.SetTaskPriorityRequest, context: Context
     ) -> pb.TaskResponse:
         """Change a priority."""
-        caller, wanted = self._caller(context), priority_request(request)
+        wanted = priority_request(request)
         within_s = seconds(request, "answer_within")
         commands = self._use.commands
         return task_response(await commands.set_priority(caller, request.task_id, wanted, within_s))
 
     @answering
-    async def RetryTask(self, request: pb.RetryTaskRequest, context: Context) -> pb.TaskResponse:
+    async def RetryTask(
+        self, caller: Caller, request: pb.RetryTaskRequest, context: Context
+    ) -> pb.TaskResponse:
         """Begin a new run."""
-        caller = self._caller(context)
         wanted, within_s = retry_request(request), seconds(request, "answer_within")
         commands = self._use.commands
         return task_response(await commands.retry(caller, request.task_id, wanted, within_s))
 
     @streaming
     async def WatchTask(
-        self, request: pb.WatchTaskRequest, context: Context
+        self, caller: Caller, request: pb.WatchTaskRequest, context: Context
     ) -> AsyncIterator[pb.WatchTaskResponse]:
         """The events of a task."""
-        caller = self._caller(context)
         items = self._use.watch.watch(caller, request.task_id, request.after_sequence)
         async for item in items:
             yield stream_message(item)
 
     @answering
-    async def WaitTask(self, request: pb.WaitTaskRequest, context: Context) -> pb.GetTaskResponse:
+    async def WaitTask(
+        self, caller: Caller, request: pb.WaitTaskRequest, context: Context
+    ) -> pb.GetTaskResponse:
         """A task after it has ended."""
-        caller = self._caller(context)
         wait_s = seconds(request, "timeout")
         patience_s = self._patience(context)
         wait_s = patience_s if wait_s is None else min(wait_s, patience_s)
-        task = await self._use.queries.wait(caller, request.task_id, wait_s)
+        task = await self._use.wait(caller, request.task_id, wait_s)
         return pb.GetTaskResponse(task=task_message(task))
 
     @answering
     async def ListTaskLogs(
-        self, request: pb.ListTaskLogsRequest, context: Context
+        self, caller: Caller, request: pb.ListTaskLogsRequest, context: Context
     ) -> pb.ListTaskLogsResponse:
         """A page of an audit trail."""
-        caller, page = self._caller(context), logs_request(request)
+        page = logs_request(request)
         return logs_response(await self._use.queries.logs(caller, request.task_id, page))
 
     @answering
-    async def GetUsage(self, request: pb.GetUsageRequest, context: Context) -> pb.GetUsageResponse:
+    async def GetUsage(
+        self, caller: Caller, request: pb.GetUsageRequest, context: Context
+    ) -> pb.GetUsageResponse:
         """Usage."""
-        caller = self._caller(context)
         return usage_response(await self._use.queries.usage(caller, usage_request(request)))
-
-    def _caller(self, context: Context) -> Caller:
-        return caller_of(self._use.access, context)
 
     def _patience(self, context: Context) -> float:
         left_s = context.time_remaining()

@@ -10,9 +10,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
 
+from orchestrator.api.access.refusal_log import RefusalLog
 from orchestrator.api.errors import ApiError
 from orchestrator.api.http.contract import OPERATIONS
+from orchestrator.api.http.gate import Gate
 from orchestrator.api.http.handlers import Handlers
 from orchestrator.api.http.letters import LetterHandlers
 from orchestrator.api.http.openapi import openapi_document
@@ -31,7 +34,7 @@ def http_app(
     settings: ApiSettings,
     topics: Iterable[Topic],
     readiness: Callable[[], str],
-) -> Starlette:
+) -> ASGIApp:
     """Build the application; ``readiness`` returns ``READY``, or the reason why it is not ready."""
     document = msgspec.json.encode(openapi_document())
     handlers = (Handlers(use_cases, settings), LetterHandlers(use_cases, settings))
@@ -49,7 +52,7 @@ def http_app(
         return Response(body, status_code=status, media_type="application/json")
 
     operations = [Route(op.path, op.bound(handlers), methods=[op.method]) for op in OPERATIONS]
-    return Starlette(
+    routed = Starlette(
         routes=[
             # The most specific first: an id may end like a verb.
             *sorted(operations, key=lambda route: (":" not in route.path, route.path)),
@@ -65,3 +68,5 @@ def http_app(
             Exception: on_fault,
         },
     )
+    # Around all of it, so that the answer to a fault is marked, too.
+    return Gate(routed, settings.browser_rules, RefusalLog())

@@ -8,7 +8,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.access import TENANT_HEADER
+from orchestrator.api.access.caller import Caller
+from orchestrator.api.access.rights import Need
 from orchestrator.api.http.body import read_json
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.use_cases import UseCases
@@ -25,9 +27,11 @@ class Calls:
         self._use = use_cases
         self._settings = settings
 
-    def _caller(self, request: Request) -> Caller:
+    async def admit(self, request: Request, need: Need) -> Caller:
+        """The caller of a request, who has what it needs; raises ``ApiError``."""
         given = request.headers.get("authorization") or request.headers.get("x-api-key")
-        return self._use.access.caller(given, transport="http")
+        tenant = request.headers.get(TENANT_HEADER)
+        return await self._use.access.admit(given, need, transport="http", tenant=tenant)
 
     async def _body(self, request: Request, kind: type[R], *, optional: bool = False) -> R:
         return await read_json(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from orchestrator.api.access.caller import Caller
+from orchestrator.api.access.rights import READ, READ_LETTERS, WRITE, WRITE_LETTERS, Need
 from orchestrator.api.http.calls import Calls
 from orchestrator.api.http.handlers import TASKS, After, ConversationPage, Handlers, MinSequence
 from orchestrator.api.http.letters import LETTERS, LetterHandlers
@@ -60,8 +61,10 @@ class Operation:
 
     method: str
     path: str
-    handler: Callable[[Any, Request], Awaitable[Response]]
+    handler: Callable[[Any, Caller, Request], Awaitable[Response]]
     """A method of ``Handlers`` or ``LetterHandlers``."""
+    need: Need
+    """What the caller must have."""
     summary: str
     answers: Answers
     """The type of the body by status; None: without a body."""
@@ -71,7 +74,7 @@ class Operation:
     headers: tuple[str, ...] = ()
     """Optional headers that the operation reads, besides the key."""
     refusals: frozenset[int] = field(default_factory=frozenset)
-    """Statuses of problem documents, besides 400, 401, 500 and 503."""
+    """Statuses of problem documents, besides 400, 401, 403, 500 and 503."""
     streams: bool = False
     """True: can also answer with server-sent events."""
 
@@ -85,7 +88,12 @@ class Operation:
         [owner] = [
             each for each in handlers if getattr(type(each), self.name, None) is self.handler
         ]
-        return partial(self.handler, owner)
+
+        async def called(request: Request) -> Response:
+            caller = await owner.admit(request, self.need)
+            return await self.handler(owner, caller, request)
+
+        return called
 
 
 _TASK = f"{TASKS}/{{task_id}}"
@@ -98,6 +106,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="POST",
         path=TASKS,
         handler=Handlers.create,
+        need=WRITE,
         summary="Create a task. Answered when the broker has it.",
         body=CreateTask,
         headers=("Idempotency-Key",),
@@ -108,6 +117,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path=TASKS,
         handler=Handlers.list_tasks,
+        need=READ,
         summary="A page of tasks, newest first, or the queue of pending ones.",
         query=ListTasks,
         answers={200: TaskPage},
@@ -116,6 +126,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="POST",
         path=f"{TASKS}:batch",
         handler=Handlers.create_batch,
+        need=WRITE,
         summary="Create up to 1,000 tasks; none if one is invalid.",
         body=BatchCreate,
         answers={201: BatchAnswer},
@@ -125,6 +136,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="POST",
         path=f"{TASKS}:execute",
         handler=Handlers.create_and_execute,
+        need=WRITE,
         summary="Create a task and wait for its end (Prefer: wait=N), or stream it.",
         body=CreateTask,
         headers=("Idempotency-Key", "Prefer"),
@@ -136,6 +148,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="POST",
         path=f"{TASKS}:executePending",
         handler=Handlers.execute_pending,
+        need=WRITE,
         summary="Release held tasks: the most urgent first, then the oldest.",
         body=ExecutePending,
         body_optional=True,
@@ -146,6 +159,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path=_TASK,
         handler=Handlers.get,
+        need=READ,
         summary="A task with its steps.",
         query=MinSequence,
         answers={200: TaskView},
@@ -155,6 +169,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/api/v1/conversations/{conversation_id}/tasks",
         handler=Handlers.conversation,
+        need=READ,
         summary="A page of a conversation's tasks, newest first.",
         query=ConversationPage,
         answers={200: TaskPage},
@@ -163,6 +178,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="POST",
         path=f"{_TASK}:execute",
         handler=Handlers.execute,
+        need=WRITE,
         summary="Release a held task; Prefer: wait=N waits for its end.",
         body=Execute,
         body_optional=True,
@@ -174,6 +190,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="POST",
         path=f"{_TASK}:cancel",
         handler=Handlers.cancel,
+        need=WRITE,
         summary="End a task. Cancelling a cancelled one succeeds.",
         body=Cancel,
         body_optional=True,
@@ -184,6 +201,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="POST",
         path=f"{_TASK}:retry",
         handler=Handlers.retry,
+        need=WRITE,
         summary="Begin a new run of a task that failed or was cancelled.",
         body=Retry,
         body_optional=True,
@@ -194,6 +212,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="POST",
         path=f"{_TASK}:setPriority",
         handler=Handlers.set_priority,
+        need=WRITE,
         summary="Change the priority of a task that has not ended.",
         body=SetPriority,
         answers={200: TaskView},
@@ -203,6 +222,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path=f"{_TASK}/events",
         handler=Handlers.events,
+        need=READ,
         summary="The events of a task as they happen; resumes after Last-Event-ID.",
         query=After,
         headers=("Last-Event-ID",),
@@ -214,6 +234,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path=f"{_TASK}/logs",
         handler=Handlers.logs,
+        need=READ,
         summary="A page of a task's audit trail.",
         query=ListLogs,
         answers={200: LogPage},
@@ -223,6 +244,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/api/v1/usage",
         handler=Handlers.usage,
+        need=READ,
         summary="What tasks consumed, grouped by model, type, day or status.",
         query=GetUsage,
         answers={200: UsageAnswer},
@@ -231,6 +253,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path=LETTERS,
         handler=LetterHandlers.list_letters,
+        need=READ_LETTERS,
         summary="A page of dead letters, newest first.",
         query=ListLetters,
         answers={200: LetterPage},
@@ -239,6 +262,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path=f"{LETTERS}/stats",
         handler=LetterHandlers.letter_stats,
+        need=READ_LETTERS,
         summary="Counts of dead letters by topic, code, step, service, status or hour.",
         query=CountLetters,
         answers={200: LetterStats},
@@ -247,6 +271,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path=_LETTER,
         handler=LetterHandlers.get_letter,
+        need=READ_LETTERS,
         summary="A dead letter: its record, what was done with it, what its task did.",
         answers={200: LetterDetail},
         refusals=frozenset({404}),
@@ -255,6 +280,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="POST",
         path=f"{LETTERS}:replay",
         handler=LetterHandlers.replay_letters,
+        need=WRITE_LETTERS,
         summary="Send up to 1,000 dead letters back; a dry run unless dry_run is false.",
         body=ReplayLetters,
         answers={200: ReplayAnswer},
@@ -264,6 +290,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="POST",
         path=f"{_LETTER}:edit",
         handler=LetterHandlers.edit_letter,
+        need=WRITE_LETTERS,
         summary="Change the value that a replay will send; the letter keeps the original.",
         body=EditLetter,
         answers={200: EditAnswer},
@@ -273,6 +300,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="POST",
         path=f"{_LETTER}:discard",
         handler=LetterHandlers.discard_letter,
+        need=WRITE_LETTERS,
         summary="Give a dead letter up. One that is resolved or discarded stays as it is.",
         body=DiscardLetter,
         answers={200: LetterView},

@@ -8,6 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.http.body import prefer_wait, read_query
 from orchestrator.api.http.calls import Calls, json_response
@@ -56,60 +57,56 @@ class ConversationPage(Asked, frozen=True, kw_only=True):
 class Handlers(Calls):
     """One method for each operation about tasks of ``contract.py``."""
 
-    async def create(self, request: Request) -> Response:
+    async def create(self, caller: Caller, request: Request) -> Response:
         """Create a task."""
-        caller = self._caller(request)
         answer = await self._use.creation.create(caller, await self._create_request(request))
         return _created(answer)
 
-    async def create_batch(self, request: Request) -> Response:
+    async def create_batch(self, caller: Caller, request: Request) -> Response:
         """Create many tasks."""
-        caller = self._caller(request)
         batch = await self._body(request, BatchCreate)
         answers = await self._use.creation.create_batch(caller, batch.tasks)
         return json_response(
             BatchAnswer(tasks=[_task_answer(answer) for answer in answers]), status=201
         )
 
-    async def create_and_execute(self, request: Request) -> Response:
+    async def create_and_execute(self, caller: Caller, request: Request) -> Response:
         """Create a task and wait for its end, or stream it."""
-        caller, wanted = self._caller(request), await self._create_request(request)
+        wanted = await self._create_request(request)
         if wanted.hold:
             raise invalid("hold", "a task that waits for an execute would never end")
         answer = await self._use.creation.create(caller, wanted)
         location = {"Location": f"{TASKS}/{answer.task.id}"}
         if SSE_TYPE in request.headers.get("accept", ""):
-            return self._stream(self._use.watch.watch(caller, answer.task.id, 0), location)
+            return self._stream(caller, self._use.watch.watch(caller, answer.task.id, 0), location)
         asked_s = prefer_wait(request.headers)
         wait_s = self._settings.wait_default_s if asked_s is None else asked_s
-        task = await self._use.queries.wait(caller, answer.task.id, wait_s)
+        task = await self._use.wait(caller, answer.task.id, wait_s)
         if asked_s is not None:
             location["Preference-Applied"] = f"wait={int(asked_s)}"
         waited = TaskAnswer(task=task, replayed=answer.replayed)
         return json_response(waited, status=_status_of(task), headers=location)
 
-    async def execute_pending(self, request: Request) -> Response:
+    async def execute_pending(self, caller: Caller, request: Request) -> Response:
         """Release held tasks."""
-        caller = self._caller(request)
         wanted = await self._body(request, ExecutePending, optional=True)
         ids = await self._use.commands.execute_pending(caller, wanted)
         return json_response(ReleasedAnswer(task_ids=ids))
 
-    async def get(self, request: Request) -> Response:
+    async def get(self, caller: Caller, request: Request) -> Response:
         """A task."""
-        caller, wanted = self._caller(request), read_query(request, MinSequence)
+        wanted = read_query(request, MinSequence)
         return json_response(await self._use.queries.get(caller, _id(request), wanted.min_sequence))
 
-    async def list_tasks(self, request: Request) -> Response:
+    async def list_tasks(self, caller: Caller, request: Request) -> Response:
         """A page of tasks."""
-        caller = self._caller(request)
         return json_response(
             await self._use.queries.list_tasks(caller, read_query(request, ListTasks))
         )
 
-    async def conversation(self, request: Request) -> Response:
+    async def conversation(self, caller: Caller, request: Request) -> Response:
         """A page of a conversation's tasks."""
-        caller, page = self._caller(request), read_query(request, ConversationPage)
+        page = read_query(request, ConversationPage)
         wanted = msgspec.convert(
             {
                 "conversation_id": request.path_params["conversation_id"],
@@ -120,37 +117,36 @@ class Handlers(Calls):
         )
         return json_response(await self._use.queries.list_tasks(caller, wanted))
 
-    async def execute(self, request: Request) -> Response:
+    async def execute(self, caller: Caller, request: Request) -> Response:
         """Release a held task."""
-        caller = self._caller(request)
         wanted = await self._body(request, Execute, optional=True)
         task = (await self._use.commands.execute(caller, _id(request), wanted)).task
         if (wait_s := prefer_wait(request.headers)) is not None:
-            task = await self._use.queries.wait(caller, _id(request), wait_s)
+            task = await self._use.wait(caller, _id(request), wait_s)
             headers = {"Preference-Applied": f"wait={int(wait_s)}"}
             return json_response(task, status=_status_of(task), headers=headers)
         return json_response(task)
 
-    async def cancel(self, request: Request) -> Response:
+    async def cancel(self, caller: Caller, request: Request) -> Response:
         """End a task."""
-        caller, wanted = self._caller(request), await self._body(request, Cancel, optional=True)
+        wanted = await self._body(request, Cancel, optional=True)
         return json_response((await self._use.commands.cancel(caller, _id(request), wanted)).task)
 
-    async def retry(self, request: Request) -> Response:
+    async def retry(self, caller: Caller, request: Request) -> Response:
         """Begin a new run."""
-        caller, wanted = self._caller(request), await self._body(request, Retry, optional=True)
+        wanted = await self._body(request, Retry, optional=True)
         return json_response((await self._use.commands.retry(caller, _id(request), wanted)).task)
 
-    async def set_priority(self, request: Request) -> Response:
+    async def set_priority(self, caller: Caller, request: Request) -> Response:
         """Change a priority."""
-        caller, wanted = self._caller(request), await self._body(request, SetPriority)
+        wanted = await self._body(request, SetPriority)
         return json_response(
             (await self._use.commands.set_priority(caller, _id(request), wanted)).task
         )
 
-    async def events(self, request: Request) -> Response:
+    async def events(self, caller: Caller, request: Request) -> Response:
         """The events of a task, as they happen."""
-        caller, after = self._caller(request), read_query(request, After).after
+        after = read_query(request, After).after
         last = request.headers.get("last-event-id", "").strip()
         if last:
             if not (last.isascii() and last.isdecimal()):
@@ -159,16 +155,15 @@ class Handlers(Calls):
         if await self._use.watch.over(caller, _id(request), after):
             # EventSource reconnects after every end; only this status stops it.
             return Response(status_code=204)
-        return self._stream(self._use.watch.watch(caller, _id(request), after))
+        return self._stream(caller, self._use.watch.watch(caller, _id(request), after))
 
-    async def logs(self, request: Request) -> Response:
+    async def logs(self, caller: Caller, request: Request) -> Response:
         """A page of an audit trail."""
-        caller, wanted = self._caller(request), read_query(request, ListLogs)
+        wanted = read_query(request, ListLogs)
         return json_response(await self._use.queries.logs(caller, _id(request), wanted))
 
-    async def usage(self, request: Request) -> Response:
+    async def usage(self, caller: Caller, request: Request) -> Response:
         """Usage by groups."""
-        caller = self._caller(request)
         wanted = read_query(request, GetUsage, lists=frozenset({"by"}))
         return json_response(await self._use.queries.usage(caller, wanted))
 
@@ -182,10 +177,14 @@ class Handlers(Calls):
         return msgspec.structs.replace(wanted, request_id=key)
 
     def _stream(
-        self, items: AsyncIterator[StreamItem], headers: dict[str, str] | None = None
+        self,
+        caller: Caller,
+        items: AsyncIterator[StreamItem],
+        headers: dict[str, str] | None = None,
     ) -> Response:
         timeout_s = self._settings.send_timeout_s
-        return EventStream(items, send_timeout_s=timeout_s, headers=headers)
+        allowed = self._use.access.while_allowed(caller, items)
+        return EventStream(allowed, send_timeout_s=timeout_s, headers=headers)
 
 
 def _id(request: Request) -> str:

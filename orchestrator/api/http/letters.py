@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.http.body import read_query
 from orchestrator.api.http.calls import Calls, json_response
 from orchestrator.api.letters.requests import (
@@ -22,37 +23,33 @@ LETTERS = "/api/v1/dead-letters"
 class LetterHandlers(Calls):
     """One method for each operation about dead letters of ``contract.py``."""
 
-    async def list_letters(self, request: Request) -> Response:
+    async def list_letters(self, caller: Caller, request: Request) -> Response:
         """A page of letters."""
-        caller = self._caller(request)
         wanted = read_query(request, ListLetters, lists=LISTS | {"status"})
         return json_response(await self._use.letters.list_letters(caller, wanted))
 
-    async def letter_stats(self, request: Request) -> Response:
+    async def letter_stats(self, caller: Caller, request: Request) -> Response:
         """Counts of letters."""
-        caller = self._caller(request)
         wanted = read_query(request, CountLetters, lists=LISTS | {"status", "by"})
         return json_response(await self._use.letters.stats(caller, wanted))
 
-    async def get_letter(self, request: Request) -> Response:
+    async def get_letter(self, caller: Caller, request: Request) -> Response:
         """A letter with its contents."""
-        caller = self._caller(request)
         return json_response(await self._use.letters.get(caller, _id(request)))
 
-    async def replay_letters(self, request: Request) -> Response:
+    async def replay_letters(self, caller: Caller, request: Request) -> Response:
         """Send letters back, or report what would be sent."""
-        caller = self._caller(request)
         wanted = await self._body(request, ReplayLetters)
         return json_response(await self._use.letter_replay.replay(caller, wanted))
 
-    async def edit_letter(self, request: Request) -> Response:
+    async def edit_letter(self, caller: Caller, request: Request) -> Response:
         """Change what a replay will send."""
-        caller, wanted = self._caller(request), await self._body(request, EditLetter)
+        wanted = await self._body(request, EditLetter)
         return json_response(await self._use.letter_actions.edit(caller, _id(request), wanted))
 
-    async def discard_letter(self, request: Request) -> Response:
+    async def discard_letter(self, caller: Caller, request: Request) -> Response:
         """Give a letter up."""
-        caller, wanted = self._caller(request), await self._body(request, DiscardLetter)
+        wanted = await self._body(request, DiscardLetter)
         acting = self._use.letter_actions
         return json_response(await acting.discard(caller, _id(request), wanted))
 

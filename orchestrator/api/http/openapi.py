@@ -9,13 +9,14 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.api.access.access import TENANT_HEADER
 from orchestrator.api.http.contract import OPERATIONS, Operation
 from orchestrator.api.http.problems import PROBLEM_TYPE, Problem
 from orchestrator.api.http.stream import SSE_TYPE
 from orchestrator.api.tasks.views.event import ChunkView, EventView, HeartbeatView, LaggedView
 from schemas.limits import ID_PATTERN
 
-_ALWAYS_REFUSED = frozenset({400, 401, 500, 503})
+_ALWAYS_REFUSED = frozenset({400, 401, 403, 500, 503})
 _STREAM_ITEMS = (EventView, ChunkView, LaggedView, HeartbeatView)
 _PARAMETER = re.compile(r"{(\w+)}")
 _HEADERS = {
@@ -23,6 +24,12 @@ _HEADERS = {
     "Prefer": "wait=N: wait at most N seconds for the end of the task.",
     "Last-Event-ID": "Resume after this sequence.",
 }
+
+
+_KEYS = (
+    "A key, or a token of the configured issuer. One that is for all tenants names the tenant of "
+    f"the call in the header {TENANT_HEADER}; an operator may leave it out for dead letters."
+)
 
 
 def openapi_document() -> dict[str, Any]:
@@ -46,7 +53,9 @@ def openapi_document() -> dict[str, Any]:
         "paths": paths | _open_paths(),
         "components": {
             "schemas": components,
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": _KEYS}
+            },
         },
     }
 

@@ -46,6 +46,7 @@ STATUSES = {
     Kind.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Kind.MEDIA_TYPE: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     Kind.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    Kind.DENIED: HTTPStatus.FORBIDDEN,
     Kind.NOT_FOUND: HTTPStatus.NOT_FOUND,
     Kind.CONFLICT: HTTPStatus.CONFLICT,
     Kind.EXISTS: HTTPStatus.CONFLICT,
@@ -85,6 +86,11 @@ def problem_bytes(status: int, code: str, detail: str) -> bytes:
 async def on_refusal(request: Request, error: Exception) -> Response:
     """Answer a refusal."""
     assert isinstance(error, ApiError)
+    return refusal_response(error)
+
+
+def refusal_response(error: ApiError) -> Response:
+    """The answer for a refusal."""
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))

@@ -8,15 +8,18 @@ a task; ``{"type": "cancelled"}``; ``{"type": "error"}`` with a problem document
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Literal
 
 import msgspec
 import structlog
 from msgspec import Struct
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.access import TENANT_HEADER
+from orchestrator.api.access.caller import Caller
+from orchestrator.api.access.rights import READ, WRITE
 from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.http.body import decode_json
 from orchestrator.api.http.problems import Problem, problem_of
@@ -27,6 +30,9 @@ from orchestrator.api.use_cases import UseCases
 
 log = structlog.get_logger()
 
+SOCKET_NEED = READ
+"""What a socket needs; a cancel needs to write."""
+_LAST_WORD_S = 2.0
 _STREAMS_MAX = 100
 _WAITING_MAX = 64
 _MESSAGE_MAX = 16 * 1024
@@ -84,7 +90,9 @@ class Sockets:
         """
         offered = socket.scope.get("subprotocols", [])
         try:
-            caller = self._use.access.caller(_key(socket, offered), transport="http")
+            tenant = socket.headers.get(TENANT_HEADER)
+            key, access = _key(socket, offered), self._use.access
+            caller = await access.admit(key, SOCKET_NEED, transport="http", tenant=tenant)
         except ApiError:
             await socket.close(_UNAUTHORIZED)
             return
@@ -109,12 +117,24 @@ class _Connection:
         sending = asyncio.create_task(self._send())
         receiving = asyncio.create_task(self._receive())
         try:
-            await asyncio.wait([sending, receiving], return_when=asyncio.FIRST_COMPLETED)
+            with self._use.access.lifetimes.watch(self._caller) as over:
+                await asyncio.wait((sending, receiving, over), return_when=asyncio.FIRST_COMPLETED)
+                if over.done():
+                    sending.cancel()
+                    await self._close(over.result())
         finally:
             tasks = [sending, receiving, *self._streams.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _close(self, error: ApiError) -> None:
+        """Say why the caller's right has ended, and close."""
+        last = msgspec.json.encode(Failed(None, problem_of(error))).decode()
+        with contextlib.suppress(TimeoutError, WebSocketDisconnect):
+            async with asyncio.timeout(_LAST_WORD_S):
+                await self._socket.send_text(last)
+                await self._socket.close(_UNAUTHORIZED)
 
     async def _send(self) -> None:
         while True:
@@ -157,6 +177,7 @@ class _Connection:
                 if (stream := self._streams.pop(task_id, None)) is not None:
                     stream.cancel()
             case "cancel":
+                self._caller.check(WRITE)
                 wanted = Cancel(reason=message.reason)
                 await self._use.commands.cancel(self._caller, task_id, wanted)
                 await self._out.put(Cancelled(task_id))

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.letters.lookup import LetterLookup, owned
 from orchestrator.api.letters.requests import DiscardLetter, EditLetter

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import structlog
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.caller import ANY_TENANT, Caller
 from orchestrator.api.errors import ApiError, Kind, invalid, unavailable
 from orchestrator.api.letters.requests import LISTS, LetterChoice
 from orchestrator.api.replica.parts import Parts
@@ -161,7 +161,12 @@ class LetterLookup:
 
 
 def owned(caller: Caller) -> LetterFilter:
-    """The letters that a caller sees: its tenant's; for an operator also those without a tenant."""
+    """The letters that a caller sees: its tenant's; for an operator also those without a tenant.
+
+    An operator who names no tenant sees all letters.
+    """
+    if caller.tenant_id == ANY_TENANT:
+        return LetterFilter()
     return LetterFilter(tenant=(caller.tenant_id,), ownerless=caller.operator)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.errors import ApiError, invalid, unavailable
 from orchestrator.api.letters.lookup import LetterLookup, owned
 from orchestrator.api.letters.requests import CountLetters, ListLetters
@@ -90,7 +90,7 @@ class LetterQueries:
             related=[letter_view(known) for known in related],
             # A letter may name a task of another tenant.
             task_timeline=list(map(happening_view, task.events))
-            if task.tenant_id == caller.tenant_id
+            if caller.sees(task.tenant_id)
             else [],
         )
 

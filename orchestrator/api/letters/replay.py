@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.errors import ApiError, Kind, invalid
 from orchestrator.api.letters.actions import check_reason
 from orchestrator.api.letters.lookup import LetterLookup, letter_unknown

@@ -89,7 +89,7 @@ class ContentsView(View, frozen=True, kw_only=True):
     """The value of a topic that is not ours."""
     undecodable: UndecodableView | None = None
     stacktrace: str | None = None
-    """For operators only: while no keys are configured."""
+    """For operators only."""
 
 
 class LetterActionView(View, frozen=True, kw_only=True):

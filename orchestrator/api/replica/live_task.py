@@ -26,6 +26,7 @@ class AcceptedTask:
 
     partition: int
     offset: int
+    tenant_id: str
     value: bytes
 
     def record(self) -> TaskCreated:

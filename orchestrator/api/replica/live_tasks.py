@@ -15,12 +15,13 @@ from orchestrator.api.replica.live_task import AcceptedTask, LiveTask
 from orchestrator.api.replica.subscription import Subscription
 from schemas.codec import decode
 from schemas.dead_letter import Origin
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, InvalidRecordError
 from schemas.headers import header_text
 from schemas.records import EventKind, StreamChunk, TaskCreated, TaskEvent, TaskId
 from schemas.topics import Topics, dlq
 from streams.history.acceptance import Ownership, accept
 from streams.ownership.recovery import Recovery
+from tasks.identity import check_owner_of_id
 
 log = structlog.get_logger()
 
@@ -186,11 +187,16 @@ class LiveTasks:
         if record.offset <= self._decided.get(record.partition, -1) or record.value is None:
             return
         try:
-            task_id = decode(record.value, TaskCreated).task_id
-        except DecodeError:
+            created = decode(record.value, TaskCreated)
+            # Its owner refuses it: it must not stand in the way of the tenant of the id.
+            check_owner_of_id(created.task_id, created.tenant_id, created.idempotency_key)
+        except (DecodeError, InvalidRecordError):
             return
+        task_id = created.task_id
         if task_id not in self._tasks and task_id not in self._accepted:
-            accepted = AcceptedTask(record.partition, record.offset, record.value)
+            accepted = AcceptedTask(
+                record.partition, record.offset, created.tenant_id, record.value
+            )
             self._accepted[task_id] = accepted
             self._undecided[record.partition].append((record.offset, task_id))
             self._wake(task_id)

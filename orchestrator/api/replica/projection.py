@@ -44,13 +44,15 @@ class Projection:
         if self._reader is not None:
             await self._reader.close()
 
-    async def task(self, task_id: TaskId) -> StoredTask | None:
-        """One task, of any tenant; the newest life of its id."""
-        return (await self.tasks([task_id])).get(task_id)
+    async def task(self, task_id: TaskId, tenant_id: str | None = None) -> StoredTask | None:
+        """One task, of this tenant or of any; the newest life of its id."""
+        return (await self.tasks([task_id], tenant_id)).get(task_id)
 
-    async def tasks(self, task_ids: Sequence[TaskId]) -> dict[TaskId, StoredTask]:
-        """The tasks among these that are stored."""
-        found = await self.ask(lambda reader: reader.tasks(task_ids))
+    async def tasks(
+        self, task_ids: Sequence[TaskId], tenant_id: str | None = None
+    ) -> dict[TaskId, StoredTask]:
+        """The tasks among these that are stored, of this tenant or of any."""
+        found = await self.ask(lambda reader: reader.tasks(task_ids, tenant_id))
         return {task.id: task for task in found}
 
     async def steps(self, task_id: TaskId) -> list[StoredStep]:

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.errors import unavailable
 from orchestrator.api.replica.live_task import LiveTask
 from orchestrator.api.replica.parts import Parts

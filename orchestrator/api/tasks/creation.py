@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import structlog
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.errors import ApiError, Kind, invalid, unavailable
 from orchestrator.api.replica.live_task import AcceptedTask, LiveTask
 from orchestrator.api.replica.parts import Parts
@@ -150,7 +150,8 @@ class TaskCreation:
             raise unavailable(message, task_id=record.task_id) from error
 
     async def _replayed(self, record: TaskCreated, known: Found) -> Answered:
-        if not _same_content(record, known):
+        # The answer is the same for a task of another tenant: it says nothing about that task.
+        if known.tenant_id != record.tenant_id or not _same_content(record, known):
             raise ApiError(
                 "IDEMPOTENCY_MISMATCH",
                 "request_id: another task was created with this key",

@@ -64,8 +64,8 @@ class TaskSource(Protocol[Begun_co]):
     Every method may raise ``KafkaUnavailableError``: nothing was changed, ask again.
     """
 
-    async def look(self, task_id: TaskId) -> Begun_co | AcceptedTask | None:
-        """The task, if the source has it at hand."""
+    async def look(self, task_id: TaskId, tenant_id: str | None) -> Begun_co | AcceptedTask | None:
+        """The task, if the source has it at hand; of this tenant, or with None of any."""
         ...
 
     async def look_again(
@@ -75,7 +75,7 @@ class TaskSource(Protocol[Begun_co]):
 
         Args:
             task_id: the task.
-            tenant_id: a refusal counts only for a creation of this tenant; None: of any tenant.
+            tenant_id: whose task, and whose refused creation; None: of any tenant.
         """
         ...
 
@@ -87,8 +87,8 @@ class TaskSource(Protocol[Begun_co]):
 class StoredTasks(TaskRows, Protocol):
     """The tasks in Postgres. Every method may raise ``SinkUnavailableError``."""
 
-    async def task(self, task_id: TaskId) -> StoredTask | None:
-        """One task, of any tenant; the newest life of its id."""
+    async def task(self, task_id: TaskId, tenant_id: str | None = None) -> StoredTask | None:
+        """One task, of this tenant or of any; the newest life of its id."""
         ...
 
 
@@ -102,7 +102,10 @@ class TaskFinder(Generic[Begun]):
     async def find(
         self, task_id: TaskId, tenant_id: str | None = None
     ) -> Begun | AcceptedTask | StoredTask:
-        """Find a task, of any tenant. Postgres may be down while the source has the task.
+        """Find a task. Postgres may be down while the source has the task.
+
+        A task of another tenant is looked for as if it did not exist, in the same order of steps,
+        so that the time of the answer shows nothing either.
 
         Args:
             task_id: the task.
@@ -114,11 +117,11 @@ class TaskFinder(Generic[Begun]):
             SinkUnavailableError: Postgres may know it, but did not answer; ask again later.
             KafkaUnavailableError: the logs could not be read; ask again later.
         """
-        if (known := await self._source.look(task_id)) is not None:
+        if (known := await self._source.look(task_id, tenant_id)) is not None:
             return known
         away: SinkUnavailableError | None = None
         try:
-            if (row := await self._stored.task(task_id)) is not None:
+            if (row := await self._stored.task(task_id, tenant_id)) is not None:
                 return row
         except SinkUnavailableError as error:
             away = error
@@ -126,7 +129,7 @@ class TaskFinder(Generic[Begun]):
         if again is not None and not isinstance(again, RefusedCreation):
             return again
         # It may have been written, and dropped from memory, since the first look.
-        if away is None and (row := await self._stored.task(task_id)) is not None:
+        if away is None and (row := await self._stored.task(task_id, tenant_id)) is not None:
             return row
         if again is not None:
             raise CreationRefusedError(again.code, again.message)

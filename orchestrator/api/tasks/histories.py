@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.errors import unavailable
 from orchestrator.api.tasks.errors import TaskExpiredError
 from orchestrator.api.tasks.history import TaskHistory

@@ -52,6 +52,7 @@ def undecided_command(message: str, receipt: Receipt | None) -> CommandError:
 
 _FIELDS: Mapping[str, str] = {
     "ID_KEY_MISMATCH": "request_id",
+    "ID_KEY_MISSING": "request_id",
     "TASK_TYPE_UNKNOWN": "type",
     "PIPELINE_VERSION_UNKNOWN": "pipeline_version",
     "PRIORITY_OUT_OF_RANGE": "priority",

@@ -16,9 +16,9 @@ class ReplicaSource:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    async def look(self, task_id: TaskId) -> LiveTask | AcceptedTask | None:
+    async def look(self, task_id: TaskId, tenant_id: str | None) -> LiveTask | AcceptedTask | None:
         """The task in memory."""
-        return self._in_memory(task_id)
+        return self._in_memory(task_id, tenant_id)
 
     async def look_again(
         self, task_id: TaskId, tenant_id: str | None
@@ -26,7 +26,7 @@ class ReplicaSource:
         """The task in memory after the replica has read the logs up to their ends."""
         parts = self._parts
         await parts.follower.caught_up(task_id, timeout_s=parts.settings.answer_timeout_s)
-        if (known := self._in_memory(task_id)) is not None:
+        if (known := self._in_memory(task_id, tenant_id)) is not None:
             return known
         code = None if tenant_id is None else parts.live.refused(task_id, tenant_id)
         return None if code is None else RefusedCreation(code, "its creation was refused")
@@ -35,5 +35,7 @@ class ReplicaSource:
         """The events that the log still has."""
         return await self._parts.log_scan.events(task_id)
 
-    def _in_memory(self, task_id: TaskId) -> LiveTask | AcceptedTask | None:
-        return self._parts.live.task(task_id) or self._parts.live.accepted(task_id)
+    def _in_memory(self, task_id: TaskId, tenant_id: str | None) -> LiveTask | AcceptedTask | None:
+        known = self._parts.live.task(task_id) or self._parts.live.accepted(task_id)
+        others = known is not None and tenant_id not in (None, known.tenant_id)
+        return None if others else known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from orchestrator.api.access import Caller
+from orchestrator.api.access.caller import Caller
 from orchestrator.api.errors import replica_stopping, unavailable
 from orchestrator.api.replica.live_task import AcceptedTask, LiveTask
 from orchestrator.api.replica.parts import Parts

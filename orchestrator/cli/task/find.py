@@ -86,9 +86,12 @@ class PostgresRows:
             return ""
         return " in the log; ORCH_POSTGRES_DSN is not set, so only it was asked"
 
-    async def task(self, task_id: TaskId) -> StoredTask | None:
+    async def task(self, task_id: TaskId, tenant_id: str | None = None) -> StoredTask | None:
         """One task; None if it is not (yet) written."""
-        return await (await self._open()).task(task_id) if self._settings.dsn else None
+        if not self._settings.dsn:
+            return None
+        found = await (await self._open()).tasks([task_id], tenant_id)
+        return found[0] if found else None
 
     async def steps(self, task_id: TaskId) -> Sequence[StoredStep]:
         """All attempts of all runs of a task."""

@@ -67,8 +67,8 @@ class LogSource:
         """
         return await self.log.read(task_id, since=await self._created_at(task_id))
 
-    async def look(self, task_id: TaskId) -> LoggedTask | None:
-        """The task in the log of events."""
+    async def look(self, task_id: TaskId, tenant_id: str | None = None) -> LoggedTask | None:
+        """The task in the log of events, of any tenant: who may read the log sees them all."""
         read = await self.life(task_id)
         return LoggedTask(task_id, read.life) if read.life or read.begins_midway else None
 
@@ -80,8 +80,8 @@ class LogSource:
         found: AcceptedTask | None = None
         async for record in self._records_of(task_id, self._topics.task_created, partition):
             with suppress(DecodeError):
-                decode(record.value, TaskCreated)
-                found = AcceptedTask(partition, record.offset, record.value or b"")
+                tenant = decode(record.value, TaskCreated).tenant_id
+                found = AcceptedTask(partition, record.offset, tenant, record.value or b"")
         if found is None:
             return None
         async for letter in self._records_of(task_id, dlq(self._topics.task_created), partition):

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.acls import PEOPLE, SERVE, AclRule, Resource, acls_of, merged
 from orchestrator.cli.environment import command_settings
 from orchestrator.cli.output import print_json
 from orchestrator.layout import roles
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.rights import PEOPLE, SERVE, Resource, Right, merged, rights_of
 from schemas.topics import Topics
 
 EVERY_ROLE = "all"
@@ -59,7 +59,7 @@ def print_acls(
     if not kind or not name:
         raise typer.BadParameter("--principal must be TYPE:NAME, as in User:orchestrator")
     chosen = known if role == EVERY_ROLE else [role]
-    rights = merged(right for one in chosen for right in rights_of(one, topics))
+    rights = merged(right for one in chosen for right in acls_of(one, topics))
     if form is AclFormat.JSON:
         print_json([_as_json(right, principal) for right in rights])
         return
@@ -68,7 +68,7 @@ def print_acls(
         print(command(right, principal))
 
 
-def _kafka(right: Right, principal: str) -> str:
+def _kafka(right: AclRule, principal: str) -> str:
     operations = " ".join(f"--operation {operation}" for operation in right.operations)
     named = (
         "--cluster" if right.resource is Resource.CLUSTER else f"--{right.resource} {right.name}"
@@ -80,7 +80,7 @@ def _kafka(right: Right, principal: str) -> str:
     )
 
 
-def _confluent(right: Right, principal: str) -> str:
+def _confluent(right: AclRule, principal: str) -> str:
     operations = ",".join(_kebab(operation) for operation in right.operations)
     resource = "consumer-group" if right.resource is Resource.GROUP else str(right.resource)
     named = (
@@ -98,7 +98,7 @@ def _kebab(operation: str) -> str:
     return "".join(f"-{c.lower()}" if c.isupper() else c for c in operation).lstrip("-")
 
 
-def _as_json(right: Right, principal: str) -> dict[str, object]:
+def _as_json(right: AclRule, principal: str) -> dict[str, object]:
     return {
         "principal": principal,
         "resource": right.resource,

@@ -6,7 +6,9 @@ import grpc
 import pytest
 from msgspec import Raw
 
-from orchestrator.api.access import Access, Keys
+from orchestrator.api.access.access import Access
+from orchestrator.api.access.key_ring import KeyRing
+from orchestrator.api.access.keys import Keys
 from orchestrator.api.errors import ApiError
 from orchestrator.api.letters.requests import EditLetter, ListLetters, ReplayLetters
 from orchestrator.api.server import Serving
@@ -21,6 +23,7 @@ from tests.api.letters.dead_lettering import (
     another_replay,
     dead_lettered,
     some_dead_letters,
+    until_shown,
     until_status,
 )
 from tests.api.letters.test_dead_letters import LETTERS, the_letter_of
@@ -125,8 +128,8 @@ async def test_a_replay_is_refused_while_another_one_runs(served: Served) -> Non
 
 async def test_a_caller_that_leaves_does_not_stop_a_replay(served: Served, third: Serving) -> None:
     letter_id = await a_dead_letter(served, "letters")
-    use = UseCases.of(Access(Keys({}), "letters"), third.parts)
-    caller = use.access.caller(None, transport="grpc")
+    use = UseCases.of(Access(KeyRing(Keys({})), "letters"), third.parts)
+    caller = await use.access.caller(None, transport="grpc")
     order = ReplayLetters(ids=(letter_id,), dry_run=False, reason="and gone")
     call = asyncio.create_task(use.letter_replay.replay(caller, order))
     while not use.letter_replay.running:  # noqa: ASYNC110
@@ -142,8 +145,8 @@ async def test_a_caller_that_leaves_does_not_stop_a_replay(served: Served, third
 
 async def test_only_an_operator_sees_letters_of_nobody(served: Served, third: Serving) -> None:
     [letter_id] = await dead_lettered(served, None, [(b"whose", b"no record at all")])
-    operator = UseCases.of(Access(Keys({}), "letters"), third.parts)
-    me = operator.access.caller(None, transport="http")
+    operator = UseCases.of(Access(KeyRing(Keys({})), "letters"), third.parts)
+    me = await operator.access.caller(None, transport="http")
     async with asyncio.timeout(WAIT_S):
         while letter_id not in await ids_of(operator):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
@@ -165,8 +168,37 @@ async def test_only_an_operator_sees_letters_of_nobody(served: Served, third: Se
         await operator.letters.get(me, of_acme)
 
 
+async def test_an_operator_of_all_tenants_sees_edits_and_replays_all_letters(
+    served: Served,
+) -> None:
+    [nobodys] = await dead_lettered(served, None, [(b"whose", b"no record either")])
+    tenants = ("letters", "other")
+    of_tenants = [await a_dead_letter(served, tenant) for tenant in tenants]
+    operator = served.one.http("operator")
+    await until_shown(served, "operator", [nobodys])
+    page = (await operator.get(LETTERS, params={"page_size": 1_000})).json()
+    listed = {letter["id"]: letter["tenant_id"] for letter in page["dead_letters"]}
+    edit = {"changes": ["type=rag"], "reason": "a new name"}
+    edited = await operator.post(f"{LETTERS}/{of_tenants[1]}:edit", json=edit)
+    wish = {"ids": of_tenants, "dry_run": True}
+    replayed = await operator.post(f"{LETTERS}:replay", json=wish)
+    gateway = served.one.http("gateway")
+    as_other = {"orchestrator-tenant": "other"}
+    of_other = [
+        (await gateway.get(f"{LETTERS}/{letter_id}", headers=as_other)).status_code
+        for letter_id in (*of_tenants, nobodys)
+    ]
+
+    assert [listed[letter_id] for letter_id in of_tenants] == list(tenants)
+    assert listed[nobodys] is None
+    assert edited.status_code == 200, edited.text
+    assert edited.json()["dead_letter"]["tenant_id"] == "other"
+    assert replayed.status_code == 200, replayed.text
+    assert of_other == [404, 200, 404]
+
+
 async def ids_of(operator: UseCases) -> list[str]:
-    caller = operator.access.caller(None, transport="http")
+    caller = await operator.access.caller(None, transport="http")
     page = await operator.letters.list_letters(caller, ListLetters(page_size=1_000))
     return [letter.id for letter in page.dead_letters]
 

@@ -21,6 +21,7 @@ from schemas.records import (
 from schemas.topics import Topics, dlq
 from streams.history.acceptance import Ownership
 from streams.ownership.recovery import Recovery
+from tasks.identity import task_id_for
 from tests.streams.ownership.test_recovery import a_marker, by
 from tests.tasks.builders import RULES, TASK, Life, a_command, a_completed_life, a_life
 
@@ -60,6 +61,17 @@ class Log:
 
     def created(self, task_id: TaskId = TASK) -> Origin:
         return self.tell(TOPICS.task_created, encode(a_task(task_id)), task_id)
+
+
+def test_a_record_that_takes_the_id_of_another_tenants_key_is_no_accepted_task() -> None:
+    log, mine = Log(), task_id_for("acme", "order 7")
+    for tenant, key in (("evil", None), ("evil", "order 7"), ("acme", "order 7")):
+        record = msgspec.structs.replace(a_task(mine), tenant_id=tenant, idempotency_key=key)
+        log.tell(TOPICS.task_created, encode(record), mine)
+    accepted = log.live.accepted(mine)
+
+    assert accepted is not None
+    assert (accepted.tenant_id, accepted.offset) == ("acme", 2)
 
 
 def a_recovery() -> Recovery:

@@ -55,7 +55,7 @@ PRINTING = [
         "usage",
         "tail",
         "doctor",
-        "keys new",
+        *("keys new", "keys list", "keys revoke"),
         "status",
         "topics list",
     ),

@@ -92,6 +92,8 @@ def expected(all_letters: KnownLetters, which: LetterFilter) -> list[KnownLetter
 FILTERS = [
     ACME,
     OPERATOR,
+    LetterFilter(),
+    LetterFilter(status=("open", "parked"), code=("DECODE_FAILED",)),
     LetterFilter(tenant=("acme",), status=("open",)),
     LetterFilter(tenant=("acme",), status=("parked", "replaying"), ownerless=True),
     LetterFilter(tenant=("acme",), code=("DECODE_FAILED",), topic=("t",)),

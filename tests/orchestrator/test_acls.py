@@ -3,18 +3,18 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.layout import DLQ_INDEX, ROUTER, SINK, STEP_PREFIX, consumer_groups, topic_table
-from orchestrator.pipelines import installed_pipelines
-from orchestrator.rights import (
+from orchestrator.acls import (
     PEOPLE,
     SERVE,
     AclOperation,
+    AclRule,
     Resource,
-    Right,
+    acls_of,
     merged,
-    missing_rights,
-    rights_of,
+    missing_acls,
 )
+from orchestrator.layout import DLQ_INDEX, ROUTER, SINK, STEP_PREFIX, consumer_groups, topic_table
+from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
 from schemas.topics import DLQ_PREFIX, Topics, TopicsSettings, dlq
 
@@ -31,14 +31,14 @@ EVERYTHING = frozenset(AclOperation)
 def may(role: str, operation: AclOperation, topic: str) -> bool:
     return any(
         right.resource is Resource.TOPIC and right.covers(topic) and operation in right.operations
-        for right in rights_of(role, TOPICS)
+        for right in acls_of(role, TOPICS)
     )
 
 
 def test_every_rule_is_about_a_topic_or_a_group_that_exists() -> None:
     groups = consumer_groups(SETTINGS, PIPELINES)
     for role in EVERYONE:
-        for right in rights_of(role, TOPICS):
+        for right in acls_of(role, TOPICS):
             known = NAMES if right.resource is Resource.TOPIC else groups
             assert any(map(right.covers, known)), (role, right)
 
@@ -75,19 +75,19 @@ def test_a_step_worker_reaches_no_other_step() -> None:
 def test_a_rule_covers_the_names_of_one_system_only() -> None:
     blue = Topics(TopicsSettings(prefix="blue."))
     for role in EVERYONE:
-        for right in rights_of(role, blue):
+        for right in acls_of(role, blue):
             assert not any(map(right.covers, NAMES)), (role, right)
 
 
 @given(st.sampled_from(EVERYONE), st.data())
 def test_exactly_what_is_missing_is_named(role: str, data: st.DataObject) -> None:
-    rights = [r for r in rights_of(role, TOPICS) if r.resource is Resource.TOPIC]
+    rights = [r for r in acls_of(role, TOPICS) if r.resource is Resource.TOPIC]
     right = data.draw(st.sampled_from(rights))
     operation = data.draw(st.sampled_from(right.operations))
     on_topics = {
         name: EVERYTHING - {operation} if right.covers(name) else EVERYTHING for name in NAMES
     }
-    missing = missing_rights([right], on_topics, {})
+    missing = missing_acls([right], on_topics, {})
     star = "*" if right.prefixed else ""
     named = [f"{operation} on the topic {right.name}{star}"]
     assert missing == ([] if operation is AclOperation.DESCRIBE_CONFIGS else named)
@@ -95,15 +95,15 @@ def test_exactly_what_is_missing_is_named(role: str, data: st.DataObject) -> Non
 
 @given(st.sampled_from(EVERYONE))
 def test_nothing_is_missing_where_the_broker_allows_everything_or_does_not_say(role: str) -> None:
-    rights = rights_of(role, TOPICS)
+    rights = acls_of(role, TOPICS)
     groups = consumer_groups(SETTINGS, PIPELINES)
     for said in (EVERYTHING, None):
-        assert missing_rights(rights, dict.fromkeys(NAMES, said), dict.fromkeys(groups, said)) == []
+        assert missing_acls(rights, dict.fromkeys(NAMES, said), dict.fromkeys(groups, said)) == []
 
 
 def test_rules_about_one_resource_become_one() -> None:
-    def rule(*operations: AclOperation) -> Right:
-        return Right(resource=Resource.TOPIC, name="t", operations=operations)
+    def rule(*operations: AclOperation) -> AclRule:
+        return AclRule(resource=Resource.TOPIC, name="t", operations=operations)
 
     assert merged([rule(AclOperation.READ), rule(AclOperation.WRITE, AclOperation.READ)]) == [
         rule(AclOperation.READ, AclOperation.WRITE)

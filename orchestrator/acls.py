@@ -45,7 +45,7 @@ class AclOperation(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Right:
+class AclRule:
     """One rule: an account may do this with these resources."""
 
     resource: Resource
@@ -60,7 +60,7 @@ class Right:
         return name.startswith(self.name) if self.prefixed else name == self.name
 
 
-def rights_of(role: str, topics: Topics) -> list[Right]:
+def acls_of(role: str, topics: Topics) -> list[AclRule]:
     """The rights that the account of a role needs, and no others.
 
     Args:
@@ -78,9 +78,9 @@ def rights_of(role: str, topics: Topics) -> list[Right]:
     return merged([*describe, *rows] if role not in (UPSTREAM, ANALYST) else rows)
 
 
-def merged(rights: Iterable[Right]) -> list[Right]:
+def merged(rights: Iterable[AclRule]) -> list[AclRule]:
     """One rule for each resource, with all operations, in the order of the first ones."""
-    found: dict[tuple[Resource, str, bool], Right] = {}
+    found: dict[tuple[Resource, str, bool], AclRule] = {}
     for right in rights:
         key = (right.resource, right.name, right.prefixed)
         before = found[key].operations if key in found else ()
@@ -89,7 +89,7 @@ def merged(rights: Iterable[Right]) -> list[Right]:
     return list(found.values())
 
 
-def _rows(role: str, topics: Topics) -> list[Right]:
+def _rows(role: str, topics: Topics) -> list[AclRule]:
     if role.startswith(STEP_PREFIX):
         return _step(role, topics)
     return {
@@ -104,7 +104,7 @@ def _rows(role: str, topics: Topics) -> list[Right]:
     }[role](topics)
 
 
-def _router(topics: Topics) -> list[Right]:
+def _router(topics: Topics) -> list[AclRule]:
     return [
         *_reads(*topics.router_inputs),
         *_writes(*map(dlq, topics.router_inputs), topics.control),
@@ -117,7 +117,7 @@ def _router(topics: Topics) -> list[Right]:
     ]
 
 
-def _step(role: str, topics: Topics) -> list[Right]:
+def _step(role: str, topics: Topics) -> list[AclRule]:
     lanes = f"{topics.settings.prefix}steps.{role.removeprefix(STEP_PREFIX)}."
     return [
         _topic(lanes, AclOperation.READ, prefixed=True),
@@ -130,7 +130,7 @@ def _step(role: str, topics: Topics) -> list[Right]:
     ]
 
 
-def _sink(topics: Topics) -> list[Right]:
+def _sink(topics: Topics) -> list[AclRule]:
     return [
         *_reads(topics.task_events, topics.task_state),
         *_writes(dlq(topics.task_events)),
@@ -138,7 +138,7 @@ def _sink(topics: Topics) -> list[Right]:
     ]
 
 
-def _dlq_index(topics: Topics) -> list[Right]:
+def _dlq_index(topics: Topics) -> list[AclRule]:
     return [
         _letters(topics, AclOperation.READ),
         _topic(topics.dlq_actions, AclOperation.READ, AclOperation.WRITE),
@@ -149,14 +149,14 @@ def _dlq_index(topics: Topics) -> list[Right]:
     ]
 
 
-def _serve(topics: Topics) -> list[Right]:
+def _serve(topics: Topics) -> list[AclRule]:
     return [
         *_reads(topics.task_events, topics.task_state, topics.stream),
         *_replays(topics),
     ]
 
 
-def _replays(topics: Topics) -> list[Right]:
+def _replays(topics: Topics) -> list[AclRule]:
     """Create tasks, send commands, and send dead letters back to where they came from."""
     return [
         _letters(topics, AclOperation.READ),
@@ -168,7 +168,7 @@ def _replays(topics: Topics) -> list[Right]:
     ]
 
 
-def _operator(topics: Topics) -> list[Right]:
+def _operator(topics: Topics) -> list[AclRule]:
     return [
         # `tail`, `doctor` and `--direct` read everything.
         _topic(topics.settings.prefix, AclOperation.READ, prefixed=True),
@@ -178,14 +178,14 @@ def _operator(topics: Topics) -> list[Right]:
     ]
 
 
-def _upstream(topics: Topics) -> list[Right]:
+def _upstream(topics: Topics) -> list[AclRule]:
     return [
         _topic(name, AclOperation.WRITE, AclOperation.DESCRIBE)
         for name in (topics.task_created, topics.task_commands)
     ]
 
 
-def _analyst(topics: Topics) -> list[Right]:
+def _analyst(topics: Topics) -> list[AclRule]:
     readable = (topics.task_events, topics.step_results, topics.stream)
     return [
         *(_topic(name, AclOperation.READ, AclOperation.DESCRIBE) for name in readable),
@@ -193,7 +193,7 @@ def _analyst(topics: Topics) -> list[Right]:
     ]
 
 
-def _admin(topics: Topics) -> list[Right]:
+def _admin(topics: Topics) -> list[AclRule]:
     operations = (AclOperation.CREATE, AclOperation.ALTER, AclOperation.ALTER_CONFIGS)
     prefixes = (topics.settings.prefix, DLQ_PREFIX + topics.settings.prefix)
     return [_topic(name, *operations, prefixed=True) for name in prefixes]
@@ -205,34 +205,34 @@ def _step_prefixes(topics: Topics) -> tuple[str, str]:
     return steps, dlq(steps)
 
 
-def _letters(topics: Topics, *operations: AclOperation) -> Right:
+def _letters(topics: Topics, *operations: AclOperation) -> AclRule:
     return _topic(DLQ_PREFIX + topics.settings.prefix, *operations, prefixed=True)
 
 
-def _reads(*names: str) -> list[Right]:
+def _reads(*names: str) -> list[AclRule]:
     return [_topic(name, AclOperation.READ) for name in names]
 
 
-def _writes(*names: str) -> list[Right]:
+def _writes(*names: str) -> list[AclRule]:
     return [_topic(name, AclOperation.WRITE) for name in names]
 
 
-def _topic(name: str, *operations: AclOperation, prefixed: bool = False) -> Right:
-    return Right(resource=Resource.TOPIC, name=name, prefixed=prefixed, operations=operations)
+def _topic(name: str, *operations: AclOperation, prefixed: bool = False) -> AclRule:
+    return AclRule(resource=Resource.TOPIC, name=name, prefixed=prefixed, operations=operations)
 
 
-def _member(topics: Topics, role: str) -> Right:
+def _member(topics: Topics, role: str) -> AclRule:
     group = topics.settings.prefix + role
-    return Right(resource=Resource.GROUP, name=group, operations=(AclOperation.READ,))
+    return AclRule(resource=Resource.GROUP, name=group, operations=(AclOperation.READ,))
 
 
-def _groups(topics: Topics, operation: AclOperation) -> Right:
+def _groups(topics: Topics, operation: AclOperation) -> AclRule:
     prefix = topics.settings.prefix
-    return Right(resource=Resource.GROUP, name=prefix, prefixed=True, operations=(operation,))
+    return AclRule(resource=Resource.GROUP, name=prefix, prefixed=True, operations=(operation,))
 
 
-def missing_rights(
-    rights: Iterable[Right],
+def missing_acls(
+    rights: Iterable[AclRule],
     topics: Mapping[str, frozenset[str] | None],
     groups: Mapping[str, frozenset[str] | None],
 ) -> list[str]:

@@ -1,0 +1,1 @@
+"""Tokens of an OIDC issuer, in place of keys."""

@@ -1,0 +1,95 @@
+"""The common part of all RPCs: admit the caller, and turn refusals into statuses."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc
+
+from orchestrator.api.access.access import TENANT_HEADER, Access
+from orchestrator.api.access.caller import Caller
+from orchestrator.api.access.rights import Need
+from orchestrator.api.errors import ApiError
+from orchestrator.api.grpc.errors import internal, refuse
+from orchestrator.api.grpc.needs import NEEDS
+from orchestrator.api.grpc.unreadable import UnreadableRequest
+from orchestrator.api.use_cases import UseCases
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Servicing:
+    """Base of the services: the use cases."""
+
+    def __init__(self, use_cases: UseCases) -> None:
+        self._use = use_cases
+
+    @property
+    def access(self) -> Access:
+        """Who may call."""
+        return self._use.access
+
+
+S = TypeVar("S", bound=Servicing)
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+
+def answering(
+    method: Callable[[S, Caller, Q, Context], Awaitable[A]],
+) -> Callable[[S, Q, Context], Awaitable[A]]:
+    """A unary method for callers with what :data:`NEEDS` says; refusals become statuses."""
+    need = NEEDS[method.__name__]
+
+    @functools.wraps(method)
+    async def answer(self: S, request: Q, context: Context) -> A:
+        try:
+            caller = await _admitted(self.access, context, need)
+            _check_readable(request)
+            return await method(self, caller, request, context)
+        except ApiError as error:
+            await refuse(context, error)
+        except Exception as error:
+            await refuse(context, internal(error))
+
+    return answer
+
+
+def streaming(
+    method: Callable[[S, Caller, Q, Context], AsyncIterator[A]],
+) -> Callable[[S, Q, Context], AsyncIterator[A]]:
+    """As :func:`answering`, for a stream; it ends when its caller's right ends."""
+    need = NEEDS[method.__name__]
+
+    @functools.wraps(method)
+    async def stream(self: S, request: Q, context: Context) -> AsyncIterator[A]:
+        try:
+            caller = await _admitted(self.access, context, need)
+            _check_readable(request)
+            items = method(self, caller, request, context)
+            async for item in self.access.while_allowed(caller, items):
+                yield item
+        except ApiError as error:
+            await refuse(context, error)
+        except Exception as error:
+            await refuse(context, internal(error))
+
+    return stream
+
+
+def _check_readable(request: object) -> None:
+    if isinstance(request, UnreadableRequest):
+        raise ApiError("REQUEST_INVALID", "the request is not a message of this method")
+
+
+async def _admitted(access: Access, context: Context, need: Need) -> Caller:
+    metadata = dict(context.invocation_metadata() or ())
+    given = _text(metadata.get("authorization") or metadata.get("x-api-key"))
+    tenant = _text(metadata.get(TENANT_HEADER))
+    return await access.admit(given, need, transport="grpc", tenant=tenant)
+
+
+def _text(value: str | bytes | None) -> str | None:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
