@@ -30,7 +30,9 @@ from orchestrator.api.grpc.service import add_to
 from orchestrator.api.http.app import READY, http_app
 from orchestrator.api.http.protocol import bounded_protocol
 from orchestrator.api.http.websocket import InvalidTextFilter
+from orchestrator.api.limits.rates import Rates
 from orchestrator.api.limits.settings import ApiLimitsSettings
+from orchestrator.api.limits.tenants import TenantLimits
 from orchestrator.api.replica.follower import ReplicaFollower, ReplicaFollowerParts
 from orchestrator.api.replica.live_tasks import LiveTasks
 from orchestrator.api.replica.log_scan import LogScan
@@ -155,11 +157,14 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         projection=projection,
         log_scan=LogScan(settings.kafka, topics),
         producer=producer,
+        tenants=TenantLimits(settings.api_limits, live),
         clock=now_ms,
         entropy=os.urandom,
     )
     tokens = None if settings.api.oidc is None else Tokens(settings.api.oidc)
-    use_cases = UseCases.of(Access(ring, settings.api.open_tenant, tokens=tokens), parts)
+    rates = Rates(settings.api_limits.requests_per_s, settings.api_limits.requests_burst)
+    access = Access(ring, settings.api.open_tenant, tokens=tokens, rates=rates)
+    use_cases = UseCases.of(access, parts)
     async with contextlib.AsyncExitStack() as stack:
         await when_there("kafka", producer.open)
         stack.push_async_callback(producer.close)

@@ -41,7 +41,8 @@ class UseCases:
     @classmethod
     def of(cls, access: Access, parts: Parts) -> UseCases:
         """Build the use cases on their parts."""
-        queries, lookup = TaskQueries(parts), LetterLookup(parts)
+        queries, slots = TaskQueries(parts), parts.tenants
+        lookup = LetterLookup(parts, slots.letter_calls)
         return cls(
             access=access,
             queries=queries,
@@ -52,5 +53,5 @@ class UseCases:
             letters=LetterQueries(parts, lookup),
             letter_actions=LetterActions(parts, lookup),
             # A replay takes long: it must not keep calls that only read waiting.
-            letter_replay=LetterReplay(parts, LetterLookup(parts)),
+            letter_replay=LetterReplay(parts, LetterLookup(parts, slots.replays)),
         )

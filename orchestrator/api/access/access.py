@@ -19,6 +19,8 @@ from orchestrator.api.access.oidc.tokens import Grant, Tokens, is_token
 from orchestrator.api.access.refusal_log import RefusalLog
 from orchestrator.api.access.rights import ALL_SCOPES, Need
 from orchestrator.api.errors import ApiError, Kind
+from orchestrator.api.limits.metrics import LIMITED
+from orchestrator.api.limits.rates import Rates
 from schemas.limits import ID_PATTERN
 from schemas.records import Millis
 from streams.clock import now_ms
@@ -43,12 +45,14 @@ class Access:
         open_tenant: str,
         *,
         tokens: Tokens | None = None,
+        rates: Rates | None = None,
         clock: Callable[[], Millis] = now_ms,
     ) -> None:
         self.lifetimes = Lifetimes(self.ended)
         self.refused = RefusalLog()
         self._ring = ring
         self._tokens = tokens
+        self._rates = rates
         self._open_tenant = open_tenant
         self._clock = clock
         self._used: OrderedDict[str, float] = OrderedDict()
@@ -65,17 +69,28 @@ class Access:
             tenant: the tenant that the call names (:data:`TENANT_HEADER`).
 
         Raises:
-            ApiError: as :meth:`caller` and :meth:`Caller.check`; it was logged.
+            ApiError: as :meth:`caller` and :meth:`Caller.check`; RATE_LIMITED: the key makes too
+                many calls. It was logged.
         """
         known = ""
         try:
             caller = await self.caller(given, transport=transport, tenant=tenant)
             known = caller.key_id
+            self._check_rate(caller)
             caller.check(need)
         except ApiError as error:
             self.refused.note(error, transport=transport, key=known)
             raise
         return caller
+
+    def _check_rate(self, caller: Caller) -> None:
+        """Count a call of a key; RATE_LIMITED if there are too many."""
+        if self._rates is None or not caller.key_id:
+            return
+        if (wait_s := self._rates.take(caller.key_id, time.monotonic())) > 0:
+            LIMITED.labels("requests_per_s").inc()
+            message = "this key makes too many calls in a second"
+            raise ApiError("RATE_LIMITED", message, kind=Kind.LIMITED, retry_after_s=wait_s)
 
     async def caller(
         self, given: str | None, *, transport: Transport, tenant: str | None = None

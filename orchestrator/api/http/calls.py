@@ -11,7 +11,7 @@ from starlette.responses import Response
 from orchestrator.api.access.access import TENANT_HEADER
 from orchestrator.api.access.caller import Caller
 from orchestrator.api.access.rights import Need
-from orchestrator.api.http.body import read_json
+from orchestrator.api.http.body import Bodies
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.use_cases import UseCases
 
@@ -26,6 +26,7 @@ class Calls:
     def __init__(self, use_cases: UseCases, settings: ApiSettings) -> None:
         self._use = use_cases
         self._settings = settings
+        self._bodies = Bodies(max_bytes=settings.body_max_bytes, timeout_s=settings.body_timeout_s)
 
     async def admit(self, request: Request, need: Need) -> Caller:
         """The caller of a request, who has what it needs; raises ``ApiError``."""
@@ -34,13 +35,7 @@ class Calls:
         return await self._use.access.admit(given, need, transport="http", tenant=tenant)
 
     async def _body(self, request: Request, kind: type[R], *, optional: bool = False) -> R:
-        return await read_json(
-            request,
-            kind,
-            max_bytes=self._settings.body_max_bytes,
-            timeout_s=self._settings.body_timeout_s,
-            optional=optional,
-        )
+        return await self._bodies.read_json(request, kind, optional=optional)
 
 
 def json_response(

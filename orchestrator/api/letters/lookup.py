@@ -13,6 +13,7 @@ import structlog
 from orchestrator.api.access.caller import ANY_TENANT, Caller
 from orchestrator.api.errors import ApiError, Kind, invalid, unavailable
 from orchestrator.api.letters.requests import LISTS, LetterChoice
+from orchestrator.api.limits.slots import TenantSlots
 from orchestrator.api.replica.parts import Parts
 from orchestrator.letters.connections import LetterConnections, open_connections
 from schemas.dead_letter_record import DeadLetter
@@ -29,7 +30,6 @@ from tasks.letters.topic_names import topic_names
 
 log = structlog.get_logger()
 
-_AT_ONCE = 2
 LOOK_S = 10.0
 """Time limit of a call about one letter: without Postgres it reads all dead-letter topics."""
 
@@ -51,21 +51,24 @@ class LetterLookup:
     from the ledger, so that a caller sees its own latest action.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, slots: TenantSlots) -> None:
         self._parts = parts
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._slots = slots
 
     @asynccontextmanager
-    async def open(self, bound_s: float = LOOK_S) -> AsyncIterator[LetterConnections]:
+    async def open(
+        self, caller: Caller, bound_s: float = LOOK_S
+    ) -> AsyncIterator[LetterConnections]:
         """Open the connections for one call.
 
         Raises:
-            ApiError: UNAVAILABLE; Kafka does not answer, or the work took too long.
+            ApiError: WORK_LIMITED: the tenant has too many such calls; UNAVAILABLE: Kafka does not
+                answer, or the work took too long.
         """
         try:
             async with (
+                self._slots.of(caller.tenant_id),
                 asyncio.timeout(bound_s),
-                self._slots,
                 open_connections(self._parts.system) as opened,
             ):
                 yield opened
@@ -89,7 +92,7 @@ class LetterLookup:
         known_letters = await self._indexed(caller, [letter_id])
         if known_letters is not None:
             known = _one(known_letters, letter_id)
-        async with self.open() as opened:
+        async with self.open(caller) as opened:
             if known_letters is None:
                 known = _one(await self.scanned(opened, owned(caller)), letter_id)
             yield opened, await self._whole(opened, known)

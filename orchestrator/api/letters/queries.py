@@ -52,9 +52,10 @@ class LetterQueries:
         which = self._lookup.filter_of(caller, request, status=_statuses(request.status))
         after, limit = cursor_of(request.page_token), request.page_size
         try:
-            known_letters = await self._parts.projection.ask(
-                lambda reader: letter_pages.newest(reader, which, limit=limit + 1, after=after)
-            )
+            async with self._parts.tenants.reads.of(caller.tenant_id):
+                known_letters = await self._parts.projection.ask(
+                    lambda reader: letter_pages.newest(reader, which, limit=limit + 1, after=after)
+                )
         except SinkUnavailableError as error:
             raise unavailable("Postgres does not answer") from error
         more = (
@@ -71,7 +72,8 @@ class LetterQueries:
         if not set(fields) <= set(_BY):
             raise invalid("by", f"any of {', '.join(_BY)}")
         which = self._lookup.filter_of(caller, request, status=_statuses(request.status))
-        return LetterStats(histograms=[await self._histogram(which, by) for by in fields])
+        async with self._parts.tenants.reads.of(caller.tenant_id):
+            return LetterStats(histograms=[await self._histogram(which, by) for by in fields])
 
     async def get(self, caller: Caller, letter_id: str) -> LetterDetail:
         """A letter with its contents.

@@ -85,7 +85,7 @@ class LetterReplay:
     async def _replay(
         self, caller: Caller, request: ReplayLetters, chosen: LetterFilter
     ) -> ReplayAnswer:
-        async with self._lookup.open(self._parts.settings.replay_timeout_s) as connections:
+        async with self._lookup.open(caller, self._parts.settings.replay_timeout_s) as connections:
             meant = await self._meant(connections, caller, request, chosen)
             whole = await with_values(
                 connections.reader,

@@ -51,6 +51,7 @@ class LiveTask:
         "base",
         "created_at",
         "created_offset",
+        "document_bytes",
         "first_sequence",
         "last_offset",
         "partition",
@@ -76,6 +77,7 @@ class LiveTask:
         if base is not None:
             self.task_id: TaskId = base.task_id
             self.tenant_id = base.spec.tenant_id
+            self.document_bytes = len(base.spec.input) + len(base.spec.metadata)
             self.type = base.spec.type
             self.created_at: int = base.created_at
             self.status, self.phase = base.status, str(base.phase)
@@ -84,6 +86,7 @@ class LiveTask:
         elif begun is not None and begun.task is not None:
             self.task_id = begun.task_id
             self.tenant_id = begun.tenant_id
+            self.document_bytes = len(begun.task.input) + len(begun.task.metadata)
             self.type = begun.task.type
             self.created_at = begun.task.created_at
             self.status, self.phase, self.priority = TaskStatus.PENDING, "", begun.priority

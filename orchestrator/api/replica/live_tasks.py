@@ -13,6 +13,7 @@ import structlog
 
 from orchestrator.api.replica.live_task import AcceptedTask, LiveTask
 from orchestrator.api.replica.subscription import Subscription
+from orchestrator.api.replica.tenant_load import TenantCounts
 from schemas.codec import decode
 from schemas.dead_letter import Origin
 from schemas.errors import DecodeError, InvalidRecordError
@@ -40,6 +41,7 @@ class LiveTasks:
         self._undecided: dict[int, deque[tuple[int, TaskId]]] = defaultdict(deque)
         self._ended: OrderedDict[TaskId, None] = OrderedDict()
         self._held: dict[str, set[TaskId]] = defaultdict(set)
+        self._counts = TenantCounts()
         self._ownership: dict[int, Ownership | None] = {}
         self._decided: dict[int, int] = {}
         self._refused: OrderedDict[TaskId, tuple[str, str]] = OrderedDict()
@@ -67,6 +69,14 @@ class LiveTasks:
         found = [self._tasks[task_id] for task_id in self._held.get(tenant_id, ())]
         return sorted(found, key=lambda task: (-task.priority, task.created_at, task.task_id))
 
+    def live_tasks(self, tenant_id: str) -> int:
+        """The tenant's tasks that have not ended, also those that are not decided yet."""
+        return self._counts.live_tasks(tenant_id)
+
+    def held_bytes(self, tenant_id: str) -> int:
+        """Bytes of input and metadata of the tenant's held tasks."""
+        return self._counts.held_bytes(tenant_id)
+
     def undecided(self) -> bool:
         """True while memory holds tasks that their owners have not decided about."""
         return bool(self._accepted)
@@ -84,7 +94,7 @@ class LiveTasks:
         for task_id in [i for i, task in self._tasks.items() if task.partition == partition]:
             self._drop(task_id)
         for task_id in [i for i, known in self._accepted.items() if known.partition == partition]:
-            del self._accepted[task_id]
+            self._not_accepted(task_id)
         self._undecided[partition].clear()
         self._ownership[partition] = recovery.ownership
         self._decided[partition] = recovery.decided_created
@@ -162,7 +172,7 @@ class LiveTasks:
             return
         self._apply(event, record.value, record)
         if event.cause_topic == self._topics.task_created:
-            self._accepted.pop(event.task_id, None)
+            self._not_accepted(event.task_id)
             self._decide_up_to(partition, event.cause_offset)
         elif event.cause_topic == self._topics.task_commands:
             self._settle((event.cause_partition, event.cause_offset), event)
@@ -198,6 +208,8 @@ class LiveTasks:
                 record.partition, record.offset, created.tenant_id, record.value
             )
             self._accepted[task_id] = accepted
+            held_bytes = len(created.input) + len(created.metadata) if created.hold else 0
+            self._counts.put(task_id, created.tenant_id, held_bytes=held_bytes)
             self._undecided[record.partition].append((record.offset, task_id))
             self._wake(task_id)
 
@@ -209,7 +221,7 @@ class LiveTasks:
         task_id = TaskId(record.key.decode(errors="replace"))
         accepted = self._accepted.get(task_id)
         if accepted is not None and str(accepted.offset) == offset:
-            del self._accepted[task_id]
+            self._not_accepted(task_id)
         tenant_id = _tenant_of(record)
         if tenant_id is not None and task_id not in self._tasks and task_id not in self._accepted:
             self._refused[task_id] = (code, tenant_id)
@@ -239,8 +251,11 @@ class LiveTasks:
         else:
             self._not_held(task)
         if not task.ended:
+            held_bytes = task.document_bytes if task.held else 0
+            self._counts.put(task_id, task.tenant_id, held_bytes=held_bytes)
             self._ended.pop(task_id, None)
             return
+        self._counts.drop(task_id)
         self._ended[task_id] = None
         while len(self._ended) > self._ended_max:
             self._drop(next(iter(self._ended)))
@@ -248,7 +263,13 @@ class LiveTasks:
     def _drop(self, task_id: TaskId) -> None:
         task = self._tasks.pop(task_id)
         self._ended.pop(task_id, None)
+        self._counts.drop(task_id)
         self._not_held(task)
+
+    def _not_accepted(self, task_id: TaskId) -> None:
+        """Forget an accepted task; one that its owner has decided about stays counted."""
+        if self._accepted.pop(task_id, None) is not None and task_id not in self._tasks:
+            self._counts.drop(task_id)
 
     def _not_held(self, task: LiveTask) -> None:
         held = self._held.get(task.tenant_id)
@@ -267,7 +288,7 @@ class LiveTasks:
             created_at, task_id = undecided.popleft()
             known = self._accepted.get(task_id)
             if known is not None and (known.partition, known.offset) == (partition, created_at):
-                del self._accepted[task_id]
+                self._not_accepted(task_id)
                 self._wake(task_id)
 
     # --- waiters ---

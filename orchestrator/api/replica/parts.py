@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from orchestrator.api.limits.tenants import TenantLimits
 from orchestrator.api.replica.follower import ReplicaFollower
 from orchestrator.api.replica.live_tasks import LiveTasks
 from orchestrator.api.replica.log_scan import LogScan
@@ -32,6 +33,7 @@ class Parts:
     projection: Projection
     log_scan: LogScan
     producer: TaskProducer
+    tenants: TenantLimits
     clock: Callable[[], Millis]
     entropy: Callable[[int], bytes]
     draining: asyncio.Event = field(default_factory=asyncio.Event)

@@ -54,7 +54,8 @@ class TaskCommands:
     async def set_priority(
         self, caller: Caller, task_id: str, request: SetPriority, within_s: float | None = None
     ) -> Answered:
-        """Change the priority of a task that has not ended."""
+        """Change the priority of a task that has not ended; PRIORITY_DENIED above the limit."""
+        self._parts.tenants.check_priority(caller.tenant_id, request.priority)
         wanted = _CommandRequest(
             kind=CommandKind.SET_PRIORITY,
             reason=request.reason,

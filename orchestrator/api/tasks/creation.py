@@ -31,6 +31,10 @@ from tasks.remember import content_hash
 
 log = structlog.get_logger()
 
+_AT_ONCE_BYTES = 64 * 1024
+"""Documents that are checked without a break: some milliseconds."""
+_TASK_BYTES = 1024
+"""What the rest of a task counts."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -46,6 +50,7 @@ class TaskCreation:
 
         Raises:
             ApiError: INVALID with the code of admission and the field; IDEMPOTENCY_MISMATCH;
+                PRIORITY_DENIED, TASKS_LIMITED, HELD_LIMITED: a limit of the tenant;
                 UNAVAILABLE: it may have been created; with the key it is safe to repeat.
         """
         return (await self._create([self._record(caller, request)]))[0]
@@ -57,15 +62,18 @@ class TaskCreation:
         """
         if not 1 <= len(requests) <= BATCH_MAX:
             raise invalid("tasks", f"1 to {BATCH_MAX} of them")
-        records = []
+        records, checked_bytes = [], 0
         for index, request in enumerate(requests):
             records.append(self._record(caller, request, f"tasks[{index}]."))
-            if index % 50 == 49:
+            checked_bytes += len(request.input) + len(request.metadata) + _TASK_BYTES
+            if checked_bytes > _AT_ONCE_BYTES:
+                checked_bytes = 0
                 await asyncio.sleep(0)  # let other calls be answered, too
         return await self._create(records)
 
     def _record(self, caller: Caller, request: CreateTask, prefix: str = "") -> TaskCreated:
         now = self._parts.clock()
+        self._parts.tenants.check_priority(caller.tenant_id, request.priority)
         try:
             record = TaskCreated(
                 task_id=self._task_id(caller, request, now),
@@ -101,6 +109,8 @@ class TaskCreation:
             if (found := known.get(record.task_id)) is not None:
                 answers[index] = await self._replayed(record, found)
         new = [(index, r) for index, r in enumerate(records) if index not in answers]
+        if new:
+            self._parts.tenants.check_creates(records[0].tenant_id, [r for _, r in new])
         positions = await self._parts.producer.create([r for _, r in new]) if new else []
         for (index, record), (partition, offset) in zip(new, positions, strict=True):
             answers[index] = await self._answer(record, partition, offset)

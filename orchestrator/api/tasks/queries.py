@@ -149,11 +149,13 @@ class TaskQueries:
         limit, token = request.page_size, request.page_token
         try:
             if request.order_by == "queue":
-                return await self._queue(which, limit, token)
+                async with self._parts.tenants.reads.of(caller.tenant_id):
+                    return await self._queue(which, limit, token)
             if request.order_by not in ("", "newest"):
                 raise invalid("order_by", "newest or queue")
             after = NewestCursor.parse(token) if token else None
-            rows = await self._parts.projection.newest(which, limit=limit + 1, after=after)
+            async with self._parts.tenants.reads.of(caller.tenant_id):
+                rows = await self._parts.projection.newest(which, limit=limit + 1, after=after)
             more = str(NewestCursor.of(rows[limit - 1])) if len(rows) > limit else None
         except CursorError as error:
             raise ApiError(error.code, "page_token: not of this list", field="page_token") from None
@@ -168,7 +170,8 @@ class TaskQueries:
             raise ApiError("CURSOR_INVALID", "page_token: not of this list", field="page_token")
         after = int(request.page_token[:18] or 0)
         try:
-            rows = last_life(await self._parts.projection.logs(TaskId(task_id)))
+            async with self._parts.tenants.reads.of(caller.tenant_id):
+                rows = last_life(await self._parts.projection.logs(TaskId(task_id)))
         except SinkUnavailableError as error:
             raise unavailable("Postgres does not answer") from error
         rows = [row for row in rows if row.id > after and row.tenant_id == caller.tenant_id]
@@ -188,7 +191,8 @@ class TaskQueries:
             until=_aware(request.until, "until"),
         )
         try:
-            rows = await self._parts.projection.usage(which)
+            async with self._parts.tenants.reads.of(caller.tenant_id):
+                rows = await self._parts.projection.usage(which)
         except SinkUnavailableError as error:
             raise unavailable("Postgres does not answer") from error
         names = UsageGroup.__struct_fields__

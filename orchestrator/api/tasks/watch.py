@@ -39,13 +39,16 @@ class TaskWatch:
 
         Raises:
             ApiError: NOT_FOUND, also later if the create turns out to be a dead letter;
-                UNAVAILABLE: a part of the history cannot be read now; REPLICA_STOPPING: this
-                process ends. The caller resumes on another replica, after the last sequence that
-                it got.
+                STREAMS_LIMITED: the tenant has too many streams; UNAVAILABLE: a part of the history
+                cannot be read now; REPLICA_STOPPING: this process ends. The caller resumes on
+                another replica, after the last sequence that it got.
         """
         known_id, settings = TaskId(task_id), self._parts.settings
         await self._queries.find(caller, task_id)
-        with self._parts.live.subscribe(known_id, chunks_max=settings.chunks_max) as changes:
+        with (
+            self._parts.tenants.stream(caller.tenant_id),
+            self._parts.live.subscribe(known_id, chunks_max=settings.chunks_max) as changes,
+        ):
             seen = max(after, 0)
             while not self._parts.closing.is_set():
                 chunks, left_out = changes.take()
@@ -65,6 +68,7 @@ class TaskWatch:
 
     async def over(self, caller: Caller, task_id: str, after: int) -> bool:
         """True if a stream after this sequence would be empty; raises as :meth:`watch`."""
+        self._parts.tenants.check_streams(caller.tenant_id)
         known = await self._queries.find(caller, task_id)
         if isinstance(known, AcceptedTask):
             return False
