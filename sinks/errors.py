@@ -157,6 +157,8 @@ def ours(error: BaseException, *, connection_lost: bool = False) -> SinkError | 
 def _rule_of(error: asyncpg.PostgresError) -> Rule:
     if isinstance(error, asyncpg.CheckViolationError) and error.constraint_name is None:
         return Rule(Policy.WAIT, "no partition for the row's month: the next write makes it")
+    if "startup parameter" in str(error) and error.sqlstate == _OF_POOLERS:
+        return Rule(Policy.WAIT_FOR_A_PERSON, _POOLER)
     return rule_of(error.sqlstate or "")
 
 
@@ -175,6 +177,12 @@ def _tls_fault(error: BaseException) -> str | None:
             return "the server does not speak TLS, which sslmode of the DSN demands"
     return None
 
+
+_OF_POOLERS = "08P01"
+_POOLER = (
+    "a pooler is in transaction mode: writers and migrations need a direct connection, readers"
+    " ORCH_POSTGRES_READER_POOLER=true"
+)
 
 # The numbers are OpenSSL's (X509_V_ERR_…).
 _CERTIFICATES = {

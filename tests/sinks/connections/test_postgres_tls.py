@@ -1,22 +1,25 @@
 """Postgres over TLS: every way in which we connect, and what each error says."""
 
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 import trustme
 
+from orchestrator.settings import load_settings
 from schemas.findings import fatal
 from sinks.errors import PostgresRefusedError, PostgresTlsError, SinkError
 from sinks.letters.reader import read_index
 from sinks.letters.writer import DeadLetterWriter
+from sinks.pool import close_pool, connection, open_pool
 from sinks.reads.reader import Reader
 from sinks.schema.migrate import migrate_status, migrate_up
 from sinks.server.check import check_server, server_version
 from sinks.settings import PostgresSettings
 from sinks.table_set import long_session
 from sinks.writer import Writer
-from tests.sinks.tls_front import a_tls_front
+from tests.sinks.connections.tls_front import a_tls_front
 
 Way = Callable[[PostgresSettings], Awaitable[object]]
 
@@ -59,6 +62,8 @@ async def check(settings: PostgresSettings) -> None:
     assert not fatal(await check_server(settings))
 
 
+PAGE = Path("docs/postgres.md").read_text("utf-8")
+
 WAYS: list[Way] = [write_rows, read_rows, write_letters, read_index, migrate, show_migrations]
 WAYS += [rebuild, check, server_version]
 
@@ -87,6 +92,7 @@ async def refused(way: Way, settings: PostgresSettings) -> str:
     assert isinstance(raised.value, PostgresTlsError | PostgresRefusedError)
     assert raised.value.code == "POSTGRES_TLS_FAILED"
     said = str(raised.value)
+    assert f"`{said}`" in PAGE
     secret = settings.dsn.partition("://")[2].partition("@")[0]
     for part in (settings.dsn, secret, secret.partition(":")[2], "127.0.0.1", "ca.pem"):
         assert part not in said
@@ -168,3 +174,32 @@ async def test_verify_full_without_an_authority_says_what_is_missing(
     said = await refused(way, settings)
 
     assert said == "sslmode of the DSN needs an authority: give sslrootcert"
+
+
+async def test_the_dsn_of_the_page_works_with_a_host_and_a_file_of_ours(
+    database: str, authority: Authority
+) -> None:
+    [shown] = re.findall(r'ORCH_POSTGRES_DSN="(.*?)"', PAGE)
+    async with a_tls_front(database, authority.ca.issue_cert("127.0.0.1")) as dsn:
+        place, query = shown.split("?")
+        real = f"{dsn}?{query.replace('/etc/orchestrator/db-ca.pem', str(authority.file))}"
+        settings = load_settings({"ORCH_POSTGRES_DSN": real}).postgres
+        await read_rows(settings)
+
+    assert place.startswith("postgresql://")
+    assert settings.dsn == authority.verified(dsn).dsn
+
+
+async def test_the_files_are_read_again_for_each_new_connection(
+    database: str, authority: Authority
+) -> None:
+    async with a_tls_front(database, authority.ca.issue_cert("127.0.0.1")) as dsn:
+        settings = authority.verified(dsn)
+        pool = await open_pool(settings)
+        async with connection(pool, settings):
+            authority.file.unlink()
+            trustme.CA().cert_pem.write_to_path(str(authority.file))
+            with pytest.raises(PostgresTlsError):
+                async with connection(pool, settings):
+                    pass
+        await close_pool(pool, 5.0)
