@@ -10,6 +10,7 @@ import uvloop
 from agents.services.failure import ServiceError
 from schemas.errors import SettingsError
 from schemas.gen.services.v1 import step_service_pb2 as pb
+from tests.agents.services import test_http_client as http
 from tests.agents.services.secured import (
     SCHEMES,
     Files,
@@ -24,6 +25,7 @@ from tests.agents.services.test_grpc_client import (
     ScriptedService,
     a_request,
     a_server,
+    answers,
 )
 
 over_both = pytest.mark.parametrize("scheme", SCHEMES)
@@ -250,6 +252,18 @@ async def test_calls_of_an_outdated_channel_end_as_if_nothing_had_changed(files:
 
     assert [answer.output for answer in answers] == ['"old"', '"old"']
     assert len({peer for _, _, peer in service.calls}) == 2, "each channel has its connection"
+
+
+async def test_headers_are_sent_in_the_clear_to_an_address_in_the_clear() -> None:
+    over_grpc = ScriptedService(answers)
+    over_http = http.ScriptedService(http.answers({"output": {}}))
+    async with a_server(over_grpc) as port, http.a_server(over_http) as url:
+        for address in (f"grpc://127.0.0.1:{port}", url):
+            async with a_client(address, headers="poet.x-team=search") as client:
+                await client.call(a_request())
+
+    assert over_grpc.calls[0][1]["x-team"] == "search"
+    assert over_http.calls[0][1]["x-team"] == "search"
 
 
 def test_https_works_on_uvloop(files: Files) -> None:
