@@ -156,10 +156,18 @@ _GRPC_FAULTS = tuple(
         (r"OPENSSL_internal:\w*ALERT", TLS_REFUSED),
         (r"Tls handshake failed|Ssl handshake failed", TLS_FAILED),
         (r"failed to connect to all addresses.*Connection refused", REFUSED),
-        (r"failed to connect to all addresses.*(Socket closed|reset by peer|Broken pipe)", BROKEN),
+        (
+            r"failed to connect to all addresses.*"
+            # The last is an alert that came after the handshake, as TLS 1.3 has it.
+            r"(Socket closed|reset by peer|Broken pipe|Unwrap failed)",
+            BROKEN,
+        ),
         (r"failed to connect to all addresses.*(HTTP/2|http1)", WRONG_PROTOCOL),
         (r"^failed to connect to all addresses", UNREACHABLE),
-        (r"^(Socket closed|recvmsg:|sendmsg:|Stream removed|Connection reset|GOAWAY )", BROKEN),
+        (
+            r"^(Socket closed|recvmsg:|sendmsg:|Stream removed|Connection reset|Unwrap failed)",
+            BROKEN,
+        ),
         (r"^(keepalive watchdog|ping timeout)", BROKEN),
         (r"^(Failed parsing HTTP/2|Received http2 header with status)", WRONG_PROTOCOL),
     )

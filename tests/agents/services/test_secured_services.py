@@ -1,6 +1,8 @@
 """Services behind TLS: whom we trust, what we show, and files that are replaced."""
 
 import asyncio
+import socket
+import ssl
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from tests.agents.services.secured import (
     Heard,
     a_client,
     a_service,
+    server_context,
     server_credentials,
 )
 from tests.agents.services.test_grpc_client import (
@@ -155,6 +158,42 @@ async def test_a_service_that_wants_another_certificate_is_told_from_one_that_is
         assert (error.code, error.retriable) == ("SERVICE_TLS_REFUSED", True)
         assert "client certificate" in error.message
     assert heard.tokens == []
+
+
+@over_both
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_an_alert_of_the_service_is_understood_in_each_version_of_tls(
+    files: Files, scheme: str, version: ssl.TLSVersion
+) -> None:
+    context = server_context(files.server(), wants=files.authority)
+    context.maximum_version = version
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        refusing = asyncio.create_task(asyncio.to_thread(refuse_one, listening, context))
+        address = f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
+        error = await failure_of(address, ca_files=f"poet={files.ca}")
+        alert = await refusing
+
+    assert "PEER_DID_NOT_RETURN_A_CERTIFICATE" in alert
+    assert error.code == "SERVICE_TLS_REFUSED"
+
+
+def refuse_one(listening: socket.socket, context: ssl.SSLContext) -> str:
+    """Take one connection, with a library that sends alerts; what it says about the caller."""
+    listening.settimeout(SOON_S)
+    with context.wrap_socket(
+        listening.accept()[0], server_side=True, do_handshake_on_connect=False
+    ) as connection:
+        connection.settimeout(SOON_S)
+        try:
+            connection.do_handshake()
+        except ssl.SSLError as error:
+            # Closing with unread bytes would reset the connection before the alert is read.
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65536):
+                pass
+            return str(error)
+    raise AssertionError("the caller was accepted")
 
 
 @over_both
