@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import MappingProxyType
 
 from schemas.findings import Finding
-from sinks.pool import Connection, Pool, close_pool, connection, open_pool
+from sinks.pool import (
+    Connection,
+    Pool,
+    close_pool,
+    connection,
+    open_pool,
+    read_transaction,
+    session_settings,
+)
 from sinks.schema.migrate import check_migrated
 from sinks.server.check import check_connection
 from sinks.settings import PostgresSettings
@@ -19,11 +28,19 @@ class Database:
     Args:
         settings: the database and the timeouts.
         planning: how Postgres plans the statements of this pool (:mod:`sinks.pool`).
+        reads: only reads are made: through ``reader_dsn`` and its pooler, if they are set.
     """
 
     def __init__(
-        self, settings: PostgresSettings, *, planning: Mapping[str, str] = MappingProxyType({})
+        self,
+        settings: PostgresSettings,
+        *,
+        planning: Mapping[str, str] = MappingProxyType({}),
+        reads: bool = False,
     ) -> None:
+        self._pooled = reads and settings.reader_pooler
+        if reads and settings.reader_dsn:
+            settings = replace(settings, dsn=settings.reader_dsn)
         self.settings = settings
         self._planning = planning
         self._pool: Pool | None = None
@@ -35,7 +52,7 @@ class Database:
             SinkUnavailableError: try again later.
             MigrationError: a migration that this program needs was not applied.
         """
-        self._pool = await open_pool(self.settings, planning=self._planning)
+        self._pool = await open_pool(self.settings, planning=self._planning, pooled=self._pooled)
         try:
             if migrated:
                 async with self.connection() as conn:
@@ -61,7 +78,12 @@ class Database:
         if self._pool is None:
             raise RuntimeError("the database is not open")
         async with connection(self._pool, self.settings) as conn:
-            yield conn
+            if not self._pooled:
+                yield conn
+                return
+            limits = {**session_settings(self.settings), **self._planning}
+            async with read_transaction(conn, limits):
+                yield conn
 
     async def check_server(self) -> list[Finding]:
         """Compare the server, the database and our account with what the projection needs.

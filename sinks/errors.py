@@ -4,6 +4,8 @@
 what each code means. An error of the driver about its own use is a bug and passes unchanged.
 """
 
+import ssl
+
 import asyncpg
 
 from schemas.errors import OrchestratorError
@@ -40,6 +42,15 @@ class SinkBlockedError(SinkUnavailableError):
     """
 
     code = "SINK_BLOCKED"
+
+
+class PostgresTlsError(SinkBlockedError):
+    """TLS to Postgres failed: a certificate, a file of the DSN, or a server without TLS.
+
+    Nothing was written. As for its base; the message says what to change, and quotes no DSN.
+    """
+
+    code = "POSTGRES_TLS_FAILED"
 
 
 class SinkRowError(SinkError):
@@ -117,11 +128,6 @@ _LOST = (
 )
 
 
-def wrong_dsn() -> PostgresRefusedError:
-    """The error of a DSN that the driver cannot read; the driver's message may quote it."""
-    return PostgresRefusedError("the DSN is not a libpq URI of a database")
-
-
 def ours(error: BaseException, *, connection_lost: bool = False) -> SinkError | None:
     """Convert an error of the driver to one of ours; None means that the error is a bug.
 
@@ -140,6 +146,8 @@ def ours(error: BaseException, *, connection_lost: bool = False) -> SinkError | 
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
         # The driver's own message quotes the value: left out.
         return SinkRowError("a value does not fit the type of its column")
+    if (wrong := _tls_fault(error)) is not None:
+        return PostgresTlsError(wrong)
     lost = connection_lost and isinstance(error, asyncpg.InterfaceError)
     if lost or isinstance(error, _LOST):
         return SinkUnavailableError(f"{type(error).__name__}: {error}")
@@ -149,4 +157,38 @@ def ours(error: BaseException, *, connection_lost: bool = False) -> SinkError | 
 def _rule_of(error: asyncpg.PostgresError) -> Rule:
     if isinstance(error, asyncpg.CheckViolationError) and error.constraint_name is None:
         return Rule(Policy.WAIT, "no partition for the row's month: the next write makes it")
+    if "startup parameter" in str(error) and error.sqlstate == _OF_POOLERS:
+        return Rule(Policy.WAIT_FOR_A_PERSON, _POOLER)
     return rule_of(error.sqlstate or "")
+
+
+def _tls_fault(error: BaseException) -> str | None:
+    """What is wrong with TLS, without the host's name; None for any other error."""
+    match error:
+        case ssl.SSLCertVerificationError(verify_code=code):
+            return _CERTIFICATES.get(
+                code, "the server's certificate is not of an authority in sslrootcert"
+            )
+        case ssl.SSLError(reason=str(reason)) if "ALERT" in reason:
+            return f"the server refuses our side of TLS, or our certificate ({reason})"
+        case ssl.SSLError(reason=reason) if reason in _FILE_REASONS:
+            return "a file of sslrootcert, sslcert, sslkey or sslcrl is not what it should be"
+        case ConnectionError() if "rejected SSL upgrade" in str(error):
+            return "the server does not speak TLS, which sslmode of the DSN demands"
+    return None
+
+
+_OF_POOLERS = "08P01"
+_POOLER = (
+    "a pooler is in transaction mode: writers and migrations need a direct connection, readers"
+    " ORCH_POSTGRES_READER_POOLER=true"
+)
+
+# The numbers are OpenSSL's (X509_V_ERR_…).
+_CERTIFICATES = {
+    9: "the server's certificate is not valid yet",
+    10: "the server's certificate has expired",
+    62: "the server's certificate is for another host than the DSN's",
+    64: "the server's certificate is for another host than the DSN's",
+}
+_FILE_REASONS = ("NO_CERTIFICATE_OR_CRL_FOUND", "PEM_LIB", "KEY_VALUES_MISMATCH", "NO_START_LINE")

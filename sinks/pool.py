@@ -9,7 +9,8 @@ from typing import TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from sinks.errors import SinkError, SinkUnavailableError, ours, wrong_dsn
+from sinks.dsn import check_files, wrong_dsn
+from sinks.errors import SinkError, SinkUnavailableError, ours
 from sinks.settings import PostgresSettings
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
@@ -33,18 +34,25 @@ than a small batch."""
 
 
 async def open_pool(
-    settings: PostgresSettings, *, planning: Mapping[str, str] = MappingProxyType({})
+    settings: PostgresSettings,
+    *,
+    planning: Mapping[str, str] = MappingProxyType({}),
+    pooled: bool = False,
 ) -> Pool:
     """Open a pool and its first connection.
 
     Args:
         settings: the database and the timeouts.
         planning: how Postgres plans the statements of this pool.
+        pooled: a pooler in transaction mode is between: no statement is kept prepared, and
+            settings are those of each transaction (:func:`read_transaction`).
 
     Raises:
+        PostgresTlsError: a certificate or a file of the DSN is wrong.
         SinkUnavailableError: no connection; try again later.
         asyncpg.PostgresError: wrong password, unknown database: a fault of the set-up.
     """
+    check_files(settings.dsn)
     try:
         async with asyncio.timeout(settings.connect_timeout_s):
             return await asyncpg.create_pool(
@@ -53,11 +61,12 @@ async def open_pool(
                 max_size=settings.pool_max_size,
                 timeout=settings.connect_timeout_s,
                 command_timeout=settings.statement_timeout_ms / 1000 + _COMMAND_MARGIN_S,
-                server_settings={**server_settings(settings), **planning},
+                server_settings=_OF_CLIENT if pooled else {**server_settings(settings), **planning},
+                statement_cache_size=0 if pooled else _STATEMENTS_KEPT,
                 reset=_keep_session,
             )
-    except ValueError:
-        raise wrong_dsn() from None
+    except ValueError as error:
+        raise wrong_dsn(error) from None
     except Exception as error:
         if (translated := ours(error)) is not None:
             raise translated from error
@@ -116,12 +125,35 @@ def is_lost(conn: Connection) -> bool:
         return True
 
 
+@asynccontextmanager
+async def read_transaction(conn: Connection, settings: Mapping[str, str]) -> AsyncIterator[None]:
+    """One transaction that only reads, with settings of its own, for a pooler in transaction mode.
+
+    The pooler gives every transaction another session, so that nothing may be left in it.
+    """
+    given = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in settings.items())
+    await conn.execute(f"BEGIN READ ONLY{given}")
+    yield
+    await conn.execute("COMMIT")
+
+
 def server_settings(settings: PostgresSettings) -> dict[str, str]:
     """The settings of every session of ours."""
+    return {**_OF_CLIENT, **session_settings(settings)}
+
+
+def session_settings(settings: PostgresSettings) -> dict[str, str]:
+    """The limits of every session of ours; a pooler refuses them when a session begins."""
     return {
-        "application_name": "ai-orchestrator",
-        "timezone": "UTC",  # times inside JSON documents are written by the server
         "statement_timeout": str(settings.statement_timeout_ms),
         "lock_timeout": str(settings.lock_timeout_ms),
         "idle_in_transaction_session_timeout": str(int(settings.operation_timeout_s * 1000)),
     }
+
+
+_OF_CLIENT = {
+    "application_name": "ai-orchestrator",
+    "timezone": "UTC",  # times inside JSON documents are written by the server
+}
+_STATEMENTS_KEPT = 100
+"""The driver's default."""

@@ -8,8 +8,18 @@ class PostgresSettings:
     """``ORCH_POSTGRES_<FIELD>``."""
 
     dsn: str = field(default="", repr=False)  # holds the password: keep it out of logs
-    """URI of the database, as libpq takes it. A direct connection, or a pooler in session mode:
-    migrations hold an advisory lock of their session, and statements are prepared."""
+    """URI of the database, as libpq takes it, also with ``sslmode=verify-full&sslrootcert=FILE``. A
+    direct connection, or a pooler in session mode: migrations hold an advisory lock of their
+    session, and statements are prepared."""
+
+    reader_dsn: str = field(default="", repr=False)  # holds a password, too
+    """URI of the same database, or of a standby of it, for reads: lists and tasks of ``serve`` and
+    of commands. Empty: ``dsn``. The sink, the index of dead letters and migrations use ``dsn``."""
+
+    reader_pooler: bool = False
+    """True if a pooler in transaction mode (pgbouncer) is behind the address for reads. Each read
+    is then a transaction of its own with its settings, which costs two more round trips, and no
+    statement is kept prepared."""
 
     pool_max_size: int = 4
     """Connections of one process. A writer uses one for each log partition that it writes at
@@ -33,6 +43,8 @@ class PostgresSettings:
     specific."""
 
     def __post_init__(self) -> None:
+        if self.reader_dsn and not self.dsn:
+            raise ValueError("reader_dsn is set without dsn")
         if self.pool_max_size < 1:
             raise ValueError(f"pool_max_size is {self.pool_max_size}; it must be at least 1")
         for name in ("connect_timeout_s", "statement_timeout_ms", "lock_timeout_ms"):

@@ -14,7 +14,8 @@ import asyncpg
 import structlog
 
 from schemas.records import Millis, TaskId
-from sinks.errors import RebuildRunsError, ours, wrong_dsn
+from sinks.dsn import check_files, wrong_dsn
+from sinks.errors import RebuildRunsError, ours
 from sinks.missing import Missing
 from sinks.pool import Connection, server_settings
 from sinks.queries import SCHEMA, in_schema, query
@@ -156,14 +157,15 @@ async def open_table_set(settings: PostgresSettings) -> AsyncIterator[TableSet]:
 def _readable_dsn() -> Iterator[None]:
     try:
         yield
-    except ValueError:
-        raise wrong_dsn() from None
+    except ValueError as error:
+        raise wrong_dsn(error) from None
 
 
 @asynccontextmanager
 async def long_session(settings: PostgresSettings, name: str) -> AsyncIterator[Connection]:
     """A connection whose statements may take hours; the driver's errors become ours."""
     conn: asyncpg.Connection[asyncpg.Record] | None = None
+    check_files(settings.dsn)
     with _our_errors(None), _readable_dsn():
         conn = await asyncpg.connect(
             settings.dsn,

@@ -4,11 +4,14 @@ import asyncio
 import re
 from collections.abc import Iterable
 
+from agents.services.access import SERVICE_NAME, ServiceAccess, field_of
 from agents.services.client import StepClient
 from agents.services.grpc_client import GrpcStepClient
+from agents.services.headers import ServiceHeaders
 from agents.services.http_client import HttpStepClient
 from agents.services.inline_client import InlineStepClient, load_function
-from agents.services.settings import SERVICE_NAME, ServicesSettings, field_of
+from agents.services.service_tls import ServiceTls
+from agents.services.settings import ServicesSettings
 from schemas.errors import SettingsError
 
 CLOSE_TIMEOUT_S = 5.0
@@ -25,19 +28,20 @@ class Directory:
 
     def __init__(self, settings: ServicesSettings) -> None:
         self._settings = settings
+        self._access = settings.access()
         self._clients: dict[str, StepClient] = {}
 
     def check(self, services: Iterable[str]) -> None:
-        """Make sure that each service has an address that we can call; opens no connection.
+        """Make sure that each service can be called; opens no connection.
 
         Raises:
-            SettingsError: a name is unknown or an address is wrong. The process must not
-                start; the message lists all faults.
+            SettingsError: a name is unknown, an address is wrong, or a file of its TLS or of its
+                headers cannot be used. The process must not start; the message lists all faults.
         """
         problems: list[str] = []
         for service in sorted(set(services)):
             try:
-                self._target(service)
+                self._client(service)
             except SettingsError as error:
                 problems.append(str(error))
         if problems:
@@ -82,17 +86,22 @@ class Directory:
         limit = self._settings.max_message_bytes
         if scheme == "python":
             return InlineStepClient(load_function(target), service=service)
-        if scheme == "grpc":
-            return GrpcStepClient(target, service=service, max_message_bytes=limit)
-        return HttpStepClient(target, service=service, max_message_bytes=limit)
+        access = self._access.get(field_of(service), ServiceAccess())
+        secure = scheme in ("grpcs", "https")
+        try:
+            tls = ServiceTls(access.files) if secure else None
+            headers = ServiceHeaders(access.headers)
+        except SettingsError as error:
+            raise SettingsError(f"service {service!r}: {error}") from error
+        client = GrpcStepClient if scheme in ("grpc", "grpcs") else HttpStepClient
+        return client(target, service=service, max_message_bytes=limit, tls=tls, headers=headers)
 
     def _target(self, service: str) -> tuple[str, str]:
         """The scheme of a service's address, and the argument of its client: a host or a URL."""
         field = field_of(service)
         extra = self._settings.extra_addresses()
-        address = extra.get(field, getattr(self._settings, field, None))
-        known = SERVICE_NAME.fullmatch(service) and field != "extra"
-        if not known or not isinstance(address, str):
+        address = self._settings.addresses().get(field)
+        if not SERVICE_NAME.fullmatch(service) or address is None:
             raise SettingsError(
                 f"service {service!r} is unknown: there is no address for it "
                 f"(ORCH_SERVICES_EXTRA={service}=grpc://host:port)"
@@ -105,14 +114,19 @@ class Directory:
         match = _GRPC.fullmatch(address) or _HTTP.fullmatch(address)
         if match is None:
             raise SettingsError(
-                f"{variable} is {address!r}; it must be grpc://host:port, "
+                f"{variable} is {_shown(address)}; it must be grpc(s)://host:port, "
                 "http(s)://host:port/path or python://package.module:function"
             )
         if match["port"] is not None and not 1 <= int(match["port"]) <= 65535:
-            raise SettingsError(f"{variable} is {address!r}; the port must be 1 to 65535")
-        return scheme, target if scheme == "grpc" else address
+            raise SettingsError(f"{variable} is {_shown(address)}; the port must be 1 to 65535")
+        return scheme, target if scheme in ("grpc", "grpcs") else address
+
+
+def _shown(address: str) -> str:
+    """The address for an error, without a user and a password."""
+    return repr(re.sub(r"//[^/]*@", "//…@", address))
 
 
 _HOST = r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])"
-_GRPC = re.compile(rf"grpc://{_HOST}:(?P<port>[0-9]{{1,5}})")
+_GRPC = re.compile(rf"grpcs?://{_HOST}:(?P<port>[0-9]{{1,5}})")
 _HTTP = re.compile(rf"https?://{_HOST}(:(?P<port>[0-9]{{1,5}}))?(/[!-~]*)?")

@@ -5,6 +5,7 @@ The step worker and the flood guard read ``failure_class`` and ``retriable``, ne
 """
 
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -197,6 +198,17 @@ RESPONSE_INVALID = Verdict(
 
 TIMED_OUT = Verdict(CallFailure.TIMEOUT, "SERVICE_TIMEOUT", ErrorCategory.TIMEOUT)
 UNAVAILABLE = Verdict(CallFailure.TRANSIENT, "SERVICE_UNAVAILABLE", ErrorCategory.DOWNSTREAM)
+UNTRUSTED = Verdict(CallFailure.TRANSIENT, "SERVICE_UNTRUSTED", ErrorCategory.DOWNSTREAM)
+"""The service did not prove by a certificate that it is the service; it got nothing of the request.
+
+Tried again: certificates and the list of authorities are replaced while processes run, one after
+the other, and a repeated call has no effect that the first one had. If it takes longer than the
+attempts, an operator corrects the files, and the dead letter is replayed."""
+
+TLS_REFUSED = Verdict(CallFailure.TRANSIENT, "SERVICE_TLS_REFUSED", ErrorCategory.DOWNSTREAM)
+"""The service ended the connection in the TLS handshake or right after it. Tried again, as above:
+it may not have read our new certificate yet."""
+
 FAILED = Verdict(CallFailure.TRANSIENT, "SERVICE_FAILED", ErrorCategory.DOWNSTREAM)
 _OVERLOADED = Verdict(CallFailure.TRANSIENT, "SERVICE_OVERLOADED", ErrorCategory.DOWNSTREAM)
 _ABORTED = Verdict(CallFailure.TRANSIENT, "SERVICE_ABORTED", ErrorCategory.DOWNSTREAM)
@@ -253,6 +265,7 @@ EXCEPTION_VERDICTS: tuple[tuple[type[Exception], Verdict], ...] = (
     (grpc.aio.UsageError, UNAVAILABLE),
     (grpc.aio.InternalError, UNAVAILABLE),
     (TimeoutError, TIMED_OUT),
+    (ssl.SSLCertVerificationError, UNTRUSTED),
     (OSError, UNAVAILABLE),
     # Text that is not UTF-8, or a number out of range: the answer was read and cannot be used.
     (ValueError, RESPONSE_INVALID),

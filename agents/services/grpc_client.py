@@ -6,23 +6,26 @@ failed attempt, and the router decides about the next one.
 
 import asyncio
 import re
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
 
-from agents.services import failure, wire
+from agents.services import connection_faults, failure, wire
 from agents.services.attempt_clock import CallClock
 from agents.services.client import OnChunk, StepRequest, StepResponse
+from agents.services.connection_faults import CallFault, FaultLog
 from agents.services.failure import ServiceError, Verdict
+from agents.services.grpc_channel import GrpcChannels, OpenChannel
+from agents.services.headers import ServiceHeaders
 from agents.services.sending import (
     IDEMPOTENCY_KEY,
     is_sendable,
     sendable_trace,
 )
+from agents.services.service_tls import ServiceTls
 from schemas.gen.services.v1 import step_service_pb2 as pb
-from schemas.gen.services.v1.step_service_pb2_grpc import StepServiceStub
 from streams.cancellation import this_task_is_cancelled
 
 if TYPE_CHECKING:  # names of type information only
@@ -61,14 +64,26 @@ class GrpcStepClient:
         address: ``host:port``; a name is resolved again at each reconnect.
         service: the name for errors, as the pipeline knows it.
         max_message_bytes: size of a request and of an answer, inclusive.
+        tls: None: in the clear.
+        headers: sent with each call.
     """
 
-    def __init__(self, address: str, *, service: str, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        service: str,
+        max_message_bytes: int,
+        tls: ServiceTls | None = None,
+        headers: ServiceHeaders | None = None,
+    ) -> None:
         self._address = address
         self._service = service
         self._max_message_bytes = max_message_bytes
-        self._channel: grpc.aio.Channel | None = None
-        self._stub: StepServiceAsyncStub | None = None
+        self._is_secure = tls is not None
+        self._headers = headers or ServiceHeaders()
+        self._channels = GrpcChannels(address, tls=tls, max_message_bytes=max_message_bytes)
+        self._faults = FaultLog(service, f"grpc{'s' if tls else ''}://{address}")
         self._closed = False
         self._stream_from_s = 0.0
         """Time of the event loop from which a stream may be asked for."""
@@ -103,7 +118,7 @@ class GrpcStepClient:
                 raise asyncio.CancelledError from error
             raise self._error_of_status(error) from error
         except (grpc.aio.UsageError, grpc.aio.InternalError) as error:
-            raise self._error(failure.verdict_of_exception(error), f"gRPC: {error}") from error
+            raise self._error_of_fault(connection_faults.BROKEN, error) from error
         try:
             return wire.decode(answer)
         except ValueError as error:
@@ -112,15 +127,26 @@ class GrpcStepClient:
     async def close(self) -> None:
         """Close the channel. Calls in flight fail as ``SERVICE_UNAVAILABLE``; idempotent."""
         self._closed = True
-        channel, self._channel, self._stub = self._channel, None, None
-        if channel is not None:
-            await channel.close()
+        await self._channels.close()
 
     async def _answer(
         self, message: pb.RunRequest, metadata: Metadata, timeout_s: float, on_chunk: OnChunk | None
     ) -> pb.RunResponse | None:
-        stub, loop = self._connected(), asyncio.get_running_loop()
-        slack_s = DEADLINE_SLACK_S + min(await self._reached(), CONNECT_TIMEOUT_S)
+        if self._closed:
+            raise self._error(failure.UNAVAILABLE, "the client is closed")
+        async with self._channels.borrowed() as opened:
+            return await self._answer_of(opened, message, metadata, timeout_s, on_chunk)
+
+    async def _answer_of(
+        self,
+        opened: OpenChannel,
+        message: pb.RunRequest,
+        metadata: Metadata,
+        timeout_s: float,
+        on_chunk: OnChunk | None,
+    ) -> pb.RunResponse | None:
+        stub, loop = opened.stub, asyncio.get_running_loop()
+        slack_s = DEADLINE_SLACK_S + min(await self._reached(opened.channel), CONNECT_TIMEOUT_S)
         if on_chunk is None or loop.time() < self._stream_from_s:
             call = stub.Run(message, timeout=timeout_s + slack_s, metadata=metadata)
             return await _in_time(call, timeout_s)
@@ -134,20 +160,20 @@ class GrpcStepClient:
         self._stream_from_s = loop.time() + NO_STREAM_S
         return answer
 
-    async def _reached(self) -> float:
+    async def _reached(self, channel: grpc.aio.Channel) -> float:
         """Wait until the service is connected or known to be down; return the turn's length.
 
         The time that a connection takes does not count as the service's: the attempt is not sent
         yet.
         """
-        channel, loop = self._channel, asyncio.get_running_loop()
-        assert channel is not None
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 while (state := channel.get_state(try_to_connect=True)) in _UNDECIDED:
                     await channel.wait_for_state_change(state)
         except TimeoutError:
-            raise self._error(failure.UNAVAILABLE, "no connection in time") from None
+            reason = f"no connection in {CONNECT_TIMEOUT_S} s"
+            raise self._error_of_fault(connection_faults.NOT_IN_TIME, reason) from None
         began_s = loop.time()
         await asyncio.sleep(0)
         return loop.time() - began_s
@@ -219,22 +245,16 @@ class GrpcStepClient:
             (IDEMPOTENCY_KEY, request.idempotency_key),
             (TIMEOUT, str(max(1, int(request.timeout_s * 1000)))),
             *sendable_trace(request.trace),
+            *self._headers.current(),
         )
-
-    def _connected(self) -> "StepServiceAsyncStub":
-        if self._closed:
-            raise self._error(failure.UNAVAILABLE, "the client is closed")
-        if self._stub is None:
-            self._channel = grpc.aio.insecure_channel(
-                self._address, options=_channel_options(self._max_message_bytes)
-            )
-            self._stub = StepServiceStub(self._channel)
-        return self._stub
 
     def _error_of_status(self, error: grpc.aio.AioRpcError) -> ServiceError:
         trailing = _first_values(error.trailing_metadata())
         detail_code = failure.detail_code_of(trailing.get(ERROR_CODE))
         details = error.details() or ""
+        fault = connection_faults.of_grpc_details(details, tls=self._is_secure)
+        if fault is not None and error.code() in _LOCAL:
+            return self._error_of_fault(fault, details)
         verdict = failure.verdict_of_status(error.code())
         # gRPC's own message (message_size_filter.cc), on both sides; nothing else identifies it.
         # The tests run the installed gRPC, so that a new wording is noticed.
@@ -243,13 +263,17 @@ class GrpcStepClient:
         said = f"{error.code().name} {detail_code}" if detail_code else error.code().name
         return self._error(
             verdict,
-            f"{said}: {details}" if details else said,
+            f"{said}: {connection_faults.without_addresses(details)}" if details else said,
             detail_code=detail_code,
             retry_after_ms=failure.later_of(
                 failure.retry_after_of(trailing.get(RETRY_AFTER)),
                 failure.retry_info_of(trailing.get(STATUS_DETAILS)),
             ),
         )
+
+    def _error_of_fault(self, fault: CallFault, reason: object) -> ServiceError:
+        self._faults.tell(fault, reason)
+        return self._error(fault.verdict, fault.said)
 
     def _error(
         self,
@@ -308,28 +332,12 @@ def _first_values(metadata: grpc.aio.Metadata | None) -> dict[str, str | bytes]:
     return first
 
 
-def _channel_options(max_message_bytes: int) -> Sequence[tuple[str, int]]:
-    return (
-        ("grpc.max_send_message_length", max_message_bytes),
-        ("grpc.max_receive_message_length", max_message_bytes),
-        # One call is one attempt: transparent retries below us are off, too.
-        ("grpc.enable_retries", 0),
-        # Reconnects about a second after the service is back. By default the pause grows to two
-        # minutes, and one attempt to connect to a host that drops packets takes 20 s.
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 1_000),
-        ("grpc.min_reconnect_backoff_ms", 1_000),
-        # Services are reached directly; a proxy variable is for traffic out of the cluster.
-        ("grpc.enable_http_proxy", 0),
-        # Otherwise clients of one address share a connection and its backoff.
-        ("grpc.use_local_subchannel_pool", 1),
-        # Finds a peer that vanished without closing. Servers with default settings answer a third
-        # ping in five minutes of silence with GOAWAY (too_many_pings); 100 s stays below that.
-        # This also turns on TCP_USER_TIMEOUT: sent bytes must be acknowledged in 20 s.
-        ("grpc.keepalive_time_ms", 100_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
-    )
-
-
 _UNDECIDED = (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING)
+# The statuses with which gRPC reports that a call did not get through.
+_LOCAL = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.CANCELLED,
+)
 _TOO_LARGE = re.compile("message larger than max", re.IGNORECASE)

@@ -10,16 +10,19 @@ from email.utils import parsedate_to_datetime
 
 import h11
 
-from agents.services import failure, json_wire, wire
+from agents.services import connection_faults, failure, json_wire, wire
 from agents.services.client import OnChunk, StepRequest, StepResponse
+from agents.services.connection_faults import FaultLog, TlsRefusedError, without_addresses
 from agents.services.failure import ServiceError, Verdict
+from agents.services.headers import ServiceHeaders
 from agents.services.http_connection import AnswerTooLargeError, Headers, HttpAnswer
-from agents.services.http_pool import HttpPool
+from agents.services.http_pool import ConnectTimeoutError, HttpPool
 from agents.services.sending import (
     IDEMPOTENCY_KEY,
     is_sendable,
     sendable_trace,
 )
+from agents.services.service_tls import ServiceTls
 from streams.cancellation import this_task_is_cancelled
 
 TIMEOUT_HEADER = "x-timeout-ms"
@@ -38,10 +41,24 @@ class HttpStepClient:
         url: ``http://`` or ``https://``, the address to which each attempt is posted.
         service: the name for errors, as the pipeline knows it.
         max_message_bytes: size of a request's and of an answer's body, inclusive.
+        tls: for ``https://``; None: public authorities, and no certificate of ours.
+        headers: sent with each call.
     """
 
-    def __init__(self, url: str, *, service: str, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        service: str,
+        max_message_bytes: int,
+        tls: ServiceTls | None = None,
+        headers: ServiceHeaders | None = None,
+    ) -> None:
         self._url = url
+        self._tls = tls
+        self._headers = headers or ServiceHeaders()
+        # Without path and query, which may hold a key.
+        self._faults = FaultLog(service, "/".join(url.split("/", 3)[:3]))
         self._service = service
         self._max_message_bytes = max_message_bytes
         self._pool: HttpPool | None = None
@@ -107,6 +124,7 @@ class HttpStepClient:
             ("accept-encoding", "identity"),
             (IDEMPOTENCY_KEY, request.idempotency_key),
             (TIMEOUT_HEADER, str(max(1, int(request.timeout_s * 1000)))),
+            *self._headers.current(),
         ]
         return body, [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]
 
@@ -115,9 +133,9 @@ class HttpStepClient:
             raise self._error(failure.UNAVAILABLE, "the client is closed")
         if self._pool is None:
             try:
-                self._pool = HttpPool(self._url, max_bytes=self._max_message_bytes)
+                self._pool = HttpPool(self._url, max_bytes=self._max_message_bytes, tls=self._tls)
             except ValueError as error:
-                raise self._error(failure.UNSENDABLE, f"the URL is wrong: {error}") from error
+                raise self._error(failure.UNSENDABLE, "the URL is wrong") from error
         return self._pool
 
     async def _exchange(self, body: bytes, headers: Headers, timeout_s: float) -> HttpAnswer:
@@ -126,6 +144,10 @@ class HttpStepClient:
         try:
             host = (b"host", pool.authority.encode("ascii"))
             return await connection.exchange([host, *headers], pool.target, body, timeout_s)
+        except (ConnectionResetError, BrokenPipeError) as error:
+            if pool.is_secure and not connection.was_heard:
+                raise TlsRefusedError(str(error)) from error
+            raise
         finally:
             pool.release(connection)
 
@@ -150,7 +172,7 @@ class HttpStepClient:
         said = f"HTTP {answer.status}" + (f" {detail_code}" if detail_code else "")
         return self._error(
             failure.verdict_of_http(answer.status),
-            f"{said}: {message}" if message else said,
+            f"{said}: {without_addresses(message)}" if message else said,
             detail_code=detail_code,
             retry_after_ms=retry_after_ms(answer.header(b"retry-after"), now_s=time.time()),
         )
@@ -164,7 +186,14 @@ class HttpStepClient:
         verdict = failure.verdict_of_exception(error)
         if verdict is failure.TIMED_OUT:
             return self._error(verdict, "no answer in time")
-        return self._error(verdict, f"{type(error).__name__}: {error}")
+        if isinstance(error, ConnectTimeoutError):
+            fault = connection_faults.NOT_IN_TIME
+        elif isinstance(error, OSError | h11.RemoteProtocolError):
+            fault = connection_faults.of_exception(error)
+        else:
+            return self._error(verdict, f"{type(error).__name__}: {error}")
+        self._faults.tell(fault, f"{type(error).__name__}: {error}")
+        return self._error(fault.verdict, fault.said)
 
     def _error(
         self,

@@ -10,6 +10,7 @@ import asyncio
 import select
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import h11
 
@@ -60,6 +61,10 @@ class HttpConnection(asyncio.Protocol):
         self._waiting: asyncio.Future[HttpAnswer] | None = None
         self._answer: HttpAnswer | None = None
         self._heard_bytes = 0
+        self.was_heard = False
+        """True once the service has sent anything."""
+        self.version = 0
+        """For the pool: that of the TLS files with which it was opened."""
         self._is_clean = False
         """True while the running exchange has left nothing behind."""
 
@@ -119,11 +124,12 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not every event loop derives its transports for TLS from asyncio's class.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Pass bytes to the running exchange; close if no exchange runs."""
+        self.was_heard = True
         if self._waiting is None or self._waiting.done() or self._transport is None:
             # Unrequested bytes. They would be taken for the answer to the next call.
             self.close()
@@ -140,7 +146,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """End the running exchange: with its answer if the end of the connection completes it."""
         self._transport = None
-        if self._waiting is not None and not self._waiting.done() and error is None:
+        if self._answer is not None and error is None:
             self._parse(b"")  # completes an answer that has no length
         self._fail(error or ConnectionResetError("the connection ended before the answer did"))
 

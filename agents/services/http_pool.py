@@ -1,13 +1,13 @@
 """The kept connections to one HTTP service."""
 
 import asyncio
-import ssl
 from collections import deque
 from urllib.parse import urlsplit
 
-import httpx
-
+from agents.services.connection_faults import TlsRefusedError
 from agents.services.http_connection import HttpConnection
+from agents.services.service_tls import ServiceTls
+from streams.tls import ClientTls
 
 CONNECT_TIMEOUT_S = 5.0
 """A host that drops packets is treated as down; the attempt ends long before its deadline."""
@@ -28,16 +28,18 @@ class HttpPool:
     Args:
         url: ``http://`` or ``https://``, the address of the service with its path.
         max_bytes: the largest body of an answer, inclusive.
+        tls: needed for ``https://``.
     """
 
-    def __init__(self, url: str, *, max_bytes: int) -> None:
+    def __init__(self, url: str, *, max_bytes: int, tls: ServiceTls | None = None) -> None:
         parts = urlsplit(url)
         if parts.hostname is None:
             raise ValueError("the URL names no host")
-        self._host, self._tls = parts.hostname, parts.scheme == "https"
+        self._host = parts.hostname
+        self._tls = tls or ServiceTls(ClientTls()) if parts.scheme == "https" else None
         self._port = parts.port or (443 if self._tls else 80)
         self._max_bytes = max_bytes
-        self._context: ssl.SSLContext | None = None
+        self._version = 0
         self._idle: deque[tuple[float, HttpConnection]] = deque()
         self._used: set[HttpConnection] = set()
         self._closed = False
@@ -46,13 +48,20 @@ class HttpPool:
         self.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         """The path and query, as they appear in the request line."""
 
+    @property
+    def is_secure(self) -> bool:
+        """Whether connections use TLS."""
+        return self._tls is not None
+
     async def acquire(self) -> HttpConnection:
         """A connection for one exchange; give it back with :meth:`release`, whatever happens.
 
         Raises:
-            OSError: the connection was refused, or the certificate is not accepted.
+            OSError: the connection was refused, or we do not accept the certificate.
+            TlsRefusedError: the service ended the TLS handshake.
             ConnectTimeoutError: no connection in ``CONNECT_TIMEOUT_S``.
         """
+        self._look_at_files()
         now_s = asyncio.get_running_loop().time()
         self._drop_old(now_s)
         while self._idle:
@@ -73,7 +82,8 @@ class HttpPool:
         self._used.discard(connection)
         now_s = asyncio.get_running_loop().time()
         self._drop_old(now_s)
-        if connection.is_reusable and len(self._idle) < KEPT_MAX:
+        current = connection.version == self._version
+        if current and connection.is_reusable and len(self._idle) < KEPT_MAX:
             self._idle.append((now_s, connection))
         else:
             connection.close()
@@ -103,17 +113,27 @@ class HttpPool:
                     lambda: HttpConnection(max_bytes=self._max_bytes),
                     self._host,
                     self._port,
-                    ssl=self._tls_context(),
+                    ssl=self._tls.context if self._tls else None,
                 )
         except TimeoutError as error:
             raise ConnectTimeoutError("no connection in time") from error
+        except ConnectionRefusedError:
+            raise
+        except ConnectionError as error:
+            if self._tls is None:
+                raise
+            raise TlsRefusedError(str(error)) from error
+        connection.version = self._version
         return connection
 
-    def _tls_context(self) -> ssl.SSLContext | None:
-        if self._tls and self._context is None:
-            self._context = httpx.create_ssl_context(trust_env=False)
-            self._context.set_alpn_protocols(["http/1.1"])
-        return self._context
+    def _look_at_files(self) -> None:
+        """Take no connection again that was opened with other files."""
+        if self._tls is None:
+            return
+        self._tls.refresh()
+        if self._tls.version != self._version:
+            self._version = self._tls.version
+            self.close_idle()
 
 
 class ConnectTimeoutError(ConnectionError):

@@ -24,6 +24,19 @@ def sendable_trace(trace: Mapping[str, str]) -> list[tuple[str, str]]:
     ]
 
 
+def is_allowed_name(name: str) -> bool:
+    """True if an installation may add a header of this name (in lower case) to its calls.
+
+    Not allowed: what we set, what belongs to a connection, and what gRPC keeps for itself.
+    """
+    return (
+        _KEY.fullmatch(name) is not None
+        and not name.startswith("grpc-")
+        and not name.endswith("-bin")
+        and name not in _OURS | _OF_TRACES | _OF_CONNECTIONS
+    )
+
+
 # Source: gRPC over HTTP2, "Requests": Header-Name and ASCII-Value.
 _KEY = re.compile(r"[a-z0-9_.-]+")
 _VALUE = re.compile(r"[\x20-\x7e]{1,8192}")
@@ -40,4 +53,16 @@ _OURS = {
     "te",
     "transfer-encoding",
     "upgrade",
+}
+_OF_TRACES = {"traceparent", "tracestate", "baggage"}
+# Source: RFC 9110, 7.6.1.
+_OF_CONNECTIONS = {
+    "expect",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "trailer",
+    "user-agent",
+    "content-encoding",
 }

@@ -1,17 +1,19 @@
 """The addresses of the services."""
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-SERVICE_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+from agents.services.access import SERVICE_NAME, ServiceAccess, field_of, read_access
+
+_BUILT_IN = ("retrieval", "rag_engine", "agent_engine", "voice_engine", "multimodal_engine")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServicesSettings:
     """``ORCH_SERVICES_<FIELD>``.
 
-    An address is ``grpc://host:port``, ``http://host:port/path``, ``https://…``, or
-    ``python://package.module:function`` for a function in the worker itself. A host name
+    An address is ``grpc://host:port``, ``http://host:port/path``, the same with TLS
+    (``grpcs://…``, ``https://…``), or ``python://package.module:function`` for a function in the
+    worker itself. A host name
     is looked up again whenever a connection is opened, so a service may move behind its name.
     An address is checked at the start of a process, and only if a pipeline of that process uses
     the service.
@@ -37,6 +39,27 @@ class ServicesSettings:
     ``poet=grpc://10.0.0.7:9001,critic=https://critic.internal/run``. A name that has a setting
     of its own, or that appears twice, stops the start."""
 
+    ca_files: str = ""
+    """PEM files of the authorities that may have signed the certificates of services,
+    ``service=file`` each, separated by commas: ``poet=/etc/ca.pem``; ``*=/etc/ca.pem`` for every
+    service with TLS. A service without one must have a certificate of a public authority. The
+    files are read again when they change, as are those of ``certificate_files`` and ``key_files``:
+    new connections use them."""
+
+    certificate_files: str = ""
+    """PEM files of our certificates, for services that want one (mutual TLS), in the same form."""
+
+    key_files: str = ""
+    """PEM files of the keys of ``certificate_files``, without a password, in the same form. A
+    service without one has its key in the file of its certificate."""
+
+    headers: str = field(default="", repr=False)  # holds tokens: keep it out of logs
+    """Headers (gRPC: metadata) that each call of a service carries, ``service.header=value`` each,
+    separated by commas: ``poet.authorization=file:/run/secrets/poet``. A value is a text without a
+    comma, ``file:PATH`` for the one line of a file, or ``Bearer file:PATH`` for that line after a
+    word. A file is read again when it changes: the next call carries what it holds. Headers of
+    the connection, and those that every call carries anyway, cannot be set."""
+
     max_message_bytes: int = 2 * 1024 * 1024
     """Size of one request or answer, inclusive. A larger one fails the step. Keep it above
     ``ORCH_LIMITS_STEP_OUTPUT_MAX_BYTES`` with room for an agent's substeps; calls in flight
@@ -47,7 +70,24 @@ class ServicesSettings:
             raise ValueError(
                 f"max_message_bytes is {self.max_message_bytes}; it must be at least 1024"
             )
-        self.extra_addresses()
+        self.access()
+
+    def addresses(self) -> dict[str, str]:
+        """The address of each service, by the name of its setting.
+
+        Raises:
+            ValueError: as :meth:`extra_addresses`.
+        """
+        return {name: getattr(self, name) for name in _BUILT_IN} | self.extra_addresses()
+
+    def access(self) -> dict[str, ServiceAccess]:
+        """Files and headers for each service, by the name of its setting.
+
+        Raises:
+            ValueError: an entry is wrong, names an unknown service, or contradicts its address.
+        """
+        names = ("ca_files", "certificate_files", "key_files", "headers")
+        return read_access({name: getattr(self, name) for name in names}, self.addresses())
 
     def extra_addresses(self) -> dict[str, str]:
         """The addresses in ``extra`` by field name (``-service`` left out, ``_`` for ``-``).
@@ -60,13 +100,8 @@ class ServicesSettings:
             name, _, address = entry.partition("=")
             if not SERVICE_NAME.fullmatch(name) or not address:
                 raise ValueError(f"extra has {entry!r}; it must be name=address")
-            field = field_of(name)
-            if field in addresses or field in self.__slots__:
+            setting = field_of(name)
+            if setting in addresses or setting in self.__slots__:
                 raise ValueError(f"extra names {name}, which has an address already")
-            addresses[field] = address
+            addresses[setting] = address
         return addresses
-
-
-def field_of(service: str) -> str:
-    """The setting of a service: its name without ``-service``, with ``_`` for ``-``."""
-    return service.removesuffix("-service").replace("-", "_")

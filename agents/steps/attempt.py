@@ -210,7 +210,10 @@ class RunningAttempt:
             case _FoundError():
                 return error.error
             case SettingsError():
-                return error_of(command, "SERVICE_UNKNOWN", str(error), ErrorCategory.INTERNAL)
+                # The tenant must not read addresses and paths of this installation.
+                log.error("service_unknown", service=command.service, reason=str(error))
+                message, category = "the worker cannot call this service", ErrorCategory.INTERNAL
+                return error_of(command, "SERVICE_UNKNOWN", message, category)
             case TimeoutError():
                 message, category = f"no answer in {command.timeout_ms} ms", ErrorCategory.TIMEOUT
                 return error_of(command, "SERVICE_TIMEOUT", message, category, retriable=True)
@@ -222,7 +225,8 @@ class RunningAttempt:
 
     def _fault(self, error: BaseException) -> Error:
         log.error("step_raised", command_id=self.command.command_id, exc_info=error)
-        message, category = f"{type(error).__name__}: {error}", ErrorCategory.INTERNAL
+        # Without the words of the error, which may name addresses and paths of this installation.
+        message, category = f"a fault: {type(error).__name__}", ErrorCategory.INTERNAL
         return error_of(self.command, "INTERNAL", message, category, retriable=True)
 
     def _left_s(self) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from agents.services.settings import SERVICE_NAME
+from agents.services.access import SERVICE_NAME
 from orchestrator.configuration import keys as known
 from orchestrator.configuration.keys import ConfigKey, keys
 from schemas.errors import SettingsError
@@ -130,7 +130,8 @@ class _ConfigReader:
     def _value(self, key: ConfigKey, node: Node) -> str | None:
         """The value as the text of a variable; None: not set."""
         if isinstance(node, MappingNode):
-            return self._list(key, node, self._pairs(node))
+            pairs = self._pairs(node)
+            return self._list(key, node, map(self._absolute, pairs) if key.secret else pairs)
         if isinstance(node, SequenceNode):
             return self._list(key, node, [self._scalar(key, item) or "" for item in node.value])
         return self._scalar(key, node)
@@ -144,6 +145,14 @@ class _ConfigReader:
             else:
                 found.append(f"{before}{name}={self._expanded(value, self.yaml.text(value))}")
         return found
+
+    def _absolute(self, pair: str) -> str:
+        """A pair whose ``file:PATH`` begins at the folder of the configuration file."""
+        name, equals, value = pair.partition("=")
+        before, file, path = value.rpartition(_FILE)
+        if not file or not (before == "" or before.endswith(" ")):
+            return pair
+        return f"{name}{equals}{before}{_FILE}{self._folder / path}"
 
     def _list(self, key: ConfigKey, node: Node, items: Iterable[str]) -> str:
         items = list(items)

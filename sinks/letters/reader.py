@@ -14,7 +14,7 @@ async def read_index(settings: PostgresSettings) -> KnownLetters:
     Raises:
         SinkUnavailableError: read the topics instead.
     """
-    database = Database(settings)
+    database = Database(settings, reads=True)
     await database.open(migrated=False)
     try:
         async with database.connection() as conn:

@@ -9,6 +9,7 @@ from schemas.records import TaskId
 from sinks.database import Database
 from sinks.errors import (
     PostgresRefusedError,
+    PostgresTlsError,
     SinkBlockedError,
     SinkRowError,
     SinkUnavailableError,
@@ -30,7 +31,7 @@ class Reader:
     """
 
     def __init__(self, settings: PostgresSettings) -> None:
-        self._database = Database(settings, planning=PLAN_FOR_VALUES)
+        self._database = Database(settings, planning=PLAN_FOR_VALUES, reads=True)
 
     async def open(self) -> None:
         """Connect, and check that the schema exists.
@@ -38,11 +39,15 @@ class Reader:
         Raises:
             SinkUnavailableError: try again later.
             PostgresRefusedError: a wrong password, an unknown database, a missing right, a wrong
-                DSN.
+                DSN, or a wrong certificate; its code is that of the cause.
             MigrationError: a migration that this program needs was not applied.
         """
         try:
             await self._database.open()
+        except PostgresTlsError as error:
+            refused = PostgresRefusedError(str(error))
+            refused.code = error.code
+            raise refused from error
         except (SinkBlockedError, SinkRowError, asyncpg.PostgresError) as error:
             raise PostgresRefusedError(str(error)) from error
 

@@ -13,7 +13,8 @@ from datetime import datetime
 import asyncpg
 import structlog
 
-from sinks.errors import MigrationError, SinkBlockedError, ours, wrong_dsn
+from sinks.dsn import check_files, wrong_dsn
+from sinks.errors import MigrationError, SinkBlockedError, ours
 from sinks.pool import Connection
 from sinks.queries import query
 from sinks.schema.migration import Migration, load_migrations, pending
@@ -117,6 +118,7 @@ async def pending_migrations(conn: Connection) -> list[str]:
 @asynccontextmanager
 async def _session(dsn: str, timeout_s: float) -> AsyncIterator[Connection]:
     conn: asyncpg.Connection[asyncpg.Record] | None = None
+    check_files(dsn)
     try:
         async with asyncio.timeout(timeout_s):
             conn = await asyncpg.connect(
@@ -127,7 +129,7 @@ async def _session(dsn: str, timeout_s: float) -> AsyncIterator[Connection]:
             yield conn
     except Exception as error:
         if conn is None and isinstance(error, ValueError):
-            raise wrong_dsn() from None
+            raise wrong_dsn(error) from None
         lost = conn is not None and conn.is_closed()
         if (translated := ours(error, connection_lost=lost)) is not None:
             raise translated from error

@@ -90,15 +90,20 @@ ONLY_HTTP = {"HOST_REFUSED", "ORIGIN_REFUSED"}
 OF_A_TASK = {"TASK_NOT_PENDING", "IDEMPOTENCY_MISMATCH"}
 OF_A_CONNECTION = {"BODY_LATE", "HEADERS_LATE", "HEADERS_TOO_LARGE", "CONNECTIONS_TOO_MANY"}
 """In ``test_connection_limits.py``."""
+OF_A_TENANT = {
+    *("RATE_LIMITED", "TASKS_LIMITED", "HELD_LIMITED"),
+    *("STREAMS_LIMITED", "WORK_LIMITED", "PRIORITY_DENIED"),
+}
+"""In ``test_tenant_limits.py``."""
 OF_A_LETTER = {"LETTER_UNKNOWN", "EDIT_REFUSED", "REPLAY_RUNNING"}
 
 
 async def test_every_row_has_a_test() -> None:
-    tested = set(HTTP) | OF_A_TASK | OF_A_CONNECTION | OF_A_LETTER | NOT_FROM_OUTSIDE
+    tested = set(HTTP) | OF_A_TASK | OF_A_CONNECTION | OF_A_TENANT | OF_A_LETTER | NOT_FROM_OUTSIDE
 
     assert set(ROWS) == tested
     assert {code for code, row in ROWS.items() if row.grpc != "none"} == (
-        set(GRPC) | OF_A_TASK | OF_A_LETTER | NOT_FROM_OUTSIDE - ONLY_HTTP
+        set(GRPC) | OF_A_TASK | OF_A_TENANT | OF_A_LETTER | NOT_FROM_OUTSIDE - ONLY_HTTP
     )
 
 

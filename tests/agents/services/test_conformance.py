@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import grpc
 import pytest
@@ -11,11 +13,16 @@ from aiohttp import web
 
 from agents.services.client import StepClient, StepRequest, StepResponse
 from agents.services.failure import ServiceError
+from agents.services.grpc_client import GrpcStepClient
+from agents.services.http_client import HttpStepClient
 from agents.services.inline_client import InlineStepClient
+from agents.services.service_tls import ServiceTls
 from schemas.gen.services.v1 import step_service_pb2 as pb
 from schemas.records import Json
+from streams.tls import ClientTls
 from tests.agents.services import test_grpc_client as over_grpc
 from tests.agents.services import test_http_client as over_http
+from tests.agents.services.secured import Files, server_context, server_credentials
 from tests.agents.services.test_grpc_client import SOON_S, a_request
 
 Work = Callable[[str, str], Awaitable[str]]
@@ -55,7 +62,7 @@ async def hang(given: str, key: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def grpc_client(service: Service) -> AsyncIterator[StepClient]:
+async def grpc_client(service: Service, files: Files | None = None) -> AsyncIterator[StepClient]:
     async def run(request: pb.RunRequest, context: over_grpc.Context) -> pb.RunResponse:
         key = dict(context.invocation_metadata() or ())["idempotency-key"]
         try:
@@ -64,15 +71,33 @@ async def grpc_client(service: Service) -> AsyncIterator[StepClient]:
             await context.abort(grpc.StatusCode.INTERNAL, str(error))
         return pb.RunResponse(output=output)
 
-    async with (
-        over_grpc.a_server(over_grpc.ScriptedService(run)) as port,
-        over_grpc.a_client(port) as client,
-    ):
-        yield client
+    scripted, tls, credentials = over_grpc.ScriptedService(run), None, None
+    if files is not None:
+        tls, credentials = tls_of(files), server_credentials(files.server())
+    async with over_grpc.a_server(scripted, credentials=credentials) as port:
+        client = GrpcStepClient(
+            f"127.0.0.1:{port}",
+            service="rag-engine",
+            max_message_bytes=over_grpc.MAX_BYTES,
+            tls=tls,
+        )
+        async with closing(client):
+            yield client
 
 
 @contextlib.asynccontextmanager
-async def http_client(service: Service) -> AsyncIterator[StepClient]:
+async def grpcs_client(service: Service) -> AsyncIterator[StepClient]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with grpc_client(service, Files(Path(folder))) as client:
+            yield client
+
+
+def tls_of(files: Files) -> ServiceTls:
+    return ServiceTls(ClientTls(ca_file=files.ca))
+
+
+@contextlib.asynccontextmanager
+async def http_client(service: Service, files: Files | None = None) -> AsyncIterator[StepClient]:
     async def run(request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.text())
         try:
@@ -85,11 +110,30 @@ async def http_client(service: Service) -> AsyncIterator[StepClient]:
             body=b'{"output": %s}' % output.encode(), content_type="application/json"
         )
 
-    async with (
-        over_http.a_server(over_http.ScriptedService(run)) as url,
-        over_http.a_client(url) as client,
-    ):
-        yield client
+    scripted, tls, context = over_http.ScriptedService(run), None, None
+    if files is not None:
+        tls, context = tls_of(files), server_context(files.server())
+    async with over_http.a_server(scripted, context=context) as url:
+        client = HttpStepClient(
+            url, service="rag-engine", max_message_bytes=over_grpc.MAX_BYTES, tls=tls
+        )
+        async with closing(client):
+            yield client
+
+
+@contextlib.asynccontextmanager
+async def https_client(service: Service) -> AsyncIterator[StepClient]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with http_client(service, Files(Path(folder))) as client:
+            yield client
+
+
+@contextlib.asynccontextmanager
+async def closing(client: StepClient) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await client.close()
 
 
 @contextlib.asynccontextmanager
@@ -103,7 +147,9 @@ async def inline_client(service: Service) -> AsyncIterator[StepClient]:
 Connect = Callable[[Service], contextlib.AbstractAsyncContextManager[StepClient]]
 
 over_each_transport = pytest.mark.parametrize(
-    "connect", [grpc_client, http_client, inline_client], ids=["grpc", "http", "inline"]
+    "connect",
+    [grpc_client, grpcs_client, http_client, https_client, inline_client],
+    ids=["grpc", "grpcs", "http", "https", "inline"],
 )
 
 

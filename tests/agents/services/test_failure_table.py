@@ -66,7 +66,8 @@ def test_the_table_lists_every_status_but_ok() -> None:
     ("error", "code"),
     [
         (ConnectTimeoutError("silent"), "SERVICE_UNAVAILABLE"),
-        (ssl.SSLError("a certificate"), "SERVICE_UNAVAILABLE"),
+        (ssl.SSLError("a handshake"), "SERVICE_UNAVAILABLE"),
+        (ssl.SSLCertVerificationError("a certificate"), "SERVICE_UNTRUSTED"),
         (h11.RemoteProtocolError("no HTTP"), "SERVICE_UNAVAILABLE"),
         (h11.LocalProtocolError("bad header"), "SERVICE_REQUEST_INVALID"),
         (TimeoutError(), "SERVICE_TIMEOUT"),

@@ -76,13 +76,21 @@ class ScriptedService(pb_grpc.StepServiceServicer):
 
 @contextlib.asynccontextmanager
 async def a_server(
-    service: ScriptedService, *, port: int = 0, max_receive_bytes: int = -1
+    service: ScriptedService,
+    *,
+    port: int = 0,
+    max_receive_bytes: int = -1,
+    credentials: grpc.ServerCredentials | None = None,
 ) -> AsyncIterator[int]:
     server = grpc.aio.server(
         options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", max_receive_bytes)]
     )
     pb_grpc.add_StepServiceServicer_to_server(service, server)
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    at = f"127.0.0.1:{port}"
+    if credentials is None:
+        bound = server.add_insecure_port(at)
+    else:
+        bound = server.add_secure_port(at, credentials)
     await server.start()
     try:
         yield bound

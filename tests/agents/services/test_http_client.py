@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import formatdate
@@ -44,15 +45,17 @@ class ScriptedService:
 
 
 @contextlib.asynccontextmanager
-async def a_server(service: ScriptedService) -> AsyncIterator[str]:
+async def a_server(
+    service: ScriptedService, *, context: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     app = web.Application(client_max_size=4 * MAX_BYTES)
     app.router.add_post("/run", service.handle)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
     await site.start()
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/run"
+        yield f"http{'s' if context else ''}://127.0.0.1:{runner.addresses[0][1]}/run"
     finally:
         await runner.cleanup()
 

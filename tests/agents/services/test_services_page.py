@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +15,10 @@ from agents.services.client import StepClient, StepRequest
 from agents.services.directory import Directory
 from agents.services.failure import STATUS_VERDICTS, ServiceError, verdict_of_http
 from agents.services.settings import ServicesSettings
+from orchestrator.configuration.load import process_settings
+from orchestrator.settings import Settings
 from schemas.records import CommandId, Json, StepName, TaskId, Usage
+from tests.agents.services.secured import Files, Heard, a_service
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "services.md").read_text()
@@ -128,3 +132,54 @@ def test_every_code_of_a_reference_service_is_on_the_page() -> None:
 
     assert len(codes) > 8
     assert {code for code in codes if f"`{code}`" not in PAGE} == set()
+
+
+@pytest.mark.parametrize("form", ["yaml", "sh"])
+async def test_the_settings_of_the_page_reach_protected_services(tmp_path: Path, form: str) -> None:
+    files, poet, critic = Files(tmp_path), Heard(), Heard()
+    files.show("worker")
+    (tmp_path / "poet").write_text("t0ken\n")
+    (tmp_path / "critic").write_text("k3y\n")
+    async with (
+        a_service("grpcs", poet, files.server(), wants=files.authority) as grpcs,
+        a_service("https", critic, files.server()) as https,
+    ):
+        text = _block_about(form, "grpcs://poet.internal:9443")
+        for shown, real in (
+            ("grpcs://poet.internal:9443", grpcs),
+            ("https://critic.internal/run", https),
+            ("/etc/orchestrator/worker.pem", str(files.certificate)),
+            ("/etc/orchestrator/worker.key", str(files.key)),
+            ("/etc/orchestrator", str(tmp_path)),
+            ("/run/secrets", str(tmp_path)),
+        ):
+            assert shown in text
+            text = text.replace(shown, real)
+        directory = Directory(_settings(tmp_path, form, text).services)
+        directory.check(["poet", "critic"])
+        for service in ("poet", "critic"):
+            await directory.client(service).call(a_request("Shout", "{}"))
+        await directory.close()
+
+    assert (poet.names, poet.tokens) == (["worker"], ["Bearer t0ken"])
+    assert (critic.names, critic.headers[0]["x-api-key"]) == ([None], "k3y")
+    assert critic.headers[0]["x-team"] == "search"
+
+
+def _block_about(form: str, text: str) -> str:
+    [found] = [b for b in re.findall(rf"```{form}\n(.*?)```", PAGE, re.DOTALL) if text in b]
+    return str(found)
+
+
+def _settings(folder: Path, form: str, text: str) -> Settings:
+    if form == "yaml":
+        file = folder / "config.yaml"
+        file.write_text(text)
+        variables = {"ORCH_CONFIG": str(file)}
+    else:
+        shell = subprocess.run(
+            ["sh", "-c", f"set -f; {text}\nenv"], capture_output=True, text=True, check=True
+        )
+        lines = [line for line in shell.stdout.splitlines() if line.startswith("ORCH_SERVICES_")]
+        variables = dict(line.split("=", 1) for line in lines)
+    return process_settings(variables)

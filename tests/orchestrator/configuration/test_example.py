@@ -84,6 +84,21 @@ def test_show_masks_secrets_and_names_sources(tmp_path: Path) -> None:
     assert 'topics.prefix: "orchestrator."  # ORCH_TOPICS_PREFIX, default' in shown
 
 
+def test_show_masks_the_headers_of_services() -> None:
+    environment = {
+        "ORCH_SERVICES_EXTRA": "poet=grpcs://poet:1",
+        "ORCH_SERVICES_HEADERS": "poet.authorization=hunter2",
+    }
+    shown = run_command(["config", "show"], environment).out
+    assert "hunter2" not in shown
+    assert 'services.headers: "********"  # ORCH_SERVICES_HEADERS, environment' in shown
+
+    wrong = {**environment, "ORCH_SERVICES_HEADERS": "poet.authorization=hunter2,hunter3"}
+    ended = run_command(["config", "show"], wrong)
+    assert ended.status == 1
+    assert "hunter" not in ended.out + ended.err
+
+
 def test_schema_prints_the_schema() -> None:
     assert run_command(["config", "schema"], {}).status == 0
 

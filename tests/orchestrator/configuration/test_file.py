@@ -177,3 +177,31 @@ def test_times_have_units(tmp_path: Path, given: Any, seconds: float) -> None:
 def test_milliseconds_have_units_too(tmp_path: Path) -> None:
     found = settings(tmp_path, "data: {database: {statement_timeout_ms: 5s}}\n")
     assert found.postgres.statement_timeout_ms == 5000
+
+
+def test_headers_of_services_are_a_mapping_of_mappings(tmp_path: Path) -> None:
+    found = settings(
+        tmp_path,
+        """\
+services:
+  poet: grpcs://poet:1
+  ca_files: {"*": /etc/ca.pem}
+  headers:
+    poet:
+      authorization: Bearer file:secrets/poet
+      x-key: file:/run/key
+      x-team: profile:search
+""",
+    )
+
+    [token, key, team] = found.services.access()["poet"].headers
+    assert (token.value, token.file) == ("Bearer ", tmp_path / "secrets" / "poet")
+    assert (key.value, key.file) == ("", Path("/run/key"))
+    assert (team.value, team.file) == ("profile:search", None)
+
+
+def test_a_wrong_header_is_refused_with_its_place_and_without_its_value(tmp_path: Path) -> None:
+    said = refused(tmp_path, "services:\n  headers: {poet: {te: s3cret}}\n")
+
+    assert said.startswith("DIR/config.yaml:2: ORCH_SERVICES_*: headers names poet")
+    assert "s3cret" not in said
