@@ -15,9 +15,9 @@ from orchestrator.api.server import Serving, open_service
 from orchestrator.settings import load_settings
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.gen.orchestrator.v1 import orchestrator_pb2_grpc as pb_grpc
+from tests.api.access.issuer import AUDIENCE, Issuer
 from tests.api.calling import WAIT_S, Served, a_body, a_create, refusal_of
 from tests.api.conftest import BOUNDS
-from tests.api.issuer import AUDIENCE, Issuer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

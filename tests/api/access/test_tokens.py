@@ -26,7 +26,7 @@ from orchestrator.api.errors import ApiError
 from orchestrator.api.settings import ApiSettings
 from orchestrator.settings import load_settings
 from schemas.errors import SettingsError
-from tests.api.issuer import AUDIENCE, Issuer
+from tests.api.access.issuer import AUDIENCE, Issuer
 
 STRANGER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
