@@ -24,7 +24,7 @@ KEYS = {
     name: f"orch_{name}"
     for name in (
         *("acme", "other", "slow", "hanging", "refused", "fuzzed", "crowd", "pending"),
-        *("letters", "mended", "paged", "documented"),
+        *("letters", "mended", "paged", "documented", "keeping"),
     )
 }
 FILE_KEYS: dict[str, dict[str, Any]] = {

@@ -214,7 +214,7 @@ async def test_live_tasks_are_limited_and_room_comes_back(limited: Serving) -> N
 
 @pytest.mark.asyncio(loop_scope="session")
 async def test_bytes_of_held_tasks_are_limited(limited: Serving) -> None:
-    async with client(limited, "pending") as http:
+    async with client(limited, "keeping") as http:
         large = a_body(hold=True, input={"query": "x" * 1500})
         created = await http.post("/api/v1/tasks", json=large)
         assert created.status_code == 201
