@@ -19,8 +19,9 @@ from orchestrator.api.access.oidc.tokens import Grant, Tokens, is_token
 from orchestrator.api.access.refusal_log import RefusalLog
 from orchestrator.api.access.rights import ALL_SCOPES, Need
 from orchestrator.api.errors import ApiError, Kind
+from orchestrator.api.limits import REFUSED_AFTER_S
 from orchestrator.api.limits.metrics import LIMITED
-from orchestrator.api.limits.rates import Rates
+from orchestrator.api.limits.rates import Rates, calls_of
 from schemas.limits import ID_PATTERN
 from schemas.records import Millis
 from streams.clock import now_ms
@@ -58,7 +59,13 @@ class Access:
         self._used: OrderedDict[str, float] = OrderedDict()
 
     async def admit(
-        self, given: str | None, need: Need, *, transport: Transport, tenant: str | None = None
+        self,
+        given: str | None,
+        need: Need,
+        *,
+        transport: Transport,
+        tenant: str | None = None,
+        body_bytes: int = 0,
     ) -> Caller:
         """The caller of a call, who may make it.
 
@@ -67,6 +74,7 @@ class Access:
             need: what the call needs; it is not looked at before the caller is known.
             transport: for the audit trail.
             tenant: the tenant that the call names (:data:`TENANT_HEADER`).
+            body_bytes: the size of the call's body, as far as it is known.
 
         Raises:
             ApiError: as :meth:`caller` and :meth:`Caller.check`; RATE_LIMITED: the key makes too
@@ -76,19 +84,25 @@ class Access:
         try:
             caller = await self.caller(given, transport=transport, tenant=tenant)
             known = caller.key_id
-            self._check_rate(caller)
+            await self._check_rate(caller, calls_of(body_bytes))
             caller.check(need)
         except ApiError as error:
             self.refused.note(error, transport=transport, key=known)
             raise
         return caller
 
-    def _check_rate(self, caller: Caller) -> None:
-        """Count a call of a key; RATE_LIMITED if there are too many."""
+    def count_body(self, caller: Caller, body_bytes: int) -> None:
+        """Count a body whose size was not known when its call was admitted."""
+        if self._rates is not None and caller.key_id:
+            self._rates.add(caller.key_id, time.monotonic(), calls_of(body_bytes) - 1)
+
+    async def _check_rate(self, caller: Caller, calls: int) -> None:
+        """Count a call of a key; RATE_LIMITED if there are too many, after a moment."""
         if self._rates is None or not caller.key_id:
             return
-        if (wait_s := self._rates.take(caller.key_id, time.monotonic())) > 0:
+        if (wait_s := self._rates.take(caller.key_id, time.monotonic(), calls)) > 0:
             LIMITED.labels("requests_per_s").inc()
+            await asyncio.sleep(min(wait_s, REFUSED_AFTER_S))
             message = "this key makes too many calls in a second"
             raise ApiError("RATE_LIMITED", message, kind=Kind.LIMITED, retry_after_s=wait_s)
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message as ProtoMessage
 
 from orchestrator.api.access.access import TENANT_HEADER, Access
 from orchestrator.api.access.caller import Caller
@@ -46,7 +47,7 @@ def answering(
     @functools.wraps(method)
     async def answer(self: S, request: Q, context: Context) -> A:
         try:
-            caller = await _admitted(self.access, context, need)
+            caller = await _admitted(self.access, context, need, request)
             _check_readable(request)
             return await method(self, caller, request, context)
         except ApiError as error:
@@ -66,7 +67,7 @@ def streaming(
     @functools.wraps(method)
     async def stream(self: S, request: Q, context: Context) -> AsyncIterator[A]:
         try:
-            caller = await _admitted(self.access, context, need)
+            caller = await _admitted(self.access, context, need, request)
             _check_readable(request)
             items = method(self, caller, request, context)
             async for item in self.access.while_allowed(caller, items):
@@ -84,11 +85,12 @@ def _check_readable(request: object) -> None:
         raise ApiError("REQUEST_INVALID", "the request is not a message of this method")
 
 
-async def _admitted(access: Access, context: Context, need: Need) -> Caller:
+async def _admitted(access: Access, context: Context, need: Need, request: object) -> Caller:
     metadata = dict(context.invocation_metadata() or ())
     given = _text(metadata.get("authorization") or metadata.get("x-api-key"))
     tenant = _text(metadata.get(TENANT_HEADER))
-    return await access.admit(given, need, transport="grpc", tenant=tenant)
+    size = request.ByteSize() if isinstance(request, ProtoMessage) else 0
+    return await access.admit(given, need, transport="grpc", tenant=tenant, body_bytes=size)
 
 
 def _text(value: str | bytes | None) -> str | None:

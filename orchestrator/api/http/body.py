@@ -12,55 +12,30 @@ from starlette.requests import ClientDisconnect, Request
 
 from orchestrator.api.errors import ApiError, Kind, from_validation, invalid
 from orchestrator.api.limits.metrics import LIMITED
-from schemas.errors import InvalidRecordError
-from schemas.json_text import check_depth
 
 R = TypeVar("R", bound=msgspec.Struct)
 
 _JSON = "application/json"
-_LARGE_BYTES = 64 * 1024
 _TIMES = frozenset({"since", "until"})
 _NUMBER = re.compile(r"[-+0-9.eE]*")
 
 
-class Bodies:
-    """Reads the JSON bodies of requests.
+def read_json(request: Request, body: bytes, kind: type[R], *, optional: bool) -> R:
+    """Decode a JSON body.
 
-    A large body is decoded in a thread, and only one at a time: its nesting is checked in Python,
-    and 8 MB of brackets would keep every other call of this process waiting for a second.
+    Args:
+        request: the call, for its headers.
+        body: its whole body.
+        kind: the type of the body; unknown fields are refused.
+        optional: an empty body means all defaults.
+
+    Raises:
+        ApiError: MEDIA_TYPE_UNKNOWN, JSON_INVALID, JSON_TOO_DEEP, or FIELD_INVALID with the field.
     """
-
-    def __init__(self, *, max_bytes: int, timeout_s: float) -> None:
-        """Begin without a request.
-
-        Args:
-            max_bytes: a longer body is not read to its end.
-            timeout_s: a slower body is not read to its end.
-        """
-        self._max_bytes = max_bytes
-        self._timeout_s = timeout_s
-        self._turn = asyncio.Lock()
-
-    async def read_json(self, request: Request, kind: type[R], *, optional: bool) -> R:
-        """Decode a JSON body.
-
-        Args:
-            request: the call.
-            kind: the type of the body; unknown fields are refused.
-            optional: an empty body means all defaults.
-
-        Raises:
-            ApiError: MEDIA_TYPE_UNKNOWN, BODY_TOO_LARGE, BODY_LATE, JSON_INVALID, JSON_TOO_DEEP, or
-                FIELD_INVALID with the field.
-        """
-        body = await read_bytes(request, self._max_bytes, timeout_s=self._timeout_s)
-        if optional and not body:
-            return kind()
-        _check_media_type(request)
-        if len(body) <= _LARGE_BYTES:
-            return decode_json(body, kind)
-        async with self._turn:
-            return await asyncio.to_thread(decode_json, body, kind)
+    if optional and not body:
+        return kind()
+    _check_media_type(request)
+    return decode_json(body, kind)
 
 
 def _check_media_type(request: Request) -> None:
@@ -75,16 +50,19 @@ def _check_media_type(request: Request) -> None:
 
 
 def decode_json(body: bytes, kind: type[R]) -> R:
-    """Decode foreign JSON; raises as :meth:`Bodies.read_json`."""
+    """Decode foreign JSON; raises as :func:`read_json`.
+
+    The nesting of the whole is not counted in Python: 8 MB of brackets would keep every other call
+    waiting for a second. The parser stops at Python's limit for recursion; documents in a body are
+    counted when they are admitted, up to their own limits.
+    """
     try:
-        # Before a recursive parser reads it.
-        check_depth(body.decode(), what="the body")
         return msgspec.json.decode(body, type=kind)
-    except InvalidRecordError as error:
-        raise ApiError(error.code, str(error)) from None
+    except RecursionError:
+        raise ApiError("JSON_TOO_DEEP", "the body is nested too deeply") from None
     except msgspec.ValidationError as error:
         raise from_validation(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError("JSON_INVALID", f"the body is not JSON: {str(error)[:200]}") from None
 
 

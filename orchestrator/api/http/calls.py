@@ -11,7 +11,7 @@ from starlette.responses import Response
 from orchestrator.api.access.access import TENANT_HEADER
 from orchestrator.api.access.caller import Caller
 from orchestrator.api.access.rights import Need
-from orchestrator.api.http.body import Bodies
+from orchestrator.api.http.body import read_bytes, read_json
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.use_cases import UseCases
 
@@ -26,16 +26,32 @@ class Calls:
     def __init__(self, use_cases: UseCases, settings: ApiSettings) -> None:
         self._use = use_cases
         self._settings = settings
-        self._bodies = Bodies(max_bytes=settings.body_max_bytes, timeout_s=settings.body_timeout_s)
 
     async def admit(self, request: Request, need: Need) -> Caller:
         """The caller of a request, who has what it needs; raises ``ApiError``."""
         given = request.headers.get("authorization") or request.headers.get("x-api-key")
         tenant = request.headers.get(TENANT_HEADER)
-        return await self._use.access.admit(given, need, transport="http", tenant=tenant)
+        caller = await self._use.access.admit(
+            given, need, transport="http", tenant=tenant, body_bytes=_announced(request) or 0
+        )
+        request.state.caller = caller
+        return caller
 
     async def _body(self, request: Request, kind: type[R], *, optional: bool = False) -> R:
-        return await self._bodies.read_json(request, kind, optional=optional)
+        body = await read_bytes(
+            request, self._settings.body_max_bytes, timeout_s=self._settings.body_timeout_s
+        )
+        if _announced(request) is None:
+            self._use.access.count_body(request.state.caller, len(body))
+        return read_json(request, body, kind, optional=optional)
+
+
+def _announced(request: Request) -> int | None:
+    """The size of the body that the headers announce; None: it shows only when it is read."""
+    length = request.headers.get("content-length", "")
+    if length.isascii() and length.isdecimal():
+        return int(length[:18])
+    return None if "transfer-encoding" in request.headers else 0
 
 
 def json_response(

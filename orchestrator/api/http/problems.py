@@ -57,6 +57,7 @@ STATUSES = {
 }
 _UNREAD = frozenset({Kind.LATE, Kind.TOO_LARGE})
 """Refusals of a body that was not read to its end."""
+_LARGE_BYTES = 1024 * 1024
 _ROUTING_CODES = {404: "PATH_UNKNOWN", 405: "METHOD_NOT_ALLOWED"}
 
 
@@ -86,16 +87,16 @@ def problem_bytes(status: int, code: str, detail: str) -> bytes:
 async def on_refusal(request: Request, error: Exception) -> Response:
     """Answer a refusal."""
     assert isinstance(error, ApiError)
-    return refusal_response(error)
+    return refusal_response(error, unread=_large(request))
 
 
-def refusal_response(error: ApiError) -> Response:
-    """The answer for a refusal."""
+def refusal_response(error: ApiError, *, unread: bool = False) -> Response:
+    """The answer for a refusal; ``unread``: of a request with a large body."""
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
-    if error.kind in _UNREAD:
-        # The rest of the body would be taken for the next request, or keep the connection.
+    if error.kind in _UNREAD or unread:
+        # The rest of the body would be read for nothing.
         headers["Connection"] = "close"
     if error.kind is Kind.UNAUTHENTICATED:
         headers["WWW-Authenticate"] = "Bearer"
@@ -121,6 +122,11 @@ async def on_fault(request: Request, error: Exception) -> Response:
     log.error("call_failed", path=request.url.path, error=type(error).__name__, exc_info=error)
     message = "a fault of the server; its log has the reason"
     return _response(problem_of(ApiError("INTERNAL", message, kind=Kind.INTERNAL)), {})
+
+
+def _large(request: Request) -> bool:
+    length = request.headers.get("content-length", "")
+    return length.isascii() and length.isdecimal() and int(length[:18]) > _LARGE_BYTES
 
 
 def _response(problem: Problem, headers: dict[str, str]) -> Response:

@@ -43,8 +43,8 @@ class ApiLimitsSettings:
     replicas. Calls that run go on to their ends."""
 
     requests_per_s: float = 500.0
-    """Calls of one key in a second, on average. Further ones are refused with 429 and
-    ``Retry-After``. A service without keys does not count."""
+    """Calls of one key in a second, on average; each 64 KiB of a body count as one more. Further
+    ones are refused with 429 and ``Retry-After``. A service without keys does not count."""
 
     requests_burst: int = 1000
     """Calls of one key at once, after a pause."""

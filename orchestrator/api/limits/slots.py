@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from orchestrator.api.errors import ApiError, Kind
+from orchestrator.api.limits import REFUSED_AFTER_S
 from orchestrator.api.limits.metrics import LIMITED
 
 _RETRY_AFTER_S = 2.0
@@ -64,6 +65,7 @@ class TenantSlots:
         slots = self._of(tenant_id)
         place = self._places.setdefault(tenant_id, _Place(asyncio.Semaphore(slots)))
         if place.inside >= slots * (1 + self._waiting):
+            await asyncio.sleep(REFUSED_AFTER_S)
             raise self._limited()
         place.inside += 1
         try:

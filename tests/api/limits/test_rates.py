@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.api.limits.rates import Rates
+from orchestrator.api.limits.rates import Rates, calls_of
 
 RATES = st.floats(0.5, 1000)
 BURSTS = st.integers(1, 100)
@@ -49,6 +50,33 @@ def test_a_refused_call_is_not_counted(per_s: float, burst: int) -> None:
         rates.take("key", 0.0)
     said = [rates.take("key", 0.0) for _ in range(5)]
     assert len(set(said)) == 1
+
+
+@given(RATES, BURSTS, st.integers(1, 500))
+def test_a_large_call_counts_as_many_and_is_taken_at_rest(
+    per_s: float, burst: int, calls: int
+) -> None:
+    rates = Rates(per_s, burst)
+    assert rates.take("key", 0.0, calls) == 0.0
+    wait_s = rates.take("key", 0.0)
+    if calls < burst:
+        assert wait_s == 0.0
+    else:
+        assert wait_s > 0.0
+        assert rates.take("key", wait_s) == 0.0
+
+
+@given(RATES, BURSTS, st.integers(1, 500))
+def test_what_is_added_later_counts_the_same(per_s: float, burst: int, calls: int) -> None:
+    at_once, later = Rates(per_s, burst), Rates(per_s, burst)
+    at_once.take("key", 0.0, 1 + calls)
+    later.take("key", 0.0)
+    later.add("key", 0.0, calls)
+    assert at_once.take("key", 0.0) == pytest.approx(later.take("key", 0.0))
+
+
+def test_each_64_kib_of_a_body_is_a_call() -> None:
+    assert [calls_of(size) for size in (0, 65_535, 65_536, 8 * 1024 * 1024)] == [1, 1, 2, 129]
 
 
 def test_keys_do_not_share_a_rate() -> None:
