@@ -76,7 +76,7 @@ def print_table(
     """
     width = terminal_width() if output is Output.TABLE else None
     shown = ([None if cell is None else printable(str(cell)) for cell in row] for row in rows)
-    table = lay_out(columns, shown, width, drop=drop, wrap=wrap)
+    table = lay_out([printable(name) for name in columns], shown, width, drop=drop, wrap=wrap)
     sys.stdout.write("".join(line + "\n" for line in table.lines))
     sys.stdout.flush()
     note_left_out(table.left_out)

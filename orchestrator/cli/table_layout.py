@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
+from schemas.limits import ID_PATTERN
+
 GAP = "  "
 """Between columns. Cells do not contain it, so that ``awk -F '  +'`` finds the columns."""
 
@@ -20,6 +22,8 @@ they are cut, or broken in a wrapped cell."""
 _CUT_MIN = 8
 """The least width to which a longer cell is cut."""
 _CUT = "…"
+_AROUND = "()[]'\"`,;:.?!"
+"""Punctuation around an id in a sentence."""
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
@@ -54,6 +58,7 @@ def lay_out(
         wrap: whether the last column is text, which continues on further lines. Otherwise a
             table that is still too wide without the columns of ``drop`` is printed too wide.
     """
+    columns = [_text(name) for name in columns]
     cells = [[_text(cell) for cell in row] for row in rows]
     kept = list(range(len(columns)))
     left_out: list[str] = []
@@ -61,6 +66,7 @@ def lay_out(
         wanted = reversed(columns[1:]) if drop is None else drop
         names = [name for name in wanted if name in columns]
         whole, cells = cells, [_cut_row(row, ID_MAX, wrap=wrap) for row in cells]
+        columns = [cut(name, ID_MAX) for name in columns]
         kept, left_out = _fitted(columns, cells, names, width, wrap=wrap)
         cells = _cut_to(width, columns, whole, cells, kept, wrap=wrap)
     head = [columns[i] for i in kept]
@@ -172,7 +178,7 @@ def _padded(text: str, width: int, right: bool) -> str:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Lines of whole words; only words that are longer than any id are broken."""
+    """Lines of whole words; words that are wider than a line and cannot be an id are broken."""
     lines, line = [], ""
     for word in _words(text, width):
         longer = f"{line} {word}" if line else word
@@ -186,4 +192,5 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def _words(text: str, width: int) -> Iterator[str]:
     for word in text.split():
-        yield from chop_cells(word, width) if cell_len(word) > ID_MAX else [word]
+        is_id = ID_PATTERN.fullmatch(word.strip(_AROUND))
+        yield from [word] if is_id or cell_len(word) <= width else chop_cells(word, width)
