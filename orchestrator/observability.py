@@ -6,10 +6,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import structlog
 from prometheus_client import start_http_server
+
+from schemas.printable import printable
 
 _LEVELS = ("debug", "info", "warning", "error")
 _FORMATS = ("json", "console")
@@ -94,11 +96,7 @@ def set_up_logs(settings: LogSettings, *, role: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if settings.format == "json"
-        else structlog.dev.ConsoleRenderer(colors=False)
-    )
+    renderer = _as_json if settings.format == "json" else _as_text
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -120,6 +118,19 @@ def set_up_logs(settings: LogSettings, *, role: str) -> None:
     # While Postgres is down, its pool logs tracebacks; our own code logs the failures.
     logging.getLogger("asyncpg").setLevel(logging.ERROR)
     handler.addFilter(OftenRepeated())
+
+
+_JSON = structlog.processors.JSONRenderer()
+_TEXT = structlog.dev.ConsoleRenderer(colors=False)
+
+
+def _as_json(logger: Any, name: str, event: structlog.typing.EventDict) -> str:
+    # Of what is not printable, JSON alone leaves DEL as it is.
+    return str(_JSON(logger, name, event)).replace("\x7f", "\\u007f")
+
+
+def _as_text(logger: Any, name: str, event: structlog.typing.EventDict) -> str:
+    return printable(_TEXT(logger, name, event))
 
 
 def serve_metrics(settings: MetricsSettings) -> None:

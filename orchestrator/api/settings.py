@@ -8,6 +8,7 @@ from orchestrator.api.access.browsers import BrowserRules, is_this_machine, list
 from orchestrator.api.access.keys import Keys
 from orchestrator.api.access.oidc.config import OidcConfig, rights_of
 from schemas.errors import SettingsError
+from schemas.limits import ID_PATTERN
 
 _GRPC_PORT = 9000
 _ADDRESS = re.compile(
@@ -135,6 +136,10 @@ class ApiSettings:
     """The key with which ``orchestrator task`` calls. Empty: it calls without a key, for a
     service without keys."""
 
+    tenant: str = ""
+    """The tenant that ``orchestrator task`` names in its calls; a key of all tenants needs it, and
+    a key of another tenant is refused. Empty: the tenant of the key."""
+
     @property
     def server_addresses(self) -> list[str]:
         """The addresses at which a caller finds the service, at least one."""
@@ -186,6 +191,8 @@ class ApiSettings:
             check_address(self.server)
         if not re.fullmatch(r"[\x21-\x7e]*", self.key):
             raise ValueError("key holds a space, or what is not ASCII; it must be one key")
+        if self.tenant and not ID_PATTERN.fullmatch(self.tenant):
+            raise ValueError(f"tenant is {self.tenant!a}; it must match {ID_PATTERN.pattern}")
 
     def _check_callers(self) -> None:
         if self.oidc is None and (self.oidc_audience or self.oidc_jwks_url):

@@ -3,17 +3,20 @@
 import errno
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
+from typer._click.exceptions import ClickException  # not a part of typer's own namespace
 from typer.core import TyperGroup
 
 from orchestrator.cli.standard_streams import discard_output, prepare_streams
 from schemas.errors import OrchestratorError
+from schemas.printable import printable
 
 # By command: the location of its function, or of its group of commands.
 _COMMANDS = {
@@ -52,6 +55,24 @@ class _OnDemand(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         place = (_COMMANDS | _HIDDEN).get(cmd_name)
         return None if place is None else _command(cmd_name, place)
+
+    def make_context(self, *args: Any, **given: Any) -> Any:
+        with _printable_errors():
+            return super().make_context(*args, **given)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _printable_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    """Make what a wrong argument's error quotes safe to print: Typer prints it as it is."""
+    try:
+        yield
+    except ClickException as error:
+        error.message = printable(error.message)
+        raise
 
 
 def _command(name: str, place: str) -> Any:
@@ -127,5 +148,5 @@ def run() -> None:
 
 def _end_with(code: str, message: str) -> NoReturn:
     with suppress(OSError):  # standard error may be full, too
-        print(f"error {code}: {message}", file=sys.stderr)
+        print(printable(f"error {code}: {message}"), file=sys.stderr)
     sys.exit(1)

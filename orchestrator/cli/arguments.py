@@ -40,6 +40,16 @@ def document(text: str) -> Json:
         raise typer.BadParameter(f"{text[:64]!a} is not UTF-8 text") from None
 
 
+def read_text(file: Path) -> str:
+    """The text of a file that an argument names; ``-`` is standard input."""
+    try:
+        return sys.stdin.buffer.read().decode() if str(file) == "-" else file.read_text("utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"{file} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise typer.BadParameter(f"{file} is not UTF-8 text") from None
+
+
 def priority(text: str) -> int:
     """A priority 0 to 10, or ``low`` (0), ``normal`` (5), ``high`` (10)."""
     if text in _PRIORITIES:

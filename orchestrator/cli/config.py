@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.output import Output, OutputOption, print_json
+from orchestrator.cli.output import Output, OutputOption, print_json, print_line, print_text
 from orchestrator.configuration.file import config_path, read_config_file
 from orchestrator.configuration.keys import default_of, keys
 from orchestrator.configuration.load import CONFIG, process_settings, process_variables
@@ -36,9 +36,9 @@ def check(
     found = read_config_file(path, os.environ)
     process_settings({**os.environ, CONFIG: str(path)})
     overridden = sorted(name for name in found.variables if name in os.environ)
-    print(f"{path}: {len(found.variables)} settings, all right")
+    print_line(f"{path}: {len(found.variables)} settings, all right")
     for name in overridden:
-        print(f"overridden by the environment: {name}")
+        print_line(f"overridden by the environment: {name}")
 
 
 @app.command()
@@ -57,13 +57,13 @@ def show(output: OutputOption = Output.TABLE) -> None:
         return
     for row in rows:
         value = json.dumps(row["value"], ensure_ascii=True)
-        print(f"{row['key']}: {value}  # {row['variable']}, {row['from']}")
+        print_line(f"{row['key']}: {value}  # {row['variable']}, {row['from']}")
 
 
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the file, for editors."""
-    print(json.dumps(config_schema(), indent=2))
+    print_text(json.dumps(config_schema(), indent=2))
 
 
 def _variables() -> list[tuple[str, bool]]:

@@ -28,6 +28,7 @@ from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 
 _DEMONSTRATION_S = 120.0
+_PRIVATE_UMASK = 0o077
 
 
 def dev(
@@ -56,6 +57,8 @@ def dev(
     if once and demo is False:
         raise typer.BadParameter("--once stops after the demonstration; --no-demo leaves it out")
     settings = process_settings(os.environ, DEV_DEFAULTS)
+    # Logs and data are for this account only, whatever the shell's umask is.
+    os.umask(_PRIVATE_UMASK)
     set_up_logs(LogSettings(level="warning", format="console"), role="dev")
     show_events()
     # It warns of every partition that is new, and tries again by itself.

@@ -11,6 +11,7 @@ import typer
 
 from orchestrator.cli.environment import command_settings, no_system, running_system
 from orchestrator.running.record import found_variables, shared_variables
+from schemas.errors import SettingsError
 
 
 class Format(StrEnum):
@@ -51,9 +52,9 @@ def env(
 def rendered(variables: Mapping[str, str], format_: Format) -> str:
     """The variables as text, one a line."""
     if format_ is Format.SHELL:
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+        lines = [f"export {name}={_for_shell(value)}" for name, value in variables.items()]
     elif format_ is Format.DOTENV:
-        lines = [f"{name}={_quoted(value)}" for name, value in variables.items()]
+        lines = [f"{name}={_quoted(name, value)}" for name, value in variables.items()]
     else:
         # JSON strings are YAML strings; a dollar would be the begin of Compose's own variable.
         lines = ["environment:"]
@@ -63,8 +64,18 @@ def rendered(variables: Mapping[str, str], format_: Format) -> str:
     return "\n".join(lines)
 
 
-def _quoted(value: str) -> str:
+def _for_shell(value: str) -> str:
+    """A word of a shell; characters that a terminal acts on are written as octal numbers."""
+    if value.isprintable():
+        return shlex.quote(value)
+    octal = "".join(f"\\{byte:03o}" for byte in os.fsencode(value))
+    return f"\"$(printf '{octal}')\""
+
+
+def _quoted(name: str, value: str) -> str:
     """A value of a dotenv file: single quotes keep everything but a single quote as it is."""
+    if not value.isprintable():
+        raise SettingsError(f"{name} has a character that a .env file cannot hold")
     if "'" not in value:
         return f"'{value}'"
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")

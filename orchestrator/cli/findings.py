@@ -5,8 +5,9 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from orchestrator.cli.output import json_text, printable
+from orchestrator.cli.output import json_text, print_text
 from schemas.findings import Finding, described
+from schemas.printable import printable
 
 _INDENT = 9
 """The longest severity and two spaces."""
@@ -16,7 +17,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
     """Severity, difference, consequence and fix. On a terminal, wrapped at its width."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for finding in findings:
-        print(finding_text(finding, width))
+        print_text(finding_text(finding, width))
 
 
 def finding_text(finding: Finding, width: int | None) -> str:

@@ -14,7 +14,7 @@ from orchestrator.api.access.key_store import add_key, read_key_file, revoke_key
 from orchestrator.api.access.keys import key_hash, new_key
 from orchestrator.api.access.rights import TENANT_SCOPES, Right
 from orchestrator.cli import arguments
-from orchestrator.cli.output import Output, OutputOption, print_json, print_table
+from orchestrator.cli.output import Output, OutputOption, print_json, print_line, print_table
 from orchestrator.cli.times import iso
 from schemas.limits import ID_PATTERN
 
@@ -145,15 +145,15 @@ def revoke(
     if output is Output.JSON:
         print_json({"id": key_id, "revoked": done})
     else:
-        print(f"{key_id} revoked" if done else f"{key_id} was revoked before")
+        print_line(f"{key_id} revoked" if done else f"{key_id} was revoked before")
 
 
 def _show(key: str, made: dict[str, str], output: Output) -> None:
     if output is Output.JSON:
         print_json(made)
         return
-    print(f"key (give it to the caller, it is not kept):  {key}")
+    print_line(f"key (give it to the caller, it is not kept):  {key}")
     if "setting" in made:
-        print(f"add to ORCH_API_KEYS (commas between them):   {made['setting']}")
+        print_line(f"add to ORCH_API_KEYS (commas between them):   {made['setting']}")
     else:
-        print(f"id (for `orchestrator keys revoke`):          {made['id']}")
+        print_line(f"id (for `orchestrator keys revoke`):          {made['id']}")

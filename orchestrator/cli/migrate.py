@@ -2,7 +2,7 @@
 
 import typer
 
-from orchestrator.cli.output import Output, OutputOption, print_json, print_table
+from orchestrator.cli.output import Output, OutputOption, print_json, print_line, print_table
 from orchestrator.cli.running import postgres_settings, run
 from orchestrator.cli.times import iso
 from sinks.schema.migrate import migrate_status, migrate_up
@@ -21,8 +21,8 @@ def up(output: OutputOption = Output.TABLE) -> None:
         print_json({"applied": list(applied)})
         return
     for name in applied:
-        print(f"applied {name}")
-    print(f"{len(applied)} applied")
+        print_line(f"applied {name}")
+    print_line(f"{len(applied)} applied")
 
 
 @app.command()

@@ -9,10 +9,10 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from orchestrator.cli.standard_streams import takes_all_text
 from orchestrator.cli.table_layout import lay_out
+from schemas.printable import on_one_line, printable
 
 
 class Output(StrEnum):
@@ -76,7 +76,7 @@ def print_table(
     """
     width = terminal_width() if output is Output.TABLE else None
     shown = ([None if cell is None else printable(str(cell)) for cell in row] for row in rows)
-    table = lay_out(columns, shown, width, drop=drop, wrap=wrap)
+    table = lay_out([printable(name) for name in columns], shown, width, drop=drop, wrap=wrap)
     sys.stdout.write("".join(line + "\n" for line in table.lines))
     sys.stdout.flush()
     note_left_out(table.left_out)
@@ -109,16 +109,15 @@ def print_note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def print_line(text: str) -> None:
-    """A line for people."""
-    Console(highlight=False, markup=False, soft_wrap=True).print(printable(text))
+def print_line(text: str = "") -> None:
+    """Print one line for people, at once. Foreign text cannot add a line, style or a picture."""
+    print_text(on_one_line(text))
 
 
-def printable(text: str) -> str:
-    """The text without characters that move a terminal's cursor; newlines and tabs stay."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
+def print_text(text: str) -> None:
+    """Print lines for people or for a file, at once; foreign text is shown unchanged."""
+    sys.stdout.write(printable(text) + "\n")
+    sys.stdout.flush()
 
 
 def dollars(micros: int) -> str:

@@ -1,17 +1,27 @@
 """``orchestrator pipelines``: shows the task types, and checks pipeline files."""
 
 import os
-import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.highlighter import JSONHighlighter
+from rich.text import Text
 
-from orchestrator.cli.output import Output, OutputOption, print_json, print_table
+from orchestrator.cli.output import (
+    Output,
+    OutputOption,
+    json_text,
+    print_json,
+    print_line,
+    print_note,
+    print_table,
+)
 from orchestrator.configuration.load import process_settings
 from orchestrator.pipelines import installed_pipelines, text_of, texts_in
+from schemas.printable import on_one_line
 from tasks.pipeline import Pipeline, PipelineFileError, Pipelines, PipelineStep
 from tasks.pipeline_file import load_pipelines, parse_pipeline
 from tasks.template import to_json
@@ -46,21 +56,33 @@ def show(
         print_json(_full(pipeline))
         return
     console = Console()
-    console.print(
-        f"[bold]{pipeline.name}[/bold] version {pipeline.version}, {pipeline.declared_at}",
-        highlight=False,
-    )
+    _head(console, "", pipeline.name, f" version {pipeline.version}, {pipeline.declared_at}")
     for number, step in enumerate(pipeline.steps, 1):
         retry = step.retry
-        console.print(
-            f"\n{number}. [bold]{step.name}[/bold]  {step.service} {step.method}, "
+        print_line()
+        _head(
+            console,
+            f"{number}. ",
+            step.name,
+            f"  {step.service} {step.method}, "
             f"{step.timeout_ms / 1000:g} s an attempt, {retry.max_attempts} attempts, "
             f"pauses {retry.base_delay_s:g} to {retry.max_delay_s:g} s",
-            highlight=False,
         )
-        console.print_json(data=to_json(step.input))
-    console.print("\noutput")
-    console.print_json(data=to_json(pipeline.output))
+        _print_document(console, to_json(step.input))
+    print_line()
+    print_line("output")
+    _print_document(console, to_json(pipeline.output))
+
+
+def _head(console: Console, before: str, name: str, after: str) -> None:
+    # Texts, not strings: a string may hold markup, and a file's name is foreign.
+    parts = (on_one_line(before), (on_one_line(name), "bold"), on_one_line(after))
+    console.print(Text.assemble(*parts), soft_wrap=True)
+
+
+def _print_document(console: Console, document: Any) -> None:
+    text = Text(json_text(document, indent=2))
+    console.print(JSONHighlighter()(text), soft_wrap=True)
 
 
 @app.command("validate")
@@ -80,13 +102,13 @@ def validate(
     if output is Output.JSON:
         print_json({"files": list(texts), "problems": problems})
     for problem in () if output is Output.JSON else problems:
-        print(problem, file=sys.stderr)
+        print_note(problem)
     if problems:
         raise typer.Exit(1)
     if output is not Output.JSON:
         for file, text in texts.items():
             pipeline = parse_pipeline(text, file=file)
-            print(f"{file}: {pipeline.name} version {pipeline.version} is good")
+            print_line(f"{file}: {pipeline.name} version {pipeline.version} is good")
 
 
 def _problem(file: str, text: str) -> str | None:

@@ -13,7 +13,7 @@ from agents.projection.rebuild import rebuild as rebuild_projection
 from agents.projection.rebuild import verify as verify_projection
 from orchestrator.cli import arguments
 from orchestrator.cli.environment import command_settings, not_set
-from orchestrator.cli.output import Output, OutputOption, print_json
+from orchestrator.cli.output import Output, OutputOption, print_json, print_line
 from orchestrator.cli.running import log_to_standard_error
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
@@ -43,9 +43,9 @@ def rebuild(output: OutputOption = Output.TABLE) -> None:
         missing = _missing_fields(swapped.missing)
         print_json({"tasks": swapped.tasks, "rows": swapped.changed, "missing": missing})
     else:
-        print(f"{swapped.tasks} tasks rebuilt")
+        print_line(f"{swapped.tasks} tasks rebuilt")
         for table, rows in swapped.changed.items():
-            print(f"{rows} rows written to {table}")
+            print_line(f"{rows} rows written to {table}")
         _print_missing(swapped.missing)
     if swapped.missing:
         raise typer.Exit(1)
@@ -96,23 +96,25 @@ def retention(
             dropped = not month.unfinished and not dry_run
             print_json({"month": month.name, "unfinished": month.unfinished, "dropped": dropped})
         elif month.unfinished:
-            print(f"kept {month.name}: {month.unfinished} tasks have not ended")
+            print_line(f"kept {month.name}: {month.unfinished} tasks have not ended")
         else:
-            print(f"{'would drop' if dry_run else 'dropped'} {month.name}")
+            print_line(f"{'would drop' if dry_run else 'dropped'} {month.name}")
 
 
 def _print_comparison(found: Comparison) -> None:
-    print(f"{found.tasks} tasks compared, {found.rows} rows; {found.older} older rows left out")
-    print(f"hash {found.hash}")
+    print_line(
+        f"{found.tasks} tasks compared, {found.rows} rows; {found.older} older rows left out"
+    )
+    print_line(f"hash {found.hash}")
     for difference in found.listed:
-        print(
+        print_line(
             f"{difference.what}: {difference.kind} {difference.place} of {difference.task_id}",
         )
     if found.differences:
-        print(f"{found.differences} differences")
+        print_line(f"{found.differences} differences")
     _print_missing(found.missing)
     if not found.differences and not found.missing:
-        print("rows and log agree")
+        print_line("rows and log agree")
 
 
 def _comparison_fields(found: Comparison) -> dict[str, object]:
@@ -137,15 +139,15 @@ def _missing_fields(missing: Missing) -> dict[str, object]:
 
 def _print_missing(missing: Missing) -> None:
     for gap in missing.gaps:
-        print(
+        print_line(
             f"missing: offsets {gap.first_offset} to {gap.end_offset - 1} of task-events"
             f"[{gap.partition}] ({gap.offsets}) left the log before the sink wrote them"
         )
     if missing.tasks:
-        print(f"missing: {missing.tasks} tasks have no row, and the log cannot give it back:")
+        print_line(f"missing: {missing.tasks} tasks have no row, and the log cannot give it back:")
         more = missing.tasks - len(missing.named)
-        print(f"  {' '.join(missing.named)}{f' and {more} more' if more else ''}")
-        print("  orchestrator dlq list --topic task-events shows those that were refused")
+        print_line(f"  {' '.join(missing.named)}{f' and {more} more' if more else ''}")
+        print_line("  orchestrator dlq list --topic task-events shows those that were refused")
 
 
 async def _with_schemas(work: Callable[[RebuildParts], Awaitable[T]]) -> T:

@@ -13,11 +13,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 CREATE = ("create", "--type", "rag", "--input", QUESTION)
 
 
-async def task(served: Served, tenant: str | None, *arguments: str, key: str = "") -> Ended:
+async def task(
+    served: Served, tenant: str | None, *arguments: str, key: str = "", named: str = ""
+) -> Ended:
     """Run a command with the key of a tenant, or with another one."""
     variables = {
         "ORCH_API_SERVER": served.one.grpc_address,
         "ORCH_API_KEY": KEYS[tenant] if tenant else key,
+        "ORCH_API_TENANT": named,
     }
     ended = await asyncio.to_thread(run_command, ("task", *arguments), variables)
     for secret in filter(None, (*KEYS.values(), key)):
@@ -75,3 +78,26 @@ async def test_another_task_with_the_same_key_is_refused_with_its_code(served: S
     ended = await task(served, "acme", *other, "--key", "commands-1")
 
     assert (ended.status, ended.err.split(":")[0]) == (1, "error IDEMPOTENCY_MISMATCH")
+
+
+async def test_a_key_of_all_tenants_names_the_tenant_of_each_call(served: Served) -> None:
+    created = await task(served, "gateway", *CREATE, "--hold", "-o", "json", named="acme")
+    task_id = created.document["id"]
+    own = await task(served, "acme", "get", task_id, "-o", "json")
+    elsewhere = await task(served, "gateway", "get", task_id, named="other")
+    cancelled = await task(served, "gateway", "cancel", task_id, "-o", "json", named="acme")
+    listed = await task(served, "gateway", "list", named="nobody")
+
+    assert own.document["tenant_id"] == "acme"
+    assert "of the tenant other; --direct finds" in elsewhere.err
+    assert cancelled.document["answer"]["kind"] == "cancelled"
+    assert "no task of the tenant nobody was found" in listed.err
+
+
+async def test_a_key_of_all_tenants_is_told_how_to_name_one(served: Served) -> None:
+    without = await task(served, "gateway", "list")
+    another = await task(served, "acme", "list", named="other")
+
+    assert without.err.startswith("error TENANT_MISSING: ")
+    assert "ORCH_API_TENANT" in without.err
+    assert another.err.startswith("error TENANT_DENIED: ")

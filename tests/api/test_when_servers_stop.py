@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from urllib.parse import urlsplit
 
 import grpc
 import pytest
@@ -17,6 +18,26 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300
 # The promise is two seconds; a machine that does many things at once gets some more.
 SOON_S = 8.0
 HANGING = as_tenant("hanging")
+REPLAY = {"ids": ["0" * 12], "reason": "a test", "dry_run": False}
+
+
+def told(error: grpc.aio.AioRpcError) -> str:
+    """All that an error over gRPC says."""
+    return f"{error.details()} {error.trailing_metadata()}"
+
+
+def check_no_inner_names(served: Served, *texts: str) -> None:
+    """No answer names the servers behind the service, an account, or a file."""
+    settings = served.running.system.settings
+    dsn = urlsplit(settings.postgres.dsn)
+    ports = [address.rpartition(":")[2] for address in settings.kafka.bootstrap.split(",")]
+    inner = [
+        *(settings.kafka.bootstrap, settings.postgres.dsn, f":{dsn.port}", dsn.path.strip("/")),
+        *(f":{port}" for port in ports),
+        *(str(dsn.password), "127.0.0.1", "localhost", "Traceback", ".py", "/tmp/", "Errno"),
+    ]
+    for text in texts:
+        assert not [name for name in inner if name and name in text], text
 
 
 async def test_without_postgres_tasks_are_created_executed_read_and_watched(
@@ -37,6 +58,9 @@ async def test_without_postgres_tasks_are_created_executed_read_and_watched(
         paths = ("/api/v1/tasks", "/api/v1/usage", f"/api/v1/tasks/{live.task.id}/logs")
         refused = [await http.get(path) for path in (*paths, "/api/v1/tasks/unknown")]
         took_s = time.monotonic() - began
+        with pytest.raises(grpc.aio.AioRpcError) as over_grpc:
+            await served.one.stub.ListTasks(pb.ListTasksRequest(), metadata=ACME)
+        letters = await http.get("/api/v1/dead-letters")
     finally:
         await postgres_server.start()
     async with asyncio.timeout(WAIT_S):
@@ -51,6 +75,7 @@ async def test_without_postgres_tasks_are_created_executed_read_and_watched(
     assert {answer.json()["code"] for answer in refused} == {"UNAVAILABLE"}
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
     assert took_s < SOON_S * len(refused)
+    check_no_inner_names(served, *(a.text for a in (*refused, letters)), told(over_grpc.value))
 
 
 async def test_without_a_broker_calls_are_refused_soon_and_live_tasks_are_read(
@@ -71,15 +96,19 @@ async def test_without_a_broker_calls_are_refused_soon_and_live_tasks_are_read(
             )
         missing = await http.get("/api/v1/tasks/unknown")
         took_s = time.monotonic() - began
+        letters = await http.get("/api/v1/dead-letters")
+        replayed = await http.post("/api/v1/dead-letters:replay", json=REPLAY)
         got = await http.get(path)
     finally:
         await kafka_server.start()
 
-    told = refusal_of(over_grpc.value)
+    texts = [a.text for a in (create, missing, letters, replayed)]
+    check_no_inner_names(served, *texts, told(over_grpc.value))
+    told_ = refusal_of(over_grpc.value)
     assert (create.status_code, create.json()["code"]) == (503, "UNAVAILABLE")
     assert create.headers["retry-after"]
-    assert (told.status, told.reason) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
-    assert told.retry_after_s is not None
+    assert (told_.status, told_.reason) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
+    assert told_.retry_after_s is not None
     assert missing.status_code == 503
     assert took_s < SOON_S * 3
     assert (got.status_code, got.json()["id"]) == (200, live.task.id)

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import structlog
 
-from orchestrator.api.access.caller import ANY_TENANT, Caller
+from orchestrator.api.access.caller import ANY_TENANT, TENANT_HEADER, Caller
 from orchestrator.api.access.key_ring import KeyRing, key_expired, key_revoked
 from orchestrator.api.access.keys import key_hash
 from orchestrator.api.access.lifetimes import Lifetimes, until_over
@@ -31,8 +31,6 @@ log = structlog.get_logger()
 T = TypeVar("T")
 Transport = Literal["grpc", "http"]
 
-TENANT_HEADER = "orchestrator-tenant"
-"""The header, and the metadata of gRPC, in which a caller of all tenants names one."""
 _USED_EVERY_S = 3_600.0
 _USED_MAX = 10_000
 

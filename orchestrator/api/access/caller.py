@@ -8,6 +8,8 @@ from orchestrator.api.access.rights import TENANT_SCOPES, Need, Right
 from orchestrator.api.errors import ApiError, Kind
 from schemas.records import Millis
 
+TENANT_HEADER = "orchestrator-tenant"
+"""The header, and the metadata of gRPC, in which a caller of all tenants names one."""
 ANY_TENANT = "*"
 """In place of a tenant: all of them. No id of a tenant can be this text."""
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message as ProtoMessage
 
-from orchestrator.api.access.access import TENANT_HEADER, Access
-from orchestrator.api.access.caller import Caller
+from orchestrator.api.access.access import Access
+from orchestrator.api.access.caller import TENANT_HEADER, Caller
 from orchestrator.api.access.rights import Need
 from orchestrator.api.errors import ApiError
 from orchestrator.api.grpc.errors import internal, refuse

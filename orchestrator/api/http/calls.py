@@ -8,8 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orchestrator.api.access.access import TENANT_HEADER
-from orchestrator.api.access.caller import Caller
+from orchestrator.api.access.caller import TENANT_HEADER, Caller
 from orchestrator.api.access.rights import Need
 from orchestrator.api.http.body import read_bytes, read_json
 from orchestrator.api.settings import ApiSettings

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.api.access.access import TENANT_HEADER
+from orchestrator.api.access.caller import TENANT_HEADER
 from orchestrator.api.http.contract import OPERATIONS, Operation
 from orchestrator.api.http.problems import PROBLEM_TYPE, Problem
 from orchestrator.api.http.stream import SSE_TYPE

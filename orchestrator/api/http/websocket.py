@@ -17,8 +17,7 @@ import structlog
 from msgspec import Struct
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from orchestrator.api.access.access import TENANT_HEADER
-from orchestrator.api.access.caller import Caller
+from orchestrator.api.access.caller import TENANT_HEADER, Caller
 from orchestrator.api.access.rights import READ, WRITE
 from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.http.body import decode_json

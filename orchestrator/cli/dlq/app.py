@@ -34,7 +34,7 @@ from orchestrator.cli.dlq.show import (
     print_stats,
 )
 from orchestrator.cli.options import SinceOption, UntilOption
-from orchestrator.cli.output import Output, OutputOption, json_text
+from orchestrator.cli.output import Output, OutputOption, json_text, print_line, print_text
 from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings
 from orchestrator.letters.connections import LetterConnections, open_connections
 from orchestrator.observability import LogSettings, set_up_logs
@@ -153,7 +153,7 @@ def show(letter_id: LetterId, output: OutputOption = Output.TABLE) -> None:
     It is a JSON document: indented, or on one line with `-o json`.
     """
     indent = None if output is Output.JSON else 2
-    print(json_text(asyncio.run(_show(letter_id)), indent=indent))
+    print_text(json_text(asyncio.run(_show(letter_id)), indent=indent))
 
 
 @app.command()
@@ -245,4 +245,4 @@ async def _reindex() -> None:
         await writer.empty()
     finally:
         await writer.close()
-    print("the index is empty; the role dlq-index fills it again")
+    print_line("the index is empty; the role dlq-index fills it again")

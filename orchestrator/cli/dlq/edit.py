@@ -8,7 +8,6 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.arguments import check_reason, default_actor
+from orchestrator.cli.arguments import check_reason, default_actor, read_text
 from orchestrator.cli.dlq.find import one
 from orchestrator.cli.dlq.options import (
     ClassOption,
@@ -35,7 +34,7 @@ from orchestrator.cli.options import (
     SinceOption,
     UntilOption,
 )
-from orchestrator.cli.output import Output, OutputOption, json_text, print_json
+from orchestrator.cli.output import Output, OutputOption, json_text, print_json, print_line
 from orchestrator.cli.running import kafka_settings
 from orchestrator.letters.connections import open_connections
 from streams.letters.action_log import author
@@ -144,17 +143,17 @@ async def _edit(letter_id: str, changes: list[str], file: Path | None, order: _O
     if order.output is Output.JSON:
         print_json(_document(made, done=order.execute))
     elif order.execute:
-        print(f"edited; orchestrator dlq replay {made.letter_id} sends it")
+        print_line(f"edited; orchestrator dlq replay {made.letter_id} sends it")
     else:
-        print("a dry run: nothing was changed; add --execute --reason TEXT")
+        print_line("a dry run: nothing was changed; add --execute --reason TEXT")
 
 
 def _show(made: Edit) -> None:
     before, after = _lines(made.fields), _lines(made.wanted)
-    for line in difflib.unified_diff(before, after, "before", "after", n=0):
-        print(line)
-    print(f"sha256 before {made.sha256_before}")
-    print(f"sha256 after  {made.sha256_after}")
+    for line in difflib.unified_diff(before, after, "before", "after", n=0, lineterm=""):
+        print_line(line)
+    print_line(f"sha256 before {made.sha256_before}")
+    print_line(f"sha256 after  {made.sha256_after}")
 
 
 def _document(made: Edit, *, done: bool) -> dict[str, object]:
@@ -170,8 +169,7 @@ def _document(made: Edit, *, done: bool) -> dict[str, object]:
 
 def _wanted(fields: dict[str, Any], changes: list[str], file: Path | None) -> dict[str, Any]:
     if file is not None:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
-        fields = an_object(text)
+        fields = an_object(read_text(file))
     elif not changes:
         fields = an_object(_in_editor(json.dumps(fields, ensure_ascii=False, indent=2)))
     return with_changes(fields, changes)
@@ -197,9 +195,9 @@ async def _discard(chosen: LetterFilter, order: _Order) -> None:
     if order.output is Output.JSON:
         print_json({"letters": len(found), "done": order.execute})
     elif order.execute:
-        print(f"{len(found)} discarded")
+        print_line(f"{len(found)} discarded")
     else:
-        print(f"a dry run: {len(found)} would be discarded; add --execute --reason TEXT")
+        print_line(f"a dry run: {len(found)} would be discarded; add --execute --reason TEXT")
 
 
 def _lines(fields: dict[str, Any]) -> list[str]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
-from orchestrator.cli.arguments import check_reason, default_actor
+from orchestrator.cli.arguments import check_reason, default_actor, read_text
 from orchestrator.cli.dlq.options import (
     CodeOption,
     StatusOption,
@@ -21,6 +21,7 @@ from orchestrator.cli.dlq.options import (
     TopicOption,
     a_filter,
 )
+from orchestrator.cli.errors import AnswerError
 from orchestrator.cli.options import (
     ActorOption,
     ExecuteOption,
@@ -28,9 +29,10 @@ from orchestrator.cli.options import (
     SinceOption,
     UntilOption,
 )
-from orchestrator.cli.output import Output, OutputOption, print_json
+from orchestrator.cli.output import Output, OutputOption, print_json, print_line
 from orchestrator.cli.running import kafka_settings
 from orchestrator.letters.connections import LetterConnections, open_connections
+from orchestrator.private import write_private
 from schemas.dead_letter import Origin
 from schemas.dead_letter_record import read_dead_letter
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem
@@ -42,6 +44,7 @@ from tasks.letters.known import KnownLetters
 from tasks.letters.parts import in_parts
 
 _BATCH_MAX = 500
+_Whole = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 def export(
@@ -63,6 +66,8 @@ def export(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Write dead letters with keys, values and all headers (base64) into a file.
+
+    Only your account can read the file (mode 0600).
 
     `-o json` prints one object: letters (how many) and file.
     """
@@ -92,14 +97,14 @@ def export(
                 if chosen.matches(c)
             ]
             lines = [json.dumps(as_line(by_id[known.letter.id][1])) for known in known_letters]
-        file.write_text("".join(line + "\n" for line in lines), "utf-8")
+        _write(file, lines)
         return len(lines)
 
     count = asyncio.run(run())
     if output is Output.JSON:
         print_json({"letters": count, "file": str(file)})
     else:
-        print(f"{count} exported to {file}")
+        print_line(f"{count} exported to {file}")
 
 
 def import_(
@@ -120,11 +125,11 @@ def import_(
     if output is Output.JSON:
         print_json({"letters": len(records), "new": new, "done": execute})
         return
-    print(f"{new} of {len(records)} are not here yet")
+    print_line(f"{new} of {len(records)} are not here yet")
     if execute:
-        print(f"{new} imported")
+        print_line(f"{new} imported")
     else:
-        print("a dry run: nothing was written; add --execute --reason TEXT")
+        print_line("a dry run: nothing was written; add --execute --reason TEXT")
 
 
 async def _import(records: list[Origin], execute: bool, reason: str, actor: str) -> int:
@@ -176,6 +181,26 @@ async def _publish(
         await connections.log.append([imported])
 
 
+def _write(file: Path, lines: list[str]) -> None:
+    """Write the file; AnswerError if that fails."""
+    try:
+        write_private(file, lines)
+    except OSError as error:
+        raise AnswerError("OUTPUT_NOT_WRITTEN", f"{file}: {error.strerror}") from None
+
+
+class _Line(msgspec.Struct):
+    """A line of an exported file; msgspec reads bytes from base64."""
+
+    topic: str
+    partition: _Whole
+    offset: _Whole
+    timestamp: _Whole
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
 def as_line(record: Origin) -> dict[str, Any]:
     """A record of a dead-letter topic, unchanged, ready for JSON."""
     return {
@@ -195,27 +220,25 @@ def from_lines(file: Path) -> Iterator[Origin]:
     Raises:
         typer.BadParameter: ``export`` does not write such a line; the message has its number.
     """
-    for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(file).split("\n"), start=1):
+        if not line:
+            continue
         try:
-            given = json.loads(line)
-            yield Origin(
-                topic=given["topic"],
-                partition=int(given["partition"]),
-                offset=int(given["offset"]),
-                timestamp_ms=int(given["timestamp"]),
-                key=_bytes(given["key"]),
-                value=_bytes(given["value"]),
-                headers=tuple((name, _bytes(value)) for name, value in given["headers"]),
-            )
-        except (ValueError, KeyError, TypeError, binascii.Error) as error:
+            given = msgspec.convert(json.loads(line), _Line)
+        except (ValueError, RecursionError) as error:
             raise typer.BadParameter(
                 f"{file}:{number} is not an exported dead letter: {error}"
-            ) from error
+            ) from None
+        yield Origin(
+            topic=given.topic,
+            partition=given.partition,
+            offset=given.offset,
+            timestamp_ms=given.timestamp,
+            key=given.key,
+            value=given.value,
+            headers=tuple(given.headers),
+        )
 
 
 def _base64(value: bytes | None) -> str | None:
     return None if value is None else base64.b64encode(value).decode()
-
-
-def _bytes(text: str | None) -> bytes | None:
-    return None if text is None else base64.b64decode(text, validate=True)

@@ -37,7 +37,7 @@ from orchestrator.cli.options import (
     SinceOption,
     UntilOption,
 )
-from orchestrator.cli.output import Output, OutputOption, print_json
+from orchestrator.cli.output import Output, OutputOption, print_json, print_line
 from orchestrator.cli.running import kafka_settings
 from orchestrator.letters.connections import LetterConnections, open_connections
 from orchestrator.letters.replay_parts import replay_parts
@@ -165,7 +165,7 @@ async def _replay(
             counts = preview(known_letters, order, connections.topics)
             if not as_json:
                 print_stats(known_letters, ["code", "topic", "tenant"], output=Output.TABLE)
-                print()
+                print_line()
             _report("dry_run", counts, order, as_json=as_json)
             return "dry_run"
         with _progress(len(known_letters), quiet=as_json) as progress:
@@ -216,9 +216,9 @@ async def _stop(actor: str, reason: str, output: Output) -> None:
         if output is Output.JSON:
             print_json({"replay_id": run.replay_id, "actor": run.actor})
         else:
-            print(f"asked replay {run.replay_id} of {run.actor} to stop")
+            print_line(f"asked replay {run.replay_id} of {run.actor} to stop")
     if output is not Output.JSON:
-        print(f"{len(running)} asked to stop")
+        print_line(f"{len(running)} asked to stop")
 
 
 @contextmanager
@@ -250,8 +250,8 @@ def _report(outcome: str, counts: Mapping[str, int], order: ReplayOrder, *, as_j
         print_json({"replay_id": order.replay_id, "outcome": outcome, "counts": shown})
         return
     for name, count in shown.items():
-        print(f"{count:8} {name}")
+        print_line(f"{count:8} {name}")
     if outcome == "dry_run":
-        print("a dry run: nothing was sent; add --execute --reason TEXT")
+        print_line("a dry run: nothing was sent; add --execute --reason TEXT")
     else:
-        print(f"replay {order.replay_id} {outcome}")
+        print_line(f"replay {order.replay_id} {outcome}")

@@ -64,7 +64,7 @@ def print_list(
     shown = known_letters[-limit:] if limit else known_letters
     if ids_only:
         for known in shown:
-            print(known.letter.id)
+            print_line(known.letter.id)
         return
     if output is Output.JSON:
         for known in shown:

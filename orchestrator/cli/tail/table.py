@@ -2,8 +2,12 @@
 
 from datetime import UTC, datetime
 
-from orchestrator.cli.output import note_left_out, printable
+from rich.cells import cell_len
+
+from orchestrator.cli.output import note_left_out, print_line
+from orchestrator.cli.table_layout import ID_MAX, cut
 from orchestrator.cli.tail.record import Shown
+from schemas.printable import printable
 
 _WIDTHS = {"time (UTC)": 23, "position": 12, "kind": 20, "task": 41, "step": 12, "tenant": 14}
 """By column; a longer value moves the rest of its line. A task's id has 41 characters."""
@@ -40,7 +44,7 @@ class TailTable:
     def announce(self) -> None:
         """Print the head; before it, on standard error, the columns that were left out."""
         note_left_out(self._left_out)
-        print(self._line({name: name for name in self._columns}), flush=True)
+        print_line(self._line({name: name for name in self._columns}))
 
     def line(self, shown: Shown) -> str:
         """The line of a record; a remark that does not fit is on a line of its own."""
@@ -56,7 +60,7 @@ class TailTable:
         line = f"{start:<{sum(self._columns.values()) + len(self._columns)}}{remark}".rstrip()
         if self._width is None or len(line) <= self._width or not remark:
             return line
-        return f"{start}\n{' ' * _INDENT}{remark}"
+        return f"{start}\n{' ' * _INDENT}{cut(remark, self._width - _INDENT)}"
 
     def _time(self, at_ms: int) -> str:
         at = datetime.fromtimestamp(at_ms / 1000, UTC)
@@ -65,8 +69,14 @@ class TailTable:
         return text if width == _WIDTHS["time (UTC)"] else text[len("2026-05-01 ") :][:width]
 
     def _line(self, cells: dict[str, str]) -> str:
-        texts = (cells[name].ljust(width) for name, width in self._columns.items())
-        return _safe(" ".join(texts).rstrip())
+        texts = (self._cell(cells[name], width) for name, width in self._columns.items())
+        return " ".join(texts).rstrip()
+
+    def _cell(self, text: str, width: int) -> str:
+        """A cell; on a terminal a text that is longer than any id does not move the others."""
+        shown = _safe(text)
+        too_long = self._width is not None and cell_len(shown) > ID_MAX
+        return (cut(shown, width) if too_long else shown).ljust(width)
 
 
 def _safe(text: str) -> str:

@@ -7,7 +7,7 @@ import typer
 from orchestrator.cli import arguments
 from orchestrator.cli.errors import AnswerError
 from orchestrator.cli.options import ReasonOption
-from orchestrator.cli.output import Output, OutputOption, print_json, print_line
+from orchestrator.cli.output import Output, OutputOption, print_json, print_line, print_note
 from orchestrator.cli.running import run
 from orchestrator.cli.task.create import STILL_RUNNING
 from orchestrator.cli.task.ports import (
@@ -178,11 +178,10 @@ def _carry_out(tasks: Tasks, request: CommandRequest, wait_s: float, output: Out
     if output is Output.JSON:
         print_json(_document(request, published))
     if answer is None:
-        typer.echo(
+        print_note(
             f"no answer within {wait_s:g} s: the command is in "
             f"{published.topic}[{published.partition}] at {published.offset} and will be decided; "
-            f"look with `orchestrator task get {request.task_id}`",
-            err=True,
+            f"look with `orchestrator task get {request.task_id}`"
         )
         raise typer.Exit(STILL_RUNNING)
     refused = answer["kind"] == EventKind.COMMAND_REFUSED

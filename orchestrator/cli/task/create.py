@@ -7,7 +7,7 @@ import typer
 
 from orchestrator.cli import arguments
 from orchestrator.cli.errors import AnswerError
-from orchestrator.cli.output import Output, OutputOption, print_json, print_line
+from orchestrator.cli.output import Output, OutputOption, print_json, print_line, print_note
 from orchestrator.cli.running import run
 from orchestrator.cli.task.ports import CreatedTask, DirectOption, End, ServerOption, TaskRequest
 from orchestrator.cli.task.way import way
@@ -124,10 +124,9 @@ def _show(created: CreatedTask, *, wait: bool, output: Output) -> None:
 
 def _exit(task_id: TaskId, end: End | None, wait_s: float) -> None:
     if end is None:
-        typer.echo(
+        print_note(
             f"{task_id} has not ended within {wait_s:g} s and goes on; "
-            f"look with `orchestrator task get {task_id}`",
-            err=True,
+            f"look with `orchestrator task get {task_id}`"
         )
         raise typer.Exit(STILL_RUNNING)
     if end.status != TaskStatus.COMPLETED:

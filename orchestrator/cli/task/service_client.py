@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 
+from orchestrator.api.access.caller import TENANT_HEADER
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.tls.settings import ApiClientSettings
 from orchestrator.cli.environment import START_ONE
@@ -23,22 +24,24 @@ _MESSAGE_MAX_BYTES = 64 * 1024 * 1024
 
 
 class Service:
-    """A connection to the service, in the name of the key's tenant.
+    """A connection to the service, in the name of the key's tenant, or of the one that is set.
 
     One replica at a time: the first of the given addresses that answers, and after
     :meth:`move_on` the next one. gRPC ties each answer to its call by the number of its stream.
     """
 
-    def __init__(
-        self, addresses: Sequence[str], key: str, tenant: str, *, tls: ApiClientSettings
-    ) -> None:
-        self._addresses = addresses
+    def __init__(self, settings: ApiSettings, tls: ApiClientSettings) -> None:
+        self._addresses = settings.server_addresses
         self._tls = tls
         self._credentials = _credentials(tls) if tls.on else None
-        self._tenant = tenant
+        self._tenant = asked_tenant(settings)
         self._place = 0
         self._channel: grpc.aio.Channel | None = None
-        self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
+        given = {
+            "authorization": f"Bearer {settings.key}" if settings.key else "",
+            TENANT_HEADER: settings.tenant,
+        }
+        self._metadata = tuple((name, value) for name, value in given.items() if value)
         self.stub: Any = None
         """The stub of the connected replica."""
 
@@ -130,7 +133,7 @@ class Service:
 @asynccontextmanager
 async def open_service(settings: ApiSettings, tls: ApiClientSettings) -> AsyncIterator[Service]:
     """Connect; ServiceAwayError if no replica answers within five seconds each."""
-    service = Service(settings.server_addresses, settings.key, asked_tenant(settings), tls=tls)
+    service = Service(settings, tls)
     try:
         await service.connect()
         yield service
@@ -158,7 +161,9 @@ def _credentials(tls: ApiClientSettings) -> grpc.ChannelCredentials:
 
 
 def asked_tenant(settings: ApiSettings) -> str:
-    """The tenant whose tasks the service shows, in words: only the key determines it."""
+    """The tenant whose tasks the service shows, in words."""
+    if settings.tenant:
+        return f"the tenant {settings.tenant}"
     return "the tenant of ORCH_API_KEY" if settings.key else f"the tenant {settings.open_tenant}"
 
 

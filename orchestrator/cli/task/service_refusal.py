@@ -63,6 +63,8 @@ def refusal_of(
     bad = _detail(details, BadRequest)
     if code == "FIELD_INVALID" and bad is not None and bad.field_violations:
         code = _OUT_OF_RANGE.get(bad.field_violations[0].field, code)
+    if code == "TENANT_MISSING":
+        message += "; ORCH_API_TENANT names it"
     if code == "UNAUTHENTICATED":
         message += "; the key is taken from ORCH_API_KEY"
     return ServiceRefusedError(code, message, _detail(details, pb.Receipt))

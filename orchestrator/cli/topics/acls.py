@@ -8,7 +8,7 @@ import typer
 
 from orchestrator.acls import PEOPLE, SERVE, AclRule, Resource, acls_of, merged
 from orchestrator.cli.environment import command_settings
-from orchestrator.cli.output import print_json
+from orchestrator.cli.output import print_json, print_line
 from orchestrator.layout import roles
 from orchestrator.pipelines import installed_pipelines
 from schemas.topics import Topics
@@ -65,7 +65,7 @@ def print_acls(
         return
     command = _kafka if form is AclFormat.KAFKA else _confluent
     for right in rights:
-        print(command(right, principal))
+        print_line(command(right, principal))
 
 
 def _kafka(right: AclRule, principal: str) -> str:

@@ -6,7 +6,7 @@ import typer
 
 from orchestrator.cli.arguments import check_reason, default_actor
 from orchestrator.cli.options import ActorOption, ExecuteOption, ReasonOption
-from orchestrator.cli.output import print_table
+from orchestrator.cli.output import print_line, print_table
 from orchestrator.cli.running import kafka_settings, run
 from orchestrator.settings import Settings
 from schemas.topics import Topics
@@ -56,7 +56,7 @@ async def _adopt(
     _show(found)
     check(found, topics, how)
     if not execute:
-        print(f"nothing was changed; adopt it as {how} with --execute --reason TEXT")
+        print_line(f"nothing was changed; adopt it as {how} with --execute --reason TEXT")
         return
     publisher = Publisher(settings.kafka, client_id=f"{settings.kafka.client_id}-adopt")
     await publisher.open()
@@ -64,7 +64,7 @@ async def _adopt(
         await adopt(publisher, topics, found, how, actor=actor, reason=reason)
     finally:
         await publisher.close()
-    print(f"{found.topic} adopted as {how} in {len(found.partitions)} partitions")
+    print_line(f"{found.topic} adopted as {how} in {len(found.partitions)} partitions")
 
 
 def _show(found: Candidate) -> None:
@@ -76,7 +76,7 @@ def _show(found: Candidate) -> None:
             topic_id = point.topics.get(found.topic, "")
             remembered = (topic_id[:8], point.offset, point.decided_created + 1)
         rows.append((known.partition, known.first, known.end, *remembered))
-    print(f"{found.topic} has the id {found.topic_id}")
+    print_line(f"{found.topic} has the id {found.topic_id}")
     print_table(_COLUMNS, rows, drop=())
 
 

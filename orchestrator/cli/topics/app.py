@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.findings import print_findings
+from orchestrator.cli.output import print_line
 from orchestrator.cli.running import kafka_settings, run
 from orchestrator.cli.topics.acls import print_acls
 from orchestrator.cli.topics.adopt import adopt_topic
@@ -58,18 +59,18 @@ async def _apply(settings: Settings, *, fix: bool) -> bool:
             print_findings(unusable)
             raise TopicsDifferError("nothing was created: see what is fatal above")
         for name in await admin.apply(table, topics):
-            print(f"created {name}")
+            print_line(f"created {name}")
         if fix:
             differences = config_differences(table, facts)
             await admin.alter(differences)
             for one in differences:
-                print(f"set {one.name} of {one.topic} to {one.wanted}")
+                print_line(f"set {one.name} of {one.topic} to {one.wanted}")
         findings = topic_findings(table, await _facts_of_all(admin, names), topics)
     registered = await register_schemas(settings.schemas, table)
     if registered:
-        print(f"{registered} subjects registered")
+        print_line(f"{registered} subjects registered")
     print_findings(findings)
-    print(f"{len(set(names) - facts.keys())} created")
+    print_line(f"{len(set(names) - facts.keys())} created")
     return bool(fatal(findings))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.text import Text
 
 from orchestrator.local.demo.voice_engine import NOT_INSTALLED as SPEECH_NOT_INSTALLED
 from orchestrator.local.dev.demo_tasks import demo_tasks
@@ -18,6 +19,7 @@ from orchestrator.traces import traced_upstream
 from schemas.codec import encode
 from schemas.dead_letter import Origin
 from schemas.headers import cloudevent_headers, header_text
+from schemas.printable import printable
 from schemas.records import TaskCreated, TaskId
 from schemas.topics import Topics, dlq
 from sinks.reads.reader import Reader
@@ -100,7 +102,7 @@ class Demonstration:
                 until = time.monotonic() + timeout_s
                 while time.monotonic() < until:
                     rows = await reader.tasks(ids)
-                    status.update(_progress(rows, len(ids)))
+                    status.update(Text(printable(_progress(rows, len(ids)))))
                     if sum(row.completed_at is not None for row in rows) == len(ids):
                         break
                     await asyncio.sleep(_POLL_S)

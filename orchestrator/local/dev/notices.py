@@ -9,6 +9,8 @@ from typing import Any
 import structlog
 from rich.console import Console
 
+from schemas.printable import printable
+
 WIDTH = 80
 _INDENT = "    "
 
@@ -21,7 +23,8 @@ class Terminal:
 
     def line(self, text: str = "") -> None:
         """Print one line, however long it is."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        text = printable(text)
+        self.console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def notice(self, text: str) -> None:
         """Print a sentence, wrapped at 80 columns."""
@@ -61,4 +64,4 @@ def _rendered(_logger: object, _name: str, event: MutableMapping[str, Any]) -> s
         for name, value in event.items()
         if value not in ("", None)
     )
-    return "\n".join(wrapped(", ".join((head, *fields))))
+    return printable("\n".join(wrapped(", ".join((head, *fields)))))

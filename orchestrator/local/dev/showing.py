@@ -11,6 +11,7 @@ from rich.text import Text
 
 from schemas.dead_letter import Origin
 from schemas.headers import header_text
+from schemas.printable import printable
 from sinks.reads.stored import StoredTask
 
 _WIDTH = 66
@@ -20,7 +21,8 @@ _LINES_MAX = 3
 def show_task(console: Console, row: StoredTask) -> None:
     """Print one task: its input, its steps and its output."""
     took = f"{row.status} in {row.duration_ms} ms" if row.duration_ms is not None else row.status
-    console.print(f"\n[bold]{row.type}[/bold]  {row.id}  {took}", highlight=False)
+    console.print()
+    console.print(Text.assemble((printable(row.type), "bold"), printable(f"  {row.id}  {took}")))
     for name, text in [*_asked(row), *_done(row), *_came_out(row)]:
         _print(console, name, text)
 
@@ -32,7 +34,7 @@ def show_usage(console: Console, rows: Sequence[StoredTask]) -> None:
         column.justify = "right"
     kinds = list(dict.fromkeys(row.type for row in rows))
     for kind in kinds:
-        table.add_row(kind, *_sums([row for row in rows if row.type == kind]))
+        table.add_row(Text(printable(kind)), *_sums([row for row in rows if row.type == kind]))
     table.add_section()
     table.add_row("all", *_sums(rows))
     console.print()
@@ -44,7 +46,8 @@ def show_letter(console: Console, letter: Origin | None) -> None:
     if letter is None:
         console.print("\n[red]the malformed record has no dead letter[/red]")
         return
-    console.print(f"\n[bold]dead letter[/bold] in {letter.topic}", highlight=False)
+    console.print()
+    console.print(Text.assemble(("dead letter", "bold"), f" in {letter.topic}"))
     for name in ("code", "stage", "message"):
         text = header_text(letter.headers, f"__dlq.errors.{name}")
         _print(console, name, text or "")
@@ -109,7 +112,7 @@ def _sums(rows: Sequence[StoredTask]) -> tuple[str, ...]:
 
 def _print(console: Console, name: str, text: str) -> None:
     """A name and what belongs to it, in at most ``_LINES_MAX`` lines."""
-    lines = textwrap.wrap(text, _WIDTH) or [""]
+    lines = textwrap.wrap(printable(text), _WIDTH) or [""]
     if len(lines) > _LINES_MAX:
         lines = [*lines[: _LINES_MAX - 1], lines[_LINES_MAX - 1][: _WIDTH - 1] + "…"]
     for place, line in enumerate(lines):

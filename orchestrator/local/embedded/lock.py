@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.local.embedded.errors import DataDirInUseError
+from orchestrator.local.embedded.settings import DATA_FOLDER
+from orchestrator.private import make_private_folder
 
 
 @contextmanager
@@ -19,7 +21,8 @@ def hold_data_dir(data_dir: Path) -> Iterator[None]:
     Raises:
         DataDirInUseError: another process holds it; the message names its pid.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
+    # A folder of another name may have been there before, for something else.
+    make_private_folder(data_dir, close=data_dir.name == DATA_FOLDER)
     with (data_dir / "lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,12 +4,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+DATA_FOLDER = ".orchestrator"
+"""The usual name of the folder. It holds passwords, logs and data: it is closed to others."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedSettings:
     """``ORCH_EMBEDDED_<FIELD>`` in the environment sets ``<field>``."""
 
-    data_dir: Path = Path(".orchestrator")
+    data_dir: Path = Path(DATA_FOLDER)
     """Holds the data, ports and logs of both servers; created if missing. To start from nothing,
     delete it while no process runs on it."""
 

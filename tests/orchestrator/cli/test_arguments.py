@@ -9,7 +9,8 @@ import pytest
 import typer
 
 from orchestrator.cli import arguments
-from orchestrator.cli.output import dollars, printable
+from orchestrator.cli.output import dollars
+from schemas.printable import printable
 
 
 @pytest.mark.parametrize(

@@ -78,4 +78,4 @@ def test_text_that_an_output_cannot_hold_is_escaped(folder: str) -> None:
     ended = run("pipelines show rag@9", PYTHONIOENCODING="ascii", ORCH_PIPELINES_DIR=folder)
 
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert r'"\xe9\u2026"' in ended.stdout
+    assert r'"\u00e9\u2026"' in ended.stdout
