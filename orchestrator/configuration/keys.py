@@ -63,6 +63,8 @@ class ConfigKey:
         """What a number of this setting means, in seconds; None if it is not a time."""
         if self.variable.endswith("_MS"):
             return 0.001
+        if self.variable.endswith("_PER_S"):
+            return None
         return 1.0 if self.variable.endswith("_S") else None
 
 

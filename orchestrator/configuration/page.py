@@ -46,7 +46,13 @@ _GROUPS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-_UNITS = (("_max_bytes", "bytes"), ("_bytes", "bytes"), ("_ms", "milliseconds"), ("_s", "seconds"))
+_UNITS = (
+    ("_per_s", "a second"),
+    ("_max_bytes", "bytes"),
+    ("_bytes", "bytes"),
+    ("_ms", "milliseconds"),
+    ("_s", "seconds"),
+)
 
 
 @dataclass(frozen=True, slots=True)
