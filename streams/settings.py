@@ -40,7 +40,7 @@ class KafkaSettings:
 
     token_provider: str = ""
     """For ``OAUTHBEARER``: ``package.module:function``, which returns the token or an awaitable of
-    it. It is called for every new connection, must not block, and has ``request_timeout_s``."""
+    it. It is called in a thread for every new connection, and has ``request_timeout_s``."""
 
     ca_file: Path | None = None
     """PEM: the authorities that may have signed the brokers' certificates. If unset: those that the

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from schemas.errors import SettingsError
+from streams.watched_files import WatchedFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,3 +95,30 @@ _REASONS = {
 def _refused() -> str:
     # Without an answer, OpenSSL would ask on the terminal.
     return ""
+
+
+def rotating_context(tls: ClientTls) -> ssl.SSLContext:
+    """A context whose new connections use what the files hold then.
+
+    For clients that keep one context for ever. See :class:`~streams.watched_files.WatchedFiles` for
+    files that go wrong later.
+
+    Raises:
+        SettingsError: as :meth:`ClientTls.context`.
+    """
+    paths = [path for path in (tls.ca_file, tls.certificate_file, tls.key_file) if path]
+    context = _RotatingContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.files = WatchedFiles(paths, tls.context)
+    return context
+
+
+class _RotatingContext(ssl.SSLContext):
+    """Hands every new connection to the newest context. asyncio and uvloop call nothing else."""
+
+    files: WatchedFiles[ssl.SSLContext]
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        return self.files.value().wrap_bio(*args, **kwargs)
+
+    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
+        return self.files.value().wrap_socket(*args, **kwargs)

@@ -1,25 +1,22 @@
 """The TLS of connections to one service, as its files are now."""
 
 import ssl
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 import httpx
-import structlog
 
 from schemas.errors import SettingsError
 from streams.tls import ClientTls, load_certificate, trust
-from streams.watched_file import WatchedFile
-
-log = structlog.get_logger()
+from streams.watched_files import WatchedFiles
 
 
 class ServiceTls:
     """Whom to trust at a service, and which certificate to show it.
 
-    The files are read again when they change. While they do not fit together, as between the
-    replacement of a certificate and of its key, the last good ones count, and the log says
-    ``service_tls_not_read``.
+    The files are read again when they change, see :class:`~streams.watched_files.WatchedFiles`.
 
     Args:
         files: without a CA, the public authorities are trusted.
@@ -30,46 +27,49 @@ class ServiceTls:
     """
 
     def __init__(self, files: ClientTls) -> None:
-        self._files = files
-        self._context = _context(files)
-        self._ca = _watched(files.ca_file)
-        self._certificate = _watched(files.certificate_file)
-        self._key = _watched(files.key_file) or self._certificate
-        self._seen = self._good = self._contents()
+        paths = [p for p in (files.ca_file, files.certificate_file, files.key_file) if p]
+        self._files = WatchedFiles(paths, partial(_read, files))
+        self._used = self._files.value()
         self.version = 0
         """How often the files changed. A connection that was opened under another is outdated."""
 
     def refresh(self) -> None:
         """Look at the files; called before a connection is opened or used. Takes microseconds."""
-        found = self._contents()
-        if found == self._seen:
-            return
-        self._seen = found
-        try:
-            self._context = _context(self._files)
-        except SettingsError as error:
-            log.error("service_tls_not_read", code=error.code, reason=str(error))
-            return
-        self._good = found
-        self.version += 1
+        found = self._files.value()
+        if found is not self._used:
+            self._used = found
+            self.version += 1
 
     @property
     def context(self) -> ssl.SSLContext:
         """For HTTP: the context of the last good files."""
-        return self._context
+        return self._used.context
 
     def credentials(self) -> grpc.ChannelCredentials:
         """For gRPC: the credentials of the last good files."""
-        ca, certificate, key = self._good
-        return grpc.ssl_channel_credentials(ca, key, certificate)
-
-    def _contents(self) -> tuple[bytes | None, ...]:
-        watched = (self._ca, self._certificate, self._key)
-        return tuple(file.value() if file else None for file in watched)
+        used = self._used
+        return grpc.ssl_channel_credentials(used.ca, used.key, used.certificate)
 
 
-def _watched(path: Path | None) -> WatchedFile[bytes] | None:
-    return None if path is None else WatchedFile(path, bytes)
+class _Read(NamedTuple):
+    context: ssl.SSLContext
+    ca: bytes | None
+    certificate: bytes | None
+    key: bytes | None
+
+
+def _read(files: ClientTls) -> _Read:
+    context = _context(files)
+    certificate = _bytes(files.certificate_file)
+    key = _bytes(files.key_file) or certificate
+    return _Read(context, _bytes(files.ca_file), certificate, key)
+
+
+def _bytes(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from error
 
 
 def _context(files: ClientTls) -> ssl.SSLContext:

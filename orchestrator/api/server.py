@@ -40,7 +40,7 @@ from orchestrator.api.replica.parts import Parts
 from orchestrator.api.replica.producer import TaskProducer
 from orchestrator.api.replica.projection import Projection
 from orchestrator.api.settings import ApiSettings
-from orchestrator.api.tls.identity import ServerIdentity
+from orchestrator.api.tls.certificate import ServerCertificate
 from orchestrator.api.use_cases import UseCases
 from orchestrator.layout import ROUTER, rules_of, topic_table
 from orchestrator.pipelines import installed_pipelines
@@ -127,7 +127,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
     """
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
-    identity = ServerIdentity(settings.api_tls) if settings.api_tls.on else None
+    certificate = ServerCertificate(settings.api_tls) if settings.api_tls.on else None
     ring = ring_of(settings.api)
     pipelines = installed_pipelines(settings.pipelines)
     first_contact = partial(check_cluster, SERVE, settings, pipelines)
@@ -174,11 +174,13 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         stack.push_async_callback(use_cases.letter_replay.close)
         task = await stack.enter_async_context(_running(follower))
         await _until_ready(follower, task)
-        grpc_address, health = await stack.enter_async_context(_grpc(use_cases, settings, identity))
+        grpc_address, health = await stack.enter_async_context(
+            _grpc(use_cases, settings, certificate)
+        )
         application = http_app(
             use_cases, settings.api, topic_table(settings, pipelines), lambda: _readiness(parts)
         )
-        http_address = await stack.enter_async_context(_http(application, settings, identity))
+        http_address = await stack.enter_async_context(_http(application, settings, certificate))
         stack.callback(live.wake_all)
         stack.callback(parts.closing.set)
         _tell(ring, settings.api, grpc_address, http_address)
@@ -232,7 +234,7 @@ async def _cancel_when(stopping: asyncio.Event, starting: asyncio.Task[None]) ->
 
 @asynccontextmanager
 async def _grpc(
-    use_cases: UseCases, system: Settings, identity: ServerIdentity | None
+    use_cases: UseCases, system: Settings, certificate: ServerCertificate | None
 ) -> AsyncIterator[tuple[str, HealthServicer]]:
     settings = system.api
     server = grpc.aio.server(
@@ -247,10 +249,10 @@ async def _grpc(
     reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
     address = f"{settings.host}:{settings.grpc_port}"
     try:
-        if identity is None:
+        if certificate is None:
             port = server.add_insecure_port(address)
         else:
-            port = server.add_secure_port(address, identity.grpc_credentials())
+            port = server.add_secure_port(address, certificate.grpc_credentials())
     except RuntimeError as error:
         raise SettingsError(f"ORCH_API_GRPC_PORT: {settings.grpc_port} is taken") from error
     await server.start()
@@ -287,7 +289,7 @@ class _HttpServer(uvicorn.Server):
 
 @asynccontextmanager
 async def _http(
-    application: object, settings: Settings, identity: ServerIdentity | None
+    application: object, settings: Settings, certificate: ServerCertificate | None
 ) -> AsyncIterator[str]:
     listening, limits = _listen(settings.api.host, settings.api.http_port), settings.api_limits
     config = uvicorn.Config(
@@ -304,7 +306,7 @@ async def _http(
     )
     logging.getLogger("uvicorn.error").addFilter(_INVALID_TEXT_FILTER)
     config.load()
-    config.ssl = None if identity is None else identity.http_context()
+    config.ssl = None if certificate is None else certificate.http_context()
     server = _HttpServer(config)
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:

@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from schemas.errors import SettingsError
 from streams.settings import KafkaSettings
-from streams.tls import ClientTls, load_certificate
+from streams.tls import ClientTls, rotating_context
 from streams.watched_file import WatchedFile, secret_line
 
 
@@ -109,54 +109,17 @@ def _options(kafka: KafkaSettings, client_id: str) -> dict[str, Any]:
 def _tls(kafka: KafkaSettings) -> ssl.SSLContext | None:
     if not kafka.uses_tls:
         return None
-    context = _contexts(kafka.ca_file, kafka.certificate_file, kafka.key_file)
-    return context.current()
+    return _rotating(kafka.ca_file, kafka.certificate_file, kafka.key_file)
 
 
 @cache
-def _contexts(*files: Path | None) -> _SharedContext:
-    return _SharedContext(*files)
-
-
-class _SharedContext:
-    """The TLS context of all clients of a process with the same files.
-
-    A certificate that changed is loaded into the context when the next client is made, so that the
-    new connections of older clients use it, too. An authority that was added is trusted as well;
-    one that was removed stays trusted until the process starts again.
-    """
-
-    def __init__(
-        self, ca_file: Path | None, certificate_file: Path | None, key_file: Path | None
-    ) -> None:
-        self._context = ClientTls(
-            ca_file=ca_file, certificate_file=certificate_file, key_file=key_file
-        ).context()
-        self._certificate = (certificate_file, key_file)
-        self._watched = [WatchedFile(ca_file, self._trust)] if ca_file else []
-        # The certificate is loaded with its key: a change of either reads both again.
-        self._watched += [WatchedFile(file, self._show) for file in self._certificate if file]
-
-    def current(self) -> ssl.SSLContext:
-        """The context, with what the files hold now."""
-        for file in self._watched:
-            file.value()
-        return self._context
-
-    def _trust(self, contents: bytes) -> None:
-        try:
-            self._context.load_verify_locations(cadata=contents.decode("ascii"))
-        except (ssl.SSLError, UnicodeDecodeError) as error:
-            raise ValueError("no certificates in PEM") from error
-
-    def _show(self, _contents: bytes) -> None:
-        certificate_file, key_file = self._certificate
-        assert certificate_file is not None
-        try:
-            load_certificate(self._context, certificate_file, key_file)
-        except SettingsError as error:
-            # Between the changes of two files they do not fit together.
-            raise ValueError(str(error)) from error
+def _rotating(
+    ca_file: Path | None, certificate_file: Path | None, key_file: Path | None
+) -> ssl.SSLContext:
+    """The context of all clients of a process with the same files."""
+    return rotating_context(
+        ClientTls(ca_file=ca_file, certificate_file=certificate_file, key_file=key_file)
+    )
 
 
 class _TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
@@ -177,7 +140,8 @@ class _TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
         """The token for a new connection."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                found = self._function()
+                # In a thread: a function that is not a coroutine may wait for its issuer.
+                found = await asyncio.to_thread(self._function)
                 token = await found if inspect.isawaitable(found) else found
         except Exception as error:
             # aiokafka goes on to the next broker, and the caller tries again later.

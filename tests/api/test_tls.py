@@ -302,3 +302,31 @@ def test_an_address_that_others_reach_needs_tls_or_a_proxy(files: Files) -> None
         load_settings(keys)
     load_settings({**keys, "ORCH_API_TLS_PLAINTEXT": "true"})
     load_settings({**keys, **files.variables()})
+
+
+@pytest.mark.parametrize("variables", [{}, {"ORCH_API_CLIENT_PLAINTEXT": "true"}])
+async def test_a_key_is_not_sent_in_the_clear_to_another_machine(variables: dict[str, str]) -> None:
+    environment = {"ORCH_API_SERVER": "localhost.invalid:9000", "ORCH_API_KEY": KEY, **variables}
+    ended = await command(environment, "task", "list")
+    assert ended.status == 1
+    refused = "ORCH_API_KEY would be sent to localhost.invalid:9000 without TLS" in ended.err
+    assert refused is not bool(variables)
+    assert KEY not in ended.err
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70])
+async def test_a_host_name_that_cannot_be_one_is_an_error_of_one_line(host: str) -> None:
+    environment = {"ORCH_API_SERVER": f"{host}:9000", "ORCH_API_CLIENT_TLS": "true"}
+    ended = await command(environment, "task", "list")
+    assert ended.status == 1
+    assert "Traceback" not in ended.err
+    assert "API_UNAVAILABLE" in ended.err
+
+
+async def test_a_service_that_wants_certificates_is_recognized_as_one_with_tls(
+    served: Served, files: Files
+) -> None:
+    async with a_replica(served, files.variables(clients=True)) as serving:
+        ended = await command({"ORCH_API_SERVER": serving.grpc_address}, "task", "list")
+        assert ended.status == 1
+        assert "speaks TLS" in ended.err

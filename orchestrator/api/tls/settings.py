@@ -56,6 +56,10 @@ class ApiClientSettings:
     key_file: Path | None = None
     """PEM: the key of ``certificate_file``, without a password."""
 
+    plaintext: bool = False
+    """Whether ``ORCH_API_KEY`` may be sent without TLS to an address that is not this machine, as
+    in a network that encrypts by itself. Otherwise such a command ends before it connects."""
+
     def __post_init__(self) -> None:
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("certificate_file and key_file are set together or not at all")

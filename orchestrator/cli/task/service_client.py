@@ -10,12 +10,14 @@ from typing import Any
 
 import grpc
 
+from orchestrator.api.access.browsers import is_this_machine
 from orchestrator.api.access.caller import TENANT_HEADER
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.tls.settings import ApiClientSettings
 from orchestrator.cli.environment import START_ONE
 from orchestrator.cli.task.service_refusal import ServiceAwayError, refusal_of
 from orchestrator.cli.task.tls_failure import tls_failure
+from schemas.errors import SettingsError
 from schemas.gen.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorStub
 
 _CONNECT_S = 5.0
@@ -132,13 +134,36 @@ class Service:
 
 @asynccontextmanager
 async def open_service(settings: ApiSettings, tls: ApiClientSettings) -> AsyncIterator[Service]:
-    """Connect; ServiceAwayError if no replica answers within five seconds each."""
+    """Connect; ServiceAwayError if no replica answers within five seconds each.
+
+    Raises:
+        SettingsError: as :func:`check_key_is_private`.
+    """
+    check_key_is_private(settings, tls)
     service = Service(settings, tls)
     try:
         await service.connect()
         yield service
     finally:
         await service.close()
+
+
+def check_key_is_private(settings: ApiSettings, tls: ApiClientSettings) -> None:
+    """Refuse to send the key where others can read it.
+
+    Raises:
+        SettingsError: a key is set, there is no TLS, and an address is not this machine.
+    """
+    if not settings.key or tls.on or tls.plaintext:
+        return
+    for address in settings.server_addresses:
+        host = address.rpartition(":")[0].strip("[]")
+        if not is_this_machine(host):
+            raise SettingsError(
+                f"ORCH_API_KEY would be sent to {address} without TLS: set "
+                "ORCH_API_CLIENT_CA_FILE or ORCH_API_CLIENT_TLS=true, or "
+                "ORCH_API_CLIENT_PLAINTEXT=true if the network encrypts by itself"
+            )
 
 
 def _credentials(tls: ApiClientSettings) -> grpc.ChannelCredentials:

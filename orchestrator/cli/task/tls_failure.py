@@ -17,9 +17,8 @@ async def tls_failure(address: str, tls: ApiClientSettings) -> str | None:
     Bounded by some seconds. It is also None if nobody listens there.
     """
     if not tls.on:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        if await _failure(address, context) is None:
+        found = await _failure(address, _unverified())
+        if found is None or (isinstance(found, ssl.SSLError) and not _speaks_no_tls(found)):
             return (
                 f"{address} speaks TLS: set ORCH_API_CLIENT_CA_FILE, or ORCH_API_CLIENT_TLS=true "
                 "if this machine trusts its certificate"
@@ -31,12 +30,27 @@ async def tls_failure(address: str, tls: ApiClientSettings) -> str | None:
             f"the certificate of {address} is not accepted: {found.verify_message} "
             "(ORCH_API_CLIENT_CA_FILE names whom to trust)"
         )
-    if isinstance(found, ssl.SSLError):
-        reason = found.reason or ""
-        if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason:
-            return f"{address} wants a certificate that it trusts: ORCH_API_CLIENT_CERTIFICATE_FILE"
-        return f"{address} does not speak TLS: unset ORCH_API_CLIENT_TLS and its files"
-    return None
+    if not isinstance(found, ssl.SSLError):
+        return None
+    reason = found.reason or ""
+    if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason:
+        return f"{address} wants a certificate that it trusts: ORCH_API_CLIENT_CERTIFICATE_FILE"
+    if _speaks_no_tls(found):
+        return f"{address} does not speak TLS, and ORCH_API_CLIENT_TLS or its files ask for it"
+    return f"TLS with {address} failed: {reason.replace('_', ' ').lower() or 'without a reason'}"
+
+
+def _unverified() -> ssl.SSLContext:
+    """For looking whether somebody speaks TLS; nothing is sent over such a connection."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def _speaks_no_tls(error: ssl.SSLError) -> bool:
+    """True if the first answer was not a record of TLS."""
+    reason = error.reason or ""
+    return "WRONG_VERSION_NUMBER" in reason or "RECORD_LAYER" in reason
 
 
 async def _failure(address: str, context: ssl.SSLContext) -> Exception | None:
@@ -52,7 +66,8 @@ async def _failure(address: str, context: ssl.SSLContext) -> Exception | None:
     except TimeoutError:
         # The server waits for a request: the handshake is over.
         return None if writer is not None else TimeoutError()
-    except (OSError, ssl.SSLError) as error:
+    except (OSError, UnicodeError) as error:
+        # UnicodeError: a host name that cannot be one.
         return error
     finally:
         if writer is not None:
