@@ -60,9 +60,10 @@ class ApiLimitsSettings:
     """The highest priority that a tenant may ask for; a higher one is refused with 403. 8 and
     above is the high lane, whose tasks go before those of all other tenants."""
 
-    tenant_streams_max: int = 500
-    """Open streams of one tenant, each subscription of a WebSocket counted. Further ones are
-    refused with 429."""
+    tenant_streams_max: int = 300
+    """Open streams of one tenant: WebSockets, each of their subscriptions, and calls that wait
+    for more than two seconds are counted as well. Further ones are refused with 429. Keep it at a
+    fraction of ``connections_max`` and ``grpc_calls_max``, so that no tenant fills a replica."""
 
     tenant_reads_max: int = 2
     """Pages, audit trails and usage of one tenant that are read from Postgres at the same time.
