@@ -70,7 +70,7 @@ class UseCases:
             access=access,
             tenants=slots,
             queries=queries,
-            histories=TaskHistories(queries),
+            histories=TaskHistories(queries, slots.reads),
             creation=TaskCreation(parts, queries),
             commands=TaskCommands(parts, queries),
             watch=TaskWatch(parts, queries),

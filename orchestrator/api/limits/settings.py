@@ -66,8 +66,9 @@ class ApiLimitsSettings:
     fraction of ``connections_max`` and ``grpc_calls_max``, so that no tenant fills a replica."""
 
     tenant_reads_max: int = 2
-    """Pages, audit trails and usage of one tenant that are read from Postgres at the same time.
-    Twenty times as many wait for their turn; further ones are refused with 429."""
+    """Pages, audit trails, histories and usage of one tenant that are read from Postgres, or from
+    the log, at the same time. Twenty times as many wait for their turn; further ones are refused
+    with 429."""
 
     tenant_letter_calls_max: int = 2
     """Calls about single dead letters of one tenant at the same time, each of which opens
