@@ -27,6 +27,7 @@ from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.gen.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorStub
 from schemas.records import Json, Millis, TaskCreated, TaskId
 from tests.api.calling import KEYS, Served, a_body, a_create, as_tenant, refusal_of
+from tests.api.letters.dead_lettering import a_dead_letter, until_status
 
 WAIT_S = 30.0
 LIMITS = {
@@ -351,3 +352,28 @@ async def test_the_rate_of_a_key_is_limited(served: Served) -> None:
         async with client(serving, "other") as others:
             assert (await others.get("/api/v1/tasks")).status_code == 200
             assert (await others.get("/healthz")).status_code == 200
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_dead_letter_is_no_way_around_the_limits(served: Served, limited: Serving) -> None:
+    letter_id = await a_dead_letter(served, "documented")
+    path = f"/api/v1/dead-letters/{letter_id}"
+    replay = {"ids": [letter_id], "dry_run": False, "reason": "mended"}
+    async with client(limited, "documented") as http, client(limited, "operator") as operator:
+        for asked in ({"changes": ["priority=8"]}, {"changes": ["type=rag", "priority=9"]}):
+            denied = await http.post(f"{path}:edit", json={**asked, "reason": "sooner"})
+            assert (denied.status_code, denied.json()["code"]) == (403, "PRIORITY_DENIED")
+        assert (await http.get(path)).json()["history"] == []
+        large = ["type=rag", "hold=true", "input.query=" + "x" * 3000]
+        edited = await http.post(f"{path}:edit", json={"changes": large, "reason": "more"})
+        assert edited.status_code == 200, edited.text
+        assert_limited(await http.post("/api/v1/dead-letters:replay", json=replay), "HELD_LIMITED")
+        assert (await http.get(path)).json()["dead_letter"]["status"] == "open"
+        sooner = {"changes": ["priority=9", "hold=false"], "reason": "it is urgent"}
+        assert (await operator.post(f"{path}:edit", json=sooner)).status_code == 200
+        # What the operator chose stays allowed.
+        again = {"changes": ["input.query=why?"], "reason": "less"}
+        assert (await http.post(f"{path}:edit", json=again)).status_code == 200
+        sent = await http.post("/api/v1/dead-letters:replay", json=replay)
+        assert sent.status_code == 200, sent.text
+    await until_status(served, "documented", letter_id, "resolved")
