@@ -72,11 +72,12 @@ class ApiLimitsSettings:
 
     tenant_letter_calls_max: int = 2
     """Calls about single dead letters of one tenant at the same time, each of which opens
-    connections to Kafka. Four times as many wait for their turn; further ones are refused with
-    429."""
+    connections to Kafka, and beside them as many replays. Four times as many of each wait for
+    their turn; further ones are refused with 429."""
 
     letter_calls_max: int = 8
-    """Such calls of all tenants at the same time."""
+    """Such calls of all tenants at the same time, and beside them as many replays, which take long
+    and keep no other call waiting. So twice as many may have connections to Kafka."""
 
     tenants: str = ""
     """Other limits for single tenants: ``acme.live_tasks=1000,acme.priority=7``. The names are

@@ -1,4 +1,4 @@
-"""What one tenant may have at the same time, checked at the door."""
+"""What one tenant may have at the same time, checked before anything is published."""
 
 from __future__ import annotations
 

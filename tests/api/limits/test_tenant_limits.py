@@ -159,6 +159,16 @@ async def test_a_tenant_waits_for_its_own_slots_only() -> None:
     assert await work("noisy") == "noisy"
 
 
+async def test_replays_of_all_tenants_keep_no_other_call_about_letters_waiting() -> None:
+    checked = limits(letter_calls_max=1)
+    async with (
+        asyncio.timeout(WAIT_S),
+        checked.replays.of("noisy"),
+        checked.letter_calls.of("other"),
+    ):
+        pass
+
+
 async def test_a_call_that_waits_for_its_turn_for_too_long_is_refused() -> None:
     slots = TenantSlots("reads", lambda _: 1, waiting=5, wait_s=0.01)
     async with slots.of("acme"):
