@@ -60,7 +60,7 @@ def print_table(
     drop: Sequence[str] | None = None,
     wrap: bool = False,
 ) -> None:
-    """Print a table as plain lines; foreign text is shown unchanged, never as markup.
+    """Print a table as plain lines; of foreign text, what a terminal acts on is replaced.
 
     On a terminal the table fits its width: the columns in ``drop`` are left out, the least
     important first (without ``drop``: from the right), and a line on standard error names them.
@@ -115,7 +115,10 @@ def print_line(text: str = "") -> None:
 
 
 def print_text(text: str) -> None:
-    """Print lines for people or for a file, at once; foreign text is shown unchanged."""
+    """Print lines for people or for a file, at once.
+
+    Foreign text may add lines; characters that a terminal acts on are replaced.
+    """
     sys.stdout.write(printable(text) + "\n")
     sys.stdout.flush()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from schemas.codec import decode, encode
@@ -15,6 +17,7 @@ from schemas.records import (
     Millis,
     StepCommand,
     TaskCommand,
+    TaskCreated,
     TaskEvent,
     TaskId,
 )
@@ -103,6 +106,19 @@ def plan(known: KnownLetter, order: ReplayOrder, topics: Topics, now: Millis) ->
         headers=replay_headers(list(letter.headers), mark),
         count=count,
     )
+
+
+def created_tasks(
+    known_letters: Iterable[KnownLetter], order: ReplayOrder, topics: Topics, now: Millis
+) -> list[TaskCreated]:
+    """The tasks that a replay of these letters would create, as far as they can be decoded."""
+    tasks: list[TaskCreated] = []
+    for known in known_letters:
+        verdict = plan(known, order, topics, now)
+        if isinstance(verdict, Send) and verdict.topic == topics.task_created:
+            with suppress(DecodeError):  # it becomes a dead letter again
+                tasks.append(decode(verdict.value, TaskCreated))
+    return tasks
 
 
 def replays_left(known: KnownLetter) -> int:

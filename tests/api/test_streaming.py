@@ -131,7 +131,7 @@ async def test_memory_postgres_and_the_log_tell_the_same_history(
     from_memory = await history(watching, task_id)
     await served.running.until(lambda: third.parts.live.task(task_id) is None)
     from_postgres = await history(watching, task_id)
-    scanned = await third.parts.log_scan.events(task_id)
+    scanned = await third.parts.log_scan.events(task_id, "acme")
     row = await third.parts.projection.task(task_id)
 
     assert row is not None

@@ -39,7 +39,7 @@ class Source:
     ) -> LiveTask | AcceptedTask | RefusedCreation | None:
         return self.later
 
-    async def events(self, task_id: TaskId) -> list[TaskEvent]:
+    async def events(self, task_id: TaskId, tenant_id: str | None) -> list[TaskEvent]:
         return self.left
 
 

@@ -30,7 +30,8 @@ class KeyLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     expires_at: datetime | UnsetType = UNSET
     """From then on the key is refused; RFC 3339 with a zone. Absent: never."""
     revoked_at: datetime | UnsetType = UNSET
-    """When it was revoked: a key with this field is refused. The line says who it was."""
+    """Since when the key is refused, as ``KEY_REVOKED``. Its line stays in the file, so that the id
+    in logs and in the events of tasks can still be traced to its tenant."""
 
 
 def parse_keys(contents: bytes) -> Keys:

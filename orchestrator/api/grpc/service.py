@@ -60,8 +60,13 @@ class OrchestratorService(Servicing, pb_grpc.OrchestratorServicer):
         """Release a held task, and wait if requested."""
         wanted = execute_request(request)
         within_s = seconds(request, "answer_within")
+        wait_s = seconds(request, "wait")
+        if wait_s is not None:
+            # Before the command: who is refused has released nothing.
+            asked_s = min(wait_s, self._patience(context))
+            self._use.tenants.check_wait(caller.tenant_id, asked_s)
         answer = await self._use.commands.execute(caller, request.task_id, wanted, within_s)
-        if (wait_s := seconds(request, "wait")) is not None:
+        if wait_s is not None:
             wait_s = min(wait_s, self._patience(context))
             task = await self._use.wait(caller, request.task_id, wait_s)
             answer = replace(answer, task=task)
@@ -96,10 +101,9 @@ class OrchestratorService(Servicing, pb_grpc.OrchestratorServicer):
         """Create a task and wait for its end."""
         if request.hold:
             raise invalid("hold", "a task that waits for an execute would never end")
-        created = await self._use.creation.create(caller, create_request(request))
         # A caller with a deadline is cancelled at that time; the task goes on.
         wait_s = self._settings.wait_max_s
-        task = await self._use.wait(caller, created.task.id, wait_s)
+        created, task = await self._use.create_and_wait(caller, create_request(request), wait_s)
         return execute_response(replace(created, task=task))
 
     @answering

@@ -75,13 +75,15 @@ class Handlers(Calls):
         wanted = await self._create_request(request)
         if wanted.hold:
             raise invalid("hold", "a task that waits for an execute would never end")
-        answer = await self._use.creation.create(caller, wanted)
-        location = {"Location": f"{TASKS}/{answer.task.id}"}
         if SSE_TYPE in request.headers.get("accept", ""):
+            self._use.tenants.check_streams(caller.tenant_id)
+            answer = await self._use.creation.create(caller, wanted)
+            location = {"Location": f"{TASKS}/{answer.task.id}"}
             return self._stream(caller, self._use.watch.watch(caller, answer.task.id, 0), location)
         asked_s = prefer_wait(request.headers)
         wait_s = self._settings.wait_default_s if asked_s is None else asked_s
-        task = await self._use.wait(caller, answer.task.id, wait_s)
+        answer, task = await self._use.create_and_wait(caller, wanted, wait_s)
+        location = {"Location": f"{TASKS}/{answer.task.id}"}
         if asked_s is not None:
             location["Preference-Applied"] = f"wait={int(asked_s)}"
         waited = TaskAnswer(task=task, replayed=answer.replayed)
@@ -120,8 +122,12 @@ class Handlers(Calls):
     async def execute(self, caller: Caller, request: Request) -> Response:
         """Release a held task."""
         wanted = await self._body(request, Execute, optional=True)
+        wait_s = prefer_wait(request.headers)
+        if wait_s is not None:
+            # Before the command: who is refused has released nothing.
+            self._use.tenants.check_wait(caller.tenant_id, wait_s)
         task = (await self._use.commands.execute(caller, _id(request), wanted)).task
-        if (wait_s := prefer_wait(request.headers)) is not None:
+        if wait_s is not None:
             task = await self._use.wait(caller, _id(request), wait_s)
             headers = {"Preference-Applied": f"wait={int(wait_s)}"}
             return json_response(task, status=_status_of(task), headers=headers)

@@ -36,6 +36,8 @@ _STREAMS_MAX = 100
 _WAITING_MAX = 64
 _MESSAGE_MAX = 16 * 1024
 _UNAUTHORIZED = 4401
+_TRY_LATER = 1013
+"""The tenant has too many streams. Source: IANA registry of WebSocket close codes."""
 _UNSUPPORTED = 1003
 """Binary data instead of text. Source: RFC 6455, 7.4.1, as for the next one."""
 _INVALID_TEXT = 1007
@@ -96,7 +98,12 @@ class Sockets:
             await socket.close(_UNAUTHORIZED)
             return
         await socket.accept(subprotocol=_PROTOCOL if _PROTOCOL in offered else None)
-        await _Connection(socket, caller, self._use, self._settings).run()
+        connection = _Connection(socket, caller, self._use, self._settings)
+        try:
+            with self._use.tenants.stream(caller.tenant_id):
+                await connection.run()
+        except ApiError as error:
+            await connection.close(error, _TRY_LATER)
 
 
 class _Connection:
@@ -120,20 +127,20 @@ class _Connection:
                 await asyncio.wait((sending, receiving, over), return_when=asyncio.FIRST_COMPLETED)
                 if over.done():
                     sending.cancel()
-                    await self._close(over.result())
+                    await self.close(over.result(), _UNAUTHORIZED)
         finally:
             tasks = [sending, receiving, *self._streams.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _close(self, error: ApiError) -> None:
-        """Say why the caller's right has ended, and close."""
+    async def close(self, error: ApiError, code: int) -> None:
+        """Say why the server ends the connection, and close."""
         last = msgspec.json.encode(Failed(None, problem_of(error))).decode()
         with contextlib.suppress(TimeoutError, WebSocketDisconnect):
             async with asyncio.timeout(_LAST_WORD_S):
                 await self._socket.send_text(last)
-                await self._socket.close(_UNAUTHORIZED)
+                await self._socket.close(code)
 
     async def _send(self) -> None:
         while True:

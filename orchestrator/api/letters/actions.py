@@ -15,11 +15,17 @@ from orchestrator.api.letters.requests import DiscardLetter, EditLetter
 from orchestrator.api.letters.views import EditAnswer, LetterView, letter_view
 from orchestrator.api.replica.parts import Parts
 from orchestrator.letters.connections import LetterConnections
+from schemas.codec import decode
 from schemas.records import DeadLetterAction
 from streams.letters.action_log import author
 from tasks.letters.discard import can_be_discarded, discarded
 from tasks.letters.edit import Edit, an_edit
-from tasks.letters.edited_value import EditRefusedError, an_object, with_changes
+from tasks.letters.edited_value import (
+    EditRefusedError,
+    an_object,
+    record_type_of,
+    with_changes,
+)
 from tasks.letters.known import KnownLetter
 from tasks.letters.ledger import after
 
@@ -36,7 +42,12 @@ class LetterActions:
         self._lookup = lookup
 
     async def edit(self, caller: Caller, letter_id: str, request: EditLetter) -> EditAnswer:
-        """Change the value that a replay will send; EDIT_REFUSED if it fits no schema."""
+        """Change the value that a replay will send.
+
+        Raises:
+            ApiError: EDIT_REFUSED if it fits no schema; PRIORITY_DENIED if it asks for a higher
+                priority than the tenant may.
+        """
         check_reason(request.reason)
         if _whole(request) is None and not request.changes:
             raise invalid("changes", "neither changes nor a value are given")
@@ -82,9 +93,19 @@ class LetterActions:
 
         max_bytes = self._parts.system.limits.record_max_bytes
         try:
-            return an_edit(known, change, topics, max_bytes=max_bytes)
+            made = an_edit(known, change, topics, max_bytes=max_bytes)
         except EditRefusedError as error:
             raise _refused(str(error)) from None
+        if not caller.operator:
+            self._check_priority(caller, known, made)
+        return made
+
+    def _check_priority(self, caller: Caller, known: KnownLetter, made: Edit) -> None:
+        """Make sure that an edit asks for no priority that the tenant may not ask for itself."""
+        record = decode(made.value, record_type_of(known.letter, self._parts.topics))
+        wanted = getattr(record, "priority", None)
+        if wanted != made.fields.get("priority"):
+            self._parts.tenants.check_priority(caller.tenant_id, wanted)
 
     async def _append(
         self, connections: LetterConnections, known: KnownLetter, action: DeadLetterAction

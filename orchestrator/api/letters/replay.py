@@ -26,7 +26,7 @@ from streams.letters.scan import with_values
 from tasks.letters.filter import LetterFilter
 from tasks.letters.known import KnownLetter, KnownLetters
 from tasks.letters.ledger import LetterStatus
-from tasks.letters.plan import ReplayOrder
+from tasks.letters.plan import ReplayOrder, created_tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,9 @@ class LetterReplay:
 
         Raises:
             ApiError: LETTER_UNKNOWN for an id that is not the tenant's, REPLAY_RUNNING,
-                REPLAY_SUPERSEDED; UNAVAILABLE: some letters may have been sent. Repeat the same
-                call: no letter is sent twice.
+                REPLAY_SUPERSEDED; TASKS_LIMITED, HELD_LIMITED: the tenant may not have the tasks
+                that its letters create, nothing was sent; UNAVAILABLE: some letters may have been
+                sent. Repeat the same call: no letter is sent twice.
         """
         _check(request)
         chosen = self._lookup.filter_of(caller, request)
@@ -102,8 +103,13 @@ class LetterReplay:
             others = [known.letter for known in meant.others]
             all_letters = KnownLetters([*whole, *others], connections.log.ledger)
             chosen, among = replace(chosen, ids=request.ids), {letter.id for letter in whole}
+            await connections.log.catch_up()
+            if not (request.dry_run or caller.operator):
+                sent = _of(all_letters, chosen, among)
+                creates = created_tasks(sent, order, connections.topics, self._parts.clock())
+                self._parts.tenants.check_creates(caller.tenant_id, creates)
             if request.dry_run:
-                outcome, done = await _tried(connections, all_letters, order, chosen, among)
+                outcome, done = _tried(connections, all_letters, order, chosen, among)
             else:
                 outcome, done = await _done(connections, all_letters, order, chosen, among)
         counts.update(done)
@@ -162,16 +168,19 @@ class LetterReplay:
         return Meant(known_letters, _besides(found, known_letters))
 
 
-async def _tried(
+def _tried(
     connections: LetterConnections,
     all_letters: KnownLetters,
     order: ReplayOrder,
     chosen: LetterFilter,
     among: set[str],
 ) -> tuple[str, dict[str, int]]:
-    await connections.log.catch_up()
-    known_letters = [c for c in all_letters.ordered() if c.letter.id in among and chosen.matches(c)]
+    known_letters = _of(all_letters, chosen, among)
     return "dry_run", preview(known_letters, order, connections.topics)
+
+
+def _of(all_letters: KnownLetters, chosen: LetterFilter, among: set[str]) -> list[KnownLetter]:
+    return [c for c in all_letters.ordered() if c.letter.id in among and chosen.matches(c)]
 
 
 async def _done(

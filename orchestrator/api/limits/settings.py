@@ -60,21 +60,24 @@ class ApiLimitsSettings:
     """The highest priority that a tenant may ask for; a higher one is refused with 403. 8 and
     above is the high lane, whose tasks go before those of all other tenants."""
 
-    tenant_streams_max: int = 500
-    """Open streams of one tenant, each subscription of a WebSocket counted. Further ones are
-    refused with 429."""
+    tenant_streams_max: int = 300
+    """Open streams of one tenant: WebSockets, each of their subscriptions, and calls that wait
+    for more than two seconds are counted as well. Further ones are refused with 429. Keep it at a
+    fraction of ``connections_max`` and ``grpc_calls_max``, so that no tenant fills a replica."""
 
     tenant_reads_max: int = 2
-    """Pages, audit trails and usage of one tenant that are read from Postgres at the same time.
-    Twenty times as many wait for their turn; further ones are refused with 429."""
+    """Pages, audit trails, histories and usage of one tenant that are read from Postgres, or from
+    the log, at the same time. Twenty times as many wait for their turn; further ones are refused
+    with 429."""
 
     tenant_letter_calls_max: int = 2
     """Calls about single dead letters of one tenant at the same time, each of which opens
-    connections to Kafka. Four times as many wait for their turn; further ones are refused with
-    429."""
+    connections to Kafka, and beside them as many replays. Four times as many of each wait for
+    their turn; further ones are refused with 429."""
 
     letter_calls_max: int = 8
-    """Such calls of all tenants at the same time."""
+    """Such calls of all tenants at the same time, and beside them as many replays, which take long
+    and keep no other call waiting. So twice as many may have connections to Kafka."""
 
     tenants: str = ""
     """Other limits for single tenants: ``acme.live_tasks=1000,acme.priority=7``. The names are

@@ -1,10 +1,10 @@
-"""What one tenant may have at the same time, checked at the door."""
+"""What one tenant may have at the same time, checked before anything is published."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 from orchestrator.api.errors import ApiError, Kind
@@ -16,6 +16,8 @@ from schemas.records import TaskCreated
 _RETRY_AFTER_S = 5.0
 """Tasks end and streams close by themselves; sooner makes no difference."""
 _WAIT_S = 10.0
+_MOMENT_S = 2.0
+"""A longer wait counts as a stream. Calls that only create or command wait no longer."""
 _READS_WAITING = 20
 _LETTER_CALLS_WAITING = 4
 
@@ -98,7 +100,9 @@ class TenantLimits:
         """
         most = self._of(tenant_id, "streams")
         if self._streams[tenant_id] >= most:
-            raise _limited("STREAMS_LIMITED", "tenant_streams_max", f"{most} open streams")
+            raise _limited(
+                "STREAMS_LIMITED", "tenant_streams_max", f"{most} open streams and long waits"
+            )
 
     @contextmanager
     def stream(self, tenant_id: str) -> Iterator[None]:
@@ -111,6 +115,19 @@ class TenantLimits:
             self._streams[tenant_id] -= 1
             if not self._streams[tenant_id]:
                 del self._streams[tenant_id]
+
+    def wait(self, tenant_id: str, timeout_s: float) -> AbstractContextManager[None]:
+        """Count a wait as a stream while the block runs, if it may last longer than a moment.
+
+        It occupies a connection or a call of gRPC as a stream does. Raises as
+        :meth:`check_streams`.
+        """
+        return self.stream(tenant_id) if timeout_s > _MOMENT_S else nullcontext()
+
+    def check_wait(self, tenant_id: str, timeout_s: float) -> None:
+        """Check that a wait could begin; raises as :meth:`check_streams`."""
+        if timeout_s > _MOMENT_S:
+            self.check_streams(tenant_id)
 
     def _of(self, tenant_id: str, limit: str) -> int:
         own = self._own.get(tenant_id, {}).get(limit)

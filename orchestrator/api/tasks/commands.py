@@ -30,7 +30,7 @@ class TaskCommands:
     The wait is at most ``answer_timeout_s`` (two seconds), or ``within_s``. Every method raises
     ``ApiError``: NOT_FOUND; the code of a refusal; UNAVAILABLE: no answer came in time, and the
     command may still be carried out. If the error has a receipt, the command is published and will
-    be decided.
+    be decided; STREAMS_LIMITED: a long ``within_s`` counts as a stream, nothing is published.
     """
 
     def __init__(self, parts: Parts, queries: TaskQueries) -> None:
@@ -98,6 +98,10 @@ class TaskCommands:
 
     async def _send(self, caller: Caller, task_id: str, wanted: _CommandRequest) -> Answered:
         _check_reason(wanted.reason)
+        with self._parts.tenants.wait(caller.tenant_id, wanted.within_s or 0.0):
+            return await self._decided(caller, task_id, wanted)
+
+    async def _decided(self, caller: Caller, task_id: str, wanted: _CommandRequest) -> Answered:
         known = await self._queries.find_decided(caller, task_id)
         if wanted.kind is CommandKind.RETRY and wanted.run is None:
             run = _run(known) if isinstance(known, LiveTask | StoredTask) else 1

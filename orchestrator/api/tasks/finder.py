@@ -79,8 +79,13 @@ class TaskSource(Protocol[Begun_co]):
         """
         ...
 
-    async def events(self, task_id: TaskId) -> Sequence[TaskEvent]:
-        """The accepted events of the current life that the log still has, for a task not whole."""
+    async def events(self, task_id: TaskId, tenant_id: str | None) -> Sequence[TaskEvent]:
+        """The accepted events of the current life that the log still has, for a task not whole.
+
+        Args:
+            task_id: the task.
+            tenant_id: the tenant whose share of such reads this is; None: nobody counts.
+        """
         ...
 
 
@@ -137,8 +142,14 @@ class TaskFinder(Generic[Begun]):
             raise away
         raise TaskUnknownError(f"there is no task {task_id}")
 
-    async def history(self, known: Begun | AcceptedTask | StoredTask) -> TaskHistory:
+    async def history(
+        self, known: Begun | AcceptedTask | StoredTask, tenant_id: str | None = None
+    ) -> TaskHistory:
         """The history of a task that :meth:`find` returned.
+
+        Args:
+            known: the task.
+            tenant_id: as for :meth:`TaskSource.events`.
 
         Raises:
             TaskExpiredError: the log no longer holds the whole task, and Postgres does not
@@ -152,9 +163,9 @@ class TaskFinder(Generic[Begun]):
             return await stored_history(self._stored, known)
         if known.whole:
             return history_of_log(known.folded(), known.events(0))
-        return await self._completed(known)
+        return await self._completed(known, tenant_id)
 
-    async def _completed(self, known: Begun) -> TaskHistory:
+    async def _completed(self, known: Begun, tenant_id: str | None) -> TaskHistory:
         """The history of a task whose first events the source does not have."""
         # Taken before the first await: the task may go on meanwhile.
         task_id, sequence = known.task_id, known.sequence
@@ -165,7 +176,7 @@ class TaskFinder(Generic[Begun]):
                 return await stored_history(self._stored, row)
         except SinkUnavailableError as error:
             away = error
-        if (found := logged_history(await self._source.events(task_id))) is not None:
+        if (found := logged_history(await self._source.events(task_id, tenant_id))) is not None:
             return found
         message = f"the log no longer holds all of {task_id}, and Postgres has no answer"
         raise TaskExpiredError(message) from away

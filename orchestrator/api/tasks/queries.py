@@ -123,7 +123,12 @@ class TaskQueries:
                 await changes.wait(min(left_s, _LOOK_AGAIN_S))
 
     async def view(self, known: Found) -> TaskView:
-        """A task as callers see it."""
+        """A task as callers see it.
+
+        Raises:
+            ApiError: WORK_LIMITED; a part of it is read from elsewhere, and the tenant has too many
+                such reads.
+        """
         match known:
             case AcceptedTask():
                 return accepted_view(known.record())
@@ -132,7 +137,8 @@ class TaskQueries:
         folded = known.folded()
         if known.whole:
             return live_view(folded)
-        return await self._completed_view(known, folded)
+        async with self._parts.tenants.reads.of(known.tenant_id):
+            return await self._completed_view(known, folded)
 
     async def list_tasks(self, caller: Caller, request: ListTasks) -> TaskPage:
         """A page of tasks, from Postgres: newest first, or the queue."""
@@ -238,7 +244,7 @@ class TaskQueries:
 
     async def _scanned_view(self, known: LiveTask, folded: Folded) -> TaskView:
         try:
-            events = await self._parts.log_scan.events(known.task_id)
+            events = await self._parts.log_scan.events(known.task_id, known.tenant_id)
         except KafkaUnavailableError:
             events = []
         earlier = [event for event in events if event.sequence < known.first_sequence]

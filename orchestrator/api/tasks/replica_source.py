@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.api.access.caller import ANY_TENANT
 from orchestrator.api.replica.live_task import AcceptedTask, LiveTask
 from orchestrator.api.replica.parts import Parts
 from orchestrator.api.tasks.finder import RefusedCreation
@@ -31,9 +32,9 @@ class ReplicaSource:
         code = None if tenant_id is None else parts.live.refused(task_id, tenant_id)
         return None if code is None else RefusedCreation(code, "its creation was refused")
 
-    async def events(self, task_id: TaskId) -> Sequence[TaskEvent]:
+    async def events(self, task_id: TaskId, tenant_id: str | None) -> Sequence[TaskEvent]:
         """The events that the log still has."""
-        return await self._parts.log_scan.events(task_id)
+        return await self._parts.log_scan.events(task_id, tenant_id or ANY_TENANT)
 
     def _in_memory(self, task_id: TaskId, tenant_id: str | None) -> LiveTask | AcceptedTask | None:
         known = self._parts.live.task(task_id) or self._parts.live.accepted(task_id)

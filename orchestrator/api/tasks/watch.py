@@ -39,9 +39,10 @@ class TaskWatch:
 
         Raises:
             ApiError: NOT_FOUND, also later if the create turns out to be a dead letter;
-                STREAMS_LIMITED: the tenant has too many streams; UNAVAILABLE: a part of the history
-                cannot be read now; REPLICA_STOPPING: this process ends. The caller resumes on
-                another replica, after the last sequence that it got.
+                STREAMS_LIMITED: the tenant has too many streams; WORK_LIMITED: it reads too many
+                histories; UNAVAILABLE: a part of the history cannot be read now;
+                REPLICA_STOPPING: this process ends. The caller resumes on another replica, after
+                the last sequence that it got.
         """
         known_id, settings = TaskId(task_id), self._parts.settings
         await self._queries.find(caller, task_id)
@@ -85,17 +86,23 @@ class TaskWatch:
             over = known.completed_at is not None
             if seen >= known.sequence:
                 return [], over
-            return await self._history(task_id, seen, known.sequence), over
+            return await self._history(caller, task_id, seen, known.sequence), over
         # Taken before the first await: the task may go on meanwhile.
         last, over = known.sequence, known.ended
         events = [event_view(event) for event in known.events(seen)]
         if seen + 1 < known.first_sequence <= last + 1:
             upto = known.first_sequence - 1
-            events = [*await self._history(task_id, seen, upto), *events]
+            events = [*await self._history(caller, task_id, seen, upto), *events]
         return events, over
 
-    async def _history(self, task_id: TaskId, seen: int, upto: int) -> list[EventView]:
+    async def _history(
+        self, caller: Caller, task_id: TaskId, seen: int, upto: int
+    ) -> list[EventView]:
         """The events ``seen + 1`` to ``upto``, from Postgres or otherwise from the log."""
+        async with self._parts.tenants.reads.of(caller.tenant_id):
+            return await self._read(caller, task_id, seen, upto)
+
+    async def _read(self, caller: Caller, task_id: TaskId, seen: int, upto: int) -> list[EventView]:
         try:
             rows = last_life(await self._parts.projection.logs(task_id))
             stored = await self._parts.projection.task(task_id)
@@ -105,14 +112,16 @@ class TaskWatch:
             found = []
         events = [event for event in found if seen < event.sequence <= upto]
         if len(events) < upto - seen:
-            events = await self._scanned(task_id, seen, upto)
+            events = await self._scanned(caller, task_id, seen, upto)
         if [event.sequence for event in events] != list(range(seen + 1, upto + 1)):
             raise unavailable("a part of this task's history cannot be read now")
         return events
 
-    async def _scanned(self, task_id: TaskId, seen: int, upto: int) -> list[EventView]:
+    async def _scanned(
+        self, caller: Caller, task_id: TaskId, seen: int, upto: int
+    ) -> list[EventView]:
         try:
-            events = await self._parts.log_scan.events(task_id)
+            events = await self._parts.log_scan.events(task_id, caller.tenant_id)
         except KafkaUnavailableError as error:
             raise unavailable("a part of this task's history cannot be read now") from error
         return [event_view(event) for event in events if seen < event.sequence <= upto]

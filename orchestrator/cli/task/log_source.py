@@ -89,7 +89,7 @@ class LogSource:
                 return refusal_of_letter(letter)
         return found
 
-    async def events(self, task_id: TaskId) -> Sequence[TaskEvent]:
+    async def events(self, task_id: TaskId, tenant_id: str | None) -> Sequence[TaskEvent]:
         """Nothing: :meth:`look` has read the whole task if the log still has it."""
         return ()
 

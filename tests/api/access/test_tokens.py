@@ -7,9 +7,12 @@ import hmac
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import HealthCheck, given, settings
@@ -290,6 +293,33 @@ async def test_documents_of_the_issuer_that_are_none_are_an_outage(
     issuer.answers[path] = document
 
     assert await code_of(access_of(issuer), issuer.token()) == "UNAVAILABLE"
+
+
+async def test_certificates_that_cannot_be_read_are_an_outage(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    issuer = Issuer()
+    issuer.url = "https://id.example"  # the environment counts for what is far away only
+
+    access = access_of(issuer)
+    assert await code_of(access, issuer.token()) == "UNAVAILABLE"
+    assert await code_of(access, issuer.token()) == "UNAVAILABLE"
+
+
+async def test_a_key_of_an_unknown_kind_is_passed_over(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access, built = access_of(issuer), jwt.PyJWK
+
+    def unless_ec(data: dict[str, Any], algorithm: str) -> jwt.PyJWK:
+        if data["kty"] == "EC":
+            raise UnsupportedAlgorithm("this curve is not supported")
+        return built(data, algorithm)
+
+    monkeypatch.setattr(jwt, "PyJWK", unless_ec)
+    assert await code_of(access, issuer.token("ec-1")) == "UNAUTHENTICATED"
+    assert await code_of(access, issuer.token("rsa-1")) is None
 
 
 async def test_the_keys_are_not_fetched_where_others_could_change_them(issuer: Issuer) -> None:

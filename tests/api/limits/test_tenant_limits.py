@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 import websockets
+from google.protobuf.duration_pb2 import Duration
 from prometheus_client import REGISTRY
 
 from orchestrator.api.errors import ApiError
@@ -21,9 +23,11 @@ from orchestrator.api.limits.tenants import TenantLimits
 from orchestrator.api.replica.tenant_load import TenantCounts
 from orchestrator.api.server import Serving, open_service
 from orchestrator.settings import load_settings
+from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.gen.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorStub
 from schemas.records import Json, Millis, TaskCreated, TaskId
 from tests.api.calling import KEYS, Served, a_body, a_create, as_tenant, refusal_of
+from tests.api.letters.dead_lettering import a_dead_letter, until_status
 
 WAIT_S = 30.0
 LIMITS = {
@@ -98,6 +102,18 @@ def test_a_stream_that_ends_makes_room() -> None:
         pass
 
 
+def test_a_wait_counts_as_a_stream_unless_it_is_a_moment() -> None:
+    checked = limits(tenant_streams_max=1)
+    with checked.wait("acme", 60.0):
+        with refused_with("STREAMS_LIMITED"), checked.wait("acme", 60.0):
+            pass
+        with refused_with("STREAMS_LIMITED"):
+            checked.check_wait("acme", 60.0)
+        with checked.wait("acme", 1.0):
+            pass
+    checked.check_wait("acme", 60.0)
+
+
 def test_a_tenant_may_have_limits_of_its_own() -> None:
     checked = limits(tenant_priority_max=7, tenants="acme.co.priority=3,acme.co.streams=9")
     with refused_with("PRIORITY_DENIED"):
@@ -141,6 +157,16 @@ async def test_a_tenant_waits_for_its_own_slots_only() -> None:
     release.set()
     assert await asyncio.gather(other, *busy) == ["other", "noisy", "noisy", "noisy"]
     assert await work("noisy") == "noisy"
+
+
+async def test_replays_of_all_tenants_keep_no_other_call_about_letters_waiting() -> None:
+    checked = limits(letter_calls_max=1)
+    async with (
+        asyncio.timeout(WAIT_S),
+        checked.replays.of("noisy"),
+        checked.letter_calls.of("other"),
+    ):
+        pass
 
 
 async def test_a_call_that_waits_for_its_turn_for_too_long_is_refused() -> None:
@@ -261,6 +287,14 @@ async def test_streams_of_all_kinds_are_limited_together(limited: Serving) -> No
                 await first_event(each)
             assert_limited(await more.get(path, headers=accept), "STREAMS_LIMITED")
             assert await subscribed(limited, task_id) == "STREAMS_LIMITED"
+            waiting = {"prefer": "wait=60"}
+            for_long = await more.post("/api/v1/tasks:execute", json=a_body(), headers=waiting)
+            assert_limited(for_long, "STREAMS_LIMITED")
+            released = await more.post(f"/api/v1/tasks/{task_id}:execute", headers=waiting)
+            assert_limited(released, "STREAMS_LIMITED")
+            held = await more.get(f"/api/v1/tasks/{task_id}")
+            assert held.json()["status"] == "pending"
+            assert await waited(limited, task_id) == "STREAMS_LIMITED"
         async with asyncio.timeout(WAIT_S):
             while await subscribed(limited, task_id) == "STREAMS_LIMITED":  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
@@ -278,10 +312,37 @@ async def subscribed(serving: Serving, task_id: str) -> str:
     address = f"ws://{serving.http_address}/api/v1/ws"
     headers = {"authorization": f"Bearer {KEYS['other']}"}
     async with websockets.connect(address, additional_headers=headers) as socket:
-        await socket.send(json.dumps({"action": "subscribe", "task_id": task_id}))
+        with contextlib.suppress(websockets.ConnectionClosed):  # the socket itself is refused
+            await socket.send(json.dumps({"action": "subscribe", "task_id": task_id}))
         async with asyncio.timeout(WAIT_S):
             said: Mapping[str, dict[str, str]] = json.loads(await socket.recv())
     return said.get("problem", {}).get("code", "")
+
+
+async def waited(serving: Serving, task_id: str) -> str:
+    """The code with which a long wait is refused over gRPC."""
+    async with grpc.aio.insecure_channel(serving.grpc_address) as channel:
+        stub, metadata = OrchestratorStub(channel), as_tenant("other")
+        short = pb.WaitTaskRequest(task_id=task_id, timeout=Duration(nanos=1_000_000))
+        assert (await stub.WaitTask(short, metadata=metadata)).task.id == task_id
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.WaitTask(pb.WaitTaskRequest(task_id=task_id), metadata=metadata)
+    return refusal_of(refused.value).reason
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_an_idle_socket_counts_as_a_stream(limited: Serving) -> None:
+    address = f"ws://{limited.http_address}/api/v1/ws"
+    headers = {"authorization": f"Bearer {KEYS[LIMITED]}"}
+    async with (
+        websockets.connect(address, additional_headers=headers),
+        websockets.connect(address, additional_headers=headers),
+        websockets.connect(address, additional_headers=headers) as third,
+    ):
+        async with asyncio.timeout(WAIT_S):
+            said = json.loads(await third.recv())
+            await third.wait_closed()
+    assert (said["problem"]["code"], third.close_code) == ("STREAMS_LIMITED", 1013)
 
 
 @pytest.mark.asyncio(loop_scope="session")
@@ -301,3 +362,28 @@ async def test_the_rate_of_a_key_is_limited(served: Served) -> None:
         async with client(serving, "other") as others:
             assert (await others.get("/api/v1/tasks")).status_code == 200
             assert (await others.get("/healthz")).status_code == 200
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_dead_letter_is_no_way_around_the_limits(served: Served, limited: Serving) -> None:
+    letter_id = await a_dead_letter(served, "documented")
+    path = f"/api/v1/dead-letters/{letter_id}"
+    replay = {"ids": [letter_id], "dry_run": False, "reason": "mended"}
+    async with client(limited, "documented") as http, client(limited, "operator") as operator:
+        for asked in ({"changes": ["priority=8"]}, {"changes": ["type=rag", "priority=9"]}):
+            denied = await http.post(f"{path}:edit", json={**asked, "reason": "sooner"})
+            assert (denied.status_code, denied.json()["code"]) == (403, "PRIORITY_DENIED")
+        assert (await http.get(path)).json()["history"] == []
+        large = ["type=rag", "hold=true", "input.query=" + "x" * 3000]
+        edited = await http.post(f"{path}:edit", json={"changes": large, "reason": "more"})
+        assert edited.status_code == 200, edited.text
+        assert_limited(await http.post("/api/v1/dead-letters:replay", json=replay), "HELD_LIMITED")
+        assert (await http.get(path)).json()["dead_letter"]["status"] == "open"
+        sooner = {"changes": ["priority=9", "hold=false"], "reason": "it is urgent"}
+        assert (await operator.post(f"{path}:edit", json=sooner)).status_code == 200
+        # What the operator chose stays allowed.
+        again = {"changes": ["input.query=why?"], "reason": "less"}
+        assert (await http.post(f"{path}:edit", json=again)).status_code == 200
+        sent = await http.post("/api/v1/dead-letters:replay", json=replay)
+        assert sent.status_code == 200, sent.text
+    await until_status(served, "documented", letter_id, "resolved")

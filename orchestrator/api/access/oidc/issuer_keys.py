@@ -15,6 +15,7 @@ import httpx
 import jwt
 import msgspec
 import structlog
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from orchestrator.api.access.browsers import is_this_machine
 from orchestrator.api.access.oidc.config import OidcConfig, check_url
@@ -34,6 +35,11 @@ Jwk = Mapping[str, Any]
 
 class FetchError(Exception):
     """The issuer's documents could not be read; the message says why."""
+
+
+_AWAY = (FetchError, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError)
+"""``OSError``: the time is over, or the environment names a file of certificates that cannot be
+read."""
 
 
 class IssuerKeys:
@@ -96,8 +102,8 @@ class IssuerKeys:
             return None
         try:
             found = jwt.PyJWK(dict(data), algorithm)
-        except (jwt.PyJWTError, TypeError, ValueError):
-            return None  # a key of another type than the algorithm's
+        except (jwt.PyJWTError, UnsupportedAlgorithm, TypeError, ValueError):
+            return None  # of another type than the algorithm's, or of a curve unknown here
         self._built[name, algorithm] = found
         return found
 
@@ -117,7 +123,7 @@ class IssuerKeys:
         try:
             async with asyncio.timeout(_FETCH_S):
                 keys = await _read_keys(self._config)
-        except (FetchError, httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
+        except _AWAY as error:
             self._away = True
             reason = str(error) if isinstance(error, FetchError) else type(error).__name__
             log.warning("issuer_keys_not_read", issuer=self._config.issuer, reason=reason)
