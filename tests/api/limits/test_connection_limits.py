@@ -166,6 +166,54 @@ async def test_a_body_that_does_not_end_is_answered_with_408(limited: Serving) -
     assert limited_by("body_timeout_s") == before + 1
 
 
+HEALTH = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+CALL = b"GET /api/v1/tasks HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+
+
+@pytest.mark.parametrize("head", [HEALTH, CALL], ids=["health", "without a key"])
+async def test_a_body_that_goes_on_after_the_answer_does_not_hold_the_connection(
+    limited: Serving, head: bytes
+) -> None:
+    async with connected(limited) as (reader, writer):
+        writer.write(head + b"content-length: 900000\r\n\r\n")
+        async with asyncio.timeout(WAIT_S):
+            assert await reader.readuntil(b"}")
+        writer.write(b"x")
+        assert await answer_of(reader) == ""
+
+
+async def test_a_body_that_ends_late_does_not_hold_the_connection(limited: Serving) -> None:
+    async with connected(limited) as (reader, writer):
+        writer.write(HEALTH + b"content-length: 1\r\n\r\n")
+        async with asyncio.timeout(WAIT_S):
+            assert await reader.readuntil(b"}")
+        writer.write(b"x")
+        assert await answer_of(reader) == ""
+
+
+async def test_a_request_after_a_body_that_ends_late_is_served(limited: Serving) -> None:
+    async with connected(limited) as (reader, writer):
+        writer.write(HEALTH + b"content-length: 1\r\n\r\n")
+        for rest in (b"x" + HEALTH + b"\r\n", b""):
+            async with asyncio.timeout(WAIT_S):
+                assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+            writer.write(rest)
+
+
+async def test_a_large_body_after_the_answer_closes_the_connection(limited: Serving) -> None:
+    sent = 0
+    async with connected(limited) as (reader, writer):
+        writer.write(HEALTH + b"content-length: 900000000\r\n\r\n")
+        async with asyncio.timeout(WAIT_S):
+            assert await reader.readuntil(b"}")
+        with suppress(ConnectionError):
+            while sent < 96_000_000:
+                writer.write(b"x" * 64_000)
+                sent += 64_000
+                await writer.drain()
+    assert sent < 16_000_000
+
+
 async def test_2000_half_open_connections_keep_nobody_from_being_served(limited: Serving) -> None:
     host, port = limited.http_address.rsplit(":", 1)
     refused = limited_by("connections_max")
