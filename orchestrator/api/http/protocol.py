@@ -125,8 +125,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self._start_timer()
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over."""
+        """Hand the connection over, unless an answer is still being sent on it."""
         self._stop_timer()
+        if self._answers:
+            self.transport.close()
+            return
         super().handle_websocket_upgrade()
 
     @property
@@ -134,8 +137,16 @@ class BoundedProtocol(HttpToolsProtocol):
         """Whether an answer is being sent, or will be once the one before it has been."""
         return bool(self.pipeline) or (self.cycle is not None and not self.cycle.response_complete)
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        if self._answers:
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
+
     def _start_timer(self) -> None:
-        if self._timer is None:
+        # While an answer is sent, the next request may wait, and what it keeps here is bounded.
+        if self._timer is None and not self._answers:
             self._timer = self.loop.call_later(self.limits.header_timeout_s, self._late)
 
     def _stop_timer(self) -> None:
@@ -163,7 +174,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         LIMITED.labels(_LIMITS[status]).inc()
         log.info("connection_refused", code=code)
-        self.transport.write(_response(status, code, detail))
+        if not self._answers:
+            # Otherwise it would be read as a part of the answer that is being sent.
+            self.transport.write(_response(status, code, detail))
         self.transport.close()
 
 

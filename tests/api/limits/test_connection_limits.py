@@ -214,6 +214,59 @@ async def test_a_large_body_after_the_answer_closes_the_connection(limited: Serv
     assert sent < 16_000_000
 
 
+@asynccontextmanager
+async def streaming(serving: Serving) -> AsyncIterator[Connection]:
+    """A connection on which the events of a held task have begun to arrive."""
+    async with httpx.AsyncClient(base_url=f"http://{serving.http_address}") as client:
+        held = {"type": "rag", "input": {"query": "What is a lane?"}, "hold": True}
+        created = await client.post("/api/v1/tasks", json=held, headers=AUTHORIZATION)
+        task_id = created.json()["task"]["id"]
+        head = (
+            f"GET /api/v1/tasks/{task_id}/events HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+            f"authorization: {AUTHORIZATION['authorization']}\r\naccept: text/event-stream\r\n\r\n"
+        )
+        async with connected(serving) as (reader, writer):
+            writer.write(head.encode())
+            async with asyncio.timeout(WAIT_S):
+                assert await reader.readuntil(b"event: ")
+            yield reader, writer
+        await client.post(f"/api/v1/tasks/{task_id}:cancel", headers=AUTHORIZATION)
+
+
+async def test_a_next_request_that_has_begun_leaves_a_running_stream_alone(
+    limited: Serving,
+) -> None:
+    before = limited_by("header_timeout_s")
+    async with streaming(limited) as (reader, writer):
+        writer.write(b"G")
+        # Closed after the same time, counted from later: so that time is over on the stream.
+        async with connected(limited) as (other, _writer):
+            assert await answer_of(other) == ""
+        assert limited_by("header_timeout_s") == before + 1
+        writer.write(HEALTH[1:] + b"\r\n")
+        assert not reader.at_eof()
+
+
+@pytest.mark.parametrize(
+    "next_request",
+    [
+        HEALTH + b"x-a: " + b"a" * 9000,
+        HEALTH + b"x-a: " + b"a" * 9000 + b"\r\n\r\n",
+        b"\0\0\0\r\n\r\n",
+        b"GET /api/v1/ws HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\n"
+        b"upgrade: websocket\r\nsec-websocket-version: 13\r\n"
+        b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+    ],
+    ids=["endless headers", "large headers", "not HTTP", "a WebSocket"],
+)
+async def test_a_next_request_that_is_refused_is_not_answered_within_a_running_stream(
+    limited: Serving, next_request: bytes
+) -> None:
+    async with streaming(limited) as (reader, writer):
+        writer.write(next_request)
+        assert "HTTP/1.1" not in await answer_of(reader)
+
+
 async def test_2000_half_open_connections_keep_nobody_from_being_served(limited: Serving) -> None:
     host, port = limited.http_address.rsplit(":", 1)
     refused = limited_by("connections_max")
