@@ -267,6 +267,20 @@ async def test_a_next_request_that_is_refused_is_not_answered_within_a_running_s
         assert "HTTP/1.1" not in await answer_of(reader)
 
 
+@pytest.mark.parametrize("zeros", ["", "0" * 100])
+@pytest.mark.parametrize("size", ["8388609", "999999999999999999", "9999999999999999999"])
+async def test_a_body_that_is_announced_as_too_large_is_refused_and_not_counted(
+    limited: Serving, zeros: str, size: str
+) -> None:
+    call = CALL + f"authorization: {AUTHORIZATION['authorization']}\r\n".encode()
+    async with connected(limited) as (reader, writer):
+        writer.write(call + f"content-length: {zeros}{size}\r\n\r\n".encode())
+        answer = await answer_of(reader)
+    assert answer.startswith("HTTP/1.1 413")
+    assert '"code":"BODY_TOO_LARGE"' in answer
+    assert await serves(limited)
+
+
 async def test_2000_half_open_connections_keep_nobody_from_being_served(limited: Serving) -> None:
     host, port = limited.http_address.rsplit(":", 1)
     refused = limited_by("connections_max")
