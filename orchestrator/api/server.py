@@ -29,7 +29,7 @@ from orchestrator.api.grpc.letter_service import add_letters_to
 from orchestrator.api.grpc.service import add_to
 from orchestrator.api.http.app import READY, http_app
 from orchestrator.api.http.protocol import bounded_protocol
-from orchestrator.api.http.websocket import InvalidTextFilter
+from orchestrator.api.http.websocket import SocketLogFilter
 from orchestrator.api.limits.rates import Rates
 from orchestrator.api.limits.settings import ApiLimitsSettings
 from orchestrator.api.limits.tenants import TenantLimits
@@ -57,7 +57,7 @@ from streams.watched_file import WatchedFile
 log = structlog.get_logger()
 
 _GRACE_S = 3.0
-_INVALID_TEXT_FILTER = InvalidTextFilter()
+_SOCKET_LOG_FILTER = SocketLogFilter()
 _SERVICES = (
     orchestrator_pb2.DESCRIPTOR.services_by_name["Orchestrator"].full_name,
     dead_letters_pb2.DESCRIPTOR.services_by_name["DeadLetters"].full_name,
@@ -302,7 +302,7 @@ async def _http(
         ws="websockets-sansio",
         ws_max_size=limits.websocket_frame_max_bytes,
     )
-    logging.getLogger("uvicorn.error").addFilter(_INVALID_TEXT_FILTER)
+    logging.getLogger("uvicorn.error").addFilter(_SOCKET_LOG_FILTER)
     config.load()
     config.ssl = None if identity is None else identity.http_context()
     server = _HttpServer(config)

@@ -266,7 +266,8 @@ async def test_a_websocket_without_a_key_is_refused(served: Served) -> None:
         async with websockets.connect(url):
             pass
 
-    assert refused.value.response.status_code == 403
+    assert refused.value.response.status_code == 401
+    assert json.loads(refused.value.response.body or b"")["code"] == "UNAUTHENTICATED"
 
 
 def use_cases(serving: Serving) -> tuple[TaskWatch, TaskQueries]:

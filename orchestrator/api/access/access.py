@@ -89,6 +89,21 @@ class Access:
             raise
         return caller
 
+    async def admit_message(self, caller: Caller, *, transport: Transport) -> None:
+        """Count a message on an open connection as a call of its caller.
+
+        Raises:
+            ApiError: KEY_REVOKED, KEY_EXPIRED: the caller's right has ended; RATE_LIMITED. It was
+                logged.
+        """
+        try:
+            if (ended := self.ended(caller)) is not None:
+                raise ended
+            await self._check_rate(caller, 1)
+        except ApiError as error:
+            self.refused.note(error, transport=transport, key=caller.key_id)
+            raise
+
     def count_body(self, caller: Caller, body_bytes: int) -> None:
         """Count a body whose size was not known when its call was admitted."""
         if self._rates is not None and caller.key_id:

@@ -21,7 +21,7 @@ from orchestrator.api.access.caller import TENANT_HEADER, Caller
 from orchestrator.api.access.rights import READ, WRITE
 from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.http.body import decode_json
-from orchestrator.api.http.problems import Problem, problem_of
+from orchestrator.api.http.problems import Problem, problem_of, refusal_response
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.tasks.requests import Cancel, Request
 from orchestrator.api.tasks.views.event import StreamItem
@@ -39,6 +39,7 @@ _UNAUTHORIZED = 4401
 _UNSUPPORTED = 1003
 """Binary data instead of text. Source: RFC 6455, 7.4.1, as for the next one."""
 _INVALID_TEXT = 1007
+_NO_HANDSHAKE = "ASGI callable returned without completing handshake."
 _PROTOCOL = "orchestrator.v1"
 _KEY_PROTOCOL = "bearer."
 
@@ -92,11 +93,19 @@ class Sockets:
             tenant = socket.headers.get(TENANT_HEADER)
             key, access = _key(socket, offered), self._use.access
             caller = await access.admit(key, SOCKET_NEED, transport="http", tenant=tenant)
-        except ApiError:
-            await socket.close(_UNAUTHORIZED)
+        except ApiError as error:
+            await _deny(socket, error)
             return
         await socket.accept(subprotocol=_PROTOCOL if _PROTOCOL in offered else None)
         await _Connection(socket, caller, self._use, self._settings).run()
+
+
+async def _deny(socket: WebSocket, error: ApiError) -> None:
+    """Refuse a handshake, with the reason if the server can answer with a document."""
+    if "websocket.http.response" in socket.scope.get("extensions", {}):
+        await socket.send_denial_response(refusal_response(error))
+    else:
+        await socket.close(_UNAUTHORIZED)
 
 
 class _Connection:
@@ -154,14 +163,16 @@ class _Connection:
             await self._handle(text)
 
     async def _handle(self, text: str) -> None:
-        message = None
+        message = _read(text)
+        task_id = message.task_id if isinstance(message, Message) else None
         try:
-            if len(text) > _MESSAGE_MAX:
-                raise invalid("message", f"longer than {_MESSAGE_MAX} characters")
-            message = decode_json(text.encode("utf-8", "surrogatepass"), Message)
+            # What cannot be read is counted, too.
+            await self._use.access.admit_message(self._caller, transport="http")
+            if isinstance(message, ApiError):
+                raise message
             await self._do(message)
         except ApiError as error:
-            await self._out.put(Failed(message.task_id if message else None, problem_of(error)))
+            await self._out.put(Failed(task_id, problem_of(error)))
 
     async def _do(self, message: Message) -> None:
         task_id = message.task_id
@@ -193,19 +204,33 @@ class _Connection:
                 del self._streams[task_id]
 
 
-class InvalidTextFilter(logging.Filter):
-    """Logs one line without a traceback when the server closes a socket for invalid UTF-8.
+class SocketLogFilter(logging.Filter):
+    """Keeps what clients do to sockets from being logged as if it were a bug of ours.
 
-    uvicorn closes it with 1007, and logs the exception as if it were a bug of ours.
+    uvicorn closes a socket for invalid UTF-8 with 1007, and logs a traceback: one line of ours
+    takes its place. A handshake that is refused with a document is called one without an answer:
+    the refusal has its line already.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass but that one, and log an event of ours instead."""
+        """Let every record pass but those two."""
+        if record.msg == _NO_HANDSHAKE:
+            return False
         kind = record.exc_info[0] if record.exc_info else None
         if kind is None or not issubclass(kind, UnicodeDecodeError):
             return True
         log.info("websocket_text_invalid", close_code=_INVALID_TEXT)
         return False
+
+
+def _read(text: str) -> Message | ApiError:
+    """A message, or why it is refused."""
+    if len(text) > _MESSAGE_MAX:
+        return invalid("message", f"longer than {_MESSAGE_MAX} characters")
+    try:
+        return decode_json(text.encode("utf-8", "surrogatepass"), Message)
+    except ApiError as error:
+        return error
 
 
 def _key(socket: WebSocket, offered: list[str]) -> str | None:

@@ -250,7 +250,7 @@ async def test_a_websocket_is_for_callers_with_the_right(served: Served, caller:
     if refused is not None:
         with pytest.raises(websockets.InvalidStatus) as handshake:
             await websockets.connect(url, additional_headers=headers)
-        assert handshake.value.response.status_code == 403
+        assert json.loads(handshake.value.response.body or b"")["code"] == refused
         return
     codes = []
     async with websockets.connect(url, additional_headers=headers) as socket:
