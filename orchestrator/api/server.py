@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -278,7 +278,31 @@ def _grpc_options(settings: ApiSettings, limits: ApiLimitsSettings) -> list[tupl
 
 
 class _HttpServer(uvicorn.Server):
-    """Uvicorn without signal handlers: the process has its own."""
+    """Uvicorn without signal handlers, because the process has its own; handshakes are bounded.
+
+    Uvicorn has no setting for the time of a TLS handshake, which is 60 s then.
+    """
+
+    def __init__(self, config: uvicorn.Config, handshake_timeout_s: float) -> None:
+        super().__init__(config)
+        self._handshake_timeout_s = handshake_timeout_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        config, loop = self.config, asyncio.get_running_loop()
+        made: Callable[..., asyncio.Protocol] = config.http_protocol_class
+        protocol = partial(made, config=config, server_state=self.server_state, app_state={})
+        timeout_s = None if config.ssl is None else self._handshake_timeout_s
+        self.servers = [
+            await loop.create_server(
+                protocol,
+                sock=listening,
+                ssl=config.ssl,
+                ssl_handshake_timeout=timeout_s,
+                backlog=config.backlog,
+            )
+            for listening in sockets or []
+        ]
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -305,7 +329,7 @@ async def _http(
     logging.getLogger("uvicorn.error").addFilter(_SOCKET_LOG_FILTER)
     config.load()
     config.ssl = None if identity is None else identity.http_context()
-    server = _HttpServer(config)
+    server = _HttpServer(config, limits.header_timeout_s)
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         while not server.started and not task.done():  # noqa: ASYNC110  # it offers no event
