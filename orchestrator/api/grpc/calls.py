@@ -10,7 +10,8 @@ import grpc
 from google.protobuf.message import Message as ProtoMessage
 
 from orchestrator.api.access.access import Access
-from orchestrator.api.access.caller import TENANT_HEADER, Caller
+from orchestrator.api.access.caller import Caller
+from orchestrator.api.access.named import named_key, named_tenant
 from orchestrator.api.access.rights import Need
 from orchestrator.api.errors import ApiError
 from orchestrator.api.grpc.errors import internal, refuse
@@ -86,12 +87,15 @@ def _check_readable(request: object) -> None:
 
 
 async def _admitted(access: Access, context: Context, need: Need, request: object) -> Caller:
-    metadata = dict(context.invocation_metadata() or ())
-    given = _text(metadata.get("authorization") or metadata.get("x-api-key"))
-    tenant = _text(metadata.get(TENANT_HEADER))
+    metadata = tuple(context.invocation_metadata() or ())
+
+    def values_of(name: str) -> list[str]:
+        return [_text(value) for key, value in metadata if key == name]
+
+    given, tenant = named_key(values_of), named_tenant(values_of)
     size = request.ByteSize() if isinstance(request, ProtoMessage) else 0
     return await access.admit(given, need, transport="grpc", tenant=tenant, body_bytes=size)
 
 
-def _text(value: str | bytes | None) -> str | None:
+def _text(value: str | bytes) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -8,7 +8,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orchestrator.api.access.caller import TENANT_HEADER, Caller
+from orchestrator.api.access.caller import Caller
+from orchestrator.api.access.named import named_key, named_tenant
 from orchestrator.api.access.rights import Need
 from orchestrator.api.errors import ApiError, Kind
 from orchestrator.api.http.body import announced_bytes, body_too_large, read_bytes, read_json
@@ -35,10 +36,9 @@ class Calls:
         announced = announced_bytes(request.headers) or 0
         if announced > self._settings.body_max_bytes:
             raise body_too_large(self._settings.body_max_bytes)
-        given = request.headers.get("authorization") or request.headers.get("x-api-key")
-        tenant = request.headers.get(TENANT_HEADER)
+        key, tenant = named_key(request.headers.getlist), named_tenant(request.headers.getlist)
         caller = await self._use.access.admit(
-            given, need, transport="http", tenant=tenant, body_bytes=announced
+            key, need, transport="http", tenant=tenant, body_bytes=announced
         )
         request.state.caller = caller
         return caller

@@ -17,7 +17,8 @@ import structlog
 from msgspec import Struct
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from orchestrator.api.access.caller import TENANT_HEADER, Caller
+from orchestrator.api.access.caller import Caller
+from orchestrator.api.access.named import named_key, named_tenant
 from orchestrator.api.access.rights import READ, WRITE
 from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.http.body import decode_json
@@ -90,7 +91,7 @@ class Sockets:
         """
         offered = socket.scope.get("subprotocols", [])
         try:
-            tenant = socket.headers.get(TENANT_HEADER)
+            tenant = named_tenant(socket.headers.getlist)
             key, access = _key(socket, offered), self._use.access
             caller = await access.admit(key, SOCKET_NEED, transport="http", tenant=tenant)
         except ApiError as error:
@@ -237,4 +238,4 @@ def _key(socket: WebSocket, offered: list[str]) -> str | None:
     for protocol in offered:
         if protocol.startswith(_KEY_PROTOCOL):
             return protocol.removeprefix(_KEY_PROTOCOL)
-    return socket.headers.get("authorization") or socket.headers.get("x-api-key")
+    return named_key(socket.headers.getlist)
