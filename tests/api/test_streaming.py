@@ -171,7 +171,7 @@ async def test_a_replica_that_starts_in_the_midst_of_a_task_knows_all_of_it(
                 view = await reading.get(caller, task_id)
                 items = watching.watch(caller, task_id, 0)
                 events = [await anext(items) for _ in range(view.sequence)]
-                await items.aclose()  # type: ignore[attr-defined]  # it is a generator
+                await items.aclose()
                 break
 
     numbers = [event.sequence for event in events if isinstance(event, EventView)]

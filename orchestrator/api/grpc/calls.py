@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import grpc
@@ -60,7 +61,7 @@ def answering(
 
 
 def streaming(
-    method: Callable[[S, Caller, Q, Context], AsyncIterator[A]],
+    method: Callable[[S, Caller, Q, Context], AsyncGenerator[A]],
 ) -> Callable[[S, Q, Context], AsyncIterator[A]]:
     """As :func:`answering`, for a stream; it ends when its caller's right ends."""
     need = NEEDS[method.__name__]
@@ -71,8 +72,9 @@ def streaming(
             caller = await _admitted(self.access, context, need, request)
             _check_readable(request)
             items = method(self, caller, request, context)
-            async for item in self.access.while_allowed(caller, items):
-                yield item
+            async with aclosing(self.access.while_allowed(caller, items)) as allowed:
+                async for item in allowed:
+                    yield item
         except ApiError as error:
             await refuse(context, error)
         except Exception as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from contextlib import aclosing
 from typing import Literal
 
 import msgspec
@@ -195,8 +196,9 @@ class _Connection:
 
     async def _stream(self, task_id: str, after: int) -> None:
         try:
-            async for item in self._use.watch.watch(self._caller, task_id, after):
-                await self._out.put(item)
+            async with aclosing(self._use.watch.watch(self._caller, task_id, after)) as items:
+                async for item in items:
+                    await self._out.put(item)
             await self._out.put(Ended(task_id))
         except ApiError as error:
             await self._out.put(Failed(task_id, problem_of(error)))
