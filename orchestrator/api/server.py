@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,7 @@ from orchestrator.api.grpc.letter_service import add_letters_to
 from orchestrator.api.grpc.service import add_to
 from orchestrator.api.http.app import READY, http_app
 from orchestrator.api.http.protocol import bounded_protocol
-from orchestrator.api.http.websocket import InvalidTextFilter
+from orchestrator.api.http.websocket import SocketLogFilter
 from orchestrator.api.limits.rates import Rates
 from orchestrator.api.limits.settings import ApiLimitsSettings
 from orchestrator.api.limits.tenants import TenantLimits
@@ -57,7 +57,7 @@ from streams.watched_file import WatchedFile
 log = structlog.get_logger()
 
 _GRACE_S = 3.0
-_INVALID_TEXT_FILTER = InvalidTextFilter()
+_SOCKET_LOG_FILTER = SocketLogFilter()
 _SERVICES = (
     orchestrator_pb2.DESCRIPTOR.services_by_name["Orchestrator"].full_name,
     dead_letters_pb2.DESCRIPTOR.services_by_name["DeadLetters"].full_name,
@@ -280,7 +280,31 @@ def _grpc_options(settings: ApiSettings, limits: ApiLimitsSettings) -> list[tupl
 
 
 class _HttpServer(uvicorn.Server):
-    """Uvicorn without signal handlers: the process has its own."""
+    """Uvicorn without signal handlers, because the process has its own; handshakes are bounded.
+
+    Uvicorn has no setting for the time of a TLS handshake, which is 60 s then.
+    """
+
+    def __init__(self, config: uvicorn.Config, handshake_timeout_s: float) -> None:
+        super().__init__(config)
+        self._handshake_timeout_s = handshake_timeout_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        config, loop = self.config, asyncio.get_running_loop()
+        made: Callable[..., asyncio.Protocol] = config.http_protocol_class
+        protocol = partial(made, config=config, server_state=self.server_state, app_state={})
+        timeout_s = None if config.ssl is None else self._handshake_timeout_s
+        self.servers = [
+            await loop.create_server(
+                protocol,
+                sock=listening,
+                ssl=config.ssl,
+                ssl_handshake_timeout=timeout_s,
+                backlog=config.backlog,
+            )
+            for listening in sockets or []
+        ]
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -304,10 +328,10 @@ async def _http(
         ws="websockets-sansio",
         ws_max_size=limits.websocket_frame_max_bytes,
     )
-    logging.getLogger("uvicorn.error").addFilter(_INVALID_TEXT_FILTER)
+    logging.getLogger("uvicorn.error").addFilter(_SOCKET_LOG_FILTER)
     config.load()
     config.ssl = None if certificate is None else certificate.http_context()
-    server = _HttpServer(config)
+    server = _HttpServer(config, limits.header_timeout_s)
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         while not server.started and not task.done():  # noqa: ASYNC110  # it offers no event

@@ -171,7 +171,7 @@ async def test_a_replica_that_starts_in_the_midst_of_a_task_knows_all_of_it(
                 view = await reading.get(caller, task_id)
                 items = watching.watch(caller, task_id, 0)
                 events = [await anext(items) for _ in range(view.sequence)]
-                await items.aclose()  # type: ignore[attr-defined]  # it is a generator
+                await items.aclose()
                 break
 
     numbers = [event.sequence for event in events if isinstance(event, EventView)]
@@ -266,7 +266,8 @@ async def test_a_websocket_without_a_key_is_refused(served: Served) -> None:
         async with websockets.connect(url):
             pass
 
-    assert refused.value.response.status_code == 403
+    assert refused.value.response.status_code == 401
+    assert json.loads(refused.value.response.body or b"")["code"] == "UNAUTHENTICATED"
 
 
 def use_cases(serving: Serving) -> tuple[TaskWatch, TaskQueries]:

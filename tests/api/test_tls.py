@@ -163,6 +163,21 @@ async def test_a_client_in_the_clear_reaches_nothing(served: Served, files: File
                 await OrchestratorStub(channel).ListTasks(pb.ListTasksRequest(), timeout=5)
 
 
+@pytest.mark.parametrize("begin", [b"", b"\x16\x03\x01"], ids=["silent", "half a handshake"])
+async def test_a_handshake_that_does_not_end_is_cut(
+    served: Served, files: Files, begin: bytes
+) -> None:
+    variables = {**files.variables(), "ORCH_API_LIMITS_HEADER_TIMEOUT_S": "0.5"}
+    async with a_replica(served, variables) as serving:
+        for address in (serving.http_address, serving.grpc_address):
+            host, port = address.rsplit(":", 1)
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(begin)
+            async with asyncio.timeout(WAIT_S):
+                assert await reader.read() == b""
+            writer.close()
+
+
 async def test_a_client_without_a_certificate_is_refused(served: Served, files: Files) -> None:
     async with a_replica(served, files.variables(clients=True)) as serving:
         with pytest.raises(httpx.HTTPError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Literal, TypeVar
 
@@ -89,6 +89,21 @@ class Access:
             raise
         return caller
 
+    async def admit_message(self, caller: Caller, *, transport: Transport) -> None:
+        """Count a message on an open connection as a call of its caller.
+
+        Raises:
+            ApiError: KEY_REVOKED, KEY_EXPIRED: the caller's right has ended; RATE_LIMITED. It was
+                logged.
+        """
+        try:
+            if (ended := self.ended(caller)) is not None:
+                raise ended
+            await self._check_rate(caller, 1)
+        except ApiError as error:
+            self.refused.note(error, transport=transport, key=caller.key_id)
+            raise
+
     def count_body(self, caller: Caller, body_bytes: int) -> None:
         """Count a body whose size was not known when its call was admitted."""
         if self._rates is not None and caller.key_id:
@@ -148,20 +163,21 @@ class Access:
         same = key.scopes >= caller.scopes and key.tenant in (caller.tenant_id, ANY_TENANT)
         return None if same else key_revoked()
 
-    async def while_allowed(self, caller: Caller, items: AsyncIterator[T]) -> AsyncIterator[T]:
-        """Yield the items of a caller's stream while the caller may see them.
+    async def while_allowed(self, caller: Caller, items: AsyncGenerator[T]) -> AsyncGenerator[T]:
+        """Yield the items of a caller's stream while the caller may see them; close it at the end.
 
         Raises:
             ApiError: KEY_REVOKED, KEY_EXPIRED; within some seconds after it happened.
         """
-        if not caller.key_id:
-            async for item in items:
-                yield item
-            return
-        with self.lifetimes.watch(caller) as over:
-            async with aclosing(until_over(items, over)) as allowed:  # type: ignore[type-var]
-                async for item in allowed:
+        async with aclosing(items):
+            if not caller.key_id:
+                async for item in items:
                     yield item
+                return
+            with self.lifetimes.watch(caller) as over:
+                async with aclosing(until_over(items, over)) as allowed:
+                    async for item in allowed:
+                        yield item
 
     async def while_valid(self, caller: Caller, work: Coroutine[Any, Any, T]) -> T:
         """The result of a long wait of a caller.

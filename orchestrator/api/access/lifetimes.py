@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -47,7 +47,7 @@ class Lifetimes:
                     over.set_result(error)
 
 
-async def until_over(items: AsyncIterator[T], over: Over) -> AsyncIterator[T]:
+async def until_over(items: AsyncIterator[T], over: Over) -> AsyncGenerator[T]:
     """Yield the items of a stream until the caller's right ends; then raise the reason.
 
     A wait for the next item is cut short.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message as ProtoMessage
 
 from orchestrator.api.access.access import Access
-from orchestrator.api.access.caller import TENANT_HEADER, Caller
+from orchestrator.api.access.caller import Caller
+from orchestrator.api.access.named import named_key, named_tenant
 from orchestrator.api.access.rights import Need
 from orchestrator.api.errors import ApiError
 from orchestrator.api.grpc.errors import internal, refuse
@@ -59,7 +61,7 @@ def answering(
 
 
 def streaming(
-    method: Callable[[S, Caller, Q, Context], AsyncIterator[A]],
+    method: Callable[[S, Caller, Q, Context], AsyncGenerator[A]],
 ) -> Callable[[S, Q, Context], AsyncIterator[A]]:
     """As :func:`answering`, for a stream; it ends when its caller's right ends."""
     need = NEEDS[method.__name__]
@@ -70,8 +72,9 @@ def streaming(
             caller = await _admitted(self.access, context, need, request)
             _check_readable(request)
             items = method(self, caller, request, context)
-            async for item in self.access.while_allowed(caller, items):
-                yield item
+            async with aclosing(self.access.while_allowed(caller, items)) as allowed:
+                async for item in allowed:
+                    yield item
         except ApiError as error:
             await refuse(context, error)
         except Exception as error:
@@ -86,12 +89,15 @@ def _check_readable(request: object) -> None:
 
 
 async def _admitted(access: Access, context: Context, need: Need, request: object) -> Caller:
-    metadata = dict(context.invocation_metadata() or ())
-    given = _text(metadata.get("authorization") or metadata.get("x-api-key"))
-    tenant = _text(metadata.get(TENANT_HEADER))
+    metadata = tuple(context.invocation_metadata() or ())
+
+    def values_of(name: str) -> list[str]:
+        return [_text(value) for key, value in metadata if key == name]
+
+    given, tenant = named_key(values_of), named_tenant(values_of)
     size = request.ByteSize() if isinstance(request, ProtoMessage) else 0
     return await access.admit(given, need, transport="grpc", tenant=tenant, body_bytes=size)
 
 
-def _text(value: str | bytes | None) -> str | None:
+def _text(value: str | bytes) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 
 import grpc
@@ -157,11 +158,12 @@ class OrchestratorService(Servicing, pb_grpc.OrchestratorServicer):
     @streaming
     async def WatchTask(
         self, caller: Caller, request: pb.WatchTaskRequest, context: Context
-    ) -> AsyncIterator[pb.WatchTaskResponse]:
+    ) -> AsyncGenerator[pb.WatchTaskResponse]:
         """The events of a task."""
-        items = self._use.watch.watch(caller, request.task_id, request.after_sequence)
-        async for item in items:
-            yield stream_message(item)
+        watching = self._use.watch.watch(caller, request.task_id, request.after_sequence)
+        async with aclosing(watching) as items:
+            async for item in items:
+                yield stream_message(item)
 
     @answering
     async def WaitTask(

@@ -100,6 +100,23 @@ def prefer_wait(headers: Mapping[str, str]) -> float | None:
     return None
 
 
+def announced_bytes(headers: Mapping[str, str]) -> int | None:
+    """The size of the body that the headers announce; None: it shows only when it is read.
+
+    A number of more than 18 digits is cut, and is still larger than any body.
+    """
+    length = headers.get("content-length", "")
+    if length.isascii() and length.isdecimal():
+        return int(length.lstrip("0")[:18] or "0")
+    return None if "transfer-encoding" in headers else 0
+
+
+def body_too_large(max_bytes: int) -> ApiError:
+    """The refusal of a body that is larger than the service takes."""
+    message = f"the body has more than {max_bytes} bytes"
+    return ApiError("BODY_TOO_LARGE", message, kind=Kind.TOO_LARGE)
+
+
 async def read_bytes(request: Request, max_bytes: int, *, timeout_s: float) -> bytes:
     """The body.
 
@@ -112,8 +129,7 @@ async def read_bytes(request: Request, max_bytes: int, *, timeout_s: float) -> b
             async for part in request.stream():
                 body += part
                 if len(body) > max_bytes:
-                    message = f"the body has more than {max_bytes} bytes"
-                    raise ApiError("BODY_TOO_LARGE", message, kind=Kind.TOO_LARGE)
+                    raise body_too_large(max_bytes)
     except ClientDisconnect:
         raise ApiError("JSON_INVALID", "the body ended early") from None
     except TimeoutError:

@@ -8,9 +8,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orchestrator.api.access.caller import TENANT_HEADER, Caller
+from orchestrator.api.access.caller import Caller
+from orchestrator.api.access.named import named_key, named_tenant
 from orchestrator.api.access.rights import Need
-from orchestrator.api.http.body import read_bytes, read_json
+from orchestrator.api.errors import ApiError, Kind
+from orchestrator.api.http.body import announced_bytes, body_too_large, read_bytes, read_json
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.use_cases import UseCases
 
@@ -27,30 +29,32 @@ class Calls:
         self._settings = settings
 
     async def admit(self, request: Request, need: Need) -> Caller:
-        """The caller of a request, who has what it needs; raises ``ApiError``."""
-        given = request.headers.get("authorization") or request.headers.get("x-api-key")
-        tenant = request.headers.get(TENANT_HEADER)
+        """The caller of a request, who has what it needs; raises ``ApiError``.
+
+        A body that is announced as too large is refused before anything is counted.
+        """
+        announced = announced_bytes(request.headers) or 0
+        if announced > self._settings.body_max_bytes:
+            raise body_too_large(self._settings.body_max_bytes)
+        key, tenant = named_key(request.headers.getlist), named_tenant(request.headers.getlist)
         caller = await self._use.access.admit(
-            given, need, transport="http", tenant=tenant, body_bytes=_announced(request) or 0
+            key, need, transport="http", tenant=tenant, body_bytes=announced
         )
         request.state.caller = caller
         return caller
 
     async def _body(self, request: Request, kind: type[R], *, optional: bool = False) -> R:
-        body = await read_bytes(
-            request, self._settings.body_max_bytes, timeout_s=self._settings.body_timeout_s
-        )
-        if _announced(request) is None:
-            self._use.access.count_body(request.state.caller, len(body))
+        most, counted = self._settings.body_max_bytes, 0
+        try:
+            body = await read_bytes(request, most, timeout_s=self._settings.body_timeout_s)
+            counted = len(body)
+        except ApiError as error:
+            counted = most if error.kind is Kind.TOO_LARGE else 0
+            raise
+        finally:
+            if announced_bytes(request.headers) is None:
+                self._use.access.count_body(request.state.caller, counted)
         return read_json(request, body, kind, optional=optional)
-
-
-def _announced(request: Request) -> int | None:
-    """The size of the body that the headers announce; None: it shows only when it is read."""
-    length = request.headers.get("content-length", "")
-    if length.isascii() and length.isdecimal():
-        return int(length[:18])
-    return None if "transfer-encoding" in request.headers else 0
 
 
 def json_response(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 from starlette.requests import Request
@@ -185,7 +185,7 @@ class Handlers(Calls):
     def _stream(
         self,
         caller: Caller,
-        items: AsyncIterator[StreamItem],
+        items: AsyncGenerator[StreamItem],
         headers: dict[str, str] | None = None,
     ) -> Response:
         timeout_s = self._settings.send_timeout_s

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestrator.api.errors import ApiError, Kind
+from orchestrator.api.http.body import announced_bytes
 from orchestrator.api.tasks.views.view import View
 
 log = structlog.get_logger()
@@ -125,8 +126,7 @@ async def on_fault(request: Request, error: Exception) -> Response:
 
 
 def _large(request: Request) -> bool:
-    length = request.headers.get("content-length", "")
-    return length.isascii() and length.isdecimal() and int(length[:18]) > _LARGE_BYTES
+    return (announced_bytes(request.headers) or 0) > _LARGE_BYTES
 
 
 def _response(problem: Problem, headers: dict[str, str]) -> Response:

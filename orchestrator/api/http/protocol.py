@@ -18,6 +18,7 @@ from orchestrator.api.limits.settings import ApiLimitsSettings
 
 log = structlog.get_logger()
 
+_LATE_BODY_MAX_BYTES = 1024 * 1024
 _REASONS = {
     408: "Request Timeout",
     431: "Request Header Fields Too Large",
@@ -37,6 +38,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._received_bytes = 0
         """What arrived since the headers of the current request began."""
         self._header_bytes = 0
+        self._late_body_bytes = 0
+        """What arrived of a body after the answer was complete."""
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -86,6 +89,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Start the request, unless its headers are too large."""
         self._reads_headers = False
         self._received_bytes = 0
+        self._late_body_bytes = 0
         self._stop_timer()
         if self._header_bytes > self.limits.header_max_bytes:
             self._refuse_headers()
@@ -93,9 +97,14 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
-        if not self._refused:
-            super().on_body(body)
+        """Take a part of the body; what comes after the answer is read for a moment only."""
+        if self._refused:
+            return
+        super().on_body(body)
+        if not self._answers:
+            self._late_body_bytes += len(body)
+            if self._late_body_bytes > _LATE_BODY_MAX_BYTES:
+                self.transport.close()
 
     def on_message_complete(self) -> None:
         """End the request; what follows is the next one."""
@@ -103,13 +112,41 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._refused:
             super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """End the answer; the rest of its request, or the next headers, have a bounded time.
+
+        The connection is not closed at once: a client that is still sending would get a reset in
+        the place of the answer. Bytes that arrive do not start the time again, and end the wait
+        of Uvicorn for the next request.
+        """
+        super().on_response_complete()
+        begun = not self._reads_headers or self._received_bytes > 0
+        if begun and not self.transport.is_closing():
+            self._start_timer()
+
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over."""
+        """Hand the connection over, unless an answer is still being sent on it."""
         self._stop_timer()
+        if self._answers:
+            self.transport.close()
+            return
         super().handle_websocket_upgrade()
 
+    @property
+    def _answers(self) -> bool:
+        """Whether an answer is being sent, or will be once the one before it has been."""
+        return bool(self.pipeline) or (self.cycle is not None and not self.cycle.response_complete)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        if self._answers:
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
+
     def _start_timer(self) -> None:
-        if self._timer is None:
+        # While an answer is sent, the next request may wait, and what it keeps here is bounded.
+        if self._timer is None and not self._answers:
             self._timer = self.loop.call_later(self.limits.header_timeout_s, self._late)
 
     def _stop_timer(self) -> None:
@@ -137,7 +174,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         LIMITED.labels(_LIMITS[status]).inc()
         log.info("connection_refused", code=code)
-        self.transport.write(_response(status, code, detail))
+        if not self._answers:
+            # Otherwise it would be read as a part of the answer that is being sent.
+            self.transport.write(_response(status, code, detail))
         self.transport.close()
 
 

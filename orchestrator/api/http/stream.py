@@ -6,7 +6,8 @@ Source: WHATWG HTML, section 9.2; an ``id`` is the task's sequence.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import msgspec
 from starlette.responses import StreamingResponse
@@ -25,17 +26,19 @@ class EventStream(StreamingResponse):
 
     def __init__(
         self,
-        items: AsyncIterator[StreamItem],
+        items: AsyncGenerator[StreamItem],
         *,
         send_timeout_s: float,
         headers: dict[str, str] | None = None,
     ) -> None:
+        written = _written(items)
         super().__init__(
-            _written(items),
+            written,
             media_type=SSE_TYPE,
             # By default proxies collect events until their buffer is full.
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})},
         )
+        self._written = written
         self._send_timeout_s = send_timeout_s
 
     async def stream_response(self, send: Send) -> None:
@@ -46,17 +49,19 @@ class EventStream(StreamingResponse):
                 await send(message)  # type: ignore[arg-type]  # passed on as it came
 
         try:
-            await super().stream_response(bounded)
+            async with aclosing(self._written):
+                await super().stream_response(bounded)
         except TimeoutError:
             return  # the connection is closed; its reader resumes after the last event that it has
 
 
-async def _written(items: AsyncIterator[StreamItem]) -> AsyncIterator[bytes]:
+async def _written(items: AsyncGenerator[StreamItem]) -> AsyncGenerator[bytes]:
     # Sent at once, so that the client gets the head of the answer and knows the stream is open.
     yield b": open\n\n"
     try:
-        async for item in items:
-            yield _frame(item)
+        async with aclosing(items):
+            async for item in items:
+                yield _frame(item)
     except ApiError as error:
         # The status was sent long before.
         yield b"event: error\ndata: " + msgspec.json.encode(problem_of(error)) + b"\n\n"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from contextlib import aclosing
 from typing import Literal
 
 import msgspec
@@ -17,11 +18,12 @@ import structlog
 from msgspec import Struct
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from orchestrator.api.access.caller import TENANT_HEADER, Caller
+from orchestrator.api.access.caller import Caller
+from orchestrator.api.access.named import named_key, named_tenant
 from orchestrator.api.access.rights import READ, WRITE
 from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.http.body import decode_json
-from orchestrator.api.http.problems import Problem, problem_of
+from orchestrator.api.http.problems import Problem, problem_of, refusal_response
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.tasks.requests import Cancel, Request
 from orchestrator.api.tasks.views.event import StreamItem
@@ -41,6 +43,7 @@ _TRY_LATER = 1013
 _UNSUPPORTED = 1003
 """Binary data instead of text. Source: RFC 6455, 7.4.1, as for the next one."""
 _INVALID_TEXT = 1007
+_NO_HANDSHAKE = "ASGI callable returned without completing handshake."
 _PROTOCOL = "orchestrator.v1"
 _KEY_PROTOCOL = "bearer."
 
@@ -91,11 +94,11 @@ class Sockets:
         """
         offered = socket.scope.get("subprotocols", [])
         try:
-            tenant = socket.headers.get(TENANT_HEADER)
+            tenant = named_tenant(socket.headers.getlist)
             key, access = _key(socket, offered), self._use.access
             caller = await access.admit(key, SOCKET_NEED, transport="http", tenant=tenant)
-        except ApiError:
-            await socket.close(_UNAUTHORIZED)
+        except ApiError as error:
+            await _deny(socket, error)
             return
         await socket.accept(subprotocol=_PROTOCOL if _PROTOCOL in offered else None)
         connection = _Connection(socket, caller, self._use, self._settings)
@@ -104,6 +107,14 @@ class Sockets:
                 await connection.run()
         except ApiError as error:
             await connection.close(error, _TRY_LATER)
+
+
+async def _deny(socket: WebSocket, error: ApiError) -> None:
+    """Refuse a handshake, with the reason if the server can answer with a document."""
+    if "websocket.http.response" in socket.scope.get("extensions", {}):
+        await socket.send_denial_response(refusal_response(error))
+    else:
+        await socket.close(_UNAUTHORIZED)
 
 
 class _Connection:
@@ -161,14 +172,16 @@ class _Connection:
             await self._handle(text)
 
     async def _handle(self, text: str) -> None:
-        message = None
+        message = _read(text)
+        task_id = message.task_id if isinstance(message, Message) else None
         try:
-            if len(text) > _MESSAGE_MAX:
-                raise invalid("message", f"longer than {_MESSAGE_MAX} characters")
-            message = decode_json(text.encode("utf-8", "surrogatepass"), Message)
+            # What cannot be read is counted, too.
+            await self._use.access.admit_message(self._caller, transport="http")
+            if isinstance(message, ApiError):
+                raise message
             await self._do(message)
         except ApiError as error:
-            await self._out.put(Failed(message.task_id if message else None, problem_of(error)))
+            await self._out.put(Failed(task_id, problem_of(error)))
 
     async def _do(self, message: Message) -> None:
         task_id = message.task_id
@@ -190,8 +203,9 @@ class _Connection:
 
     async def _stream(self, task_id: str, after: int) -> None:
         try:
-            async for item in self._use.watch.watch(self._caller, task_id, after):
-                await self._out.put(item)
+            async with aclosing(self._use.watch.watch(self._caller, task_id, after)) as items:
+                async for item in items:
+                    await self._out.put(item)
             await self._out.put(Ended(task_id))
         except ApiError as error:
             await self._out.put(Failed(task_id, problem_of(error)))
@@ -200,14 +214,18 @@ class _Connection:
                 del self._streams[task_id]
 
 
-class InvalidTextFilter(logging.Filter):
-    """Logs one line without a traceback when the server closes a socket for invalid UTF-8.
+class SocketLogFilter(logging.Filter):
+    """Keeps what clients do to sockets from being logged as if it were a bug of ours.
 
-    uvicorn closes it with 1007, and logs the exception as if it were a bug of ours.
+    uvicorn closes a socket for invalid UTF-8 with 1007, and logs a traceback: one line of ours
+    takes its place. A handshake that is refused with a document is called one without an answer:
+    the refusal has its line already.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass but that one, and log an event of ours instead."""
+        """Let every record pass but those two."""
+        if record.msg == _NO_HANDSHAKE:
+            return False
         kind = record.exc_info[0] if record.exc_info else None
         if kind is None or not issubclass(kind, UnicodeDecodeError):
             return True
@@ -215,8 +233,18 @@ class InvalidTextFilter(logging.Filter):
         return False
 
 
+def _read(text: str) -> Message | ApiError:
+    """A message, or why it is refused."""
+    if len(text) > _MESSAGE_MAX:
+        return invalid("message", f"longer than {_MESSAGE_MAX} characters")
+    try:
+        return decode_json(text.encode("utf-8", "surrogatepass"), Message)
+    except ApiError as error:
+        return error
+
+
 def _key(socket: WebSocket, offered: list[str]) -> str | None:
     for protocol in offered:
         if protocol.startswith(_KEY_PROTOCOL):
             return protocol.removeprefix(_KEY_PROTOCOL)
-    return socket.headers.get("authorization") or socket.headers.get("x-api-key")
+    return named_key(socket.headers.getlist)

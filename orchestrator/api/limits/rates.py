@@ -10,11 +10,16 @@ from collections import OrderedDict
 
 _KEYS_MAX = 10_000
 _BYTES_OF_A_CALL = 64 * 1024
+_CALLS_MAX = 1024
+"""As how many calls one call counts at most: a size that a caller only claims locks nobody out."""
 
 
 def calls_of(body_bytes: int) -> int:
-    """As how many calls a call with a body of this size counts: one more for each 64 KiB."""
-    return 1 + body_bytes // _BYTES_OF_A_CALL
+    """As how many calls a call with a body of this size counts: one more for each 64 KiB.
+
+    It never counts as more than 1024.
+    """
+    return min(1 + body_bytes // _BYTES_OF_A_CALL, _CALLS_MAX)
 
 
 class Rates:

@@ -20,7 +20,8 @@ class ApiLimitsSettings:
 
     header_timeout_s: float = 10.0
     """The headers of an HTTP request have to arrive within this time, and a gRPC connection has to
-    be set up. A slower one is answered with 408 and closed."""
+    be set up. A slower one is answered with 408 and closed. What a client still sends after its
+    answer, and a TLS handshake, have the same time, and are closed without an answer."""
 
     keep_alive_s: float = 5.0
     """An HTTP connection without a request is closed after this time."""
@@ -43,8 +44,9 @@ class ApiLimitsSettings:
     replicas. Calls that run go on to their ends."""
 
     requests_per_s: float = 500.0
-    """Calls of one key in a second, on average; each 64 KiB of a body count as one more. Further
-    ones are refused with 429 and ``Retry-After``. A service without keys does not count."""
+    """Calls of one key in a second, on average; each 64 KiB of a body, and each message of a
+    WebSocket, count as one more. Further ones are refused with 429 and ``Retry-After``. A service
+    without keys does not count."""
 
     requests_burst: int = 1000
     """Calls of one key at once, after a pause."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from orchestrator.api.access.caller import Caller
 from orchestrator.api.errors import replica_stopping, unavailable
@@ -31,7 +31,7 @@ class TaskWatch:
         self._parts = parts
         self._queries = queries
 
-    async def watch(self, caller: Caller, task_id: str, after: int) -> AsyncIterator[StreamItem]:
+    async def watch(self, caller: Caller, task_id: str, after: int) -> AsyncGenerator[StreamItem]:
         """Yield the events after a sequence, and chunks from now on.
 
         Ends after the event that ended the task. A slow caller misses no event: events are kept

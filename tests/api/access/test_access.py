@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import grpc
+import httpx
 import pytest
 import websockets
 
@@ -250,7 +251,7 @@ async def test_a_websocket_is_for_callers_with_the_right(served: Served, caller:
     if refused is not None:
         with pytest.raises(websockets.InvalidStatus) as handshake:
             await websockets.connect(url, additional_headers=headers)
-        assert handshake.value.response.status_code == 403
+        assert json.loads(handshake.value.response.body or b"")["code"] == refused
         return
     codes = []
     async with websockets.connect(url, additional_headers=headers) as socket:
@@ -275,6 +276,27 @@ async def answered(socket: websockets.ClientConnection, action: str) -> str | No
                 return code
             if told["type"] == done:
                 return None
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-api-key", "orchestrator-tenant"])
+async def test_a_caller_that_is_named_twice_is_refused_on_every_transport(
+    served: Served, name: str
+) -> None:
+    key = f"Bearer {KEYS['acme']}"
+    value = "acme" if name == "orchestrator-tenant" else key
+    headers = [("authorization", key)] if name == "orchestrator-tenant" else []
+    headers += [(name, value), (name, value)]
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"{served.one.url}/api/v1/tasks", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, "REQUEST_INVALID")
+    url = f"{served.one.url.replace('http', 'ws')}/api/v1/ws"
+    with pytest.raises(websockets.InvalidStatus) as handshake:
+        await websockets.connect(url, additional_headers=headers)
+    assert json.loads(handshake.value.response.body or b"")["code"] == "REQUEST_INVALID"
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await served.one.stub.ListTasks(pb.ListTasksRequest(), metadata=tuple(headers))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert refusal_of(refused.value).reason == "REQUEST_INVALID"
 
 
 async def test_every_rpc_says_what_it_needs() -> None:

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,7 @@ async def test_the_streams_of_a_token_end_with_it(issuer: Issuer) -> None:
     access = access_of(issuer, oidc_leeway_s=0.5)
     caller = await caller_of(access, issuer.token(ends_in_s=1.5))
 
-    async def endless() -> AsyncIterator[int]:
+    async def endless() -> AsyncGenerator[int]:
         yield 1
         await asyncio.Event().wait()
 

@@ -166,6 +166,121 @@ async def test_a_body_that_does_not_end_is_answered_with_408(limited: Serving) -
     assert limited_by("body_timeout_s") == before + 1
 
 
+HEALTH = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+CALL = b"GET /api/v1/tasks HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+
+
+@pytest.mark.parametrize("head", [HEALTH, CALL], ids=["health", "without a key"])
+async def test_a_body_that_goes_on_after_the_answer_does_not_hold_the_connection(
+    limited: Serving, head: bytes
+) -> None:
+    async with connected(limited) as (reader, writer):
+        writer.write(head + b"content-length: 900000\r\n\r\n")
+        async with asyncio.timeout(WAIT_S):
+            assert await reader.readuntil(b"}")
+        writer.write(b"x")
+        assert await answer_of(reader) == ""
+
+
+async def test_a_body_that_ends_late_does_not_hold_the_connection(limited: Serving) -> None:
+    async with connected(limited) as (reader, writer):
+        writer.write(HEALTH + b"content-length: 1\r\n\r\n")
+        async with asyncio.timeout(WAIT_S):
+            assert await reader.readuntil(b"}")
+        writer.write(b"x")
+        assert await answer_of(reader) == ""
+
+
+async def test_a_request_after_a_body_that_ends_late_is_served(limited: Serving) -> None:
+    async with connected(limited) as (reader, writer):
+        writer.write(HEALTH + b"content-length: 1\r\n\r\n")
+        for rest in (b"x" + HEALTH + b"\r\n", b""):
+            async with asyncio.timeout(WAIT_S):
+                assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+            writer.write(rest)
+
+
+async def test_a_large_body_after_the_answer_closes_the_connection(limited: Serving) -> None:
+    sent = 0
+    async with connected(limited) as (reader, writer):
+        writer.write(HEALTH + b"content-length: 900000000\r\n\r\n")
+        async with asyncio.timeout(WAIT_S):
+            assert await reader.readuntil(b"}")
+        with suppress(ConnectionError):
+            while sent < 96_000_000:
+                writer.write(b"x" * 64_000)
+                sent += 64_000
+                await writer.drain()
+    assert sent < 16_000_000
+
+
+@asynccontextmanager
+async def streaming(serving: Serving) -> AsyncIterator[Connection]:
+    """A connection on which the events of a held task have begun to arrive."""
+    async with httpx.AsyncClient(base_url=f"http://{serving.http_address}") as client:
+        held = {"type": "rag", "input": {"query": "What is a lane?"}, "hold": True}
+        created = await client.post("/api/v1/tasks", json=held, headers=AUTHORIZATION)
+        task_id = created.json()["task"]["id"]
+        head = (
+            f"GET /api/v1/tasks/{task_id}/events HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+            f"authorization: {AUTHORIZATION['authorization']}\r\naccept: text/event-stream\r\n\r\n"
+        )
+        async with connected(serving) as (reader, writer):
+            writer.write(head.encode())
+            async with asyncio.timeout(WAIT_S):
+                assert await reader.readuntil(b"event: ")
+            yield reader, writer
+        await client.post(f"/api/v1/tasks/{task_id}:cancel", headers=AUTHORIZATION)
+
+
+async def test_a_next_request_that_has_begun_leaves_a_running_stream_alone(
+    limited: Serving,
+) -> None:
+    before = limited_by("header_timeout_s")
+    async with streaming(limited) as (reader, writer):
+        writer.write(b"G")
+        # Closed after the same time, counted from later: so that time is over on the stream.
+        async with connected(limited) as (other, _writer):
+            assert await answer_of(other) == ""
+        assert limited_by("header_timeout_s") == before + 1
+        writer.write(HEALTH[1:] + b"\r\n")
+        assert not reader.at_eof()
+
+
+@pytest.mark.parametrize(
+    "next_request",
+    [
+        HEALTH + b"x-a: " + b"a" * 9000,
+        HEALTH + b"x-a: " + b"a" * 9000 + b"\r\n\r\n",
+        b"\0\0\0\r\n\r\n",
+        b"GET /api/v1/ws HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\n"
+        b"upgrade: websocket\r\nsec-websocket-version: 13\r\n"
+        b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+    ],
+    ids=["endless headers", "large headers", "not HTTP", "a WebSocket"],
+)
+async def test_a_next_request_that_is_refused_is_not_answered_within_a_running_stream(
+    limited: Serving, next_request: bytes
+) -> None:
+    async with streaming(limited) as (reader, writer):
+        writer.write(next_request)
+        assert "HTTP/1.1" not in await answer_of(reader)
+
+
+@pytest.mark.parametrize("zeros", ["", "0" * 100])
+@pytest.mark.parametrize("size", ["8388609", "999999999999999999", "9999999999999999999"])
+async def test_a_body_that_is_announced_as_too_large_is_refused_and_not_counted(
+    limited: Serving, zeros: str, size: str
+) -> None:
+    call = CALL + f"authorization: {AUTHORIZATION['authorization']}\r\n".encode()
+    async with connected(limited) as (reader, writer):
+        writer.write(call + f"content-length: {zeros}{size}\r\n\r\n".encode())
+        answer = await answer_of(reader)
+    assert answer.startswith("HTTP/1.1 413")
+    assert '"code":"BODY_TOO_LARGE"' in answer
+    assert await serves(limited)
+
+
 async def test_2000_half_open_connections_keep_nobody_from_being_served(limited: Serving) -> None:
     host, port = limited.http_address.rsplit(":", 1)
     refused = limited_by("connections_max")

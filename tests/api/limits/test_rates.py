@@ -79,6 +79,14 @@ def test_each_64_kib_of_a_body_is_a_call() -> None:
     assert [calls_of(size) for size in (0, 65_535, 65_536, 8 * 1024 * 1024)] == [1, 1, 2, 129]
 
 
+@given(st.integers(0))
+def test_no_size_locks_a_key_out(size: int) -> None:
+    rates = Rates(10.0, 10)
+    rates.take("key", 0.0, calls_of(size))
+    rates.add("key", 0.0, calls_of(size))
+    assert rates.take("key", 0.0) < 300
+
+
 def test_keys_do_not_share_a_rate() -> None:
     rates = Rates(1.0, 1)
     assert rates.take("one", 0.0) == 0.0
