@@ -4,6 +4,7 @@
 table. Topics are created from it and never by auto-creation.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -31,6 +32,7 @@ DLQ_PREFIX = "dlq."
 COPIES_MAX = 3
 """Copies of a partition on a cluster with at least this number of brokers."""
 
+_PREFIX = re.compile(r"[A-Za-z0-9._-]{0,100}")
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 # A batch adds its own header, and its records their keys and headers, to the values, whose
@@ -54,6 +56,11 @@ class TopicsSettings:
     If unset: as many as the cluster has brokers, at most 3."""
 
     def __post_init__(self) -> None:
+        if not _PREFIX.fullmatch(self.prefix):
+            raise ValueError(
+                f"prefix is {self.prefix!r}; at most 100 letters, digits and ._- that begin the "
+                "name of a topic"
+            )
         if self.partitions < 1:
             raise ValueError(f"partitions is {self.partitions}; it must be at least 1")
         if self.replication_factor is not None and self.replication_factor < 1:

@@ -36,11 +36,13 @@ class KafkaSettings:
     """The user's password. Use ``password_file`` instead where others can read the environment."""
 
     password_file: Path | None = None
-    """A file with the password alone. It is read at each start of a process."""
+    """A file with the password alone. New clients use what it holds; those that are open keep
+    theirs, so start the processes again after a change."""
 
     token_provider: str = ""
     """For ``OAUTHBEARER``: ``package.module:function``, which returns the token or an awaitable of
-    it. It is called in a thread for every new connection, and has ``request_timeout_s``."""
+    it. It is called for every new connection, in a thread unless it is a coroutine, and has
+    ``request_timeout_s``."""
 
     ca_file: Path | None = None
     """PEM: the authorities that may have signed the brokers' certificates. If unset: those that the

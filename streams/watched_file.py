@@ -9,10 +9,9 @@ from typing import Generic, TypeVar
 import structlog
 
 from schemas.errors import SettingsError
+from streams.regular_file import read_regular_file
 
 T = TypeVar("T")
-
-_MAX_BYTES = 1024 * 1024
 
 log = structlog.get_logger()
 
@@ -71,11 +70,7 @@ class WatchedFile(Generic[T]):
             log.info("file_read_again", path=str(self.path))
 
     def _read(self) -> T:
-        with self.path.open("rb") as file:
-            contents = file.read(_MAX_BYTES + 1)
-        if len(contents) > _MAX_BYTES:
-            raise ValueError(f"more than {_MAX_BYTES} bytes")
-        return self._parse(contents)
+        return self._parse(read_regular_file(self.path))
 
     def _stamp(self) -> tuple[int, ...] | None:
         found = self.path.stat()

@@ -94,6 +94,8 @@ class HttpConnection(asyncio.Protocol):
             clock = AttemptClock(timeout_s, heard=lambda: self._heard_bytes, late=self._late)
             return await waiting
         except BaseException:
+            # Nobody awaits it any more: an error in it would be reported as lost.
+            waiting.cancel()
             self.close()
             raise
         finally:

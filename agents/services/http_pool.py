@@ -107,6 +107,8 @@ class HttpPool:
 
     async def _connect(self) -> HttpConnection:
         loop = asyncio.get_running_loop()
+        # The files may change while the connection is opened.
+        version = self._version
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 _, connection = await loop.create_connection(
@@ -123,7 +125,7 @@ class HttpPool:
             if self._tls is None:
                 raise
             raise TlsRefusedError(str(error)) from error
-        connection.version = self._version
+        connection.version = version
         return connection
 
     def _look_at_files(self) -> None:

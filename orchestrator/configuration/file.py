@@ -15,10 +15,10 @@ from agents.services.access import SERVICE_NAME
 from orchestrator.configuration import keys as known
 from orchestrator.configuration.keys import ConfigKey, keys
 from schemas.errors import SettingsError
+from streams.regular_file import read_regular_file
 from streams.watched_file import secret_line
 from tasks.yaml_reader import YamlReader
 
-_MAX_BYTES = 1024 * 1024
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -38,12 +38,13 @@ class ConfigFile:
         """Set a variable.
 
         Raises:
-            SettingsError: the file sets it to another value already.
+            SettingsError: the file sets it to another value already: both servers have one address.
         """
         before = self.variables.setdefault(variable, value)
         if before != value:
             raise SettingsError(
-                f"{place}: {variable} is set to another value at {self.places[variable]}"
+                f"{place}: server.http.addr and server.grpc.addr must name the same host; the "
+                f"other one is at {self.places[variable]} ({variable})"
             )
         self.places.setdefault(variable, place)
 
@@ -60,15 +61,13 @@ def read_config_file(path: Path, environment: Mapping[str, str]) -> ConfigFile:
             message begins with the file and the line, and quotes no value of a secret.
     """
     try:
-        with path.open("rb") as file:
-            contents = file.read(_MAX_BYTES + 1)
-        text = contents.decode()
+        text = read_regular_file(path).decode()
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: not text in UTF-8") from None
-    if len(contents) > _MAX_BYTES:
-        raise SettingsError(f"{path}: more than {_MAX_BYTES} bytes")
+    except ValueError as error:
+        raise SettingsError(f"{path}: {error}") from error
     reader = _ConfigReader(str(path), environment)
     reader.section((), reader.yaml.compose(text))
     return reader.found
@@ -179,7 +178,9 @@ class _ConfigReader:
         return text
 
     def _expanded(self, node: Node, text: str) -> str:
-        """The text with ``${VARIABLE}`` replaced."""
+        """The text with ``${VARIABLE}`` replaced; any other ``${`` is a mistake."""
+        if "${" in _REFERENCE.sub("", text):
+            raise self.yaml.error(node, "${ must be the beginning of ${NAME}")
 
         def value(found: re.Match[str]) -> str:
             if found[1] not in self._environment:
@@ -190,7 +191,7 @@ class _ConfigReader:
 
     def _secret(self, node: Node, path: Path) -> str:
         try:
-            return secret_line(path.read_bytes())
+            return secret_line(read_regular_file(path))
         except OSError as error:
             raise self.yaml.error(node, f"{path}: {error.strerror}") from error
         except ValueError as error:

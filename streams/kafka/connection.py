@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
-import inspect
 import ssl
 from functools import cache
 from pathlib import Path
@@ -12,11 +9,9 @@ from typing import Any
 
 import faust
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.abc import AbstractTokenProvider
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError
 
-from schemas.errors import SettingsError
+from streams.kafka.token_provider import TokenProvider
 from streams.settings import KafkaSettings
 from streams.tls import ClientTls, rotating_context
 from streams.watched_file import WatchedFile, secret_line
@@ -57,7 +52,7 @@ def faust_credentials(kafka: KafkaSettings) -> Any:
     if not kafka.uses_sasl:
         return None if context is None else faust.SSLCredentials(context)
     if kafka.sasl_mechanism == "OAUTHBEARER":
-        return faust.OAuthCredentials(oauth_cb=_TokenProvider(kafka), ssl_context=context)
+        return faust.OAuthCredentials(oauth_cb=TokenProvider(kafka), ssl_context=context)
     return faust.SASLCredentials(
         username=kafka.username,
         password=password(kafka),
@@ -79,7 +74,7 @@ def security_options(kafka: KafkaSettings) -> dict[str, Any]:
         return options
     options["sasl_mechanism"] = kafka.sasl_mechanism
     if kafka.sasl_mechanism == "OAUTHBEARER":
-        return options | {"sasl_oauth_token_provider": _TokenProvider(kafka)}
+        return options | {"sasl_oauth_token_provider": TokenProvider(kafka)}
     return options | {
         "sasl_plain_username": kafka.username,
         "sasl_plain_password": password(kafka),
@@ -87,14 +82,21 @@ def security_options(kafka: KafkaSettings) -> dict[str, Any]:
 
 
 def password(kafka: KafkaSettings) -> str:
-    """The password of the settings, or of their file.
+    """The password of the settings, or what their file holds now.
+
+    A file that goes wrong later keeps its last good contents.
 
     Raises:
-        SettingsError: the file cannot be read, or does not hold one line.
+        SettingsError: at the start; the file cannot be read, or does not hold one line.
     """
     if kafka.password_file is None:
         return kafka.password
-    return WatchedFile(kafka.password_file, secret_line).value()
+    return _password_file(kafka.password_file).value()
+
+
+@cache
+def _password_file(path: Path) -> WatchedFile[str]:
+    return WatchedFile(path, secret_line)
 
 
 def _options(kafka: KafkaSettings, client_id: str) -> dict[str, Any]:
@@ -120,32 +122,3 @@ def _rotating(
     return rotating_context(
         ClientTls(ca_file=ca_file, certificate_file=certificate_file, key_file=key_file)
     )
-
-
-class _TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
-    """Asks the installation's function for a token, once for each connection."""
-
-    def __init__(self, kafka: KafkaSettings) -> None:
-        module_name, _, name = kafka.token_provider.partition(":")
-        self._name = kafka.token_provider
-        self._timeout_s = kafka.request_timeout_s
-        try:
-            self._function = getattr(importlib.import_module(module_name), name)
-        except (ImportError, AttributeError) as error:
-            raise SettingsError(f"ORCH_KAFKA_TOKEN_PROVIDER: {self._name}: {error}") from error
-        if not callable(self._function):
-            raise SettingsError(f"ORCH_KAFKA_TOKEN_PROVIDER: {self._name} is not a function")
-
-    async def token(self) -> str:
-        """The token for a new connection."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                # In a thread: a function that is not a coroutine may wait for its issuer.
-                found = await asyncio.to_thread(self._function)
-                token = await found if inspect.isawaitable(found) else found
-        except Exception as error:
-            # aiokafka goes on to the next broker, and the caller tries again later.
-            raise KafkaConnectionError(f"{self._name} raised {type(error).__name__}") from error
-        if not isinstance(token, str) or not token:
-            raise KafkaConnectionError(f"{self._name} returned no token")
-        return token

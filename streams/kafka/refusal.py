@@ -29,6 +29,7 @@ from streams.errors import (
     KafkaUnavailableError,
 )
 from streams.kafka.connection import security_options
+from streams.kafka.token_provider import TokenUnavailableError
 from streams.settings import KafkaSettings
 
 _CONNECT_S = 5.0
@@ -94,7 +95,7 @@ async def _failure(kafka: KafkaSettings, host: str, port: int) -> BaseException 
                 **security_options(kafka),
             )
             await connection.send(MetadataRequest([]))
-    except (OSError, KafkaError, TimeoutError) as error:
+    except Exception as error:  # also of a library that does not know what it was sent
         return error
     finally:
         if connection is not None:
@@ -143,9 +144,10 @@ def _advice(reason: str) -> str:
 
 def _closed_hint(kafka: KafkaSettings, at: str, error: BaseException) -> str:
     """What to check if a broker ends a connection without a reason, or does not greet."""
+    if isinstance(error, TokenUnavailableError):
+        return f"; {error.args[0]}"
     if isinstance(error, TimeoutError):
-        silent = f"; {at} is silent: it is frozen, or ORCH_KAFKA_SECURITY_PROTOCOL is wrong"
-        return silent if kafka.uses_tls else ""
+        return f"; {at} is silent: away, frozen, or ORCH_KAFKA_SECURITY_PROTOCOL is wrong"
     # A refused connection is an absent broker. KafkaConnectionError is aiokafka's for a closed one.
     if isinstance(error, ConnectionRefusedError) or not isinstance(
         error, KafkaError | ConnectionError

@@ -1,5 +1,6 @@
 """A watched file: read again when it changes, and kept as it was when it goes wrong."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,14 @@ def test_a_file_that_is_wrong_at_the_start_stops_it_and_is_not_quoted(tmp_path: 
         WatchedFile(file, secret_line)
     assert "second" not in str(caught.value)
     assert str(file) in str(caught.value)
+
+
+def test_a_pipe_keeps_the_last_contents_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("good")
+    watched = WatchedFile(file, secret_line)
+    file.unlink()
+    os.mkfifo(file)
+    assert watched.value() == "good"
+    with pytest.raises(SettingsError, match="not a regular file"):
+        WatchedFile(file, secret_line)

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from orchestrator.api.access.key_file import KeyLine, parse_keys, written_lines
 from schemas.errors import OrchestratorError, SettingsError
+from streams.regular_file import read_regular_file
 
 _LOCK_S = 5.0
 _MODE = 0o600
@@ -96,9 +97,11 @@ def _checked(path: Path, contents: bytes) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular_file(path)
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingsError(f"{path}: {error}") from error
 
 
 def _write(path: Path, contents: bytes) -> None:

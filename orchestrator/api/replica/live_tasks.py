@@ -264,6 +264,9 @@ class LiveTasks:
         task = self._tasks.pop(task_id)
         self._ended.pop(task_id, None)
         self._counts.drop(task_id)
+        if (accepted := self._accepted.get(task_id)) is not None:
+            # Its create is not decided yet: it counts until then.
+            self._counts.put(task_id, accepted.tenant_id, held_bytes=0)
         self._not_held(task)
 
     def _not_accepted(self, task_id: TaskId) -> None:

@@ -11,6 +11,7 @@ import grpc
 
 from orchestrator.api.tls.settings import ApiTlsSettings
 from schemas.errors import SettingsError
+from streams.regular_file import read_regular_file
 from streams.tls import load_certificate, trust
 from streams.watched_files import WatchedFiles
 
@@ -76,9 +77,9 @@ def _read(settings: ApiTlsSettings) -> _Files:
 def _bytes(path: Path | None) -> bytes:
     assert path is not None
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}") from error
+        return read_regular_file(path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: {error}") from error
 
 
 def _context(settings: ApiTlsSettings) -> ssl.SSLContext:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -122,6 +123,7 @@ def test_an_empty_section_and_an_empty_key_set_nothing(tmp_path: Path) -> None:
     [
         ("server:\n  htpp: {}\n", "DIR/config.yaml:2: unknown key htpp"),
         ("topics:\n  partitions: many\n", "DIR/config.yaml:2: ORCH_TOPICS_PARTITIONS is 'many'"),
+        ("topics:\n  prefix: a/b\n", "DIR/config.yaml:2: ORCH_TOPICS_*: prefix is 'a/b'"),
         ("topics:\n  partitions: 0\n", "DIR/config.yaml:2: ORCH_TOPICS_*: partitions is 0"),
         ("topics:\n  partitions: [1, 2]\n", "DIR/config.yaml:2: topics.partitions must be one"),
         ("server:\n  http: {addr: '8000'}\n", "DIR/config.yaml:2: server.http.addr must be HOST"),
@@ -137,7 +139,7 @@ def test_an_empty_section_and_an_empty_key_set_nothing(tmp_path: Path) -> None:
         ("", "DIR/config.yaml:1: the file is empty"),
         (
             "server:\n  http: {addr: '127.0.0.1:1'}\n  grpc: {addr: '127.0.0.2:1'}\n",
-            "DIR/config.yaml:3: ORCH_API_HOST is set to another value at DIR/config.yaml:2",
+            "DIR/config.yaml:3: server.http.addr and server.grpc.addr must name the same host",
         ),
     ],
 )
@@ -205,3 +207,15 @@ def test_a_wrong_header_is_refused_with_its_place_and_without_its_value(tmp_path
 
     assert said.startswith("DIR/config.yaml:2: ORCH_SERVICES_*: headers names poet")
     assert "s3cret" not in said
+
+
+@pytest.mark.parametrize("given", ["config", "secret"])
+def test_a_pipe_or_a_device_is_refused_at_once(tmp_path: Path, given: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    if given == "config":
+        with pytest.raises(SettingsError, match="not a regular file"):
+            process_settings({"ORCH_CONFIG": str(tmp_path / "pipe")})
+        return
+    for path in ("pipe", "/dev/zero"):
+        said = refused(tmp_path, f"data: {{database: {{source: 'file:{path}'}}}}\n")
+        assert "not a regular file" in said

@@ -1,9 +1,12 @@
 """Every client reaches a broker with TLS and a login, and says why it does not."""
 
+import asyncio
 import base64
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from streams.kafka.admin import Admin
 from streams.kafka.follower import Follower
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Outgoing, Publisher
+from streams.kafka.token_provider import TokenProvider, TokenUnavailableError
 from streams.letters.topics import dead_letter_topics
 from streams.settings import KafkaSettings
 from tests.secured.broker import (
@@ -179,12 +183,68 @@ async def test_a_certificate_of_another_authority_is_said(
         await opens("admin", settings)
 
 
-@pytest.mark.parametrize("function", ["garbled_token", "failing_token", "no_token"])
+def surrogate_token() -> str:
+    return "a\udc80"
+
+
+def bytes_token() -> bytes:
+    return b"bytes"
+
+
+def exiting_token() -> str:
+    raise SystemExit(3)
+
+
+async def cancelled_token() -> str:
+    raise ValueError("the issuer said s3cret")
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("garbled_token", "refuses? the token"),
+        ("failing_token", "raised RuntimeError"),
+        ("no_token", "returned no token but a NoneType"),
+        ("surrogate_token", "returned no token but other text"),
+        ("bytes_token", "returned no token but a bytes"),
+        ("exiting_token", "raised SystemExit"),
+        ("cancelled_token", "raised ValueError"),
+    ],
+)
 async def test_a_token_that_is_refused_or_missing_is_said(
-    kafka: SecuredKafka, function: str
+    kafka: SecuredKafka, function: str, said: str
 ) -> None:
-    with pytest.raises(KafkaUnavailableError, match="token"):
+    with pytest.raises(KafkaUnavailableError, match=said) as caught:
         await opens("admin", kafka.token(f"{HERE}:{function}"))
+    assert "s3cret" not in str(caught.value)
+
+
+HANGS = threading.Event()
+
+
+def hanging_token() -> str:
+    HANGS.wait(60)
+    return unsigned_token()
+
+
+async def test_a_provider_that_hangs_keeps_nothing_else_waiting(kafka: SecuredKafka) -> None:
+    provider = TokenProvider(kafka.token(f"{HERE}:hanging_token"))
+    # A setting may not be as short.
+    provider._timeout_s = 0.05
+    for _ in range(8):
+        with pytest.raises(TokenUnavailableError, match="did not return"):
+            await provider.token()
+    with pytest.raises(TokenUnavailableError, match="have not returned yet"):
+        await provider.token()
+    # The threads of the event loop are free.
+    async with asyncio.timeout(5):
+        await asyncio.to_thread(time.monotonic)
+    HANGS.set()
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(TokenUnavailableError):
+                assert await provider.token()
+                return
 
 
 @pytest.mark.parametrize(
