@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestrator.api.errors import ApiError, Kind
-from orchestrator.api.http.body import announced_bytes
 from orchestrator.api.tasks.views.view import View
 
 log = structlog.get_logger()
@@ -56,9 +55,8 @@ STATUSES = {
     Kind.LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
     Kind.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-_UNREAD = frozenset({Kind.LATE, Kind.TOO_LARGE})
+_UNREAD = frozenset({Kind.LATE})
 """Refusals of a body that was not read to its end."""
-_LARGE_BYTES = 1024 * 1024
 _ROUTING_CODES = {404: "PATH_UNKNOWN", 405: "METHOD_NOT_ALLOWED"}
 
 
@@ -88,15 +86,15 @@ def problem_bytes(status: int, code: str, detail: str) -> bytes:
 async def on_refusal(request: Request, error: Exception) -> Response:
     """Answer a refusal."""
     assert isinstance(error, ApiError)
-    return refusal_response(error, unread=_large(request))
+    return refusal_response(error)
 
 
-def refusal_response(error: ApiError, *, unread: bool = False) -> Response:
-    """The answer for a refusal; ``unread``: of a request with a large body."""
+def refusal_response(error: ApiError) -> Response:
+    """The answer for a refusal."""
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
-    if error.kind in _UNREAD or unread:
+    if error.kind in _UNREAD:
         # The rest of the body would be read for nothing.
         headers["Connection"] = "close"
     if error.kind is Kind.UNAUTHENTICATED:
@@ -123,10 +121,6 @@ async def on_fault(request: Request, error: Exception) -> Response:
     log.error("call_failed", path=request.url.path, error=type(error).__name__, exc_info=error)
     message = "a fault of the server; its log has the reason"
     return _response(problem_of(ApiError("INTERNAL", message, kind=Kind.INTERNAL)), {})
-
-
-def _large(request: Request) -> bool:
-    return (announced_bytes(request.headers) or 0) > _LARGE_BYTES
 
 
 def _response(problem: Problem, headers: dict[str, str]) -> Response:

@@ -18,7 +18,9 @@ from orchestrator.api.limits.settings import ApiLimitsSettings
 
 log = structlog.get_logger()
 
-_LATE_BODY_MAX_BYTES = 1024 * 1024
+_LATE_BODY_MAX_BYTES = 16 * 1024 * 1024
+"""What is read of a body after its answer. Many clients read the answer only after they have sent
+everything: closing at once would give them a reset in its place."""
 _REASONS = {
     408: "Request Timeout",
     431: "Request Header Fields Too Large",

@@ -6,7 +6,6 @@ import os
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from structlog.testing import capture_logs
 
 from schemas.dead_letter import FailureClass, Origin, Stage
 from schemas.dead_letter_record import read_dead_letter
@@ -20,6 +19,7 @@ from streams.kafka.dead_letters import DeadLetters, failure_of
 from streams.kafka.patience import publish_patiently
 from streams.kafka.publisher import Outgoing, Publisher
 from streams.settings import KafkaSettings
+from tests.logged import logged
 from tests.streams.building import a_record, a_topic
 from tests.streams.kafka.test_publisher import all_records
 
@@ -110,7 +110,7 @@ async def test_what_is_refused_waits_for_the_operator_and_says_so_once(
     publisher: Publisher, small: str, kafka: KafkaSettings
 ) -> None:
     record = a_record(small, value=b"a" * 20_000)
-    with capture_logs() as logs:
+    with logged("streams.kafka.patience.log") as logs:
         waiting = asyncio.create_task(publish_patiently(publisher, [record]))
         async with asyncio.timeout(20):
             while not logs:  # noqa: ASYNC110
