@@ -21,8 +21,6 @@ PEOPLE = (UPSTREAM, ANALYST, OPERATOR, ADMIN)
 """Accounts that are not roles of this system: whoever publishes tasks, reads topics, replays dead
 letters, or creates the topics."""
 
-_CLUSTER_NAME = "kafka-cluster"
-
 
 class Resource(StrEnum):
     """What a right is about, as Kafka names it."""

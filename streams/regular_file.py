@@ -8,6 +8,8 @@ import os
 import stat
 from pathlib import Path
 
+from schemas.errors import SettingsError
+
 MAX_BYTES = 1024 * 1024
 
 
@@ -26,3 +28,17 @@ def read_regular_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     if len(contents) > max_bytes:
         raise ValueError(f"more than {max_bytes} bytes")
     return contents
+
+
+def read_settings_file(path: Path) -> bytes:
+    """The contents of a file that a setting names.
+
+    Raises:
+        SettingsError: as :func:`read_regular_file`; the message names the file.
+    """
+    try:
+        return read_regular_file(path)
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingsError(f"{path}: {error}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import SettingsError
-from streams.regular_file import read_regular_file
+from streams.regular_file import read_settings_file
 from streams.watched_files import WatchedFiles
 
 
@@ -56,7 +56,7 @@ def trust(context: ssl.SSLContext, ca_file: Path) -> None:
     Raises:
         SettingsError: the file cannot be read, or holds no certificate.
     """
-    _check_readable(ca_file)
+    read_settings_file(ca_file)  # OpenSSL would wait for a pipe
     try:
         context.load_verify_locations(cafile=ca_file)
     except ssl.SSLError as error:
@@ -75,23 +75,13 @@ def load_certificate(
             belongs to another certificate.
     """
     for file in filter(None, (certificate_file, key_file)):
-        _check_readable(file)
+        read_settings_file(file)  # OpenSSL would wait for a pipe, and names no file
     try:
         context.load_cert_chain(certificate_file, key_file, password=_refused)
     except ssl.SSLError as error:
         files = certificate_file if key_file is None else f"{certificate_file} and {key_file}"
         reason = _REASONS.get(error.reason, f"not a certificate and its key ({error.reason})")
         raise SettingsError(f"{files}: {reason}") from error
-
-
-def _check_readable(file: Path) -> None:
-    """Raise :class:`SettingsError` if OpenSSL could not read a file, or would wait for it."""
-    try:
-        read_regular_file(file)
-    except OSError as error:
-        raise SettingsError(f"{file}: {error.strerror}") from error
-    except ValueError as error:
-        raise SettingsError(f"{file}: {error}") from error
 
 
 _REASONS = {

@@ -9,7 +9,7 @@ import grpc
 import httpx
 
 from schemas.errors import SettingsError
-from streams.regular_file import read_regular_file
+from streams.regular_file import read_settings_file
 from streams.tls import ClientTls, load_certificate, trust
 from streams.watched_files import WatchedFiles
 
@@ -67,10 +67,7 @@ def _read(files: ClientTls) -> _Read:
 
 
 def _bytes(path: Path | None) -> bytes | None:
-    try:
-        return None if path is None else read_regular_file(path)
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path}: {error}") from error
+    return None if path is None else read_settings_file(path)
 
 
 def _context(files: ClientTls) -> ssl.SSLContext:

@@ -15,7 +15,7 @@ from agents.services.access import SERVICE_NAME
 from orchestrator.configuration import keys as known
 from orchestrator.configuration.keys import ConfigKey, keys
 from schemas.errors import SettingsError
-from streams.regular_file import read_regular_file
+from streams.regular_file import read_regular_file, read_settings_file
 from streams.watched_file import secret_line
 from tasks.yaml_reader import YamlReader
 
@@ -61,13 +61,9 @@ def read_config_file(path: Path, environment: Mapping[str, str]) -> ConfigFile:
             message begins with the file and the line, and quotes no value of a secret.
     """
     try:
-        text = read_regular_file(path).decode()
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}") from error
+        text = read_settings_file(path).decode()
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: not text in UTF-8") from None
-    except ValueError as error:
-        raise SettingsError(f"{path}: {error}") from error
     reader = _ConfigReader(str(path), environment)
     reader.section((), reader.yaml.compose(text))
     return reader.found

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from orchestrator.api.access.key_file import KeyLine, parse_keys, written_lines
 from schemas.errors import OrchestratorError, SettingsError
-from streams.regular_file import read_regular_file
+from streams.regular_file import read_settings_file
 
 _LOCK_S = 5.0
 _MODE = 0o600
@@ -35,7 +35,7 @@ def read_key_file(path: Path) -> list[KeyLine]:
     Raises:
         SettingsError: the file cannot be read, or a line is wrong.
     """
-    return [line for _, line in written_lines(_checked(path, _read(path)))]
+    return [line for _, line in written_lines(_checked(path, read_settings_file(path)))]
 
 
 def add_key(path: Path, line: KeyLine) -> None:
@@ -81,7 +81,7 @@ def revoke_key(path: Path, key_id: str, at: datetime) -> bool:
 def _change(path: Path, change: Callable[[bytes], bytes], missing: bytes | None = None) -> None:
     path = path.resolve()
     with _locked(path):
-        before = missing if missing is not None and not path.exists() else _read(path)
+        before = missing if missing is not None and not path.exists() else read_settings_file(path)
         after = _checked(path, change(_checked(path, before)))
         if after != before:
             _write(path, after)
@@ -93,15 +93,6 @@ def _checked(path: Path, contents: bytes) -> bytes:
     except ValueError as error:
         raise SettingsError(f"{path}: {error}") from None
     return contents
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return read_regular_file(path)
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise SettingsError(f"{path}: {error}") from error
 
 
 def _write(path: Path, contents: bytes) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ssl
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc
 
 from orchestrator.api.tls.settings import ApiTlsSettings
-from schemas.errors import SettingsError
-from streams.regular_file import read_regular_file
+from streams.regular_file import read_settings_file
 from streams.tls import load_certificate, trust
 from streams.watched_files import WatchedFiles
 
@@ -69,17 +67,15 @@ class ServerCertificate:
 
 def _read(settings: ApiTlsSettings) -> _Files:
     context = _context(settings)
+    assert settings.certificate_file is not None
+    assert settings.key_file is not None
     ca_file = settings.client_ca_file
-    certificate, key = _bytes(settings.certificate_file), _bytes(settings.key_file)
-    return _Files(context, certificate, key, _bytes(ca_file) if ca_file else None)
-
-
-def _bytes(path: Path | None) -> bytes:
-    assert path is not None
-    try:
-        return read_regular_file(path)
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path}: {error}") from error
+    return _Files(
+        context,
+        read_settings_file(settings.certificate_file),
+        read_settings_file(settings.key_file),
+        read_settings_file(ca_file) if ca_file else None,
+    )
 
 
 def _context(settings: ApiTlsSettings) -> ssl.SSLContext:
