@@ -11,6 +11,7 @@ import msgspec
 from schemas.codec import decode, encode
 from schemas.dead_letter_record import DeadLetter
 from schemas.errors import DecodeError, EncodeError, OrchestratorError
+from schemas.limits import JSON_DEPTH_MAX
 from schemas.records import Record
 from schemas.topics import Topics
 
@@ -98,6 +99,9 @@ def _with_changes(fields: dict[str, Any], changes: Sequence[str]) -> dict[str, A
         if not equals or not path:
             raise EditRefusedError(f"{change!r} is not path=value")
         name, *rest = path.split(".")
+        # Python's own limit for recursion differs between its versions.
+        if len(rest) > JSON_DEPTH_MAX:
+            raise EditRefusedError(f"a change is nested too deep, at most {JSON_DEPTH_MAX}")
         if rest:
             document = _document(changed.get(name), name)
             _set(document, rest, text)
