@@ -1,4 +1,4 @@
-"""Logs and metrics of a process."""
+"""Logs of a process."""
 
 import io
 import logging
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, TextIO, cast
 
 import structlog
-from prometheus_client import start_http_server
 
 from schemas.printable import printable
 
@@ -75,18 +74,6 @@ class LogSettings:
             raise ValueError(f"format is {self.format!r}; it must be one of {', '.join(_FORMATS)}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricsSettings:
-    """``ORCH_METRICS_<FIELD>``."""
-
-    port: int = 0
-    """The port on which this process serves Prometheus metrics; 0: metrics are not served. Each
-    process needs a port of its own."""
-
-    host: str = "127.0.0.1"
-    """The address on which the metrics are served."""
-
-
 def set_up_logs(settings: LogSettings, *, role: str) -> None:
     """Log to standard error, one line for each outcome; libraries only from WARNING on."""
     level = getattr(logging, settings.level.upper())
@@ -131,9 +118,3 @@ def _as_json(logger: Any, name: str, event: structlog.typing.EventDict) -> str:
 
 def _as_text(logger: Any, name: str, event: structlog.typing.EventDict) -> str:
     return printable(_TEXT(logger, name, event))
-
-
-def serve_metrics(settings: MetricsSettings) -> None:
-    """Serve this process's metrics, if a port is set."""
-    if settings.port:
-        start_http_server(settings.port, addr=settings.host)

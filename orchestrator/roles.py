@@ -39,10 +39,11 @@ from sinks.waiting import WaitLog, when_taken
 from sinks.writer import Writer
 from streams.clock import now_ms
 from streams.errors import KafkaRightMissingError, KafkaUnavailableError, TopicsDifferError
+from streams.health import Health
 from streams.kafka.broker_clock import BrokerClock
 from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.log_reader import LogReader
-from streams.kafka.patience import when_there
+from streams.kafka.patience import waits, when_there
 from streams.kafka.publisher import Publisher
 from streams.ownership.kafka_world import WorldParts
 from streams.ownership.parts import OwnerParts
@@ -56,10 +57,15 @@ _SHOWN = 8
 """Missing rights in an error; a whole list would hide what is wrong."""
 
 
-async def run_role(role: str, settings: Settings) -> int:
+async def run_role(role: str, settings: Settings, health: Health) -> int:
     """Run a role until a signal stops it; return the exit code of its process.
 
     While no broker answers at its start, the role waits.
+
+    Args:
+        role: its name.
+        settings: of the system.
+        health: says what the start waits for, and later which part is not ready.
 
     Raises:
         SettingsError: the role does not exist, or a setting that it needs is missing.
@@ -73,24 +79,28 @@ async def run_role(role: str, settings: Settings) -> int:
     if role not in roles(pipelines):
         raise SettingsError(f"there is no role {role!r}; roles: {', '.join(roles(pipelines))}")
     first_contact = partial(check_cluster, role, settings, pipelines)
-    await when_there("kafka", first_contact, refusals_wait=False)
-    await use_schema_ids(settings)
-    return await when_there("kafka", partial(_run, role, settings, pipelines))
+    health.starting("checks Kafka")
+    health.add("waits", waits)
+    async with health.beating():
+        await when_there("kafka", first_contact, refusals_wait=False)
+        await use_schema_ids(settings)
+        health.starting("opens its connections")
+        return await when_there("kafka", partial(_run, role, settings, pipelines, health))
 
 
-async def _run(role: str, settings: Settings, pipelines: Pipelines) -> int:
+async def _run(role: str, settings: Settings, pipelines: Pipelines, health: Health) -> int:
     """Build a role and run it; return the exit code of its process.
 
     Raises:
         KafkaUnavailableError: no broker answered at its start; nothing is left open.
     """
-    app, resources = await _built(role, settings, pipelines)
+    app, resources = await _built(role, settings, pipelines, health)
     step = role not in (ROUTER, SINK, DLQ_INDEX)
     grace_s = settings.worker.drain_s if step else settings.kafka.drain_timeout_s
     code: int | None = None
     try:
         async with resources:
-            code = await run_app(app, grace_s=grace_s)
+            code = await run_app(app, health, grace_s=grace_s)
     except KafkaUnavailableError as error:
         # After a run the result stands, even if some part could not be closed.
         if code is None:
@@ -99,13 +109,15 @@ async def _run(role: str, settings: Settings, pipelines: Pipelines) -> int:
     return code
 
 
-async def _built(role: str, settings: Settings, pipelines: Pipelines) -> tuple[App, AsyncExitStack]:
+async def _built(
+    role: str, settings: Settings, pipelines: Pipelines, health: Health
+) -> tuple[App, AsyncExitStack]:
     """The application of a role, and the resources to be closed after it.
 
     Raises:
         KafkaUnavailableError: no broker answers; nothing is left open.
     """
-    composition = _Composition(settings, pipelines, role)
+    composition = _Composition(settings, pipelines, role, health)
     async with AsyncExitStack() as resources:
         if role == ROUTER:
             app = await composition.router(resources)
@@ -149,7 +161,8 @@ async def check_cluster(role: str, settings: Settings, pipelines: Pipelines) -> 
 class _Composition:
     """Builds the parts of one role. The stack closes everything that is opened."""
 
-    def __init__(self, settings: Settings, pipelines: Pipelines, role: str) -> None:
+    def __init__(self, settings: Settings, pipelines: Pipelines, role: str, health: Health) -> None:
+        self._health = health
         self._settings = settings
         self._pipelines = pipelines
         self._topics = Topics(settings.topics)
@@ -184,7 +197,7 @@ class _Composition:
     async def sink(self, resources: AsyncExitStack) -> App:
         publisher = await self._publisher(resources)
         writer = Writer(self._settings.postgres)
-        await _open_when_there(writer)
+        lines = await self._open_when_there(writer)
         resources.push_async_callback(writer.close)
         return create_sink(
             ProjectorParts(
@@ -194,6 +207,7 @@ class _Composition:
                 limits=self._settings.limits,
                 writer=writer,
                 dead_letters=DeadLetters(publisher, group=self._group),
+                waits=lines,
             )
         )
 
@@ -201,7 +215,7 @@ class _Composition:
         settings, publisher = self._settings, await self._publisher(resources)
         table = {topic.name: topic.partitions for topic in topic_table(settings, self._pipelines)}
         writer = DeadLetterWriter(settings.postgres)
-        await _open_when_there(writer)
+        lines = await self._open_when_there(writer)
         resources.push_async_callback(writer.close)
         return create_dlq_index(
             IndexerParts(
@@ -213,6 +227,7 @@ class _Composition:
                 writer=writer,
                 publisher=publisher,
                 dead_letters=DeadLetters(publisher, group=self._group),
+                waits=lines,
             )
         )
 
@@ -222,6 +237,8 @@ class _Composition:
         resources.push_async_callback(services.close)
         publisher = await self._publisher(resources)
         worker, kafka, limits = self._settings.worker, self._settings.kafka, self._settings.limits
+        flood_gate = FloodGate(self._settings.flood_guard)
+        self._health.add("service", flood_gate.paused)
         runner = StepRunner(
             RunnerParts(
                 topics=self._topics,
@@ -238,7 +255,7 @@ class _Composition:
                     at_most=worker.answers_max,
                     clock=now_ms,
                 ),
-                flood_gate=FloodGate(self._settings.flood_guard),
+                flood_gate=flood_gate,
                 worker=f"{socket.gethostname()}-{os.getpid()}",
                 started_after_ms=worker.started_after_ms,
                 clock=now_ms,
@@ -268,25 +285,27 @@ class _Composition:
         resources.push_async_callback(publisher.close)
         return publisher
 
+    async def _open_when_there(self, writer: Writer | DeadLetterWriter) -> WaitLog:
+        """Open a writer, and wait for Postgres: without it tasks run, but rows are not written.
 
-async def _open_when_there(writer: Writer | DeadLetterWriter) -> None:
-    """Open a writer, and wait for Postgres: without it tasks run, but their rows are not written.
+        Raises:
+            MigrationError: a migration is not applied.
+            PostgresRefusedError: the server, the database or the account cannot be used.
+        """
 
-    Raises:
-        MigrationError: a migration is not applied.
-        PostgresRefusedError: the server, the database or the account cannot be used.
-    """
+        async def opened() -> list[Finding]:
+            try:
+                await writer.open()
+                return await writer.check_server()
+            except SinkUnavailableError:
+                await writer.close()
+                raise
 
-    async def opened() -> list[Finding]:
-        try:
-            await writer.open()
-            return await writer.check_server()
-        except SinkUnavailableError:
-            await writer.close()
-            raise
-
-    findings = await when_taken(WaitLog(), opened)
-    log_findings(findings)
-    wrong = fatal(findings)
-    if wrong:
-        raise PostgresRefusedError("; ".join(map(described, wrong)))
+        lines = WaitLog()
+        self._health.add("postgres", lines.why)
+        findings = await when_taken(lines, opened)
+        log_findings(findings)
+        wrong = fatal(findings)
+        if wrong:
+            raise PostgresRefusedError("; ".join(map(described, wrong)))
+        return lines

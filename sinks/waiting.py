@@ -34,6 +34,11 @@ class WaitLog:
         self._since = 0.0
         # By cause: when the next line is due, and the interval after it.
         self._due: dict[str, tuple[float, float]] = {}
+        self._why: str | None = None
+
+    def why(self) -> str | None:
+        """Why partitions wait at present; None: none does. For any thread."""
+        return self._why
 
     def begun(self) -> None:
         """Note that one more partition waits."""
@@ -44,6 +49,7 @@ class WaitLog:
     def tell(self, error: SinkUnavailableError) -> None:
         """Log the cause of a wait, unless it was logged a short time ago."""
         now, cause = time.monotonic(), str(error)
+        self._why = f"{error.code}: {cause[:300]}"
         due, interval_s = self._due.get(cause, (now, _LINES_FIRST_S))
         if now < due:
             return
@@ -60,6 +66,7 @@ class WaitLog:
         self._waiting -= 1
         if self._waiting == 0:
             self._due.clear()
+            self._why = None
         return self._waiting == 0
 
     def over(self) -> None:

@@ -2,6 +2,15 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+CALL_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+"""Upper bounds of durations that a call of an AI service decides: 10 ms to 10 min."""
+
+BUILD = Gauge(
+    "orchestrator_build_info",
+    "Always 1; the labels say what runs.",
+    ["version", "python", "role"],
+)
+
 RECORDS = Counter(
     "orchestrator_records_total",
     "Records taken, by topic and outcome.",
@@ -26,9 +35,32 @@ HELD_UP = Gauge(
     "Offsets behind the beginning of a transaction that has not ended: nobody reads them yet.",
     ["topic", "partition"],
 )
+IGNORED_EVENTS = Counter(
+    "orchestrator_events_ignored_total",
+    "Events of former owners in the log, which the sink ignored.",
+)
 TAKEOVERS = Counter("orchestrator_takeovers_total", "Partitions taken over by this process.")
+TAKEOVER_SECONDS = Histogram(
+    "orchestrator_takeover_duration_seconds",
+    "Duration of a takeover, from reading snapshots to the first decision.",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
+)
+OWNER_EPOCH = Gauge(
+    "orchestrator_owner_epoch", "The epoch of a partition that this process owns.", ["partition"]
+)
 TASKS_IN_MEMORY = Gauge(
-    "orchestrator_tasks_in_memory", "Tasks that an owner remembers.", ["partition"]
+    "orchestrator_tasks_in_memory", "Tasks that an owner remembers, also ended ones.", ["partition"]
+)
+LIVE_TASKS = Gauge(
+    "orchestrator_live_tasks",
+    "Tasks that have not ended, by phase; of one owner.",
+    ["partition", "phase"],
+)
+HELD_COMMANDS = Gauge(
+    "orchestrator_held_commands", "Commands that wait for their task to be created.", ["partition"]
+)
+CLOCK_DIFFERENCE_SECONDS = Gauge(
+    "orchestrator_clock_difference_seconds", "This machine's clock minus the broker's."
 )
 SNAPSHOTS = Counter("orchestrator_snapshots_total", "Task states written to task-state.")
 IN_FLIGHT = Gauge("orchestrator_in_flight", "Deliveries that this process works on.")
@@ -66,5 +98,43 @@ STEP_SECONDS = Histogram(
     "orchestrator_step_duration_seconds",
     "Duration of a downstream call, by step and outcome.",
     ["step", "outcome"],
+    buckets=CALL_BUCKETS_S,
 )
-"""Default buckets: 5 ms to 10 s; a generation that takes longer counts as +Inf."""
+SINK_BATCH_EVENTS = Histogram(
+    "orchestrator_sink_batch_events",
+    "Events in a batch that the sink wrote.",
+    buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2000),
+)
+SINK_DELAY_SECONDS = Histogram(
+    "orchestrator_sink_delay_seconds",
+    "Time from an event to its row, for the oldest event of a batch.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
+)
+SINK_WATERMARK_SECONDS = Gauge(
+    "orchestrator_sink_watermark_timestamp_seconds",
+    "Time of the last event of a partition that is in Postgres, in seconds since 1970.",
+    ["partition"],
+)
+OPEN_LETTERS = Gauge(
+    "orchestrator_open_letters", "Dead letters on which nobody has acted, by topic.", ["topic"]
+)
+OLDEST_OPEN_LETTER_SECONDS = Gauge(
+    "orchestrator_oldest_open_letter_age_seconds",
+    "Age of the oldest dead letter on which nobody has acted, by topic.",
+    ["topic"],
+)
+
+_OF_ASSIGNED_PARTITIONS = (
+    HELD_UP,
+    HELD_COMMANDS,
+    LIVE_TASKS,
+    OWNER_EPOCH,
+    SINK_WATERMARK_SECONDS,
+    TASKS_IN_MEMORY,
+)
+
+
+def forget_partitions() -> None:
+    """Drop what this process says about its partitions: another process may have them now."""
+    for gauge in _OF_ASSIGNED_PARTITIONS:
+        gauge.clear()

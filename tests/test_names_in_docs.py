@@ -31,7 +31,8 @@ FOREIGN = frozenset(
         *("GRPC", "M2_REPO"),  # variables of a shell
         *("grep", "mvn", "sha256sum", "TMPDIR", "preexec_fn"),  # programs and processes
         *("shout.py", "shout_http.py"),  # made by the page that shows them
-        *("running.json", ".orchestrator/running.json"),  # made while `orchestrator dev` runs
+        # made while a system runs
+        *("running.json", ".orchestrator/running.json", "NAME.json"),
         "snake_case",
     }
 )

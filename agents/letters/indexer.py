@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import structlog
 
 from agents.letters.closing import Closing
+from agents.letters.open_letters import OpenLetters
 from agents.letters.parts import IndexerParts
 from schemas.codec import decode
 from schemas.dead_letter import Origin
@@ -43,6 +44,7 @@ class Indexer:
         self._names = consumed
         self._stored: dict[str, int | None] = {}
         self._closing = Closing(parts) if partition == PARTITION else None
+        self._open = OpenLetters(parts.writer)
 
     async def open(self) -> None:
         """Read on from the stored positions up to the current ends of the topics."""
@@ -146,6 +148,7 @@ class Indexer:
     async def _close(self, closing: Closing) -> None:
         indexed_to = self._stored.get(self._parts.topics.dlq_actions) or 0
         await when_taken(self._parts.waits, lambda: closing.close(indexed_to))
+        await when_taken(self._parts.waits, self._open.show)
 
     def _reader(self) -> LogReader:
         kafka = self._parts.kafka

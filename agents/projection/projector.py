@@ -18,6 +18,7 @@ from sinks.rows import LogEvent
 from sinks.waiting import WaitLog, when_taken
 from sinks.writer import Position, Writer
 from streams import metrics
+from streams.clock import now_ms
 from streams.history.acceptance import Ownership
 from streams.history.accepted import is_of_owner, ownership_at_start, read_accepted
 from streams.kafka.admin import Admin
@@ -186,6 +187,17 @@ class Projector:
 
         events = [LogEvent(record.partition, record.offset, event) for record, event in read.events]
         await write_isolating(self._store, refused, events, after)
+        metrics.IGNORED_EVENTS.inc(read.ignored)
+        self._show(events)
+
+    def _show(self, events: Sequence[LogEvent]) -> None:
+        """Measure what was written, and how far it is behind the log."""
+        if not events:
+            return
+        metrics.SINK_BATCH_EVENTS.observe(len(events))
+        oldest, newest = events[0].event.occurred_at, events[-1].event.occurred_at
+        metrics.SINK_DELAY_SECONDS.observe(max(0.0, (now_ms() - oldest) / 1000))
+        metrics.SINK_WATERMARK_SECONDS.labels(str(self._partition)).set(newest / 1000)
 
     async def _store(self, events: Sequence[LogEvent], after: Position) -> None:
         """Write events and the position after them; wait while Postgres is down."""

@@ -98,6 +98,11 @@ class FloodGate:
             self._changed.set()
             self._changed = None
 
+    def paused(self) -> str | None:
+        """The services that are asked by probes only; None: none. For any thread."""
+        names = [name for name, guard in list(self._guards.items()) if guard.paused]
+        return f"asked by probes only: {', '.join(names)}" if names else None
+
     def shut(self) -> None:
         """Raise GivenBackError for every command that waits, now and until :meth:`open`."""
         self._shut = True

@@ -51,7 +51,8 @@ from schemas.errors import SettingsError
 from schemas.gen.orchestrator.v1 import dead_letters_pb2, orchestrator_pb2
 from schemas.topics import Topics
 from streams.clock import now_ms
-from streams.kafka.patience import when_there
+from streams.health import Health
+from streams.kafka.patience import waits, when_there
 from streams.watched_file import WatchedFile
 
 log = structlog.get_logger()
@@ -84,8 +85,13 @@ class Serving:
         await asyncio.sleep(for_s)
 
 
-async def serve(settings: Settings, stopping: asyncio.Event) -> None:
+async def serve(settings: Settings, stopping: asyncio.Event, health: Health) -> None:
     """Serve until ``stopping`` is set.
+
+    Args:
+        settings: of the system.
+        stopping: is set to end the service.
+        health: says what the start waits for, and later which part is not ready.
 
     Raises:
         SettingsError: a required setting is missing, or a port is taken.
@@ -96,16 +102,22 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
     assert starting is not None
     told = asyncio.create_task(_cancel_when(stopping, starting))
     try:
-        await _serve(settings, stopping, told)
+        await _serve(settings, stopping, told, health)
     except asyncio.CancelledError:
         # It may have been stopped while it waited for a broker: nothing was served.
         if not stopping.is_set():
             raise
 
 
-async def _serve(settings: Settings, stopping: asyncio.Event, told: asyncio.Task[None]) -> None:
+async def _serve(
+    settings: Settings, stopping: asyncio.Event, told: asyncio.Task[None], health: Health
+) -> None:
+    health.starting("reads the logs")
     async with open_service(settings) as serving:
         told.cancel()
+        health.add("waits", waits)
+        health.add("replica", partial(_not_ready, serving.parts))
+        health.started()
         waiting = asyncio.create_task(stopping.wait())
         try:
             await asyncio.wait([waiting, serving.follower], return_when=asyncio.FIRST_COMPLETED)
@@ -191,6 +203,11 @@ def ring_of(settings: ApiSettings) -> KeyRing:
     """The keys of the settings; SettingsError with the line if the file is wrong."""
     file = None if settings.keys_file is None else WatchedFile(settings.keys_file, parse_keys)
     return KeyRing(Keys.parse(settings.keys), file)
+
+
+def _not_ready(parts: Parts) -> str | None:
+    said = _readiness(parts)
+    return None if said == READY else said
 
 
 def _readiness(parts: Parts) -> str:

@@ -5,9 +5,12 @@ import signal
 
 from orchestrator.api.server import serve as run_service
 from orchestrator.cli.environment import command_settings
-from orchestrator.observability import serve_metrics, set_up_logs
+from orchestrator.monitoring.endpoint import monitored
+from orchestrator.monitoring.group_lag import watched_groups
+from orchestrator.observability import set_up_logs
 from orchestrator.settings import Settings
 from orchestrator.traces import exported_traces
+from streams.health import Health
 
 _ROLE = "serve"
 
@@ -19,20 +22,22 @@ def serve() -> None:
     """
     settings = command_settings()
     set_up_logs(settings.log, role=_ROLE)
-    serve_metrics(settings.metrics)
+    health = Health()
     with (
+        monitored(settings.metrics, health, role=_ROLE),
         exported_traces(settings.traces, role=_ROLE),
         asyncio.Runner(loop_factory=_loop_factory()) as runner,
     ):
-        runner.run(_serve(settings))
+        runner.run(_serve(settings, health))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, health: Health) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    await run_service(settings, stopping)
+    async with health.beating(), watched_groups(settings):
+        await run_service(settings, stopping, health)
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":

@@ -7,11 +7,13 @@ import typer
 
 from orchestrator.cli.environment import command_settings
 from orchestrator.layout import roles
-from orchestrator.observability import serve_metrics, set_up_logs
+from orchestrator.monitoring.endpoint import monitored
+from orchestrator.observability import set_up_logs
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.roles import run_role
 from orchestrator.settings import Settings
 from orchestrator.traces import exported_traces
+from streams.health import Health
 
 
 def worker(
@@ -23,9 +25,12 @@ def worker(
     settings = command_settings()
     _check(role, settings)
     set_up_logs(settings.log, role=role)
-    serve_metrics(settings.metrics)
-    with exported_traces(settings.traces, role=role):
-        code = asyncio.run(run_role(role, settings))
+    health = Health()
+    with (
+        monitored(settings.metrics, health, role=role),
+        exported_traces(settings.traces, role=role),
+    ):
+        code = asyncio.run(run_role(role, settings, health))
     raise typer.Exit(code)
 
 

@@ -93,6 +93,15 @@ ORDER BY status_at
 LIMIT $1;
 
 
+-- name: count_open
+-- Letters on which nobody has acted, by the topic where they failed, with the age of the oldest.
+SELECT topic, count(*) AS count,
+    greatest(0, extract(epoch FROM now() - min(dead_lettered_at)))::double precision AS oldest_s
+FROM ai_orchestrator.dead_letters
+WHERE status = 'open' AND topic IS NOT NULL
+GROUP BY topic;
+
+
 -- name: find_successors
 -- Those of these letters ($1) that failed again, each with the letter that it became.
 SELECT replay_of, max(id) AS id

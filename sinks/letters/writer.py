@@ -53,6 +53,16 @@ class SentRecord:
     offset: int
 
 
+@dataclass(frozen=True, slots=True)
+class OpenLetterCount:
+    """The letters of one topic on which nobody has acted."""
+
+    topic: str
+    count: int
+    oldest_s: float
+    """Age of the oldest one."""
+
+
 class DeadLetterWriter:
     """The index's only writer. Every method may raise ``SinkUnavailableError``: try again."""
 
@@ -124,6 +134,12 @@ class DeadLetterWriter:
         async with self._database.connection() as conn:
             rows = await conn.fetch(query("find_sent"), at_most)
         return [SentRecord(*row.values()) for row in rows]
+
+    async def still_open(self) -> list[OpenLetterCount]:
+        """The letters on which nobody has acted, counted by topic."""
+        async with self._database.connection() as conn:
+            rows = await conn.fetch(query("count_open"))
+        return [OpenLetterCount(*row.values()) for row in rows]
 
     async def successors(self, letter_ids: Sequence[str]) -> Mapping[str, str]:
         """The letters among these that failed again, each with the letter that it became."""

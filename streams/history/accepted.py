@@ -26,6 +26,8 @@ class AcceptedEvents:
     events: list[tuple[Origin, TaskEvent]]
     """The accepted events in order, without the markers."""
     undecodable: list[tuple[Origin, DecodeError]]
+    ignored: int
+    """Events and markers of former owners."""
     ownership: Ownership | None
     """The ownership that holds after the records."""
 
@@ -46,6 +48,7 @@ def read_accepted(
     """
     events: list[tuple[Origin, TaskEvent]] = []
     undecodable: list[tuple[Origin, DecodeError]] = []
+    ignored = 0
     for record in records:
         try:
             event = decode(record.value, TaskEvent, max_bytes=max_bytes)
@@ -53,11 +56,13 @@ def read_accepted(
             undecodable.append((record, error))
             continue
         accepted = accept(ownership, event)
-        if accepted is not None:
-            ownership = accepted
-            if event.kind is not EventKind.OWNERSHIP_TAKEN:
-                events.append((record, event))
-    return AcceptedEvents(events, undecodable, ownership)
+        if accepted is None:
+            ignored += 1
+            continue
+        ownership = accepted
+        if event.kind is not EventKind.OWNERSHIP_TAKEN:
+            events.append((record, event))
+    return AcceptedEvents(events, undecodable, ignored, ownership)
 
 
 def prevailing(records: Iterable[Origin]) -> Ownership | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from aiokafka.admin import NewTopic
@@ -243,6 +244,26 @@ class Admin:
             for tp, stored in found.items()
             if stored.offset >= 0
         }
+
+    async def members(self, groups: Sequence[str]) -> dict[str, int]:
+        """The number of members of each of these groups; 0 also for a group that never was.
+
+        Raises:
+            KafkaUnavailableError: the broker did not answer.
+        """
+        found = {}
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                for group in groups:
+                    # aiokafka 0.14 cannot decode an answer about several groups.
+                    answers = await self._when_elected(
+                        partial(self._client.describe_consumer_groups, [group])
+                    )
+                    _code, _name, _state, _kind, _assignor, members, *_ = answers[0].groups[0]
+                    found[group] = len(members)
+        except (KafkaError, TimeoutError) as error:
+            raise unavailable(error, "the members of groups") from error
+        return found
 
     async def _when_elected(self, ask: Callable[[], Awaitable[T]]) -> T:
         """The answer about a group; while its coordinator is being elected, ask again."""

@@ -106,6 +106,14 @@ class Follower:
         """The offset up to which each partition was handled."""
         return self._positions
 
+    def behind(self) -> dict[str, int]:
+        """By topic, the records that were in the log at the last fetch and are not handled yet."""
+        found: dict[str, int] = {}
+        for (topic, partition), position in self._positions.items():
+            end = self._consumer.highwater(TopicPartition(topic, partition)) or 0
+            found[topic] = found.get(topic, 0) + max(0, end - position)
+        return found
+
     async def catch_up(self, places: Sequence[Place], *, timeout_s: float) -> None:
         """Return when every record that these partitions have now was handled.
 

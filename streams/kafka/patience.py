@@ -34,6 +34,12 @@ class _Lines:
         self._waiting: Counter[str] = Counter()
         self._since_s: dict[str, float] = {}
         self._said_s: dict[tuple[str, str], float] = {}
+        self._why: dict[str, str] = {}
+
+    def why(self) -> str | None:
+        """What waits, and the newest reason of each; None: nothing."""
+        waits = [f"{what} waits: {why}" for what, why in list(self._why.items())]
+        return "; ".join(waits) or None
 
     def begun(self, what: str) -> None:
         if not self._waiting[what]:
@@ -41,6 +47,7 @@ class _Lines:
         self._waiting[what] += 1
 
     def say(self, what: str, error: OrchestratorError, fields: Mapping[str, object]) -> None:
+        self._why[what] = f"{error.code}: {str(error)[:300]}"
         now_s, cause = time.monotonic(), (what, error.code)
         if now_s - self._said_s.get(cause, -_SAY_AGAIN_S) < _SAY_AGAIN_S:
             return
@@ -58,6 +65,7 @@ class _Lines:
     def over(self, what: str) -> None:
         self._waiting[what] -= 1
         if not self._waiting[what]:
+            self._why.pop(what, None)
             waited_s = round(time.monotonic() - self._since_s.pop(what), 1)
             for cause in [cause for cause in self._said_s if cause[0] == what]:
                 del self._said_s[cause]
@@ -65,6 +73,11 @@ class _Lines:
 
 
 _LINES = _Lines()
+
+
+def waits() -> str | None:
+    """What this process waits for at present, and why; None: for nothing."""
+    return _LINES.why()
 
 
 class Patience:

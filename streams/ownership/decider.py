@@ -25,7 +25,7 @@ from streams.ownership.parts import OwnerParts
 from streams.ownership.ports import Arrival, World
 from streams.ownership.recovery import Recovery
 from streams.ownership.snapshots import Snapshots
-from streams.ownership.task_memory import TaskMemory
+from streams.ownership.task_memory import LIVE_PHASES, TaskMemory
 from streams.ownership.timers import Timers
 from streams.ownership.work import Work
 from tasks.apply import apply
@@ -79,6 +79,14 @@ class Decider:
             self.tasks.put(task)
             self.timers.watch(task)
         self.tasks.put_away()
+
+    def show(self) -> None:
+        """Set the gauges of this partition."""
+        partition = str(self._partition)
+        metrics.TASKS_IN_MEMORY.labels(partition).set(len(self.tasks))
+        metrics.HELD_COMMANDS.labels(partition).set(len(self.held))
+        for phase in LIVE_PHASES:
+            metrics.LIVE_TASKS.labels(partition, phase).set(self.tasks.live[phase])
 
     def know_committed(self, committed: Mapping[str, int]) -> None:
         """Note the offsets, by topic, below which earlier owners decided every input."""

@@ -6,6 +6,7 @@ effects are done, and an input is acknowledged after both.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -63,7 +64,7 @@ class Owner:
             ClockDiffersError, LogLostError, LogTrimmedError, SnapshotUnreadableError,
             TopicReplacedError: nothing was decided, and an operator has to act.
         """
-        parts, world = self._parts, self._world
+        parts, world, began_s = self._parts, self._world, time.perf_counter()
         await self._check_clock()
         committed = await world.committed()
         recovery = Recovery(
@@ -92,6 +93,9 @@ class Owner:
         self._decider.remember(recovery, self._log.ownership)
         self._decider.know_committed(await self._inputs.begin())
         metrics.TAKEOVERS.inc()
+        metrics.TAKEOVER_SECONDS.observe(time.perf_counter() - began_s)
+        metrics.OWNER_EPOCH.labels(str(self._partition)).set(self._log.ownership.epoch)
+        self._decider.show()
         log.info(
             "partition_taken_over",
             partition=self._partition,
@@ -122,7 +126,7 @@ class Owner:
         if work:
             await self._do(work)
         await self._snapshot()
-        metrics.TASKS_IN_MEMORY.labels(str(self._partition)).set(len(decider.tasks))
+        decider.show()
 
     def unfinished(self) -> list[Arrival]:
         """The arrivals that were taken and not acknowledged, in offset order for each topic."""
@@ -155,6 +159,8 @@ class Owner:
         """
         at_most_ms = round(self._parts.settings.clock_difference_max_s * 1000)
         difference_ms = await self._world.clock_difference_ms(at_most_ms=at_most_ms)
+        if difference_ms is not None:
+            metrics.CLOCK_DIFFERENCE_SECONDS.set(difference_ms / 1000)
         if difference_ms is not None and abs(difference_ms) > at_most_ms:
             side = "ahead of" if difference_ms > 0 else "behind"
             raise ClockDiffersError(

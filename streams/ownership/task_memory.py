@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from schemas.records import Millis, TaskId
 from streams.ownership.ended_tasks import EndedTasks
 from tasks.decision import Rules
 from tasks.remember import forgettable_at, shrunk
-from tasks.task import Task
+from tasks.task import Phase, Task
+
+LIVE_PHASES = (Phase.HELD, Phase.QUEUED, Phase.STEP_RUNNING, Phase.RETRY_SCHEDULED)
+"""The phases of a task that has not ended."""
 
 
 class TaskMemory(Mapping[TaskId, Task]):
@@ -25,6 +29,8 @@ class TaskMemory(Mapping[TaskId, Task]):
         self._rules = rules
         self._at_hand: dict[TaskId, Task] = {}
         self._away = EndedTasks()
+        self.live: Counter[Phase] = Counter()
+        """Tasks that have not ended, by phase."""
 
     def __len__(self) -> int:
         return len(self._at_hand) + len(self._away)
@@ -44,6 +50,11 @@ class TaskMemory(Mapping[TaskId, Task]):
 
     def put(self, task: Task) -> None:
         """Remember a task's newest state, without the parts that are not read any more."""
+        before = self._at_hand.get(task.task_id)
+        if before is not None and not before.status.terminal:
+            self.live[before.phase] -= 1
+        if not task.status.terminal:
+            self.live[task.phase] += 1
         # A task that has just begun cannot be in the file.
         if task.sequence > 1 and task.task_id not in self._at_hand:
             self._away.remove(task.task_id)
@@ -51,8 +62,11 @@ class TaskMemory(Mapping[TaskId, Task]):
 
     def forget(self, task_id: TaskId) -> None:
         """Remove a task that is here."""
-        if self._at_hand.pop(task_id, None) is None:
+        task = self._at_hand.pop(task_id, None)
+        if task is None:
             self._away.remove(task_id)
+        elif not task.status.terminal:
+            self.live[task.phase] -= 1
 
     def put_away(self) -> None:
         """Move ended tasks into the file."""

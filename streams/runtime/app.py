@@ -104,6 +104,18 @@ class App(faust.App):  # type: ignore[misc]
             log.error("process_fails", reason=reason, exc_info=error)
         self.failed.set()
 
+    def not_assigned(self) -> str | None:
+        """Why this process has no partitions to work on; None: it has what the group gives it."""
+        if self.epoch == 0:
+            return "the group has not assigned partitions yet"
+        return "the group is rebalancing" if self.rebalancing else None
+
+    def ending(self) -> str | None:
+        """Why this process begins no new work; None: it does."""
+        if self.failed.is_set():
+            return "it fails, and will be started again"
+        return "it stops" if self.closing else None
+
     def on_rebalance_start(self) -> None:
         """Begin the drain. Runs in the consumer's thread, before Faust waits for streams."""
         super().on_rebalance_start()

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import structlog
 
+from streams import metrics
 from streams.errors import (
     ClockDiffersError,
     KafkaUnavailableError,
@@ -139,6 +140,7 @@ class Partitions:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=timeout_s)
+        metrics.forget_partitions()
         self._tasks.clear()
         self._inboxes.clear()
 

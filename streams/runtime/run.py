@@ -14,6 +14,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from streams.errors import KafkaUnavailableError
+from streams.health import Health
 from streams.runtime.app import App
 from streams.runtime.watchdog import watch
 
@@ -26,7 +27,7 @@ _FORCE_AFTER_S = _STOP_TIMEOUT_S + 5.0
 _OBJECTS_BETWEEN_LOOKS = 50_000
 
 
-async def run_app(app: App, *, grace_s: float) -> int:
+async def run_app(app: App, health: Health, *, grace_s: float) -> int:
     """Run an application; return the exit code of its process.
 
     On SIGTERM or SIGINT no new work begins, the deliveries in flight have ``grace_s`` to end,
@@ -36,6 +37,7 @@ async def run_app(app: App, *, grace_s: float) -> int:
 
     Args:
         app: not started yet.
+        health: gets the state of the application, and notes that it has started.
         grace_s: a supervisor has to wait longer than this between its signal and a kill.
 
     Raises:
@@ -44,8 +46,11 @@ async def run_app(app: App, *, grace_s: float) -> int:
     stopping = asyncio.Event()
     gc.freeze()
     gc.set_threshold(_OBJECTS_BETWEEN_LOOKS)
+    health.add("group", app.not_assigned)
+    health.add("process", app.ending)
     with _signals(stopping.set):
         async with _started(app):
+            health.started()
             log.info("role_started", group=app.conf.id)
             try:
                 await _first(

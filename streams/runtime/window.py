@@ -101,7 +101,6 @@ class InFlightWindow:
         app.full_topics = self.full_topics
         metrics.IN_FLIGHT.set_function(lambda: len(self._tasks))
         metrics.SLOTS.set_function(lambda: self._pace.slots)
-        metrics.LOOP_DELAY_SECONDS.set_function(lambda: self._pace.delay_s)
         for topic in weights:
             metrics.BUFFERED.labels(topic).set_function(partial(self._lanes.waiting, topic))
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 from orchestrator.api.errors import ApiError, Kind
-from orchestrator.api.limits.metrics import LIMITED
+from orchestrator.api.limits.metrics import LIMITED, STREAMS
 from orchestrator.api.limits.settings import ApiLimitsSettings, parse_tenants
 from orchestrator.api.limits.slots import TenantSlots
 from schemas.records import TaskCreated
@@ -109,9 +109,11 @@ class TenantLimits:
         """Count a stream while the block runs; raises as :meth:`check_streams`."""
         self.check_streams(tenant_id)
         self._streams[tenant_id] += 1
+        STREAMS.inc()
         try:
             yield
         finally:
+            STREAMS.dec()
             self._streams[tenant_id] -= 1
             if not self._streams[tenant_id]:
                 del self._streams[tenant_id]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from orchestrator.api.replica.live_tasks import LiveTasks
+from orchestrator.api.replica.metrics import REPLICA_LAG, REPLICA_TASKS
 from orchestrator.api.replica.projection import Projection
 from schemas.codec import decode
 from schemas.dead_letter import Origin
@@ -254,6 +255,10 @@ class ReplicaFollower:
         """Forget tasks that the sink has written, and creates that were ignored."""
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
+            if self._follower is not None:
+                for topic, records in self._follower.behind().items():
+                    REPLICA_LAG.labels(topic).set(records)
+            REPLICA_TASKS.set(len(self._parts.live))
             with suppress(SinkUnavailableError):  # ended tasks stay a little longer then
                 self._parts.live.written(await self._parts.projection.next_offsets())
             if self._parts.live.undecided():

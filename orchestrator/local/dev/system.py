@@ -27,6 +27,9 @@ DEMO_SERVICES = "demo-services"
 SERVE = "serve"
 _GRPC_PORT, _HTTP_PORT = "ORCH_API_GRPC_PORT", "ORCH_API_HTTP_PORT"
 
+TARGETS = "targets"
+"""The folder of Prometheus' targets, beside the logs: one file for each process."""
+
 DEV_DEFAULTS = {
     # One broker, few cores.
     "ORCH_TOPICS_PARTITIONS": "4",
@@ -57,6 +60,11 @@ class System:
     def http_address(self) -> str:
         """The address of the service over HTTP."""
         return f"127.0.0.1:{self.environment[_HTTP_PORT]}"
+
+    @property
+    def targets(self) -> Path:
+        """The folder in which each process writes where its metrics and its health are."""
+        return self.logs / TARGETS
 
     def child(self, name: str) -> Process:
         """A process: that of a role, or ``<role>.2`` and so on for its further replicas."""
@@ -109,6 +117,7 @@ async def open_system(
         "ORCH_POSTGRES_DSN": settings.postgres.dsn,
         # Its processes are given every address.
         "ORCH_DEV_FIND": "false",
+        "ORCH_METRICS_TARGETS_DIR": str(_emptied(logs / TARGETS)),
         **_service_addresses(),
         **environment,
     }
@@ -130,6 +139,13 @@ async def open_system(
         yield System(settings, supervisor, variables, logs)
 
 
+def _emptied(targets: Path) -> Path:
+    """The folder of targets, without those of processes that were killed earlier."""
+    for old in targets.glob("*.json"):
+        old.unlink(missing_ok=True)
+    return targets
+
+
 def _replica(role: str, number: int) -> str:
     return role if number == 1 else f"{role}.{number}"
 
@@ -141,7 +157,7 @@ def _role_of(name: str) -> str:
 
 def _worker(name: str, variables: Mapping[str, str], logs: Path) -> Fork:
     # Its own name in its group: a restart is the same member, and moves no partition.
-    variables = {**variables, "ORCH_KAFKA_INSTANCE_ID": name}
+    variables = {**variables, "ORCH_KAFKA_INSTANCE_ID": name, "ORCH_METRICS_NAME": name}
     return _child(["worker", _role_of(name)], name, variables, logs)
 
 

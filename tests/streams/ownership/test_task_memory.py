@@ -1,5 +1,7 @@
 """What an owner remembers is the same whether it is at hand or put away."""
 
+from collections import Counter
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +56,8 @@ def test_whatever_is_put_away_the_memory_answers_as_a_dict_does(
         }
         assert (len(memory), {*memory}) == (len(model), {*model})
         assert all((name in memory) == (name in model) for name in "abcd")
+        live = Counter(task.phase for task in model.values() if not task.status.terminal)
+        assert +memory.live == live
         forgettable = {n for n, t in model.items() if forgettable_at(t, RULES) is not None}
         assert {*ids_of(memory.forgettable(LATE))} == forgettable
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
+from streams.health import Health
 from streams.runtime.app import create_app
 from streams.runtime.batches import batches
 from streams.runtime.run import run_app
@@ -46,7 +47,7 @@ async def main(bootstrap: str, group: str, topic: str, instance_id: str) -> int:
             for delivery in batch:
                 delivery.ack()
 
-    return await run_app(app, grace_s=1.0)
+    return await run_app(app, Health(), grace_s=1.0)
 
 
 if __name__ == "__main__":

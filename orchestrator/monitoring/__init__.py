@@ -1,0 +1,1 @@
+"""What operators look at: the metrics and the health of each process."""

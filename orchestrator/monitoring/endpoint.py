@@ -1,0 +1,141 @@
+"""The HTTP endpoint of a process: its metrics for Prometheus, its health for a supervisor.
+
+A thread answers, so that a process whose event loop stands still is found.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any, cast
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+import msgspec
+import structlog
+from prometheus_client import make_wsgi_app
+
+from orchestrator.api.access.browsers import BrowserRules, is_this_machine
+from orchestrator.monitoring.settings import MetricsSettings
+from orchestrator.monitoring.target import written_target
+from schemas.errors import SettingsError
+from streams import metrics
+from streams.health import Health
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = structlog.get_logger()
+
+_SILENT_S = 5.0
+"""Seconds that a connection may be silent: a slow client must not keep a thread."""
+
+_RULES = BrowserRules(open=True)
+
+
+@contextmanager
+def monitored(settings: MetricsSettings, health: Health, *, role: str) -> Iterator[None]:
+    """Serve the endpoint inside the block, if it is enabled.
+
+    Args:
+        settings: where.
+        health: of this process.
+        role: a role, or ``serve``.
+
+    Raises:
+        SettingsError: the port is taken, or the folder of targets cannot be written.
+    """
+    metrics.BUILD.labels(version("ai-orchestrator"), platform.python_version(), role).set(1)
+    if not settings.enabled:
+        yield
+        return
+    server = _listening(settings)
+    server.set_app(_application(health, check_host=is_this_machine(settings.host)))
+    thread = threading.Thread(target=server.serve_forever, name="monitoring", daemon=True)
+    thread.start()
+    try:
+        address = f"{settings.host}:{server.server_port}"
+        log.info("monitoring", address=address)
+        if settings.targets_dir is None:
+            yield
+            return
+        process = settings.name or role
+        with written_target(settings.targets_dir, address, role=role, process=process):
+            yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log nothing: a client that went away or was silent is none of our faults."""
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = _SILENT_S
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
+        """Log nothing: Prometheus asks every few seconds."""
+
+
+def _listening(settings: MetricsSettings) -> _Server:
+    try:
+        return _Server((settings.host, settings.port), _Handler)
+    except OSError as error:
+        where = f"{settings.port} on {settings.host}"
+        raise SettingsError(f"ORCH_METRICS_PORT: {where}: {error.strerror}") from error
+
+
+def _application(health: Health, *, check_host: bool) -> WSGIApplication:
+    scraped = cast("WSGIApplication", make_wsgi_app())
+
+    def application(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        hosts = [environ.get("HTTP_HOST", "")]
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return _answer(start, "405 Method Not Allowed", {"status": "only GET"})
+        # A page in a browser of this machine must not read metrics by DNS rebinding.
+        if check_host and _RULES.refusal("GET", hosts, {}) is not None:
+            return _answer(start, "403 Forbidden", {"status": "host: not this machine"})
+        path = environ.get("PATH_INFO", "")
+        if path == "/metrics":
+            return scraped(environ, start)
+        if path not in _PATHS:
+            return _answer(start, "404 Not Found", {"status": "unknown", "paths": list(_PATHS)})
+        problems = _problems(health, path)
+        if problems:
+            return _answer(start, "503 Service Unavailable", {"status": "no", "parts": problems})
+        return _answer(start, "200 OK", {"status": "ok"})
+
+    return application
+
+
+_PATHS = ("/metrics", "/healthz", "/readyz", "/startupz")
+
+
+def _problems(health: Health, path: str) -> dict[str, str]:
+    stuck, starting = health.stuck(), health.start_problem()
+    if path == "/startupz":
+        return {} if starting is None else {"start": starting}
+    loop = {} if stuck is None else {"loop": stuck}
+    return loop if path == "/healthz" else {**loop, **health.problems()}
+
+
+def _answer(start: StartResponse, status: str, body: object) -> list[bytes]:
+    text = msgspec.json.encode(body) + b"\n"
+    start(
+        status,
+        [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(text))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+        ],
+    )
+    return [text]

@@ -1,0 +1,156 @@
+"""Each process says over HTTP whether it began, makes progress and is ready, and what it counts."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from orchestrator.monitoring.endpoint import monitored
+from orchestrator.monitoring.settings import MetricsSettings
+from schemas.errors import SettingsError
+from streams.health import ALIVE_S, Health
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def health(clock: Clock) -> Health:
+    return Health(clock=clock)
+
+
+@pytest.fixture
+def served(health: Health, tmp_path: Path) -> Iterator[httpx.Client]:
+    with monitored(MetricsSettings(targets_dir=tmp_path), health, role="router"):
+        [group] = json.loads((tmp_path / "router.json").read_text())
+        with httpx.Client(base_url=f"http://{group['targets'][0]}", trust_env=False) as client:
+            yield client
+
+
+def answers(client: httpx.Client) -> dict[str, int]:
+    return {path: client.get(path).status_code for path in ("/startupz", "/healthz", "/readyz")}
+
+
+def test_a_process_that_starts_is_alive_but_neither_started_nor_ready(
+    served: httpx.Client, health: Health
+) -> None:
+    health.beat()
+    health.starting("checks Kafka")
+
+    assert answers(served) == {"/startupz": 503, "/healthz": 200, "/readyz": 503}
+    assert served.get("/readyz").json()["parts"] == {"start": "checks Kafka"}
+
+    health.started()
+    assert answers(served) == {"/startupz": 200, "/healthz": 200, "/readyz": 200}
+
+
+def test_a_process_that_is_not_ready_names_the_part_and_the_reason(
+    served: httpx.Client, health: Health
+) -> None:
+    health.beat()
+    health.started()
+    health.add("kafka", lambda: None)
+    health.add("postgres", lambda: "SINK_UNAVAILABLE: no answer")
+
+    assert answers(served) == {"/startupz": 200, "/healthz": 200, "/readyz": 503}
+    assert served.get("/readyz").json()["parts"] == {"postgres": "SINK_UNAVAILABLE: no answer"}
+
+
+def test_an_event_loop_that_stands_still_is_not_alive(
+    served: httpx.Client, health: Health, clock: Clock
+) -> None:
+    health.started()
+    health.beat()
+    clock.now_s += ALIVE_S + 1
+
+    assert answers(served) == {"/startupz": 200, "/healthz": 503, "/readyz": 503}
+    assert "stands still for 31 s" in served.get("/healthz").json()["parts"]["loop"]
+
+    health.beat()
+    assert served.get("/healthz").status_code == 200
+
+
+def test_metrics_are_in_the_format_that_prometheus_asks_for(served: httpx.Client) -> None:
+    wanted = {"accept": "application/openmetrics-text; version=1.0.0"}
+
+    assert 'orchestrator_build_info{python="' in served.get("/metrics").text
+    assert served.get("/metrics", headers=wanted).text.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics/", "/healthz%00", "/a" * 3000])
+def test_another_path_is_not_found_and_the_answer_lists_the_paths(
+    served: httpx.Client, path: str
+) -> None:
+    answer = served.get(path)
+    assert answer.status_code == 404
+    assert "/readyz" in answer.json()["paths"]
+
+
+def test_a_web_page_on_this_machine_cannot_read_metrics_by_dns_rebinding(
+    served: httpx.Client,
+) -> None:
+    assert served.get("/metrics", headers={"host": "evil.example"}).status_code == 403
+    assert served.get("/readyz", headers={"host": ""}).status_code == 403
+    assert served.post("/metrics").status_code == 405
+
+
+def test_a_client_that_says_nothing_does_not_keep_others_waiting(served: httpx.Client) -> None:
+    address = (served.base_url.host, served.base_url.port or 0)
+    silent = [socket.create_connection(address) for _ in range(50)]
+    try:
+        assert served.get("/metrics").status_code == 200
+    finally:
+        for one in silent:
+            one.close()
+
+
+def test_the_target_is_there_while_the_process_runs(health: Health, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "targets"
+    settings = MetricsSettings(targets_dir=folder, name="router.2")
+    with monitored(settings, health, role="router"):
+        [group] = json.loads((folder / "router.2.json").read_text())
+        assert group["labels"] == {
+            "job": "ai-orchestrator",
+            "role": "router",
+            "process": "router.2",
+        }
+        # The successor of a process that was killed has the same name.
+        with monitored(settings, health, role="router"):
+            pass
+    assert list(folder.iterdir()) == []
+
+
+def test_a_taken_port_and_a_folder_that_cannot_be_written_stop_the_start(
+    health: Health, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(SettingsError, match="ORCH_METRICS_PORT"),
+            monitored(MetricsSettings(port=port), health, role="sink"),
+        ):
+            pass
+    (tmp_path / "file").write_text("")
+    settings = MetricsSettings(targets_dir=tmp_path / "file")
+    with (
+        pytest.raises(SettingsError, match="ORCH_METRICS_TARGETS_DIR"),
+        monitored(settings, health, role="sink"),
+    ):
+        pass
+
+
+def test_a_disabled_endpoint_listens_nowhere(health: Health, tmp_path: Path) -> None:
+    with monitored(MetricsSettings(enabled=False, targets_dir=tmp_path), health, role="sink"):
+        assert list(tmp_path.iterdir()) == []
