@@ -41,6 +41,8 @@ class FloodGate:
         self._changed: asyncio.Event | None = None
         """Set when waiting commands should check again."""
         self._shut = False
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when a service is paused, and when it is asked again."""
 
     async def admitted(
         self, command: StepCommand, *, left_s: Callable[[], float]
@@ -90,6 +92,7 @@ class FloodGate:
             say = log.error if change is Change.PAUSED else log.info
             say(str(change), service=command.service, dead_letters=guard.dead_lettered)
             metrics.FLOOD_PAUSED.labels(command.service).set(change is Change.PAUSED)
+            self.on_change()
         self.look_again()
 
     def look_again(self) -> None:

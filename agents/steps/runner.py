@@ -31,6 +31,7 @@ log = structlog.get_logger()
 
 # After the deliveries stopped waiting for it: a delivery that still waits would begin it again.
 _ABORT_AFTER_S = 0.1
+_NOTE_EVERY_S = 5.0
 _ABORT_S = 2.0
 """Time for an aborted attempt to end: its call has a second for that."""
 
@@ -49,12 +50,31 @@ class StepRunner:
         self._running: dict[CommandId, tuple[RunningAttempt, asyncio.Task[None]]] = {}
         self._of_task: defaultdict[TaskId, set[CommandId]] = defaultdict(set)
         self._app: App | None = None
+        self._noting: asyncio.Task[None] | None = None
 
     def attach(self, app: App) -> None:
         """Follow the rebalances and the end of an application."""
         self._app = app
         app.drainables.append(self)
         app.on_lost_positions = self.remember
+        app.note = lambda: self._parts.flood_gate.paused() or ""
+        self._parts.flood_gate.on_change = self._begin_noting
+
+    def _begin_noting(self) -> None:
+        if self._noting is None or self._noting.done():
+            self._noting = asyncio.create_task(self._keep_noting())
+
+    async def _keep_noting(self) -> None:
+        """Write beside the offsets that a service is paused, so that others can say why tasks wait.
+
+        Again and again: commands come into partitions in which nothing was acknowledged since.
+        """
+        while self._app is not None and not self._app.closing:
+            paused = self._parts.flood_gate.paused() is not None
+            await self._app.consumer.commit_note()
+            if not paused:
+                return
+            await asyncio.sleep(_NOTE_EVERY_S)
 
     async def run(self, delivery: Delivery) -> None:
         """Run one command; return when its result, or its dead letter, is delivered.

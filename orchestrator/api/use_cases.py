@@ -14,6 +14,7 @@ from orchestrator.api.limits.tenants import TenantLimits
 from orchestrator.api.replica.parts import Parts
 from orchestrator.api.tasks.commands import TaskCommands
 from orchestrator.api.tasks.creation import TaskCreation
+from orchestrator.api.tasks.explain import TaskExplanations
 from orchestrator.api.tasks.histories import TaskHistories
 from orchestrator.api.tasks.queries import TaskQueries
 from orchestrator.api.tasks.receipt import Answered
@@ -30,6 +31,7 @@ class UseCases:
     tenants: TenantLimits
     queries: TaskQueries
     histories: TaskHistories
+    explanations: TaskExplanations
     creation: TaskCreation
     commands: TaskCommands
     watch: TaskWatch
@@ -65,12 +67,14 @@ class UseCases:
     def of(cls, access: Access, parts: Parts) -> UseCases:
         """Build the use cases on their parts."""
         queries, slots = TaskQueries(parts), parts.tenants
+        histories = TaskHistories(queries, slots.reads)
         lookup = LetterLookup(parts, slots.letter_calls)
         return cls(
             access=access,
             tenants=slots,
             queries=queries,
-            histories=TaskHistories(queries, slots.reads),
+            histories=histories,
+            explanations=TaskExplanations(parts.system, histories, slots.reads),
             creation=TaskCreation(parts, queries),
             commands=TaskCommands(parts, queries),
             watch=TaskWatch(parts, queries),

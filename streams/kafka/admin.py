@@ -20,7 +20,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     for_code,
 )
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from schemas.findings import described, fatal
 from schemas.topic_rules import ConfigDifference, TopicFacts, partition_findings
@@ -231,6 +231,12 @@ class Admin:
 
         While a coordinator is being elected it waits, within the request timeout.
         """
+        found = await self._stored(group, partitions)
+        return {place: stored.offset for place, stored in found.items()}
+
+    async def _stored(
+        self, group: str, partitions: Sequence[tuple[str, int]]
+    ) -> dict[tuple[str, int], OffsetAndMetadata]:
         wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -240,10 +246,19 @@ class Admin:
         except (KafkaError, TimeoutError) as error:
             raise unavailable(error, f"offsets of {group}") from error
         return {
-            (tp.topic, tp.partition): stored.offset
-            for tp, stored in found.items()
-            if stored.offset >= 0
+            (tp.topic, tp.partition): stored for tp, stored in found.items() if stored.offset >= 0
         }
+
+    async def notes(
+        self, group: str, partitions: Sequence[tuple[str, int]]
+    ) -> dict[tuple[str, int], str]:
+        """What the members of a group wrote beside their offsets, where they wrote something.
+
+        Raises:
+            KafkaUnavailableError: the broker did not answer.
+        """
+        found = await self._stored(group, partitions)
+        return {place: stored.metadata for place, stored in found.items() if stored.metadata}
 
     async def members(self, groups: Sequence[str]) -> dict[str, int]:
         """The number of members of each of these groups; 0 also for a group that never was.

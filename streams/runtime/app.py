@@ -81,6 +81,8 @@ class App(faust.App):  # type: ignore[misc]
         self.failed: asyncio.Event = asyncio.Event()
         self.leaves_group = False
         """True: the process ends so late that its membership has ended, too."""
+        self.note: Callable[[], str] = str
+        """What this process says about itself beside each offset that it commits; short."""
         self.closing = False
         """True: no new work begins, and records that were read are let go."""
         self.epoch = 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 
 from streams.kafka.consumers import isolation_level
@@ -22,8 +24,23 @@ log = structlog.get_logger()
 # records still waited in the client. Faust's 1.5 s would starve a lane that has just become free.
 _FETCH_WAIT_MS = 200
 _HELD_POLL_S = 0.02
+_NOTE_MAX = 1_000
+"""Kafka allows 4,096 bytes beside an offset (``offset.metadata.max.bytes``)."""
 _STANDING_POLL_S = 0.2
 _POLL_S = 1.0
+
+
+async def _commit_with_note(
+    app: Any, commit: Callable[..., Awaitable[None]], offsets: Mapping[TopicPartition, Any]
+) -> None:
+    """Commit offsets, with the application's note as the metadata of each."""
+    note = app.note()[:_NOTE_MAX]
+    await commit(
+        {
+            tp: OffsetAndMetadata(at if isinstance(at, int) else at.offset, note)
+            for tp, at in offsets.items()
+        }
+    )
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -46,6 +63,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             if not hasattr(consumer, name):
                 raise RuntimeError(f"aiokafka has no {name}: check the pin")
             setattr(consumer, name, value)
+        consumer.commit = partial(_commit_with_note, transport.app, consumer.commit)
         return consumer
 
     async def seek_to_committed(self) -> Any:
@@ -131,6 +149,18 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             await self._thread.call_thread(self._thread.commit_back, offsets)
         except Exception as error:
             log.error("not_committed_back", group=self.app.conf.id, exc_info=error)
+
+    async def commit_note(self) -> None:
+        """Commit where this process stands in each partition with pending records; never raises.
+
+        The offsets are those that are committed anyway. So a note gets to the broker although
+        nothing was acknowledged.
+        """
+        heads = {(tp.topic, tp.partition): offset for tp, offset in self._positions.items()}
+        for delivery in self.app.pending:
+            place = delivery.topic, delivery.partition
+            heads[place] = min(delivery.offset, heads.get(place, delivery.offset))
+        await self.commit_back(heads)
 
     def unread(self, ends: Mapping[Any, int]) -> int:
         """Count the records that wait at the broker in partitions that may be read now.

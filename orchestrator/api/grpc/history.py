@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from orchestrator.api.grpc.messages import event_message, stamp, step_message, task_message
+from orchestrator.api.grpc.messages import (
+    event_message,
+    stamp,
+    status_number,
+    step_message,
+    task_message,
+)
+from orchestrator.api.tasks.explanation import ExplanationView
 from orchestrator.api.tasks.history import PastAttempt, TaskHistory
 from orchestrator.api.tasks.receipt import Answered, Receipt
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
@@ -35,6 +42,31 @@ def history_message(history: TaskHistory) -> pb.TaskHistory:
         attempts=[_attempt(attempt) for attempt in history.attempts],
         events=[event_message(event) for event in history.events],
         source=history.source,
+    )
+
+
+def explanation_message(found: ExplanationView) -> pb.ExplainTaskResponse:
+    """Why a task is where it is."""
+    return pb.ExplainTaskResponse(
+        task_id=found.task_id,
+        status=status_number(found.status),
+        phase=found.phase,
+        reason=found.reason,
+        text=found.text,
+        mover=found.mover,
+        since=stamp(found.since),
+        due_at=stamp(found.due_at),
+        step=found.step,
+        attempt=found.attempt,
+        service=found.service,
+        lane=found.lane,
+        worker=found.worker,
+        records_before=found.records_before,
+        members=found.members,
+        remarks=[
+            pb.ExplainTaskResponse.Remark(code=remark.code, text=remark.text)
+            for remark in found.remarks
+        ],
     )
 
 

@@ -171,7 +171,7 @@ def task_message(task: TaskView) -> pb.Task:
     return pb.Task(
         id=task.id,
         type=task.type,
-        status=_status_number(task.status),
+        status=status_number(task.status),
         phase=task.phase,
         priority=task.priority,
         conversation_id=task.conversation_id,
@@ -247,7 +247,7 @@ def event_message(event: EventView) -> pb.TaskEvent:
         sequence=event.sequence,
         kind=event.kind,
         run=event.run,
-        status=_status_number(event.status),
+        status=status_number(event.status),
         phase=event.phase,
         priority=event.priority,
         occurred_at=stamp(event.occurred_at),
@@ -300,7 +300,7 @@ def _listed(task: TaskSummary) -> pb.Task:
     return pb.Task(
         id=task.id,
         type=task.type,
-        status=_status_number(task.status),
+        status=status_number(task.status),
         phase=task.phase,
         priority=task.priority,
         conversation_id=task.conversation_id,
@@ -349,7 +349,8 @@ def stamp(time: datetime | None) -> Timestamp | None:
 _PREFIX = "TASK_STATUS_"
 
 
-def _status_number(status: str) -> pb.TaskStatus.ValueType:
+def status_number(status: str) -> pb.TaskStatus.ValueType:
+    """The number of a status."""
     return pb.TaskStatus.Value(f"{_PREFIX}{status.upper()}")
 
 

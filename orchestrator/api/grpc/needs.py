@@ -8,6 +8,7 @@ NEEDS: Mapping[str, Need] = {
     "CreateTask": WRITE,
     "ExecuteTask": WRITE,
     "GetTask": READ,
+    "ExplainTask": READ,
     "CancelTask": WRITE,
     "CreateAndExecuteTask": WRITE,
     "ListTasks": READ,

@@ -12,7 +12,12 @@ import grpc
 from orchestrator.api.access.caller import Caller
 from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.grpc.calls import Context, Servicing, answering, streaming
-from orchestrator.api.grpc.history import execute_response, history_message, task_response
+from orchestrator.api.grpc.history import (
+    execute_response,
+    explanation_message,
+    history_message,
+    task_response,
+)
 from orchestrator.api.grpc.messages import (
     cancel_request,
     create_request,
@@ -84,6 +89,13 @@ class OrchestratorService(Servicing, pb_grpc.OrchestratorServicer):
             return pb.GetTaskResponse(task=task, history=history)
         view = await self._use.queries.get(caller, request.task_id, request.min_sequence)
         return pb.GetTaskResponse(task=task_message(view))
+
+    @answering
+    async def ExplainTask(
+        self, caller: Caller, request: pb.ExplainTaskRequest, context: Context
+    ) -> pb.ExplainTaskResponse:
+        """Why a task is where it is."""
+        return explanation_message(await self._use.explanations.explain(caller, request.task_id))
 
     @answering
     async def CancelTask(

@@ -30,6 +30,7 @@ from orchestrator.api.letters.views import (
     LetterView,
     ReplayAnswer,
 )
+from orchestrator.api.tasks.explanation import ExplanationView
 from orchestrator.api.tasks.requests import (
     BatchCreate,
     Cancel,
@@ -154,6 +155,15 @@ OPERATIONS: tuple[Operation, ...] = (
         body_optional=True,
         answers={200: ReleasedAnswer},
         refusals=_BODY,
+    ),
+    Operation(
+        method="GET",
+        path=f"{_TASK}:explain",
+        handler=Handlers.explain,
+        need=READ,
+        summary="Why a task is where it is: for what it waits, and who is expected to move it.",
+        answers={200: ExplanationView},
+        refusals=frozenset({404}),
     ),
     Operation(
         method="GET",

@@ -100,6 +100,10 @@ class Handlers(Calls):
         wanted = read_query(request, MinSequence)
         return json_response(await self._use.queries.get(caller, _id(request), wanted.min_sequence))
 
+    async def explain(self, caller: Caller, request: Request) -> Response:
+        """Why a task is where it is."""
+        return json_response(await self._use.explanations.explain(caller, _id(request)))
+
     async def list_tasks(self, caller: Caller, request: Request) -> Response:
         """A page of tasks."""
         return json_response(

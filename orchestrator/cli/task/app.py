@@ -13,6 +13,7 @@ app = typer.Typer(
 )
 app.command("create")(create.create)
 app.command("get")(read.get)
+app.command("explain")(read.explain)
 app.command("list")(read.list_)
 app.command("execute")(command.execute)
 app.command("cancel")(command.cancel)

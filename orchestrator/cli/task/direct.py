@@ -7,9 +7,12 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from orchestrator.api.grpc.history import explanation_message
+from orchestrator.api.tasks.explain import explain
 from orchestrator.cli.arguments import default_actor, millis
 from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings
 from orchestrator.cli.task.find import open_finder
+from orchestrator.cli.task.message import explanation_of
 from orchestrator.cli.task.ports import (
     CommandRequest,
     CreatedTask,
@@ -60,6 +63,13 @@ class DirectTasks:
         """The task from the log, from Postgres, or from task-created."""
         async with open_finder(kafka_settings(), timeout_s=timeout_s) as finder:
             return view_of_history(await finder.history(task_id))
+
+    async def explain(self, task_id: TaskId, *, timeout_s: float) -> View:
+        """The same explanation, from the log and from Kafka's groups."""
+        settings = kafka_settings()
+        async with open_finder(settings, timeout_s=timeout_s) as finder:
+            history = await finder.history(task_id)
+        return explanation_of(explanation_message(await explain(settings, history)))
 
     async def watch(
         self, task_id: TaskId, *, after: int, timeout_s: float

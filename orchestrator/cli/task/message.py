@@ -45,6 +45,22 @@ def view_of(task: pb.Task, history: pb.TaskHistory) -> View:
     }
 
 
+def explanation_of(found: pb.ExplainTaskResponse) -> View:
+    """Why a task is where it is, as ``task explain`` shows it."""
+    given = ("mover", "step", "attempt", "service", "lane", "worker", "records_before", "members")
+    return {
+        "task_id": found.task_id,
+        "status": _status(found.status),
+        "phase": found.phase,
+        "reason": found.reason,
+        "text": found.text,
+        "since": iso(_time(found, "since")),
+        "due_at": iso(_time(found, "due_at")),
+        **{name: _given(found, name) for name in given},
+        "remarks": [{"code": remark.code, "text": remark.text} for remark in found.remarks],
+    }
+
+
 def line_of(event: pb.TaskEvent) -> View:
     """An event as ``task watch`` and the timeline show it."""
     name, attempt = _step_of(event)

@@ -132,6 +132,10 @@ class Tasks(Protocol):
         """The known facts about a task; TaskUnknownError if it is unknown."""
         ...
 
+    async def explain(self, task_id: TaskId, *, timeout_s: float) -> View:
+        """Why a task is where it is; TaskUnknownError if it is unknown."""
+        ...
+
     def watch(self, task_id: TaskId, *, after: int, timeout_s: float) -> AsyncGenerator[View, None]:
         """Yield a task's events with a higher sequence, until it has ended.
 

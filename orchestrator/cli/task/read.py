@@ -12,7 +12,13 @@ from orchestrator.cli.output import Output, OutputOption, print_json, print_note
 from orchestrator.cli.running import run
 from orchestrator.cli.task.command import IdArgument
 from orchestrator.cli.task.ports import DirectOption, PageQuery, ServerOption, Tasks
-from orchestrator.cli.task.show import listed_view, show_event, show_list, show_task
+from orchestrator.cli.task.show import (
+    listed_view,
+    show_event,
+    show_explanation,
+    show_list,
+    show_task,
+)
 from orchestrator.cli.task.way import way
 from schemas.records import TaskId
 from sinks.reads.paging import NewestCursor, QueueCursor, TaskFilter
@@ -72,6 +78,31 @@ def get(
         print_json(view)
     else:
         show_task(view, output)
+
+
+def explain(
+    id_: IdArgument,
+    timeout_s: TimeoutOption = 60.0,
+    server: ServerOption = None,
+    direct: DirectOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Say why a task is where it is: for what it waits, since when, and who should move it.
+
+    The reasons: ENDED, HELD, RETRY_WAITING, NO_WORKER, FLOOD_GUARD, LANE_BEHIND, CALL_RUNNING,
+    NO_ROUTER, ROUTER_BEHIND, and UNKNOWN while Kafka does not answer. Remarks: DEADLINE_NEAR,
+    DEADLINE_PASSED, SINK_BEHIND, NO_SINK. `docs/runbook.md` says what to do for each.
+
+    `-o json` prints one object: task_id, status, phase, reason, text, since, due_at, mover, step,
+    attempt, service, lane, worker, records_before, members, remarks (code, text).
+
+    Exit status: 0 explained, 1 unknown (TASK_UNKNOWN) or not readable, 2 an argument is wrong.
+    """
+    view = run(way(server, direct).explain(TaskId(id_), timeout_s=timeout_s))
+    if output is Output.JSON:
+        print_json(view)
+    else:
+        show_explanation(view, output)
 
 
 def watch(

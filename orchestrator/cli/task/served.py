@@ -17,6 +17,7 @@ from orchestrator.api.tls.settings import ApiClientSettings
 from orchestrator.cli.environment import command_settings
 from orchestrator.cli.task.message import (
     end_of,
+    explanation_of,
     has_ended,
     line_of,
     listed_of,
@@ -88,6 +89,12 @@ class ServedTasks:
         async with open_service(self._settings, self._tls) as service:
             answer = await service.ask("GetTask", request, timeout_s=timeout_s)
         return view_of(answer.task, answer.history)
+
+    async def explain(self, task_id: TaskId, *, timeout_s: float) -> View:
+        """The service's explanation."""
+        request = pb.ExplainTaskRequest(task_id=task_id)
+        async with open_service(self._settings, self._tls) as service:
+            return explanation_of(await service.ask("ExplainTask", request, timeout_s=timeout_s))
 
     async def watch(
         self, task_id: TaskId, *, after: int, timeout_s: float

@@ -70,6 +70,15 @@ def show_task(view: View, output: Output) -> None:
         print_table(_TIMELINE, rows, output=output, drop=_TIMELINE_LEAST_IMPORTANT, wrap=True)
 
 
+def show_explanation(view: View, output: Output) -> None:
+    """Why a task is where it is; facts that are not known are left out."""
+    names = ("reason", "text", "mover", "since", "due_at", "phase", "step", "attempt", "service")
+    further = ("lane", "records_before", "members", "worker")
+    rows = [[name, view[name]] for name in (*names, *further) if view[name] is not None]
+    rows += [[remark["code"], remark["text"]] for remark in view["remarks"]]
+    print_table(("task", str(view["task_id"])), rows, output=output, drop=(), wrap=True)
+
+
 def show_event(line: View) -> None:
     """One event on one line."""
     step = f"  {line['step']}/{line['attempt']}" if line["step"] else ""

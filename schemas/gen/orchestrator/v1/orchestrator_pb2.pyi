@@ -50,6 +50,156 @@ TASK_STATUS_CANCELLED: TaskStatus.ValueType  # 5
 Global___TaskStatus: _TypeAlias = TaskStatus  # noqa: Y015
 
 @_typing.final
+class ExplainTaskRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainTaskRequest: _TypeAlias = ExplainTaskRequest  # noqa: Y015
+
+@_typing.final
+class ExplainTaskResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Remark(_message.Message):
+        """A further fact that matters for the task."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CODE_FIELD_NUMBER: _builtins.int
+        TEXT_FIELD_NUMBER: _builtins.int
+        code: _builtins.str
+        """DEADLINE_NEAR, DEADLINE_PASSED, SINK_BEHIND, NO_SINK. Expect new ones."""
+        text: _builtins.str
+        def __init__(
+            self,
+            *,
+            code: _builtins.str = ...,
+            text: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "text", b"text"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    MOVER_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    DUE_AT_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    RECORDS_BEFORE_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    REMARKS_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    status: Global___TaskStatus.ValueType
+    phase: _builtins.str
+    reason: _builtins.str
+    """ENDED, HELD, RETRY_WAITING, NO_WORKER, FLOOD_GUARD, LANE_BEHIND, CALL_RUNNING, NO_ROUTER,
+    ROUTER_BEHIND, UNKNOWN. Expect new ones.
+    """
+    text: _builtins.str
+    """One or two sentences for people."""
+    mover: _builtins.str
+    """Who is expected to act: a role of the system, `caller` or `operator`; absent: nobody."""
+    step: _builtins.str
+    attempt: _builtins.int
+    service: _builtins.str
+    lane: _builtins.str
+    worker: _builtins.str
+    """The worker that calls the service."""
+    records_before: _builtins.int
+    """Commands that may be before the one of this task in its lane."""
+    members: _builtins.int
+    """Processes of `mover`, if it is a role."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def due_at(self) -> _timestamp_pb2.Timestamp:
+        """When it goes on by itself, if that is known."""
+
+    @_builtins.property
+    def remarks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplainTaskResponse.Remark]: ...
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        status: Global___TaskStatus.ValueType = ...,
+        phase: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        text: _builtins.str = ...,
+        mover: _builtins.str | None = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        due_at: _timestamp_pb2.Timestamp | None = ...,
+        step: _builtins.str | None = ...,
+        attempt: _builtins.int | None = ...,
+        service: _builtins.str | None = ...,
+        lane: _builtins.str | None = ...,
+        worker: _builtins.str | None = ...,
+        records_before: _builtins.int | None = ...,
+        members: _builtins.int | None = ...,
+        remarks: _abc.Iterable[Global___ExplainTaskResponse.Remark] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_lane", b"_lane", "_members", b"_members", "_mover", b"_mover", "_records_before", b"_records_before", "_service", b"_service", "_step", b"_step", "_worker", b"_worker", "attempt", b"attempt", "due_at", b"due_at", "lane", b"lane", "members", b"members", "mover", b"mover", "records_before", b"records_before", "service", b"service", "since", b"since", "step", b"step", "worker", b"worker"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_lane", b"_lane", "_members", b"_members", "_mover", b"_mover", "_records_before", b"_records_before", "_service", b"_service", "_step", b"_step", "_worker", b"_worker", "attempt", b"attempt", "due_at", b"due_at", "lane", b"lane", "members", b"members", "mover", b"mover", "phase", b"phase", "reason", b"reason", "records_before", b"records_before", "remarks", b"remarks", "service", b"service", "since", b"since", "status", b"status", "step", b"step", "task_id", b"task_id", "text", b"text", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
+    _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015
+    _WhichOneofReturnType__lane: _TypeAlias = _typing.Literal["lane"]  # noqa: Y015
+    _WhichOneofArgType__lane: _TypeAlias = _typing.Literal["_lane", b"_lane"]  # noqa: Y015
+    _WhichOneofReturnType__members: _TypeAlias = _typing.Literal["members"]  # noqa: Y015
+    _WhichOneofArgType__members: _TypeAlias = _typing.Literal["_members", b"_members"]  # noqa: Y015
+    _WhichOneofReturnType__mover: _TypeAlias = _typing.Literal["mover"]  # noqa: Y015
+    _WhichOneofArgType__mover: _TypeAlias = _typing.Literal["_mover", b"_mover"]  # noqa: Y015
+    _WhichOneofReturnType__records_before: _TypeAlias = _typing.Literal["records_before"]  # noqa: Y015
+    _WhichOneofArgType__records_before: _TypeAlias = _typing.Literal["_records_before", b"_records_before"]  # noqa: Y015
+    _WhichOneofReturnType__service: _TypeAlias = _typing.Literal["service"]  # noqa: Y015
+    _WhichOneofArgType__service: _TypeAlias = _typing.Literal["_service", b"_service"]  # noqa: Y015
+    _WhichOneofReturnType__step: _TypeAlias = _typing.Literal["step"]  # noqa: Y015
+    _WhichOneofArgType__step: _TypeAlias = _typing.Literal["_step", b"_step"]  # noqa: Y015
+    _WhichOneofReturnType__worker: _TypeAlias = _typing.Literal["worker"]  # noqa: Y015
+    _WhichOneofArgType__worker: _TypeAlias = _typing.Literal["_worker", b"_worker"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attempt) -> _WhichOneofReturnType__attempt | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lane) -> _WhichOneofReturnType__lane | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__members) -> _WhichOneofReturnType__members | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mover) -> _WhichOneofReturnType__mover | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__records_before) -> _WhichOneofReturnType__records_before | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__service) -> _WhichOneofReturnType__service | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__step) -> _WhichOneofReturnType__step | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__worker) -> _WhichOneofReturnType__worker | None: ...
+
+Global___ExplainTaskResponse: _TypeAlias = ExplainTaskResponse  # noqa: Y015
+
+@_typing.final
 class CreateTaskRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -51,6 +51,11 @@ class OrchestratorStub:
                 request_serializer=schemas_dot_gen_dot_orchestrator_dot_v1_dot_orchestrator__pb2.GetTaskRequest.SerializeToString,
                 response_deserializer=schemas_dot_gen_dot_orchestrator_dot_v1_dot_orchestrator__pb2.GetTaskResponse.FromString,
                 _registered_method=True)
+        self.ExplainTask = channel.unary_unary(
+                '/orchestrator.v1.Orchestrator/ExplainTask',
+                request_serializer=schemas_dot_gen_dot_orchestrator_dot_v1_dot_orchestrator__pb2.ExplainTaskRequest.SerializeToString,
+                response_deserializer=schemas_dot_gen_dot_orchestrator_dot_v1_dot_orchestrator__pb2.ExplainTaskResponse.FromString,
+                _registered_method=True)
         self.CancelTask = channel.unary_unary(
                 '/orchestrator.v1.Orchestrator/CancelTask',
                 request_serializer=schemas_dot_gen_dot_orchestrator_dot_v1_dot_orchestrator__pb2.CancelTaskRequest.SerializeToString,
@@ -129,6 +134,13 @@ class OrchestratorServicer:
 
     def GetTask(self, request, context):
         """A task with its steps.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainTask(self, request, context):
+        """Why a task is where it is: for what it waits, since when, and who is expected to move it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,6 +241,11 @@ def add_OrchestratorServicer_to_server(servicer, server):
                     servicer.GetTask,
                     request_deserializer=schemas_dot_gen_dot_orchestrator_dot_v1_dot_orchestrator__pb2.GetTaskRequest.FromString,
                     response_serializer=schemas_dot_gen_dot_orchestrator_dot_v1_dot_orchestrator__pb2.GetTaskResponse.SerializeToString,
+            ),
+            'ExplainTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainTask,
+                    request_deserializer=schemas_dot_gen_dot_orchestrator_dot_v1_dot_orchestrator__pb2.ExplainTaskRequest.FromString,
+                    response_serializer=schemas_dot_gen_dot_orchestrator_dot_v1_dot_orchestrator__pb2.ExplainTaskResponse.SerializeToString,
             ),
             'CancelTask': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelTask,
@@ -369,6 +386,33 @@ class Orchestrator:
             '/orchestrator.v1.Orchestrator/GetTask',
             schemas_dot_gen_dot_orchestrator_dot_v1_dot_orchestrator__pb2.GetTaskRequest.SerializeToString,
             schemas_dot_gen_dot_orchestrator_dot_v1_dot_orchestrator__pb2.GetTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orchestrator.v1.Orchestrator/ExplainTask',
+            schemas_dot_gen_dot_orchestrator_dot_v1_dot_orchestrator__pb2.ExplainTaskRequest.SerializeToString,
+            schemas_dot_gen_dot_orchestrator_dot_v1_dot_orchestrator__pb2.ExplainTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,8 @@ class OrchestratorStub:
     """Releases a task that was created with `hold`. Of a queued one it succeeds and changes nothing."""
     GetTask: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.GetTaskRequest, _orchestrator_pb2.GetTaskResponse]
     """A task with its steps."""
+    ExplainTask: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.ExplainTaskRequest, _orchestrator_pb2.ExplainTaskResponse]
+    """Why a task is where it is: for what it waits, since when, and who is expected to move it."""
     CancelTask: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.CancelTaskRequest, _orchestrator_pb2.TaskResponse]
     """Ends a task. Cancelling a cancelled task succeeds."""
     CreateAndExecuteTask: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.CreateTaskRequest, _orchestrator_pb2.ExecuteTaskResponse]
@@ -84,6 +86,8 @@ class OrchestratorAsyncStub(OrchestratorStub):
     """Releases a task that was created with `hold`. Of a queued one it succeeds and changes nothing."""
     GetTask: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.GetTaskRequest, _orchestrator_pb2.GetTaskResponse]  # type: ignore[assignment]
     """A task with its steps."""
+    ExplainTask: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.ExplainTaskRequest, _orchestrator_pb2.ExplainTaskResponse]  # type: ignore[assignment]
+    """Why a task is where it is: for what it waits, since when, and who is expected to move it."""
     CancelTask: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.CancelTaskRequest, _orchestrator_pb2.TaskResponse]  # type: ignore[assignment]
     """Ends a task. Cancelling a cancelled task succeeds."""
     CreateAndExecuteTask: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.CreateTaskRequest, _orchestrator_pb2.ExecuteTaskResponse]  # type: ignore[assignment]
@@ -137,6 +141,14 @@ class OrchestratorServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_pb2.GetTaskResponse, _abc.Awaitable[_orchestrator_pb2.GetTaskResponse]]:
         """A task with its steps."""
+
+    @_abc_1.abstractmethod
+    def ExplainTask(
+        self,
+        request: _orchestrator_pb2.ExplainTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_pb2.ExplainTaskResponse, _abc.Awaitable[_orchestrator_pb2.ExplainTaskResponse]]:
+        """Why a task is where it is: for what it waits, since when, and who is expected to move it."""
 
     @_abc_1.abstractmethod
     def CancelTask(
