@@ -73,8 +73,6 @@ async def run_role(role: str, settings: Settings, health: Health) -> int:
         KafkaRefusedError: a broker refuses the login, the certificate or a right.
         SchemaRegistryError: a registry is set and does not answer; nothing was read.
     """
-    if not settings.kafka.bootstrap:
-        raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
     pipelines = installed_pipelines(settings.pipelines)
     if role not in roles(pipelines):
         raise SettingsError(f"there is no role {role!r}; roles: {', '.join(roles(pipelines))}")

@@ -13,6 +13,7 @@ from orchestrator.pipelines import installed_pipelines
 from orchestrator.roles import run_role
 from orchestrator.settings import Settings
 from orchestrator.traces import exported_traces
+from schemas.errors import SettingsError
 from streams.health import Health
 
 
@@ -35,7 +36,13 @@ def worker(
 
 
 def _check(role: str, settings: Settings) -> None:
-    """Raise BadParameter, with the list of roles, for a name that is not a role."""
+    """Raise BadParameter, with the list of roles, for a name that is not a role.
+
+    Raises:
+        SettingsError: there is no address of Kafka.
+    """
     known = roles(installed_pipelines(settings.pipelines))
     if role not in known:
         raise typer.BadParameter(f"there is no role {role!r}; roles: {', '.join(known)}")
+    if not settings.kafka.bootstrap:
+        raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")

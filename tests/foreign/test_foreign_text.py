@@ -79,6 +79,7 @@ PRINTING = [
     "tail step-results --from-start --until-end",
     "tail dlq.task-created --from-start --until-end",
     f"task get {TASK}",
+    f"task explain {TASK}",
     f"task watch {TASK}",
     "task list",
     "task list --order queue",
@@ -283,6 +284,7 @@ def _stranger() -> pb_grpc.OrchestratorServicer:
 
     methods = {
         "GetTask": answering(pb.GetTaskResponse),
+        "ExplainTask": answering(pb.ExplainTaskResponse),
         "ListTasks": answering(pb.ListTasksResponse),
         "WatchTask": staticmethod(watched),
         "ExecuteTask": staticmethod(refused),

@@ -32,6 +32,7 @@ SERVICES = ("orchestrator.v1.Orchestrator", "orchestrator.v1.DeadLetters")
 ABOUT_A_TASK = {
     "ExecuteTask": pb.ExecuteTaskRequest,
     "GetTask": pb.GetTaskRequest,
+    "ExplainTask": pb.ExplainTaskRequest,
     "CancelTask": pb.CancelTaskRequest,
     "SetTaskPriority": pb.SetTaskPriorityRequest,
     "RetryTask": pb.RetryTaskRequest,
@@ -316,7 +317,7 @@ async def test_every_path_says_what_it_needs_or_is_open_to_all() -> None:
 
 async def test_what_only_shows_needs_to_read_and_what_changes_needs_to_write() -> None:
     rights = {name: need.scope for name, need in NEEDS.items()}
-    shows = [name for name in NEEDS if name.startswith(("Get", "List", "Watch", "Wait"))]
+    shows = [name for name in NEEDS if name.startswith(("Get", "Explain", "List", "Watch", "Wait"))]
 
     assert [name for name in rights if rights[name] is Right.READ] == shows
     assert [name for name in rights if NEEDS[name].of_letters] == [
