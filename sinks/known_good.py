@@ -15,10 +15,15 @@ accepted, the row is bad.
 
 import uuid
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
+
+import msgspec
 
 from schemas.records import Json, Millis, TaskId
 from sinks.columns import ChangeRow, LogRow, RefusalRow, StepRow, TaskRow
+from sinks.counts.measures import MEASURES
+from sinks.counts.row import CountRow
 from sinks.letters.rows import LetterRow, StateRow
 from sinks.row_sql import columns_of
 from sinks.rows import Batch
@@ -81,6 +86,27 @@ def known_good_batches(at: Millis, names: Names = Names()) -> tuple[Batch, Batch
         logs=_logs(ids, at, len(ids), names),
     )
     return begun, later
+
+
+def known_good_counts(names: Names = Names()) -> list[CountRow]:  # noqa: B008
+    """Counts of every metric: with the longest labels, and with the names of a stored task."""
+    stored = {"type": names.type, "pipeline": names.pipeline, "tenant_id": names.tenant_id}
+    stored |= {"step": names.step, "service": names.service}
+    return [
+        CountRow(
+            log_partition=PARTITION,
+            metric=measure.name,
+            labels=Json(
+                msgspec.json.encode(
+                    {label: stored.get(label, _LONG) for label in measure.labels}
+                ).decode()
+            ),
+            bucket=_COUNT,
+            events=_COUNT,
+            total=Decimal(_COUNT) ** 3,
+        )
+        for measure in MEASURES
+    ]
 
 
 def known_good_letters() -> list[LetterRow]:

@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 
 from sinks.columns import ChangeRow, LogRow, RefusalRow, StepRow, TaskRow
+from sinks.counts.row import CountRow
 from sinks.letters.rows import LetterRow, StateRow
 from sinks.reads.stored import ListedTask, StoredLog, StoredTask
 from sinks.row_sql import fill_in
@@ -54,7 +55,7 @@ def in_schema(statement: str, schema: str) -> str:
     return statement.replace(f"{SCHEMA}.", f"{schema}.").replace(f"'{SCHEMA}'", f"'{schema}'")
 
 
-_ROWS = (TaskRow, ChangeRow, RefusalRow, StepRow, LogRow, LetterRow, StateRow)
+_ROWS = (TaskRow, ChangeRow, RefusalRow, StepRow, LogRow, CountRow, LetterRow, StateRow)
 _STORED = (StoredTask, ListedTask, StoredLog)
 
 _QUERIES = load(

@@ -13,8 +13,9 @@ WHERE log_partition = ANY ($1::integer[]);
 -- name: begin_positions
 -- Create the first row of partitions ($1), each with its next offset, epoch and owner ($2, $3,
 -- $4); returns the partitions that had no row.
-INSERT INTO ai_orchestrator.sink_offsets (log_partition, next_offset, epoch, owner)
-SELECT log_partition, next_offset, epoch, owner
+INSERT INTO ai_orchestrator.sink_offsets
+    (log_partition, next_offset, epoch, owner, counted_from)
+SELECT log_partition, next_offset, epoch, owner, 0
 FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::text[])
     AS p (log_partition, next_offset, epoch, owner)
 ON CONFLICT (log_partition) DO NOTHING
@@ -24,9 +25,11 @@ RETURNING log_partition;
 -- name: move_positions
 -- Move partitions ($1) to $2, $3, $4 (next offset, epoch, owner), each if it is still at its
 -- offset in $5; returns the moved ones. Their rows stay locked until the transaction ends, so
--- writers of one partition follow each other.
+-- writers of one partition follow each other. A partition that was written without counts is
+-- counted from here on.
 UPDATE ai_orchestrator.sink_offsets AS s
-SET next_offset = p.next_offset, epoch = p.epoch, owner = p.owner, updated_at = now()
+SET next_offset = p.next_offset, epoch = p.epoch, owner = p.owner, updated_at = now(),
+    counted_from = coalesce(s.counted_from, p.expected_offset)
 FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[])
     AS p (log_partition, next_offset, epoch, owner, expected_offset)
 WHERE s.log_partition = p.log_partition AND s.next_offset = p.expected_offset
@@ -135,6 +138,50 @@ ON CONFLICT (id, created_at) DO UPDATE SET
     steps = excluded.steps,
     {TaskRow.excluded(id, created_at, event_partition)}
 WHERE t.event_offset < excluded.event_offset;
+
+
+-- name: read_task_heads
+-- What counts need of tasks ($1) that began in an earlier batch, as their rows are before this one.
+SELECT DISTINCT ON (id) id, type,
+    (extract(epoch FROM created_at) * 1000)::bigint AS created_at,
+    (extract(epoch FROM started_at) * 1000)::bigint AS started_at
+FROM ai_orchestrator.tasks
+WHERE id = ANY ($1::text[])
+ORDER BY id, event_offset DESC;
+
+
+-- name: add_counts
+-- Add what a batch counted (CountRow). The caller has locked the positions of the partitions.
+INSERT INTO ai_orchestrator.metric_counts AS c ({CountRow.columns})
+SELECT {CountRow.values}
+FROM {CountRow.rows}
+ON CONFLICT (log_partition, metric, labels, bucket) DO UPDATE SET
+    events = c.events + excluded.events,
+    total  = c.total + excluded.total;
+
+
+-- name: read_counts
+-- The exported counts of partitions ($1); the metrics in $2 are not exported.
+SELECT {CountRow.columns}
+FROM ai_orchestrator.metric_counts
+WHERE log_partition = ANY ($1::integer[]) AND metric <> ALL ($2::text[]);
+
+
+-- name: read_tenant_usage
+-- What each tenant used in all partitions; $1 and $2 are the metrics of cost and tokens.
+SELECT labels ->> 'tenant' AS tenant_id,
+    coalesce(sum(total) FILTER (WHERE metric = $1), 0) AS cost_micros,
+    coalesce(sum(total) FILTER (WHERE metric = $2), 0) AS tokens
+FROM ai_orchestrator.metric_counts
+WHERE metric IN ($1, $2)
+GROUP BY 1;
+
+
+-- name: read_counted_models
+-- The models that are counted by name; $1 is the metric of tokens.
+SELECT DISTINCT labels ->> 'model' AS model
+FROM ai_orchestrator.metric_counts
+WHERE metric = $1;
 
 
 -- name: append_logs

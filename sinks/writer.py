@@ -17,6 +17,9 @@ import structlog
 
 from schemas.findings import Finding
 from schemas.records import Millis
+from sinks.counts import counting
+from sinks.counts.naming import Naming
+from sinks.counts.row import CountRow
 from sinks.database import Database
 from sinks.errors import SinkPositionError, SinkRowError
 from sinks.group_commit import GroupCommit
@@ -58,6 +61,8 @@ class _Write:
     partition: int
     expected: Position | None
     batch: Batch
+    counted: Sequence[LogEvent]
+    """The events that were not written before."""
     after: Position
 
 
@@ -76,6 +81,7 @@ class Writer:
         self._months: set[date] = set()
         # The position that a COMMIT without an answer would have stored, by partition.
         self._in_doubt: dict[int, Position] = {}
+        self._naming = Naming()
 
     async def open(self) -> None:
         """Connect, and check that the schema exists.
@@ -85,6 +91,12 @@ class Writer:
             MigrationError: a migration that this program needs was not applied.
         """
         await self._database.open()
+        try:
+            # Before the first count: otherwise any tenant would be counted by name.
+            await self.rank_tenants()
+        except BaseException:
+            await self._database.close()
+            raise
 
     async def check_server(self) -> list[Finding]:
         """Compare the server, the database and our account with what the projection needs.
@@ -123,7 +135,8 @@ class Writer:
 
         1. The batch waits for the running transaction, together with batches of other partitions.
         2. The missing month partitions are created, in a transaction of their own.
-        3. One transaction: the positions move, then attempts, tasks and trail are written.
+        3. One transaction: the positions move, the new events are counted (:mod:`sinks.counts`),
+           then attempts, tasks and trail are written.
         4. If that fails for a reason that one batch may have caused, each is written by itself.
         5. If one event alone is refused, known good rows are tried and rolled back: if these are
            refused as well, the tables are at fault, not the event.
@@ -148,13 +161,34 @@ class Writer:
         """
         batch = self._projected(partition, events)
         try:
-            await self._group.write(_Write(partition, expected, batch, after), size=len(events))
+            await self._group.write(
+                _Write(partition, expected, batch, _after(expected, events), after),
+                size=len(events),
+            )
         except SinkRowError as refusal:
             if not events:
                 raise blocked(refusal) from refusal
             if len(events) == 1:
                 await self._check_others_are_accepted(events[0].event.occurred_at)
             raise
+
+    async def counts(self, partitions: Iterable[int]) -> list[CountRow]:
+        """What was counted in these partitions.
+
+        Raises:
+            SinkUnavailableError: try again later.
+        """
+        async with self._database.connection() as conn:
+            return await counting.read(conn, partitions)
+
+    async def rank_tenants(self) -> None:
+        """Read which tenants are the largest; from then on these are counted by name.
+
+        Raises:
+            SinkUnavailableError: try again later; the names stay as they are.
+        """
+        async with self._database.connection() as conn:
+            await counting.read_names(conn, self._naming, schema=self._schema)
 
     async def make_months_ahead(self) -> None:
         """Create the missing partitions of the current month and the next ones.
@@ -211,6 +245,8 @@ class Writer:
                 await self._settle(conn, writes)
                 await transaction.rollback()
                 return
+            counted = [event for write in writes for event in write.counted]
+            await counting.count(conn, counted, self._naming, schema=self._schema)
             await write_batch(conn, batch, schema=self._schema)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, SinkPositionError):
             # After any other error the connection is cut, see sinks.pool.
@@ -252,3 +288,10 @@ class Writer:
                 columns = map(list, zip(*rows, strict=True))
                 done += len(await conn.fetch(query(name, self._schema), *columns))
         return done == len(writes)
+
+
+def _after(expected: Position | None, events: Sequence[LogEvent]) -> Sequence[LogEvent]:
+    """The events over which the position moves: each event counts once, when it does."""
+    if expected is None:
+        return events
+    return [event for event in events if event.offset >= expected.next_offset]

@@ -8,6 +8,13 @@
 SELECT next_offset FROM ai_orchestrator.sink_offsets WHERE log_partition = $1 FOR UPDATE;
 
 
+-- name: written_events
+-- Which offsets ($2) of a partition ($1) the trail holds.
+SELECT event_offset
+FROM ai_orchestrator.task_execution_logs
+WHERE log_partition = $1 AND event_offset = ANY ($2::bigint[]);
+
+
 -- name: delete_tasks
 -- Delete the rows of tasks ($1) that are written again in this transaction. Their trail stays.
 WITH attempts AS (

@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from schemas.records import Millis, TaskId
+from sinks.counts import counting
+from sinks.counts.naming import Naming
+from sinks.counts.tally import tally
 from sinks.database import Database
 from sinks.errors import SinkRowError
 from sinks.pool import Connection
@@ -24,12 +27,16 @@ from sinks.statements import write_batch
 class LockedPartition:
     """A partition of the projection whose position the sink cannot move for now."""
 
+    partition: int
     next_offset: int
     """The first offset of ``task-events`` that the sink has not written."""
     conn: Connection
+    naming: Naming
 
     async def rewrite(self, task_ids: Sequence[TaskId], events: Sequence[LogEvent]) -> None:
         """Replace the rows of these tasks by those that their events make.
+
+        An event that the trail did not hold was refused before, and is counted now.
 
         Args:
             task_ids: of this partition.
@@ -43,6 +50,10 @@ class LockedPartition:
         except ValueError as error:
             raise SinkRowError(str(error)) from error
         await ensure_months(self.conn, batch.months)
+        offsets = [logged.offset for logged in events]
+        trail = await self.conn.fetch(query("written_events"), self.partition, offsets)
+        written = {row["event_offset"] for row in trail}
+        await counting.add(self.conn, tally(events, {}, self.naming, without=written))
         await self.conn.execute(query("delete_tasks"), list(task_ids))
         await write_batch(self.conn, batch)
 
@@ -80,4 +91,7 @@ class Rewriter:
         """
         async with self._database.connection() as conn, conn.transaction():
             row = await conn.fetchrow(query("lock_position"), partition)
-            yield LockedPartition(row["next_offset"] if row else 0, conn)
+            naming = Naming()
+            await counting.read_names(conn, naming)
+            next_offset = row["next_offset"] if row else 0
+            yield LockedPartition(partition, next_offset, conn, naming)
