@@ -102,6 +102,65 @@ ON CONFLICT (log_partition) DO UPDATE SET
     updated_at  = now();
 
 
+-- name: differing_counts
+-- Of partitions ($1) that were counted from their beginning, those whose counts differ from the
+-- built ones. Names of tenants and models do not matter: writers choose them as they go.
+WITH sums AS (
+    SELECT 0 AS side, log_partition, metric, labels - 'tenant_id' - 'model' AS labels, bucket,
+        events, total
+    FROM ai_orchestrator.metric_counts
+    UNION ALL
+    SELECT 1, log_partition, metric, labels - 'tenant_id' - 'model', bucket, events, total
+    FROM ai_orchestrator_rebuild.metric_counts
+),
+differing AS (
+    SELECT log_partition
+    FROM sums
+    GROUP BY log_partition, metric, labels, bucket
+    HAVING sum(events) FILTER (WHERE side = 0) IS DISTINCT FROM sum(events) FILTER (WHERE side = 1)
+        OR sum(total) FILTER (WHERE side = 0) IS DISTINCT FROM sum(total) FILTER (WHERE side = 1)
+)
+SELECT DISTINCT log_partition
+FROM differing
+JOIN ai_orchestrator.sink_offsets o USING (log_partition)
+WHERE log_partition = ANY ($1::integer[]) AND o.counted_from = 0;
+
+
+-- name: drop_counts
+-- Delete the counts of partitions ($1).
+DELETE FROM ai_orchestrator.metric_counts WHERE log_partition = ANY ($1::integer[]);
+
+
+-- name: add_built_counts
+-- Add the built counts of partitions ($1) to the stored ones.
+INSERT INTO ai_orchestrator.metric_counts AS c ({CountRow.columns})
+SELECT {CountRow.columns}
+FROM ai_orchestrator_rebuild.metric_counts
+WHERE log_partition = ANY ($1::integer[])
+ON CONFLICT (log_partition, metric, labels, bucket) DO UPDATE SET
+    events = c.events + excluded.events,
+    total  = c.total + excluded.total;
+
+
+-- name: set_counted_from
+-- Note from which offset ($2) partitions ($1) are counted; null: from the next batch on.
+UPDATE ai_orchestrator.sink_offsets SET counted_from = $2 WHERE log_partition = ANY ($1::integer[]);
+
+
+-- name: read_counted_whole
+-- The partitions whose counts hold all that was ever written.
+SELECT log_partition FROM ai_orchestrator.sink_offsets WHERE counted_from = 0;
+
+
+-- name: sum_counts
+-- The counts of partitions ($1) without the names of tenants and models.
+SELECT log_partition, metric, (labels - 'tenant_id' - 'model')::text AS labels, bucket,
+    sum(events)::text || '/' || sum(total)::text AS counted
+FROM ai_orchestrator.metric_counts
+WHERE log_partition = ANY ($1::integer[])
+GROUP BY 1, 2, 3, 4;
+
+
 -- name: digests
 -- One line for each row of the projection, sorted by task: its identity, and a digest of its
 -- values without identities and write times. Partitions ($1) and first offsets ($2) of the log:

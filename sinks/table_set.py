@@ -14,6 +14,7 @@ import asyncpg
 import structlog
 
 from schemas.records import Millis, TaskId
+from sinks.counts.rebuilding import Recount, recount
 from sinks.dsn import check_files, wrong_dsn
 from sinks.errors import RebuildRunsError, ours
 from sinks.missing import Missing
@@ -68,7 +69,10 @@ class TableSet:
                 yield await read_positions(self._conn)
 
     async def swap(
-        self, first_offsets: Mapping[int, int], positions: Mapping[int, Position]
+        self,
+        first_offsets: Mapping[int, int],
+        positions: Mapping[int, Position],
+        recounts: Mapping[int, Recount],
     ) -> Swapped:
         """Replace the stored rows by the built ones; call it within :meth:`holding_the_sink`.
 
@@ -78,6 +82,7 @@ class TableSet:
         Args:
             first_offsets: for each partition, the first offset of the log that was read.
             positions: the positions of the sink that have to change.
+            recounts: what becomes of the counts of each partition.
         """
         conn = self._conn
         await conn.execute(query("whole_tasks"))
@@ -102,6 +107,7 @@ class TableSet:
                 position.epoch,
                 position.owner,
             )
+        await recount(conn, recounts)
         tasks = await conn.fetchval("SELECT count(*) FROM whole_tasks")
         return Swapped(tasks, changed)
 

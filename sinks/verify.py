@@ -24,9 +24,10 @@ class Difference:
 
     task_id: str
     kind: str
-    """``task``, ``step`` or ``event``."""
+    """``task``, ``step`` or ``event``; ``count`` for a metric, which has no task."""
     place: str
-    """For a task its creation time, for a step ``run/step/attempt``, for an event its position."""
+    """For a task its creation time, for a step ``run/step/attempt``, for an event its position, for
+    a count ``partition/metric/labels/bucket``."""
     what: str
     """``missing``, ``differs``, or ``not in the log``."""
 
@@ -41,6 +42,8 @@ class Comparison:
     """Rows that the log makes for these tasks."""
     older: int = 0
     """Rows of tasks that began before the log does; these cannot be compared."""
+    counted: int = 0
+    """Partitions whose counts were compared."""
     differences: int = 0
     missing: Missing = field(default_factory=Missing)
     """What is missing and cannot be compared, because the log no longer holds it."""
@@ -106,6 +109,33 @@ async def compare(
             _judge(result, left_task, right_task)
             left_task, right_task = await anext(there, None), await anext(right, None)
     return result
+
+
+async def compare_counts(
+    result: Comparison,
+    stored: Connection,
+    built: Connection,
+    first_offsets: Mapping[int, int],
+) -> None:
+    """Compare the counts of the partitions where this is exact.
+
+    These are the partitions that were counted from their beginning, and whose log still holds it.
+    Tenants and models are added up, because each writer names them as it goes.
+    """
+    rows = await stored.fetch(query("read_counted_whole"))
+    whole = [row[0] for row in rows if first_offsets.get(row[0]) == 0]
+    there, right = await _counted(stored, SCHEMA, whole), await _counted(built, BUILT_SCHEMA, whole)
+    result.counted += len(whole)
+    for place in sorted(there.keys() | right.keys()):
+        one, other = there.get(place), right.get(place)
+        if one != other:
+            what = "missing" if one is None else "not in the log" if other is None else "differs"
+            result.differ(Difference("", "count", place, what))
+
+
+async def _counted(conn: Connection, schema: str, partitions: list[int]) -> dict[str, str]:
+    rows = await conn.fetch(query("sum_counts", schema), partitions)
+    return {"/".join(map(str, row[:4])): row["counted"] for row in rows}
 
 
 @dataclass(slots=True)

@@ -16,11 +16,12 @@ from agents.projection.log_fold import LogFold, holds
 from agents.projection.rowless import remembered_tasks
 from schemas.limits import Limits
 from schemas.topics import Topics
+from sinks.counts.rebuilding import Recount
 from sinks.missing import NAMED_MAX, Missing, TrimmedRange, gaps
 from sinks.schema.migrate import migrate_up
 from sinks.settings import PostgresSettings
 from sinks.table_set import Swapped, TableSet, long_session, open_table_set, read_positions
-from sinks.verify import Comparison, compare
+from sinks.verify import Comparison, compare, compare_counts
 from sinks.writer import Position
 from streams.kafka.log_reader import LogReader
 from streams.settings import KafkaSettings
@@ -53,6 +54,7 @@ async def rebuild(parts: RebuildParts) -> Swapped:
     The sink's positions stay, so that it goes on and misses nothing. Only a position that the
     log does not hold is replaced: by the log's beginning if the position lies before it, otherwise
     by the end of the fold. ``missing`` names the offsets that the log no longer holds.
+    The counts of metrics follow the positions (:class:`~sinks.counts.rebuilding.Recount`).
 
     Raises:
         RebuildRunsError: another rebuild or verification runs.
@@ -66,7 +68,8 @@ async def rebuild(parts: RebuildParts) -> Swapped:
         async with tables.holding_the_sink() as sink:
             targets = await fold.targets(sink)
             await fold.advance(targets)
-            swapped = await tables.swap(fold.first_offsets, _replaced(fold, sink, targets))
+            replaced, recounts = _replaced(fold, sink, targets), _recounts(fold, sink, targets)
+            swapped = await tables.swap(fold.first_offsets, replaced, recounts)
         missing = await _missing(parts, tables, gaps(sink, fold.starts), targets)
     log.info("projection_rebuilt", tasks=swapped.tasks, rows_written=swapped.changed)
     return replace(swapped, missing=missing)
@@ -94,6 +97,7 @@ async def verify(parts: RebuildParts) -> Comparison:
             await fold.advance(await _written(fold, sink))
             async with long_session(parts.postgres, "verify") as built, built.transaction():
                 found = await compare(stored, built, fold.first_offsets, sink)
+                await compare_counts(found, stored, built, fold.first_offsets)
         made = {
             partition: max(start.next_offset, sink[partition].next_offset)
             for partition, start in fold.starts.items()
@@ -141,6 +145,24 @@ def _replaced(
             behind = position.next_offset < start.next_offset
             replaced[partition] = start if behind else folded
     return replaced
+
+
+def _recounts(
+    fold: LogFold, sink: Mapping[int, Position], targets: Mapping[int, int]
+) -> dict[int, Recount]:
+    """What becomes of the counts, by the same cases as :func:`_replaced`."""
+    recounts = {}
+    for partition, start in fold.starts.items():
+        position = sink.get(partition)
+        if position is None:
+            recounts[partition] = Recount.REPLACE
+        elif holds(start, position, targets[partition]):
+            whole = start.next_offset == 0
+            recounts[partition] = Recount.REPAIR if whole else Recount.KEEP
+        else:
+            behind = position.next_offset < start.next_offset
+            recounts[partition] = Recount.KEEP if behind else Recount.ADD
+    return recounts
 
 
 @asynccontextmanager

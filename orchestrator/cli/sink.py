@@ -57,8 +57,11 @@ def verify(output: OutputOption = Output.TABLE) -> None:
 
     The hash is of all rows that were compared, without identities and write times.
 
-    `-o json` prints one object: tasks, rows, older, hash, differences (how many), listed (some of
-    them: task_id, kind, place, what) and missing, as `sink rebuild` prints it.
+    Counts of metrics are compared where the log holds all that they count.
+
+    `-o json` prints one object: tasks, rows, older, counted (partitions whose counts were
+    compared), hash, differences (how many), listed (some of them: task_id, kind, place, what) and
+    missing, as `sink rebuild` prints it.
 
     Exit status: 0 rows and log agree, 1 they differ, or rows are missing.
     """
@@ -105,11 +108,11 @@ def _print_comparison(found: Comparison) -> None:
     print_line(
         f"{found.tasks} tasks compared, {found.rows} rows; {found.older} older rows left out"
     )
+    print_line(f"counts of {found.counted} partitions compared")
     print_line(f"hash {found.hash}")
     for difference in found.listed:
-        print_line(
-            f"{difference.what}: {difference.kind} {difference.place} of {difference.task_id}",
-        )
+        task = f" of {difference.task_id}" if difference.task_id else ""
+        print_line(f"{difference.what}: {difference.kind} {difference.place}{task}")
     if found.differences:
         print_line(f"{found.differences} differences")
     _print_missing(found.missing)
@@ -122,6 +125,7 @@ def _comparison_fields(found: Comparison) -> dict[str, object]:
         "tasks": found.tasks,
         "rows": found.rows,
         "older": found.older,
+        "counted": found.counted,
         "hash": found.hash,
         "differences": found.differences,
         "listed": [asdict(difference) for difference in found.listed],
