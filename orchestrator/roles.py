@@ -9,9 +9,11 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 import structlog
+from prometheus_client import REGISTRY
 
 from agents.dlq_index import create_dlq_index
 from agents.letters.parts import IndexerParts
+from agents.projection.counts_export import CountsExport
 from agents.projection.projector import ProjectorParts
 from agents.router import create_router
 from agents.services.directory import Directory
@@ -33,6 +35,7 @@ from schemas.errors import SettingsError
 from schemas.findings import Finding, described, fatal
 from schemas.records import StepName
 from schemas.topics import DLQ_PREFIX, Topics
+from sinks.counts.collector import CountsCollector
 from sinks.errors import PostgresRefusedError, SinkUnavailableError
 from sinks.letters.writer import DeadLetterWriter
 from sinks.waiting import WaitLog, when_taken
@@ -206,8 +209,18 @@ class _Composition:
                 writer=writer,
                 dead_letters=DeadLetters(publisher, group=self._group),
                 waits=lines,
-            )
+            ),
+            await self._counts_export(writer, resources),
         )
+
+    async def _counts_export(self, writer: Writer, resources: AsyncExitStack) -> CountsExport:
+        collector = CountsCollector()
+        REGISTRY.register(collector)
+        resources.callback(REGISTRY.unregister, collector)
+        every_s = self._settings.postgres.counts_every_s
+        export = CountsExport(writer, collector, every_s=every_s)
+        await resources.enter_async_context(export.running())
+        return export
 
     async def dlq_index(self, resources: AsyncExitStack) -> App:
         settings, publisher = self._settings, await self._publisher(resources)

@@ -42,12 +42,21 @@ class PostgresSettings:
     every packet. Must be above the statement timeout, because the server's own error is more
     specific."""
 
+    counts_every_s: float = 5.0
+    """How often the sink reads what it counted, for Prometheus: metrics of tasks, tokens and cost
+    are at most this much behind the rows. Keep it below the interval of a scrape."""
+
     def __post_init__(self) -> None:
         if self.reader_dsn and not self.dsn:
             raise ValueError("reader_dsn is set without dsn")
         if self.pool_max_size < 1:
             raise ValueError(f"pool_max_size is {self.pool_max_size}; it must be at least 1")
-        for name in ("connect_timeout_s", "statement_timeout_ms", "lock_timeout_ms"):
+        for name in (
+            "connect_timeout_s",
+            "statement_timeout_ms",
+            "lock_timeout_ms",
+            "counts_every_s",
+        ):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
         if not self.statement_timeout_ms < self.operation_timeout_s * 1000 < float("inf"):
