@@ -11,6 +11,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from sinks.dsn import check_files, wrong_dsn
 from sinks.errors import SinkError, SinkUnavailableError, ours
+from sinks.metrics import observe
 from sinks.settings import PostgresSettings
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
@@ -63,6 +64,7 @@ async def open_pool(
                 command_timeout=settings.statement_timeout_ms / 1000 + _COMMAND_MARGIN_S,
                 server_settings=_OF_CLIENT if pooled else {**server_settings(settings), **planning},
                 statement_cache_size=0 if pooled else _STATEMENTS_KEPT,
+                init=_measured,
                 reset=_keep_session,
             )
     except ValueError as error:
@@ -71,6 +73,10 @@ async def open_pool(
         if (translated := ours(error)) is not None:
             raise translated from error
         raise
+
+
+async def _measured(conn: Connection) -> None:
+    conn.add_query_logger(observe)
 
 
 async def _keep_session(conn: Connection) -> None:

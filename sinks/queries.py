@@ -47,13 +47,22 @@ _FILES = (
 @cache
 def query(name: str, schema: str = SCHEMA) -> str:
     """The SQL of a query, for the tables of ``schema``; an unknown name is a bug (``KeyError``)."""
-    return in_schema(_QUERIES[name], schema)
+    statement = in_schema(_QUERIES[name], schema)
+    _NAMES[statement] = name
+    return statement
+
+
+def name_of(statement: str) -> str | None:
+    """The name of a query by its text; None if :func:`query` did not return it."""
+    return _NAMES.get(statement)
 
 
 def in_schema(statement: str, schema: str) -> str:
     """The statement with our schema replaced by that of another table set."""
     return statement.replace(f"{SCHEMA}.", f"{schema}.").replace(f"'{SCHEMA}'", f"'{schema}'")
 
+
+_NAMES: dict[str, str] = {}
 
 _ROWS = (TaskRow, ChangeRow, RefusalRow, StepRow, LogRow, CountRow, LetterRow, StateRow)
 _STORED = (StoredTask, ListedTask, StoredLog)

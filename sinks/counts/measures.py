@@ -31,7 +31,7 @@ class Measure:
     """One metric."""
 
     name: str
-    """As it is exported; with ``_total`` for a counter."""
+    """The name of its samples in Prometheus: that of a counter ends with "total"."""
     labels: tuple[str, ...]
     shape: Shape
     about: str
