@@ -1,4 +1,4 @@
-"""The common part of all RPCs: admit the caller, and turn refusals into statuses."""
+"""The common part of all RPCs: admit the caller, turn refusals into statuses, and count."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from orchestrator.api.errors import ApiError
 from orchestrator.api.grpc.errors import internal, refuse
 from orchestrator.api.grpc.needs import NEEDS
 from orchestrator.api.grpc.unreadable import UnreadableRequest
+from orchestrator.api.metrics import counted
 from orchestrator.api.use_cases import UseCases
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -48,14 +49,15 @@ def answering(
 
     @functools.wraps(method)
     async def answer(self: S, request: Q, context: Context) -> A:
-        try:
-            caller = await _admitted(self.access, context, need, request)
-            _check_readable(request)
-            return await method(self, caller, request, context)
-        except ApiError as error:
-            await refuse(context, error)
-        except Exception as error:
-            await refuse(context, internal(error))
+        with counted(method.__name__, context):
+            try:
+                caller = await _admitted(self.access, context, need, request)
+                _check_readable(request)
+                return await method(self, caller, request, context)
+            except ApiError as error:
+                await refuse(context, error)
+            except Exception as error:
+                await refuse(context, internal(error))
 
     return answer
 
@@ -68,17 +70,18 @@ def streaming(
 
     @functools.wraps(method)
     async def stream(self: S, request: Q, context: Context) -> AsyncIterator[A]:
-        try:
-            caller = await _admitted(self.access, context, need, request)
-            _check_readable(request)
-            items = method(self, caller, request, context)
-            async with aclosing(self.access.while_allowed(caller, items)) as allowed:
-                async for item in allowed:
-                    yield item
-        except ApiError as error:
-            await refuse(context, error)
-        except Exception as error:
-            await refuse(context, internal(error))
+        with counted(method.__name__, context):
+            try:
+                caller = await _admitted(self.access, context, need, request)
+                _check_readable(request)
+                items = method(self, caller, request, context)
+                async with aclosing(self.access.while_allowed(caller, items)) as allowed:
+                    async for item in allowed:
+                        yield item
+            except ApiError as error:
+                await refuse(context, error)
+            except Exception as error:
+                await refuse(context, internal(error))
 
     return stream
 

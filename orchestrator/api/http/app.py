@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from orchestrator.api.access.refusal_log import RefusalLog
 from orchestrator.api.errors import ApiError
 from orchestrator.api.http.contract import OPERATIONS
+from orchestrator.api.http.counting import Counting
 from orchestrator.api.http.gate import Gate
 from orchestrator.api.http.handlers import Handlers
 from orchestrator.api.http.letters import LetterHandlers
@@ -69,4 +70,5 @@ def http_app(
         },
     )
     # Around all of it, so that the answer to a fault is marked, too.
-    return Gate(routed, settings.browser_rules, RefusalLog())
+    gate = Gate(routed, settings.browser_rules, RefusalLog())
+    return Counting(gate, routed.routes)

@@ -18,6 +18,7 @@ from orchestrator.api.access.rights import READ, WRITE, Need, Right
 from orchestrator.api.grpc.needs import NEEDS
 from orchestrator.api.http.app import READY, http_app
 from orchestrator.api.http.contract import OPERATIONS, Operation
+from orchestrator.api.http.counting import Counting
 from orchestrator.api.http.gate import Gate
 from orchestrator.api.http.websocket import SOCKET_NEED
 from orchestrator.api.settings import ApiSettings
@@ -307,8 +308,9 @@ async def test_every_rpc_says_what_it_needs() -> None:
 async def test_every_path_says_what_it_needs_or_is_open_to_all() -> None:
     nothing = cast(Any, None)
     app = http_app(nothing, ApiSettings(), [], lambda: READY)
-    assert isinstance(app, Gate)
-    paths = {route.path for route in cast(Any, app.inner).routes}
+    assert isinstance(app, Counting)
+    assert isinstance(app.inner, Gate)
+    paths = {route.path for route in cast(Any, app.inner.inner).routes}
     operations = {operation.path for operation in OPERATIONS}
 
     assert paths - operations == OPEN_PATHS | {"/api/v1/ws"}
