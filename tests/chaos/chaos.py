@@ -49,9 +49,9 @@ class Chaos:
         return self.running.system.settings.topics.prefix
 
     @asynccontextmanager
-    async def load(self, name: str) -> AsyncIterator[Load]:
+    async def load(self, name: str, kind: type[Load] = Load) -> AsyncIterator[Load]:
         """Tasks while the faults of the body happen; then all of them have to end."""
-        load = Load(
+        load = kind(
             self.running.bootstrap,
             self.prefix,
             self.watch,
