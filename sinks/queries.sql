@@ -12,7 +12,11 @@ WHERE log_partition = ANY ($1::integer[]);
 
 -- name: begin_positions
 -- Create the first row of partitions ($1), each with its next offset, epoch and owner ($2, $3,
--- $4); returns the partitions that had no row.
+-- $4); returns the partitions that had no row. Counts go with the position: those of a partition
+-- whose position was deleted are deleted, because its events will be written and counted again.
+WITH former AS (
+    DELETE FROM ai_orchestrator.metric_counts WHERE log_partition = ANY ($1::integer[])
+)
 INSERT INTO ai_orchestrator.sink_offsets
     (log_partition, next_offset, epoch, owner, counted_from)
 SELECT log_partition, next_offset, epoch, owner, 0

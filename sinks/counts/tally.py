@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
@@ -159,5 +160,7 @@ class _Tally:
         sums[1] += value
 
 
+# The same few series come again and again.
+@lru_cache(maxsize=10_000)
 def _document(measure: Measure, labels: tuple[str, ...]) -> Json:
     return Json(msgspec.json.encode(dict(zip(measure.labels, labels, strict=True))).decode())

@@ -38,9 +38,10 @@ WITH tables (name, wanted) AS (
         ('task_steps', 'DELETE'), ('task_execution_logs', 'SELECT'),
         ('task_execution_logs', 'INSERT'), ('sink_offsets', 'SELECT'),
         ('sink_offsets', 'INSERT'), ('sink_offsets', 'UPDATE'), ('metric_counts', 'SELECT'),
-        ('metric_counts', 'INSERT'), ('metric_counts', 'UPDATE'), ('dead_letters', 'SELECT'),
-        ('dead_letters', 'INSERT'), ('dead_letters', 'UPDATE'), ('dlq_index_offsets', 'SELECT'),
-        ('dlq_index_offsets', 'INSERT'), ('dlq_index_offsets', 'UPDATE')
+        ('metric_counts', 'INSERT'), ('metric_counts', 'UPDATE'), ('metric_counts', 'DELETE'),
+        ('dead_letters', 'SELECT'), ('dead_letters', 'INSERT'), ('dead_letters', 'UPDATE'),
+        ('dlq_index_offsets', 'SELECT'), ('dlq_index_offsets', 'INSERT'),
+        ('dlq_index_offsets', 'UPDATE')
 )
 SELECT t.wanted || ' on ' || t.name AS wanted, has_table_privilege(c.oid, t.wanted) AS granted
 FROM tables t

@@ -117,6 +117,21 @@ async def test_a_batch_whose_position_is_elsewhere_counts_nothing(writer: Writer
     assert await stored(writer) == before
 
 
+async def test_a_partition_whose_position_was_deleted_is_counted_anew(
+    database: str, writer: Writer
+) -> None:
+    logs = [a_log(partition) for partition in (0, 1)]
+    for log in logs:
+        await write_all(writer, log.events)
+    conn = await asyncpg.connect(database)
+    await conn.execute("DELETE FROM ai_orchestrator.sink_offsets WHERE log_partition = 0")
+    await conn.close()
+
+    await write_all(writer, logs[0].events)
+
+    assert same(await stored(writer), tallied([*logs[0].events, *logs[1].events]))
+
+
 async def test_a_batch_whose_commit_had_no_answer_counts_once(
     writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
