@@ -9,6 +9,7 @@ import asyncpg
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from agents.projection.counts_export import CountsExport
 from agents.projection.projector import ProjectorParts
 from agents.projection.rebuild import RebuildParts
 from agents.sink import create_sink
@@ -120,9 +121,9 @@ async def a_sink(kafka_bootstrap: str, postgres_dsn: str) -> AsyncIterator[Sink]
 
 
 @asynccontextmanager
-async def running(sink: Sink) -> AsyncIterator[App]:
+async def running(sink: Sink, counts: CountsExport | None = None) -> AsyncIterator[App]:
     """The sink's application, consuming."""
-    app = create_sink(sink.parts)
+    app = create_sink(sink.parts, counts)
     app.finalize()
     await app.maybe_start()
     try:
