@@ -4,9 +4,10 @@ Used by the replay of a dead letter of the sink: the refused event lies before o
 accepted, so the task's rows are made anew as if no event had been refused.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Container, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import date
 
 from schemas.records import Millis, TaskId
 from sinks.counts import counting
@@ -18,6 +19,7 @@ from sinks.pool import Connection
 from sinks.probe import check_tasks_are_accepted
 from sinks.queries import SCHEMA, query
 from sinks.rows import LogEvent, project
+from sinks.schema.month import month_of
 from sinks.schema.partitions import ensure_months
 from sinks.settings import PostgresSettings
 from sinks.statements import write_batch
@@ -49,13 +51,21 @@ class LockedPartition:
             batch = project(events)
         except ValueError as error:
             raise SinkRowError(str(error)) from error
-        await ensure_months(self.conn, batch.months)
+        made = set(await ensure_months(self.conn, batch.months))
+        await self._count(events, made)
+        await self.conn.execute(query("delete_tasks"), list(task_ids))
+        await write_batch(self.conn, batch)
+
+    async def _count(self, events: Sequence[LogEvent], made: Container[date]) -> None:
+        """Count the events that the trail does not hold.
+
+        A month that had to be made was dropped by retention: its events were counted.
+        """
         offsets = [logged.offset for logged in events]
         trail = await self.conn.fetch(query("written_events"), self.partition, offsets)
         written = {row["event_offset"] for row in trail}
+        written |= {each.offset for each in events if month_of(each.event.occurred_at) in made}
         await counting.add(self.conn, tally(events, {}, self.naming, without=written))
-        await self.conn.execute(query("delete_tasks"), list(task_ids))
-        await write_batch(self.conn, batch)
 
 
 class Rewriter:

@@ -203,6 +203,22 @@ async def test_an_event_that_was_refused_is_counted_when_its_task_is_rewritten(
     assert same(await stored(writer), tallied(log.events))
 
 
+async def test_a_task_whose_month_was_dropped_counts_nothing_when_it_is_rewritten(
+    database: str, writer: Writer
+) -> None:
+    settings, log = PostgresSettings(dsn=database), a_completed_log()
+    await write_all(writer, log.events)
+    before = await stored(writer)
+    await drop_months(settings, datetime(2026, 1, 1, tzinfo=UTC))
+    rewriter = Rewriter(settings)
+    await rewriter.open()
+    async with rewriter.locked(0) as locked:
+        await locked.rewrite([TaskId("task_1")], log.events)
+    await rewriter.close()
+
+    assert await stored(writer) == before
+
+
 async def test_tenants_beyond_the_largest_are_counted_together(
     database: str, writer: Writer
 ) -> None:
