@@ -5,7 +5,8 @@ writes the trace into headers itself. Upstream services that use aiokafka's ``se
 ``opentelemetry-instrumentation-aiokafka``, as the demonstration does.
 """
 
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,7 +14,16 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import Link
+
+from orchestrator.error_spans import error_exporter
+from streams.tracing import begin_export
+
+_EXPORT_TIMEOUT_S = 5.0
+"""For one request, with its retries; at the end of a process also the wait for the last one."""
+_QUEUE_MAX = 8192
+"""Spans that wait for a receiver that is slow or down; further ones are dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +36,7 @@ class TracesSettings:
 
     sample_ratio: float = 1.0
     """Share of the traces that begin here, 0 to 1. A trace that begins upstream is followed if
-    it is sampled there."""
+    it is sampled there. Spans that fail are always exported."""
 
     def __post_init__(self) -> None:
         if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
@@ -47,17 +57,34 @@ def exported_traces(settings: TracesSettings, *, role: str) -> Iterator[None]:
     # Imported only here: most processes export nothing, and all of them read the settings above.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    provider = TracerProvider(
-        resource=Resource.create({SERVICE_NAME: f"ai-orchestrator-{role}"}),
-        sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)),
+    resource = Resource.create({SERVICE_NAME: f"ai-orchestrator-{role}"})
+    # ``streams.tracing`` decides what is sampled, and asks only for spans that are.
+    provider = TracerProvider(resource=resource, sampler=ALWAYS_ON, shutdown_on_exit=False)
+    exporter = OTLPSpanExporter(
+        endpoint=f"{settings.endpoint.rstrip('/')}/v1/traces", timeout=_EXPORT_TIMEOUT_S
     )
-    exporter = OTLPSpanExporter(endpoint=f"{settings.endpoint.rstrip('/')}/v1/traces")
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    processor = BatchSpanProcessor(exporter, max_queue_size=_QUEUE_MAX)
+    provider.add_span_processor(processor)
     trace.set_tracer_provider(provider)
+    begin_export(_sampling(settings.sample_ratio), error_exporter(resource, processor.on_end))
     try:
         yield
     finally:
         provider.shutdown()
+
+
+def _sampling(ratio: float) -> Callable[[Sequence[Link]], bool]:
+    """Samples a part of the traces that begin here, and all that are linked to a sampled one.
+
+    A batch, or the replay of a dead letter, begins a trace of its own: without this the link would
+    lead nowhere.
+    """
+
+    def samples(links: Sequence[Link]) -> bool:
+        # The decision travels in the flags of the trace, so it needs not follow from its id.
+        return random.random() < ratio or any(link.context.trace_flags.sampled for link in links)
+
+    return samples
 
 
 @contextmanager

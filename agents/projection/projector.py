@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
+from agents.projection.spans import WriteSpans
 from schemas.dead_letter import Failure, FailureClass, Origin, Stage
 from schemas.errors import OrchestratorError
 from schemas.limits import Limits
@@ -179,8 +181,10 @@ class Projector:
         owned = read.ownership or Ownership(0, "")
         after = Position(fresh[-1].offset + 1, owned.epoch, owned.owner)
         origins = {record.offset: record for record in fresh}
+        spans = WriteSpans(fresh)
 
         async def refused(event: LogEvent, error: SinkRowError) -> None:
+            spans.refused(event.offset, error.code)
             await self._parts.dead_letters.publish(
                 [(origins[event.offset], _refused(event, error))]
             )
@@ -188,6 +192,8 @@ class Projector:
         events = [LogEvent(record.partition, record.offset, event) for record, event in read.events]
         await write_isolating(self._store, refused, events, after)
         metrics.IGNORED_EVENTS.inc(read.ignored)
+        spans.end()
+        _log_written(events)
         self._show(events)
 
     def _show(self, events: Sequence[LogEvent]) -> None:
@@ -222,6 +228,20 @@ class Projector:
         kafka = self._parts.kafka
         client_id = f"{kafka.client_id}-sink-{self._partition}"
         return LogReader(kafka, client_id=client_id, committed=False)
+
+
+def _log_written(events: Sequence[LogEvent]) -> None:
+    """One line for each event, only while lines of this level are logged: there are many."""
+    if log.is_enabled_for(logging.DEBUG):
+        for written in events:
+            event = written.event
+            log.debug(
+                "event_written",
+                task_id=event.task_id,
+                kind=event.kind,
+                partition=written.partition,
+                offset=written.offset,
+            )
 
 
 def _refused(event: LogEvent, error: OrchestratorError) -> Failure:

@@ -21,6 +21,7 @@ from agents.steps.flood_gate import FloodGate
 from agents.steps.flood_guard import Ending, ending_of
 from agents.steps.past_results import PastResults
 from agents.steps.report import Attempt, error_of, report_record
+from agents.steps.spans import describe_usage, service_span
 from schemas.errors import SettingsError
 from schemas.limits import Limits
 from schemas.records import (
@@ -143,26 +144,32 @@ class RunningAttempt:
 
     def _result_at_once(self, client: InlineStepClient) -> StepResult:
         try:
-            response = client.call_at_once(self._wanted())
+            timeout_s = self._wanted()
+            with service_span(self.command) as span:
+                response = client.call_at_once(_request(self.command, timeout_s))
+                describe_usage(span, self.command, response.usage)
             self._check_size(response)
         except Exception as error:
             return self._unmade(error)
         return self._attempt.succeeded(response, self._now())
 
     async def _made(self) -> StepResponse:
-        parts, request = self._parts, self._wanted()
-        response = await self._call.run(
-            parts.services.client(self.command.service),
-            request,
-            slow_after_s=parts.started_after_ms / 1000,
-            slow=self._report_started,
-            on_chunk=self._chunks.add,
-        )
+        parts, timeout_s = self._parts, self._wanted()
+        client = parts.services.client(self.command.service)
+        with service_span(self.command) as span:
+            response = await self._call.run(
+                client,
+                _request(self.command, timeout_s),
+                slow_after_s=parts.started_after_ms / 1000,
+                slow=self._report_started,
+                on_chunk=self._chunks.add,
+            )
+            describe_usage(span, self.command, response.usage)
         self._check_size(response)
         return response
 
-    def _wanted(self) -> StepRequest:
-        """The request, if the attempt is still wanted."""
+    def _wanted(self) -> float:
+        """The seconds that the service has, if the attempt is still wanted."""
         command = self.command
         control = self._parts.cancels.find(command.task_id, command.run)
         if control is not None:
@@ -172,7 +179,7 @@ class RunningAttempt:
             message = f"the deadline passed {-left_ms} ms before the call"
             category = ErrorCategory.TIMEOUT
             raise _FoundError(error_of(command, "DEADLINE_EXCEEDED", message, category))
-        return _request(command, min(command.timeout_ms, left_ms, _TIMEOUT_MAX_MS) / 1000)
+        return min(command.timeout_ms, left_ms, _TIMEOUT_MAX_MS) / 1000
 
     async def _report_started(self) -> None:
         record = self._record(self._attempt.started())

@@ -17,14 +17,16 @@ from schemas.dead_letter import FailureClass, Stage
 from schemas.errors import DecodeError, InvalidRecordError, OrchestratorError
 from schemas.records import CommandId, Control, ResultKind, StepCommand, StepResult, TaskId
 from streams import metrics
+from streams import span_names as names
 from streams.envelopes import result_record
 from streams.kafka.dead_letters import failure_of
 from streams.kafka.patience import publish_patiently
 from streams.kafka.publisher import Outgoing
+from streams.log_context import working_on
 from streams.runtime.app import App
 from streams.runtime.delivery import Delivery
 from streams.runtime.window import AtOnce, GivenBackError
-from streams.tracing import consumer_span, trace_headers
+from streams.tracing import consumer_span, current_span, describe, fail, trace_headers, traced
 from tasks.identity import check_key
 
 log = structlog.get_logger()
@@ -85,7 +87,7 @@ class StepRunner:
             PublishError: it is unknown whether the result was written. The process must stop.
             GivenBackError: a drain began while it waited for its service.
         """
-        with consumer_span("run_step", delivery.headers):
+        with _span_of(delivery):
             try:
                 command = self._read(delivery)
             except (DecodeError, InvalidRecordError) as error:
@@ -97,7 +99,8 @@ class StepRunner:
                     delivery, OrchestratorError(f"{type(error).__name__}: {error}")
                 )
             else:
-                await self._answer(command, delivery)
+                with _work_on(command):
+                    await self._answer(command, delivery)
 
     def at_once(self, service: str) -> AtOnce | None:
         """The work that a window tries before :meth:`run`, if this service answers without waiting.
@@ -153,22 +156,30 @@ class StepRunner:
                 task.cancel()
 
     def _run_at_once(self, delivery: Delivery) -> Outgoing | None:
-        with consumer_span("run_step", delivery.headers):
-            try:
-                command = self._read(delivery)
-                client = self._parts.services.client_at_once(command.service)
-            # The method that runs the command reports this.
-            except OrchestratorError:
-                return None
-            known = command.command_id in self._running or self._kept(command) is not None
-            if known or client is None:
-                return None
+        with _span_of(delivery) as span:
+            record = self._tried_at_once(delivery)
+            if record is None:
+                # The method that waits makes a span of its own.
+                span.drop()
+            return record
+
+    def _tried_at_once(self, delivery: Delivery) -> Outgoing | None:
+        try:
+            command = self._read(delivery)
+            client = self._parts.services.client_at_once(command.service)
+        # The method that runs the command reports this.
+        except OrchestratorError:
+            return None
+        known = command.command_id in self._running or self._kept(command) is not None
+        if known or client is None:
+            return None
+        with _work_on(command):
             running = self._attempt(command, delivery)
             reported = running.run_at_once(client)
             if reported is None:
                 return None
             self._note(running, *reported)
-            return reported[1]
+        return reported[1]
 
     def _read(self, delivery: Delivery) -> StepCommand:
         max_bytes = self._parts.limits.record_max_bytes
@@ -235,6 +246,8 @@ class StepRunner:
         duration_s = time.perf_counter() - running.began_s
         metrics.RECORDS.labels(result.command_topic, result.kind).inc()
         metrics.STEP_SECONDS.labels(command.step, result.kind).observe(duration_s)
+        if result.error is not None and result.kind is ResultKind.FAILED:
+            fail(current_span(), result.error.code)
         if result.kind is ResultKind.CANCELLED:
             how = "aborted" if running.called else "dropped"
             metrics.STOPPED.labels(command.step, how).inc()
@@ -266,8 +279,28 @@ class StepRunner:
         elif isinstance(error, InvalidRecordError):
             stage, failure_class = Stage.VALIDATE, FailureClass.REJECTED
         failure = failure_of(error, stage=stage, failure_class=failure_class)
+        fail(current_span(), error.code)
         await self._parts.dead_letters.publish([(delivery.origin, failure)])
         metrics.RECORDS.labels(delivery.topic, error.code).inc()
+
+
+def _span_of(delivery: Delivery) -> traced:
+    return consumer_span(delivery.headers, delivery.topic, delivery.partition, delivery.offset)
+
+
+def _work_on(command: StepCommand) -> working_on:
+    """The attempt as the current span and every log line describe it."""
+    describe(
+        current_span(),
+        lambda: {
+            names.TASK: command.task_id,
+            names.TENANT: command.tenant_id,
+            names.RUN: command.run,
+            names.STEP: command.step,
+            names.ATTEMPT: command.attempt,
+        },
+    )
+    return working_on(command.task_id, command.step, command.attempt)
 
 
 async def _abort(tasks: set[asyncio.Task[None]]) -> None:

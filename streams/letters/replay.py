@@ -10,6 +10,7 @@ from typing import Protocol
 
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem, TaskId
 from schemas.topics import Topics
+from streams import span_names as names
 from streams.clock import now_ms
 from streams.kafka.log_reader import LogReader
 from streams.kafka.partitioner import partition_of
@@ -18,6 +19,8 @@ from streams.letters.action_log import ActionLog, new_id
 from streams.letters.canary import Canary, Watch
 from streams.letters.lease import Lease, LeaseSettings
 from streams.letters.unsettled import settle
+from streams.traceparent import TRACE_HEADERS
+from streams.tracing import creation_headers, links_to
 from tasks.letters.filter import LetterFilter
 from tasks.letters.known import KnownLetter, KnownLetters
 from tasks.letters.parts import in_parts
@@ -209,7 +212,7 @@ class Replay:
         counts = {
             topic: await parts.publisher.partitions(topic) for topic in {s.topic for _, s in sends}
         }
-        records = [_outgoing(send, counts[send.topic]) for _, send in sends]
+        records = [_outgoing(known, send, counts[send.topic]) for known, send in sends]
         ends = await parts.reader.ends(sorted({(r.topic, r.partition) for r in records}))
         look_from = [ends[record.topic, record.partition] for record in records]
         intent = self._items(sends, records, look_from)
@@ -297,14 +300,22 @@ class Replay:
         )
 
 
-def _outgoing(send: Send, partitions: int) -> Outgoing:
-    """The record to be sent; an edited key may belong to another partition."""
+def _outgoing(known: KnownLetter, send: Send, partitions: int) -> Outgoing:
+    """The record to be sent; an edited key may belong to another partition.
+
+    In a process that exports spans the record begins a new part of a trace, which is linked to
+    the trace of the letter. Otherwise it continues the trace of the letter.
+    """
+    letter = known.letter
+    failed_in = [("traceparent", (letter.traceparent or "").encode())]
+    trace = creation_headers(send.topic, {names.LETTER: letter.id}, links_to(failed_in))
+    headers = [pair for pair in send.headers if not trace or pair[0] not in TRACE_HEADERS]
     return Outgoing(
         topic=send.topic,
         partition=send.partition if send.key is None else partition_of(send.key, partitions),
         key=send.key,
         value=send.value,
-        headers=send.headers,
+        headers=[*((name, text.encode()) for name, text in trace.items()), *headers],
     )
 
 

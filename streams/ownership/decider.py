@@ -20,12 +20,14 @@ from streams.envelopes import Trace
 from streams.history.acceptance import Ownership
 from streams.kafka.dead_letters import failure_of
 from streams.kafka.partitioner import partition_of
+from streams.log_context import working_on
 from streams.ownership.held import HeldCommands
 from streams.ownership.parts import OwnerParts
 from streams.ownership.ports import Arrival, World
 from streams.ownership.recovery import Recovery
 from streams.ownership.snapshots import Snapshots
 from streams.ownership.task_memory import LIVE_PHASES, TaskMemory
+from streams.ownership.task_traces import TaskTraces
 from streams.ownership.timers import Timers
 from streams.ownership.work import Work
 from tasks.apply import apply
@@ -36,9 +38,6 @@ from tasks.inputs import Commanded, Created, DeadlineDue, Input, task_id_of
 from tasks.task import Task
 
 log = structlog.get_logger()
-
-NO_TRACE: Trace = {}
-"""The events of timers do not belong to the trace of any caller."""
 
 
 class Decider:
@@ -64,6 +63,7 @@ class Decider:
         self._orphans: set[tuple[str, int]] = set()
         self.decided_created = -1
         """The highest offset of ``task-created`` that was decided; -1 before the first."""
+        self.traces = TaskTraces()
         self.tasks = TaskMemory(parts.rules)
         self.timers = Timers()
         self.held = HeldCommands(hold_ms=round(settings.hold_s * 1000), at_most=settings.held_max)
@@ -73,6 +73,7 @@ class Decider:
         self._ownership = ownership
         self.decided_created = recovery.decided_created
         self._orphans = recovery.orphans
+        self.traces = recovery.traces
         for task_id in recovery.touched:
             self._snapshots.changed(task_id)
         for task in recovery.tasks.values():
@@ -164,8 +165,11 @@ class Decider:
         Raises:
             InvalidRecordError: the input cannot be decided.
         """
-        task = self.tasks.get(task_id_of(given))
-        match self._advance(task, given, arrival.trace(), work):
+        task_id = task_id_of(given)
+        task, trace = self.tasks.get(task_id), arrival.trace()
+        with working_on(task_id, carried=trace):
+            decision = self._advance(task, given, trace, work)
+        match decision:
             case Accepted():
                 return "accepted"
             case Ignored(reason=reason):
@@ -190,11 +194,13 @@ class Decider:
             # Nothing raised up to here: only now does the decision count.
             work.events.append(sealed)
             work.effects += todo
-            self._put(after)
+            self._put(after, trace)
             metrics.EVENTS.labels(event.kind).inc()
+            log.debug("task_decided", kind=event.kind, status=event.status)
         return verdict
 
-    def _put(self, task: Task) -> None:
+    def _put(self, task: Task, trace: Trace) -> None:
+        self.traces.note(task, trace)
         self.tasks.put(task)
         self.timers.watch(task)
         self._snapshots.changed(task.task_id)
@@ -222,18 +228,21 @@ class Decider:
             if task is None or task.status.terminal:
                 continue
             try:
-                if task.deadline_at <= now:
-                    self._advance(task, DeadlineDue(task_id), NO_TRACE, work)
-                elif task.outstanding is not None and task.outstanding.due_at == due_at:
-                    self._send_due(task, work)
+                trace = self.traces.of(task_id)
+                with working_on(task_id, carried=trace):
+                    if task.deadline_at <= now:
+                        self._advance(task, DeadlineDue(task_id), trace, work)
+                    elif task.outstanding is not None and task.outstanding.due_at == due_at:
+                        self._send_due(task, trace, work)
             # As for inputs: a task that runs into a bug of ours must not stop all others.
             except Exception:
                 log.error("timer_raised", task_id=task_id, exc_info=True)
 
-    def _send_due(self, task: Task, work: Work) -> None:
+    def _send_due(self, task: Task, trace: Trace, work: Work) -> None:
         # A task whose pipeline is missing ends by its deadline.
         effect = due_command(task, self._parts.rules.pipelines)
-        work.effects.append(self._world.seal_effect(effect, NO_TRACE))
+        work.effects.append(self._world.seal_effect(effect, trace))
+        log.debug("retry_due", attempt=effect.command.attempt, step=effect.command.step)
 
 
 def _refusal(error: Exception) -> tuple[str, Failure]:

@@ -12,6 +12,7 @@ from schemas.errors import DecodeError, InvalidRecordError
 from schemas.limits import Limits
 from schemas.records import TaskEvent
 from schemas.topics import Topics
+from streams import span_names as names
 from streams.envelopes import Trace, command_record, control_record, event_record
 from streams.inbound import Inbound
 from streams.kafka.admin import Admin
@@ -24,13 +25,13 @@ from streams.ownership.state_record import read_state, write_state
 from streams.ownership.step_letter import step_letter
 from streams.runtime.delivery import Delivery
 from streams.settings import KafkaSettings
-from streams.tracing import passed_on
+from streams.traceparent import TRACE_HEADERS, passed_on
+from streams.tracing import RecordSpan
 from tasks.effects import Broadcast, DeadLetterStep, Effect, SendStep
-from tasks.inputs import Input
+from tasks.inputs import Input, task_id_of
 
 _READ_MAX = 10_000
 """Records that one read brings into memory; a read may bring a few more."""
-_TRACE_HEADERS = ("traceparent", "tracestate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,28 +54,53 @@ class WorldParts:
 class KafkaArrival:
     """A delivery of an input topic. An ``Arrival``."""
 
-    __slots__ = ("_inbound", "delivery", "offset", "topic")
+    __slots__ = ("_inbound", "_span", "_task_id", "delivery", "offset", "topic")
 
     def __init__(self, delivery: Delivery, inbound: Inbound) -> None:
         self.delivery = delivery
         self.topic = delivery.topic
         self.offset = delivery.offset
         self._inbound = inbound
+        self._span: RecordSpan | None = None
+        self._task_id = ""
 
     def __repr__(self) -> str:
         return repr(self.delivery)
 
     def read(self) -> Input:
         """Decode the record and check its key."""
-        return self._inbound.read(self.delivery.origin)
+        given = self._inbound.read(self.delivery.origin)
+        self._task_id = task_id_of(given)
+        return given
 
     def trace(self) -> Trace:
-        """The trace in the record's headers."""
-        return passed_on(self.delivery.headers)
+        """The trace headers of what follows; begins the span, which the acknowledgement ends."""
+        return self._spanned().headers
+
+    def fail(self, code: str) -> None:
+        """Mark the span as failed, because the record is dead-lettered."""
+        self._spanned().fail(code)
 
     def ack(self) -> None:
         """Acknowledge the delivery."""
         self.delivery.ack()
+        if self._span is not None:
+            self._span.end()
+
+    def _described(self) -> dict[str, str]:
+        return {names.TASK: self._task_id}
+
+    def _spanned(self) -> RecordSpan:
+        if self._span is None:
+            delivery = self.delivery
+            self._span = RecordSpan(
+                delivery.headers,
+                delivery.topic,
+                delivery.partition,
+                delivery.offset,
+                self._described,
+            )
+        return self._span
 
 
 class KafkaWorld:
@@ -169,7 +195,7 @@ class KafkaWorld:
                 return step_letter(topics, self._partition, effect, trace)
 
     def seal_forward(self, arrival: Arrival, partition: int) -> Sealed:
-        """The same record for the partition of its key, without the trace headers it came with."""
+        """The same record for the partition of its key; of its trace headers, what can be read."""
         assert isinstance(arrival, KafkaArrival)
         delivery = arrival.delivery
         forwarded = Outgoing(
@@ -177,7 +203,10 @@ class KafkaWorld:
             partition=partition,
             key=delivery.key,
             value=delivery.value,
-            headers=[pair for pair in delivery.headers if pair[0] not in _TRACE_HEADERS],
+            headers=[
+                *(pair for pair in delivery.headers if pair[0] not in TRACE_HEADERS),
+                *((name, text.encode()) for name, text in arrival.trace().items()),
+            ],
             timestamp_ms=delivery.timestamp_ms,
         )
         # A compressed record passed the size check as it is, and is forwarded as it is.
@@ -196,16 +225,17 @@ class KafkaWorld:
 
     async def dead_letter(self, letters: Sequence[tuple[Arrival, Failure]]) -> None:
         """Publish dead letters of inputs."""
-        await self._parts.dead_letters.publish(
-            [(a.delivery.origin, f) for a, f in letters if isinstance(a, KafkaArrival)]
-        )
+        ours = [(a, failure) for a, failure in letters if isinstance(a, KafkaArrival)]
+        for arrival, failure in ours:
+            arrival.fail(failure.code)
+        await self._parts.dead_letters.publish([(a.delivery.origin, f) for a, f in ours])
 
     def _logged(self, record: Origin) -> Logged:
         try:
             event = decode(record.value, TaskEvent, max_bytes=self._parts.limits.event_max_bytes)
         except DecodeError:
             return Logged(record.offset, None)
-        return Logged(record.offset, event)
+        return Logged(record.offset, event, passed_on(record.headers))
 
     async def _end(self, topic: str) -> int:
         ends = await self._parts.logs.ends([(topic, self._partition)])

@@ -15,7 +15,7 @@ import structlog
 from schemas.records import Millis
 from streams import metrics
 from streams.errors import ClockDiffersError
-from streams.ownership.decider import NO_TRACE, Decider
+from streams.ownership.decider import Decider
 from streams.ownership.owned_log import OwnedLog
 from streams.ownership.parts import OwnerParts
 from streams.ownership.ports import Arrival, World
@@ -88,7 +88,10 @@ class Owner:
         redone = recovery.redo()
         for task_id, effect in redone:
             log.info("effect_redone", task_id=task_id, effect=type(effect).__name__)
-        await world.send([world.seal_effect(effect, NO_TRACE) for _, effect in redone])
+        traces = recovery.traces
+        await world.send(
+            [world.seal_effect(effect, traces.of(task_id)) for task_id, effect in redone]
+        )
         self._snapshots.start(parts.clock())
         self._decider.remember(recovery, self._log.ownership)
         self._decider.know_committed(await self._inputs.begin())
@@ -189,6 +192,7 @@ class Owner:
             await self._forget(now)
             count = await self._snapshots.write(
                 self._decider.tasks,
+                self._decider.traces,
                 by=self._log.ownership,
                 next_offset=self._log.next_offset,
                 decided_created=self._decider.decided_created,

@@ -33,6 +33,8 @@ class Logged:
     offset: int
     event: TaskEvent | None
     """None: the record cannot be decoded, so no owner wrote it."""
+    trace: Trace = field(default_factory=dict)
+    """The trace in the record's headers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,8 @@ class Snapshot:
     """None: the task is forgotten."""
     as_of: int
     """The offset in ``task-events`` up to which the snapshot is complete."""
+    trace: Trace = field(default_factory=dict)
+    """The trace of the task's newest event, while the task runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ class Arrival(Protocol):
         """
 
     def trace(self) -> Trace:
-        """The trace in the record's headers."""
+        """The trace headers of what follows from the record; call it when it is decided."""
 
     def ack(self) -> None:
         """Acknowledge: everything that follows from the record is delivered."""

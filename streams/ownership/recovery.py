@@ -27,6 +27,7 @@ from streams.ownership.ports import (
     Unreadable,
 )
 from streams.ownership.remembered import check_ends, check_log_start, topics_made_again
+from streams.ownership.task_traces import TaskTraces
 from tasks.apply import fold
 from tasks.effects import Effect, SendStep, effects
 from tasks.pipeline import Pipelines, PipelineUnknownError
@@ -58,6 +59,7 @@ class Recovery:
     """Input topics that an operator adopted as made again: their offsets are not remembered."""
     ownership: Ownership | None = None
     tasks: dict[TaskId, Task] = field(default_factory=dict)
+    traces: TaskTraces = field(default_factory=TaskTraces)
     touched: set[TaskId] = field(default_factory=set)
     """Tasks whose newest snapshot is older than their state."""
     decided_created: int = -1
@@ -235,7 +237,7 @@ class Recovery:
             return
         self.ownership = accepted
         if record.event.kind is not EventKind.OWNERSHIP_TAKEN:
-            self._apply(record.event, record.offset)
+            self._apply(record.event, record)
 
     def redo(self) -> list[tuple[TaskId, Effect]]:
         """The effects to do again, in the order of their events.
@@ -254,6 +256,7 @@ class Recovery:
             self._as_of[task_id] = snapshot.as_of
             if snapshot.task is not None:
                 self.tasks[task_id] = self._known(snapshot.task)
+                self.traces.note(snapshot.task, snapshot.trace)
             if self._is_late(record):
                 self.touched.add(task_id)
                 if snapshot.as_of < start and (late is None or snapshot.as_of < late[0]):
@@ -271,7 +274,8 @@ class Recovery:
         former = record.by.epoch < checkpoint.by.epoch
         return former and record.offset >= checkpoint.content.state_from
 
-    def _apply(self, event: TaskEvent, offset: int) -> None:
+    def _apply(self, event: TaskEvent, record: Logged) -> None:
+        offset = record.offset
         # Decisions below the checkpoint are in the checkpoint, and may be of a topic's former life.
         counts = offset >= self._decided_from and self.created_topic not in self.made_again
         if event.cause_topic == self.created_topic and counts:
@@ -289,6 +293,7 @@ class Recovery:
                 self.orphans.add((event.cause_topic, event.cause_offset))
             return
         self.tasks[event.task_id] = self._known(shrunk(after))
+        self.traces.note(after, record.trace)
         if self._may_be_undone(event):
             self._note_effects(before, event, after)
 

@@ -8,6 +8,7 @@ from schemas.records import Millis, TaskId
 from streams.errors import OwnershipLostError
 from streams.history.acceptance import Ownership
 from streams.ownership.ports import Checkpoint, Snapshot, StateRecord, Unreadable, World
+from streams.ownership.task_traces import TaskTraces
 from tasks.task import Task
 
 _FIRST_LOOK = -1
@@ -87,6 +88,7 @@ class Snapshots:
     async def write(
         self,
         tasks: Mapping[TaskId, Task],
+        traces: TaskTraces,
         *,
         by: Ownership,
         next_offset: int,
@@ -107,7 +109,10 @@ class Snapshots:
         """
         looked_to = await self._look(tasks, by)
         round_ = [
-            StateRecord(Snapshot(task_id=task_id, task=task, as_of=next_offset), by)
+            StateRecord(
+                Snapshot(task_id=task_id, task=task, as_of=next_offset, trace=traces.of(task_id)),
+                by,
+            )
             for task_id in sorted(self._dirty | self._forgotten)
             if (task := tasks.get(task_id)) is not None or task_id in self._forgotten
         ]

@@ -12,7 +12,8 @@ that it cannot: a snapshot that was skipped would be a task that is forgotten.
 
 An operator's command writes an adoption, owners write the others. Each record carries
 ``epoch``, ``owner`` and ``as_of`` in its headers, because a tombstone has no value that could
-name its writer. ``version`` is the form of the value; the first form had no such header.
+name its writer. ``version`` is the form of the value; the first form had no such header. A
+snapshot of a running task also carries the headers of the task's trace, if it has one.
 """
 
 import msgspec
@@ -22,6 +23,7 @@ from schemas.dead_letter import Origin
 from schemas.errors import DecodeError
 from schemas.headers import Headers, header_text
 from schemas.records import Json, TaskId, TaskState
+from streams.envelopes import Trace
 from streams.history.acceptance import Ownership
 from streams.kafka.publisher import Outgoing
 from streams.ownership.ports import (
@@ -33,6 +35,7 @@ from streams.ownership.ports import (
     StateRecord,
     Unreadable,
 )
+from streams.traceparent import passed_on
 from tasks.task import Task
 
 STATE_VERSION = 2
@@ -56,8 +59,9 @@ _decode_adoption = msgspec.json.Decoder(Adoption).decode
 
 def write_state(topic: str, partition: int, record: StateRecord) -> Outgoing:
     """A snapshot, a tombstone, a checkpoint or an adoption as a Kafka record."""
+    trace: Trace = {}
     match record.content:
-        case Snapshot(task_id=task_id, task=task, as_of=as_of):
+        case Snapshot(task_id=task_id, task=task, as_of=as_of, trace=trace):
             key = task_id.encode()
             value = None if task is None else _value(record, task_id, as_of, task)
         case Checkpoint(offset=as_of):
@@ -73,7 +77,7 @@ def write_state(topic: str, partition: int, record: StateRecord) -> Outgoing:
         partition=partition,
         key=key,
         value=value,
-        headers=_headers(record.by, as_of),
+        headers=_headers(record.by, as_of, trace),
     )
 
 
@@ -111,7 +115,8 @@ def _content(record: Origin, as_of: int) -> Snapshot | Checkpoint | Adoption | U
         task = _decode_task(state.state)
     except (DecodeError, msgspec.DecodeError) as error:
         return Unreadable(key, f"{type(error).__name__}: {error}")
-    return Snapshot(task_id=state.task_id, task=task, as_of=state.as_of)
+    trace = passed_on(record.headers)
+    return Snapshot(task_id=state.task_id, task=task, as_of=state.as_of, trace=trace)
 
 
 def _value(
@@ -128,10 +133,11 @@ def _value(
     )
 
 
-def _headers(by: Ownership, as_of: int) -> Headers:
+def _headers(by: Ownership, as_of: int, trace: Trace) -> Headers:
     return [
         ("epoch", str(by.epoch).encode()),
         ("owner", by.owner.encode()),
         ("as_of", str(as_of).encode()),
         ("version", str(STATE_VERSION).encode()),
+        *((name, text.encode()) for name, text in trace.items()),
     ]

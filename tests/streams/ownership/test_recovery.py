@@ -76,6 +76,31 @@ def a_checkpoint(offset: int, by: Ownership, state_from: int = 0) -> StateRecord
     return StateRecord(checkpoint, by, state_from + 1)
 
 
+def test_a_takeover_knows_the_traces_of_running_tasks() -> None:
+    old, new = ({"traceparent": f"00-{i:032x}-{i:016x}-01"} for i in (1, 2))
+    life = a_life()
+    snapshot = Snapshot(task_id=TASK, task=life.task, as_of=2, trace=old)
+    state = StateRecord(snapshot, Ownership(1, "a"), 0)
+    before = a_log(a_marker(1, "a"), *by("a", 1, life.events))
+    life.failed()
+    event = by("a", 1, life.events)[-1]
+    offset = len(before)
+
+    assert recovered(before, state).traces.of(TASK) == old
+    # The event of a timer has no trace of its own.
+    assert recovered([*before, Logged(offset, event)], state).traces.of(TASK) == old
+    assert recovered([*before, Logged(offset, event, new)], state).traces.of(TASK) == new
+
+
+def test_an_ended_task_keeps_no_trace() -> None:
+    trace = {"traceparent": f"00-{1:032x}-{1:016x}-01"}
+    events = by("a", 1, a_completed_life().events)
+    log = [Logged(0, a_marker(1, "a")), *(Logged(i, e, trace) for i, e in enumerate(events, 1))]
+
+    assert recovered(log).traces.of(TASK) == {}
+    assert recovered(log[:-1]).traces.of(TASK) == trace
+
+
 def test_memory_after_recovery_equals_the_memory_before() -> None:
     life = a_life()
     life.started()

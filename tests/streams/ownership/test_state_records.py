@@ -59,6 +59,14 @@ def test_a_snapshot_is_read_as_it_was_written(task: object) -> None:
     assert (written.value is None) == (task is None)
 
 
+def test_a_snapshot_keeps_the_trace_of_its_task() -> None:
+    trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    snapshot = Snapshot(task_id=TASK, task=a_life().task, as_of=12, trace=trace)
+    written = write_state("state", 2, StateRecord(snapshot, OWNER))
+
+    assert read_state(as_read(written)) == StateRecord(snapshot, OWNER, 5)
+
+
 def test_a_checkpoint_is_read_as_it_was_written() -> None:
     written = write_state("state", 2, StateRecord(CHECKPOINT, OWNER))
 
