@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import grpc
 from google.protobuf.message import Message as ProtoMessage
@@ -17,6 +17,7 @@ from orchestrator.api.access.rights import Need
 from orchestrator.api.errors import ApiError
 from orchestrator.api.grpc.errors import internal, refuse
 from orchestrator.api.grpc.needs import NEEDS
+from orchestrator.api.grpc.spans import describe_ok, rpc_span
 from orchestrator.api.grpc.unreadable import UnreadableRequest
 from orchestrator.api.metrics import counted
 from orchestrator.api.use_cases import UseCases
@@ -26,6 +27,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 class Servicing:
     """Base of the services: the use cases."""
+
+    name: ClassVar[str]
+    """The full name of the service, as in its proto."""
 
     def __init__(self, use_cases: UseCases) -> None:
         self._use = use_cases
@@ -51,9 +55,12 @@ def answering(
     async def answer(self: S, request: Q, context: Context) -> A:
         with counted(method.__name__, context):
             try:
-                caller = await _admitted(self.access, context, need, request)
-                _check_readable(request)
-                return await method(self, caller, request, context)
+                with rpc_span(self.name, method.__name__, context.invocation_metadata()) as call:
+                    caller = await _admitted(self.access, context, need, request)
+                    _check_readable(request)
+                    answered = await method(self, caller, request, context)
+                    describe_ok(call)
+                    return answered
             except ApiError as error:
                 await refuse(context, error)
             except Exception as error:

@@ -28,6 +28,8 @@ from schemas.gen.orchestrator.v1 import dead_letters_pb2_grpc as pb_grpc
 class DeadLettersService(Servicing, pb_grpc.DeadLettersServicer):
     """The methods of ``dead_letters.proto``, which describes them."""
 
+    name = pb.DESCRIPTOR.services_by_name["DeadLetters"].full_name
+
     @answering
     async def ListDeadLetters(
         self, caller: Caller, request: pb.ListDeadLettersRequest, context: Context

@@ -48,6 +48,8 @@ _MARGIN_S = 0.05
 class OrchestratorService(Servicing, pb_grpc.OrchestratorServicer):
     """The methods of ``orchestrator.proto``, which describes them."""
 
+    name = pb.DESCRIPTOR.services_by_name["Orchestrator"].full_name
+
     def __init__(self, use_cases: UseCases, settings: ApiSettings) -> None:
         super().__init__(use_cases)
         self._settings = settings

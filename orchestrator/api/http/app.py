@@ -22,6 +22,7 @@ from orchestrator.api.http.letters import LetterHandlers
 from orchestrator.api.http.openapi import openapi_document
 from orchestrator.api.http.problems import on_fault, on_refusal, on_routing
 from orchestrator.api.http.registry import SchemaPaths
+from orchestrator.api.http.traced_app import TracedApp
 from orchestrator.api.http.websocket import Sockets
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.use_cases import UseCases
@@ -71,4 +72,4 @@ def http_app(
     )
     # Around all of it, so that the answer to a fault is marked, too.
     gate = Gate(routed, settings.browser_rules, RefusalLog())
-    return Counting(gate, routed.routes)
+    return Counting(TracedApp(gate), routed.routes)

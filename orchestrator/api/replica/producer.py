@@ -17,7 +17,7 @@ from streams.kafka.partitioner import partition_of
 from streams.kafka.patience import when_there
 from streams.kafka.publisher import Outgoing, Publisher
 from streams.settings import KafkaSettings
-from streams.tracing import trace_headers
+from streams.tracing import producer_span, trace_headers
 
 log = structlog.get_logger()
 
@@ -63,23 +63,37 @@ class TaskProducer:
         Raises:
             ApiError: UNAVAILABLE; the tasks may have been created.
         """
-        trace = trace_headers()
-        return await self._publish(
-            [
-                created_record(self._topics, self.partition(r.task_id), r, SOURCE, trace)
-                for r in records
-            ]
-        )
+        with producer_span(self._topics.task_created, len(records)):
+            trace = trace_headers()
+            positions = await self._publish(
+                [
+                    created_record(self._topics, self.partition(r.task_id), r, SOURCE, trace)
+                    for r in records
+                ]
+            )
+        for record, (partition, offset) in zip(records, positions, strict=True):
+            log.debug("task_sent", task_id=record.task_id, partition=partition, offset=offset)
+        return positions
 
     async def command(self, records: Sequence[TaskCommand]) -> list[tuple[int, int]]:
         """Publish commands; as :meth:`create`."""
-        trace = trace_headers()
-        return await self._publish(
-            [
-                task_command_record(self._topics, self.partition(r.task_id), r, SOURCE, trace)
-                for r in records
-            ]
-        )
+        with producer_span(self._topics.task_commands, len(records)):
+            trace = trace_headers()
+            positions = await self._publish(
+                [
+                    task_command_record(self._topics, self.partition(r.task_id), r, SOURCE, trace)
+                    for r in records
+                ]
+            )
+        for record, (partition, offset) in zip(records, positions, strict=True):
+            log.debug(
+                "command_sent",
+                task_id=record.task_id,
+                kind=record.kind,
+                partition=partition,
+                offset=offset,
+            )
+        return positions
 
     def partition(self, task_id: str) -> int:
         """The partition of a task."""

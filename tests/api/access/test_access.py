@@ -20,6 +20,7 @@ from orchestrator.api.http.app import READY, http_app
 from orchestrator.api.http.contract import OPERATIONS, Operation
 from orchestrator.api.http.counting import Counting
 from orchestrator.api.http.gate import Gate
+from orchestrator.api.http.traced_app import TracedApp
 from orchestrator.api.http.websocket import SOCKET_NEED
 from orchestrator.api.settings import ApiSettings
 from schemas.gen.orchestrator.v1 import dead_letters_pb2 as letters_pb
@@ -309,8 +310,10 @@ async def test_every_path_says_what_it_needs_or_is_open_to_all() -> None:
     nothing = cast(Any, None)
     app = http_app(nothing, ApiSettings(), [], lambda: READY)
     assert isinstance(app, Counting)
-    assert isinstance(app.inner, Gate)
-    paths = {route.path for route in cast(Any, app.inner.inner).routes}
+    assert isinstance(app.inner, TracedApp)
+    gate = app.inner.inner
+    assert isinstance(gate, Gate)
+    paths = {route.path for route in cast(Any, gate.inner).routes}
     operations = {operation.path for operation in OPERATIONS}
 
     assert paths - operations == OPEN_PATHS | {"/api/v1/ws"}
