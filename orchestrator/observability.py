@@ -10,7 +10,9 @@ from typing import Any, TextIO, cast
 
 import structlog
 
+from orchestrator.log_level import LevelledLogger, set_level
 from schemas.printable import printable
+from streams.log_context import log_fields
 
 _LEVELS = ("debug", "info", "warning", "error")
 _FORMATS = ("json", "console")
@@ -75,10 +77,14 @@ class LogSettings:
 
 
 def set_up_logs(settings: LogSettings, *, role: str) -> None:
-    """Log to standard error, one line for each outcome; libraries only from WARNING on."""
-    level = getattr(logging, settings.level.upper())
+    """Log to standard error, one line for each outcome; libraries only from WARNING on.
+
+    A line of the work on one record names its task, step and attempt, and its trace and span.
+    """
+    set_level(settings.level)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _WithContext(role),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -86,11 +92,10 @@ def set_up_logs(settings: LogSettings, *, role: str) -> None:
     renderer = _as_json if settings.format == "json" else _as_text
     structlog.configure(
         processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=LevelledLogger,
         logger_factory=structlog.PrintLoggerFactory(_STDERR),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(role=role)
     handler = logging.StreamHandler(_STDERR)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -104,7 +109,25 @@ def set_up_logs(settings: LogSettings, *, role: str) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # While Postgres is down, its pool logs tracebacks; our own code logs the failures.
     logging.getLogger("asyncpg").setLevel(logging.ERROR)
+    # It quotes headers of records, which strangers write.
+    logging.getLogger("opentelemetry.trace.span").setLevel(logging.ERROR)
     handler.addFilter(OftenRepeated())
+
+
+class _WithContext:
+    """Adds the role of the process, and what the line's work is about. What a line says itself
+    stays."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+
+    def __call__(
+        self, logger: Any, name: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        event.setdefault("role", self._role)
+        for field, value in log_fields().items():
+            event.setdefault(field, value)
+        return event
 
 
 _JSON = structlog.processors.JSONRenderer()

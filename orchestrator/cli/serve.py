@@ -5,6 +5,7 @@ import signal
 
 from orchestrator.api.server import serve as run_service
 from orchestrator.cli.environment import command_settings
+from orchestrator.log_level import switch_level_on_signal
 from orchestrator.monitoring.endpoint import monitored
 from orchestrator.monitoring.group_lag import watched_groups
 from orchestrator.observability import set_up_logs
@@ -22,6 +23,7 @@ def serve() -> None:
     """
     settings = command_settings()
     set_up_logs(settings.log, role=_ROLE)
+    switch_level_on_signal(settings.log.level)
     health = Health()
     with (
         monitored(settings.metrics, health, role=_ROLE),

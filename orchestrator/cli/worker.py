@@ -7,6 +7,7 @@ import typer
 
 from orchestrator.cli.environment import command_settings
 from orchestrator.layout import roles
+from orchestrator.log_level import switch_level_on_signal
 from orchestrator.monitoring.endpoint import monitored
 from orchestrator.observability import set_up_logs
 from orchestrator.pipelines import installed_pipelines
@@ -26,6 +27,7 @@ def worker(
     settings = command_settings()
     _check(role, settings)
     set_up_logs(settings.log, role=role)
+    switch_level_on_signal(settings.log.level)
     health = Health()
     with (
         monitored(settings.metrics, health, role=role),
