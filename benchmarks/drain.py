@@ -55,10 +55,11 @@ async def drain(
     kafka: EmbeddedKafka,
     postgres: EmbeddedPostgres,
     folder: Path,
+    variables: Mapping[str, str] | None = None,
 ) -> Run:
     """One engine, with topics and a database of its own."""
     peak_mib: dict[str, float] = {}
-    async with deployed(engine, kafka, postgres, folder, work=work) as at:
+    async with deployed(engine, kafka, postgres, folder, work=work, variables=variables) as at:
         connection = await asyncpg.connect(at.settings.postgres.dsn)
         ids = await make_ready(at, connection)
         at.pause()

@@ -178,6 +178,7 @@ async def deployed(
     workers: int = 1,
     template: str | None = None,
     before: Callable[[Deployment], Awaitable[None]] | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Deployment]:
     """Start an engine's processes, which need some seconds more until they are ready.
 
@@ -190,6 +191,7 @@ async def deployed(
         workers: processes for each step; of the orchestrator only.
         template: the DSN of a database to begin with a copy of; None: an empty one.
         before: called before the processes are started.
+        variables: further ones of the environment of its processes.
 
     Raises:
         SystemExit: a process ended on its own; what was measured is void.
@@ -202,6 +204,7 @@ async def deployed(
         "ORCH_PIPELINES_DIR": str(work.folder),
         "ORCH_SERVICES_EXTRA": ",".join(f"{name}={at}" for name, at in SERVICES.items()),
         "ORCH_LOG_LEVEL": "warning",
+        **(variables or {}),
     }
     settings = load_settings(environment)
     async with Admin(settings.kafka) as admin:
