@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import structlog
 
-from orchestrator.acls import AclRule, Resource, acls_of, missing_acls
+from orchestrator.acls import OPERATOR, AclRule, Resource, acls_of, missing_acls
+from orchestrator.group_checks import check_groups
 from orchestrator.layout import consumer_groups, topic_table
 from orchestrator.log_checks import (
     check_clock,
@@ -20,6 +21,7 @@ from orchestrator.log_checks import (
     check_positions,
     check_transactions,
 )
+from orchestrator.service_checks import check_processes, check_registry, check_services
 from orchestrator.settings import Settings
 from schemas.errors import OrchestratorError
 from schemas.findings import Finding, Severity
@@ -33,11 +35,16 @@ from tasks.pipeline import Pipelines
 log = structlog.get_logger()
 
 
+_RIGHTS_SHOWN = 5
+
+
 class Server(StrEnum):
     """The server that a check asks; the value is the setting with its address."""
 
     KAFKA = "ORCH_KAFKA_BOOTSTRAP"
     POSTGRES = "ORCH_POSTGRES_DSN"
+    OTHERS = ""
+    """Each other server by itself: services, the registry, the processes of the system."""
 
 
 class Check(NamedTuple):
@@ -82,6 +89,26 @@ def _is_needed(group: str, rights: Sequence[AclRule]) -> bool:
     return any(right.resource is Resource.GROUP and right.covers(group) for right in rights)
 
 
+async def check_rights(settings: Settings, pipelines: Pipelines) -> list[Finding]:
+    """The rights on topics and groups that an operator's account needs and this one lacks.
+
+    Raises:
+        KafkaUnavailableError: no broker answers.
+    """
+    missing = await acls_missing(OPERATOR, settings, pipelines)
+    if not missing:
+        return []
+    return [
+        Finding(
+            severity=Severity.WARNING,
+            about="rights",
+            what=f"this account may not: {'; '.join(missing[:_RIGHTS_SHOWN])} ({len(missing)})",
+            breaks="commands about dead letters and topics are refused",
+            fix="orchestrator topics acls operator --principal User:NAME prints the rules",
+        )
+    ]
+
+
 async def check_postgres(settings: Settings, _pipelines: Pipelines) -> list[Finding]:
     """The differences of the server, the database and the account from what the projection needs.
 
@@ -101,6 +128,10 @@ CHECKS: tuple[Check, ...] = (
     Check(Server.KAFKA, "identities", "topics are those that routers remember", check_identities),
     Check(Server.KAFKA, "positions", "groups stand where topics have records", check_positions),
     Check(Server.KAFKA, "transactions", "no transaction holds up a reader", check_transactions),
+    Check(
+        Server.KAFKA, "groups", "every role has a process, every partition an owner", check_groups
+    ),
+    Check(Server.KAFKA, "rights", "this account may do what an operator does", check_rights),
     Check(Server.KAFKA, "clock", "this machine's clock is near the broker's", check_clock),
     Check(
         Server.POSTGRES,
@@ -108,6 +139,9 @@ CHECKS: tuple[Check, ...] = (
         "version, encoding, migrations, rights and settings fit",
         check_postgres,
     ),
+    Check(Server.OTHERS, "services", "services accept connections, or none is set", check_services),
+    Check(Server.OTHERS, "registry", "the schema registry answers, or none is set", check_registry),
+    Check(Server.OTHERS, "processes", "all known processes are ready", check_processes),
 )
 """In the order in which they are printed."""
 
@@ -135,7 +169,7 @@ async def examine(
         Server.KAFKA: settings.kafka.bootstrap,
         Server.POSTGRES: settings.postgres.dsn,
     }
-    away = {server for server, address in addresses.items() if not address}
+    away = {server for server in Server if not addresses.get(server, "itself")}
     found = [_not_set(server) for server in Server if server in away]
 
     async def run(check: Check) -> Sequence[Finding] | OrchestratorError:

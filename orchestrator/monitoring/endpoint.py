@@ -5,6 +5,7 @@ A thread answers, so that a process whose event loop stands still is found.
 
 from __future__ import annotations
 
+import os
 import platform
 import threading
 from collections.abc import Iterable, Iterator
@@ -62,7 +63,7 @@ def monitored(settings: MetricsSettings, health: Health, *, role: str) -> Iterat
         if settings.targets_dir is None:
             yield
             return
-        process = settings.name or role
+        process = settings.name or f"{role}-{os.getpid()}"
         with written_target(settings.targets_dir, address, role=role, process=process):
             yield
     finally:

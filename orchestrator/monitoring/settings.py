@@ -20,7 +20,7 @@ class MetricsSettings:
     machine needs a port of its own."""
 
     name: str = ""
-    """The name of the process in its target, such as ``router.2``. Empty: its role."""
+    """The name of the process in its target, such as ``router.2``. Empty: role and process id."""
 
     targets_dir: Path | None = None
     """A folder in which the process writes its address while it runs, as ``NAME.json`` for

@@ -21,6 +21,7 @@ _OWN_PREFIXES = (
     "ORCH_LOG_",
     "ORCH_METRICS_",
 )
+_TARGETS = "ORCH_METRICS_TARGETS_DIR"
 _OWN = frozenset(
     {"ORCH_API_DRAIN_S", "ORCH_API_GRPC_PORT", "ORCH_API_HTTP_PORT", "ORCH_KAFKA_INSTANCE_ID"}
 )
@@ -95,8 +96,12 @@ def shared_variables(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in sorted(environment.items())
-        if name.startswith("ORCH_") and name not in _OWN and not name.startswith(_OWN_PREFIXES)
+        if name.startswith("ORCH_") and not _is_own(name)
     }
+
+
+def _is_own(name: str) -> bool:
+    return name in _OWN or (name.startswith(_OWN_PREFIXES) and name != _TARGETS)
 
 
 def names_another(environment: Mapping[str, str], system: RunningSystem) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     InvalidPartitionsError,
@@ -39,6 +41,15 @@ _EXISTS = (0, TopicAuthorizationFailedError.errno)
 """A topic that we may not describe is treated as existing."""
 _OF_TOPIC = 1
 """Kafka's ``DYNAMIC_TOPIC_CONFIG``: the value was set for the topic itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a consumer group."""
+
+    id: str
+    partitions: frozenset[int]
+    """Partitions of any of the group's topics."""
 
 
 class Admin:
@@ -280,6 +291,22 @@ class Admin:
             raise unavailable(error, "the members of groups") from error
         return found
 
+    async def assignments(self, group: str) -> list[Member]:
+        """The members of a group with the partitions that it has assigned to them.
+
+        Raises:
+            KafkaUnavailableError: the broker did not answer.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answers = await self._when_elected(
+                    partial(self._client.describe_consumer_groups, [group])
+                )
+        except (KafkaError, TimeoutError) as error:
+            raise unavailable(error, "the members of groups") from error
+        members = answers[0].groups[0][5]
+        return [Member(id=member[0], partitions=_assigned(member[4])) for member in members]
+
     async def _when_elected(self, ask: Callable[[], Awaitable[T]]) -> T:
         """The answer about a group; while its coordinator is being elected, ask again."""
         while True:
@@ -289,6 +316,14 @@ class Admin:
                 if not error.retriable:
                     raise
             await asyncio.sleep(_POLL_S)
+
+
+def _assigned(assignment: bytes) -> frozenset[int]:
+    """The partitions of a member; empty while the group is rebalancing."""
+    if not assignment:
+        return frozenset()
+    decoded = ConsumerProtocol.ASSIGNMENT.decode(assignment)
+    return frozenset(partition for _, parts in decoded.assignment for partition in parts)
 
 
 def _assumed(table: Sequence[Topic]) -> TopicsSettings:

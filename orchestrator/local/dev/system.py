@@ -157,11 +157,12 @@ def _role_of(name: str) -> str:
 
 def _worker(name: str, variables: Mapping[str, str], logs: Path) -> Fork:
     # Its own name in its group: a restart is the same member, and moves no partition.
-    variables = {**variables, "ORCH_KAFKA_INSTANCE_ID": name, "ORCH_METRICS_NAME": name}
+    variables = {**variables, "ORCH_KAFKA_INSTANCE_ID": name}
     return _child(["worker", _role_of(name)], name, variables, logs)
 
 
 def _child(arguments: list[str], name: str, variables: Mapping[str, str], logs: Path) -> Fork:
+    variables = {"ORCH_METRICS_NAME": name, **variables}
     return Fork(name, arguments, env={**os.environ, **variables}, log_path=logs / f"{name}.log")
 
 

@@ -1,6 +1,7 @@
 """Each process says over HTTP whether it began, makes progress and is ready, and what it counts."""
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ def health(clock: Clock) -> Health:
 @pytest.fixture
 def served(health: Health, tmp_path: Path) -> Iterator[httpx.Client]:
     with monitored(MetricsSettings(targets_dir=tmp_path), health, role="router"):
-        [group] = json.loads((tmp_path / "router.json").read_text())
+        [group] = json.loads((tmp_path / f"router-{os.getpid()}.json").read_text())
         with httpx.Client(base_url=f"http://{group['targets'][0]}", trust_env=False) as client:
             yield client
 
