@@ -128,9 +128,10 @@ proto: $(VENV)/.dev ## generate schemas/gen from schemas/proto
 asyncapi: $(VENV)/.dev ## generate schemas/asyncapi.yaml from the topic table and the schemas
 	@$(BIN)/python -m schemas.asyncapi > schemas/asyncapi.yaml
 
-configuration: $(VENV)/.dev ## generate docs/configuration.md and deploy/config.example.yaml from the settings classes
+configuration: $(VENV)/.dev ## generate the pages of settings and metrics, and deploy/config.example.yaml
 	@$(BIN)/python -m orchestrator.configuration.page > docs/configuration.md
 	@$(BIN)/python -m orchestrator.configuration.example > deploy/config.example.yaml
+	@$(BIN)/python -m orchestrator.monitoring.page > docs/metrics.md
 
 clean: ## remove the environments and the data of `make run`
 	rm -rf $(VENV) .orchestrator .peers

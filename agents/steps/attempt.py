@@ -32,6 +32,7 @@ from schemas.records import (
     Millis,
     StepCommand,
     StepResult,
+    Usage,
 )
 from schemas.topics import Topics
 from streams.cancellation import this_task_is_cancelled
@@ -191,7 +192,9 @@ class RunningAttempt:
         if size > allowed:
             message = f"the output has {size} bytes, at most {allowed} may be"
             category = ErrorCategory.DOWNSTREAM
-            raise _FoundError(error_of(self.command, "OUTPUT_TOO_LARGE", message, category))
+            error = error_of(self.command, "OUTPUT_TOO_LARGE", message, category)
+            # The call was paid for.
+            raise _FoundError(error, response.usage)
 
     def _unmade(self, error: BaseException) -> StepResult:
         """The result of an attempt without an answer; re-raises errors that must end the process.
@@ -209,7 +212,8 @@ class RunningAttempt:
                 raise error
             case asyncio.CancelledError() if this_task_is_cancelled():
                 raise error
-        return attempt.failed(self._failure(error), now)
+        usage = error.usage if isinstance(error, _FoundError) else None
+        return attempt.failed(self._failure(error), now, usage=usage)
 
     def _failure(self, error: BaseException) -> Error:
         command = self.command
@@ -254,9 +258,10 @@ class RunningAttempt:
 class _FoundError(Exception):
     """A failure that is already described."""
 
-    def __init__(self, error: Error) -> None:
+    def __init__(self, error: Error, usage: Usage | None = None) -> None:
         super().__init__(error.code)
         self.error = error
+        self.usage = usage
 
 
 def _why(command: StepCommand, control: Control) -> Error:

@@ -9,7 +9,7 @@ from agents.services.failure import one_line
 from schemas.dead_letter import Origin
 from schemas.errors import EncodeError
 from schemas.limits import Limits
-from schemas.records import Error, ErrorCategory, Millis, ResultKind, StepCommand, StepResult
+from schemas.records import Error, ErrorCategory, Millis, ResultKind, StepCommand, StepResult, Usage
 from schemas.topics import Topics
 from streams.envelopes import Trace, result_record
 from streams.kafka.publisher import Outgoing
@@ -55,13 +55,19 @@ class Attempt:
         )
 
     def failed(
-        self, error: Error, completed_at: Millis, *, retry_after_ms: int | None = None
+        self,
+        error: Error,
+        completed_at: Millis,
+        *,
+        retry_after_ms: int | None = None,
+        usage: Usage | None = None,
     ) -> StepResult:
         """The report of a failure. The owner decides whether another attempt follows."""
         return msgspec.structs.replace(
             self.started(),
             kind=ResultKind.FAILED,
             error=error,
+            usage=usage,
             retry_after_ms=retry_after_ms,
             completed_at=completed_at,
         )

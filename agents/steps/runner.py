@@ -26,7 +26,15 @@ from streams.log_context import working_on
 from streams.runtime.app import App
 from streams.runtime.delivery import Delivery
 from streams.runtime.window import AtOnce, GivenBackError
-from streams.tracing import consumer_span, current_span, describe, fail, trace_headers, traced
+from streams.tracing import (
+    consumer_span,
+    current_span,
+    describe,
+    exemplar,
+    fail,
+    trace_headers,
+    traced,
+)
 from tasks.identity import check_key
 
 log = structlog.get_logger()
@@ -245,7 +253,8 @@ class StepRunner:
         metrics.ANSWERS_IN_MEMORY_BYTES.set(parts.answers.size_bytes)
         duration_s = time.perf_counter() - running.began_s
         metrics.RECORDS.labels(result.command_topic, result.kind).inc()
-        metrics.STEP_SECONDS.labels(command.step, result.kind).observe(duration_s)
+        seconds = metrics.STEP_SECONDS.labels(command.step, result.kind)
+        seconds.observe(duration_s, exemplar())
         if result.error is not None and result.kind is ResultKind.FAILED:
             fail(current_span(), result.error.code)
         if result.kind is ResultKind.CANCELLED:

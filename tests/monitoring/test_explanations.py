@@ -1,87 +1,19 @@
 """`task explain` names the true reason why a task does not go on, in situations made on purpose."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from hashlib import sha256
+from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
-import pytest_asyncio
 
-from orchestrator.local.dev.system import DEV_DEFAULTS, open_system
-from orchestrator.settings import load_settings
 from tests.commands import run_command
-from tests.e2e.driving import ANY_PORTS, WAIT_S, Running, a_database
+from tests.e2e.driving import WAIT_S, Running
+from tests.monitoring.conftest import CHAT, KEYS, api, cancelled, created
 
 # The supervisor watches its processes in the loop in which the system was opened.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-FAULTS = [
-    {"tenant": "hanging", "service": "retrieval", "hang": True},
-    {"tenant": "away", "service": "retrieval", "status": "UNAVAILABLE", "retry_after_ms": 50_000},
-    {"tenant": "flooding", "service": "rag_engine", "status": "UNAVAILABLE"},
-]
 Explanation = dict[str, Any]
-RAG = {"type": "rag", "input": {"query": "What is a lane?"}}
-CHAT = {"type": "chat", "input": {"query": "What is a lane?"}}
-KEYS = {"default": "d" * 40, "hanging": "h" * 40, "away": "a" * 40, "flooding": "f" * 40}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def stuck(
-    kafka_bootstrap: str, postgres_dsn: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Running]:
-    """A system of two slots for each step, whose flood guards shut soon."""
-    folder = tmp_path_factory.mktemp("stuck")
-    environment = {
-        "ORCH_KAFKA_BOOTSTRAP": kafka_bootstrap,
-        "ORCH_POSTGRES_DSN": await a_database(postgres_dsn),
-        "ORCH_KAFKA_SESSION_TIMEOUT_S": "6",
-        "ORCH_TOPICS_PREFIX": "stuck.",
-        "ORCH_TOPICS_PARTITIONS": "1",
-        "ORCH_WORKER_SLOTS": "2",
-        "ORCH_FLOOD_GUARD_WINDOW": "4",
-        "ORCH_FLOOD_GUARD_PROBE_EVERY_S": "600",
-        "ORCH_API_KEYS": ",".join(
-            f"{tenant}:{sha256(key.encode()).hexdigest()}" for tenant, key in KEYS.items()
-        ),
-        "ORCH_DEMO_FAULTS": json.dumps(FAULTS),
-        **ANY_PORTS,
-    }
-    settings = load_settings(environment, DEV_DEFAULTS)
-    async with open_system(settings, environment=environment, logs=folder) as system:
-        running = Running(system=system, call_log=folder / "calls.jsonl", logs=folder)
-        async with asyncio.timeout(WAIT_S):
-            while not await _ready(running):  # noqa: ASYNC110
-                await asyncio.sleep(0.2)
-        yield running
-
-
-async def _ready(running: Running) -> bool:
-    try:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            url = f"http://{running.system.http_address}/readyz"
-            return (await client.get(url)).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-@asynccontextmanager
-async def api(running: Running, tenant: str = "default") -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"authorization": f"Bearer {KEYS[tenant]}"}
-    url = f"http://{running.system.http_address}/api/v1"
-    async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as client:
-        yield client
-
-
-async def created(running: Running, tenant: str = "default", **fields: Any) -> str:
-    async with api(running, tenant) as client:
-        answer = await client.post("/tasks", json={**RAG, **fields})
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["task"]["id"])
 
 
 async def explained(
@@ -149,12 +81,6 @@ async def test_a_call_that_runs_names_its_worker(stuck: Running) -> None:
     await cancelled(stuck, "hanging", task_id)
 
 
-async def cancelled(running: Running, tenant: str, *ids: str) -> None:
-    async with api(running, tenant) as client:
-        for task_id in ids:
-            assert (await client.post(f"/tasks/{task_id}:cancel")).status_code == 200
-
-
 async def test_a_full_lane_says_how_many_commands_are_before(stuck: Running) -> None:
     hanging = [await created(stuck, "hanging") for _ in range(4)]
     task_id = await created(stuck)
@@ -216,13 +142,13 @@ async def test_a_shut_flood_guard_is_the_reason_and_the_service_is_named(stuck: 
 
     assert (found["mover"], found["service"]) == ("step.generate", "rag-engine")
     assert "rag-engine" in found["text"]
-    await cancelled(stuck, "flooding", last)
 
 
 async def test_the_command_says_the_same_through_the_service_and_without_it(
     stuck: Running,
 ) -> None:
     task_id = await created(stuck, hold=True)
+    await explained(stuck, task_id, until=lambda found: not found["remarks"])
     environment = {
         "ORCH_API_SERVER": stuck.system.grpc_address,
         "ORCH_API_KEY": KEYS["default"],

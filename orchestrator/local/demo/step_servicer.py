@@ -121,6 +121,10 @@ class StepServicer(StepServiceServicer):
             stop.set()
 
 
+_PAID_FOR = Usage(model="reference", input_tokens=20, output_tokens=10, cost_micros=30)
+"""An answer that cannot be used costs as much as any other."""
+
+
 async def _misbehave(fault: Fault, context: AnyContext) -> Answer | None:
     if fault.delay_s:
         await asyncio.sleep(fault.delay_s)
@@ -129,7 +133,7 @@ async def _misbehave(fault: Fault, context: AnyContext) -> Answer | None:
         await asyncio.Event().wait()
     if fault.status is not None:
         await _abort(context, fault.status, "by a fault", fault.error_code, fault.retry_after_ms)
-    return None if fault.output is None else Answer(output=fault.output)
+    return None if fault.output is None else Answer(output=fault.output, usage=_PAID_FOR)
 
 
 async def _abort(

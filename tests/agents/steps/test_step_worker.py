@@ -2,8 +2,10 @@
 
 import asyncio
 
+from agents.services.client import StepResponse
 from schemas.headers import header_text
-from schemas.records import ControlKind, Lane, Millis, ResultKind
+from schemas.limits import Limits
+from schemas.records import ControlKind, Json, Lane, Millis, ResultKind, Usage
 from schemas.topics import dlq
 from streams.kafka.publisher import Outgoing
 from tests.agents.steps.working import STEP, Service, Site, a_command, a_worker, assigned, now
@@ -199,3 +201,18 @@ async def started_of(site: Site) -> list[str]:
         for record in records
         if (header_text(record.headers, "ce_type") or "").endswith("started")
     ]
+
+
+async def test_an_answer_that_is_too_large_was_paid_for_and_its_usage_is_reported(
+    site: Site, service: Service
+) -> None:
+    usage = Usage(model="m", input_tokens=5, output_tokens=7, cost_micros=9)
+    large = Json('"' + "x" * Limits().step_output_max_bytes + '"')
+    service.response = StepResponse(output=large, usage=usage)
+    async with a_worker(site, service):
+        await site.send(a_command())
+        results = await site.results_of(1)
+
+    assert results[0].error is not None
+    assert results[0].error.code == "OUTPUT_TOO_LARGE"
+    assert results[0].usage == usage

@@ -66,6 +66,7 @@ class Service(Directory):
         self.answers.set()
         self.raises: BaseException | None = None
         self.delay_s = 0.0
+        self.response = StepResponse(output=Json("{}"))
 
     def client(self, service: str) -> StepClient:
         return _Client(self)
@@ -103,7 +104,7 @@ class _Client:
             raise
         if service.raises is not None:
             raise service.raises
-        return StepResponse(output=Json("{}"))
+        return service.response
 
     async def close(self) -> None:
         """Nothing is open."""
