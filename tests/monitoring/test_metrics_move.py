@@ -32,6 +32,14 @@ from tests.names import defines
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
 MOVED_ELSEWHERE = {
+    "orchestrator_clock_difference_seconds": (
+        "tests/e2e/test_wrong_clock.py",
+        "test_a_router_with_a_wrong_clock_waits_until_it_is_set_right",
+    ),
+    "orchestrator_replica_lag_records": (
+        "tests/streams/kafka/test_follower.py",
+        "test_it_says_how_many_records_of_a_topic_it_has_not_handled",
+    ),
     "orchestrator_unreadable_records_total": (
         "tests/streams/kafka/test_fetched_batches.py",
         "test_records_that_cannot_be_read_are_counted",

@@ -49,6 +49,23 @@ async def test_who_caught_up_has_seen_what_was_there_when_it_asked(
         following.cancel()
 
 
+async def test_it_says_how_many_records_of_a_topic_it_has_not_handled(
+    kafka: KafkaSettings, topics: list[str], publisher: Publisher
+) -> None:
+    await publisher.publish([a_record(topics[0]) for _ in range(3)])
+    behind: list[dict[str, int]] = []
+    async with Follower(kafka, client_id="test") as follower:
+        following = asyncio.create_task(
+            follower.run({(topics[0], 0): 0}, lambda _: behind.append(follower.behind()))
+        )
+        await follower.catch_up([(topics[0], 0)], timeout_s=WAIT_S)
+        behind.append(follower.behind())
+        following.cancel()
+
+    assert behind[0] == {topics[0]: 3}
+    assert behind[-1] == {topics[0]: 0}
+
+
 async def test_a_start_that_the_log_does_not_hold_is_told(
     kafka: KafkaSettings, topics: list[str]
 ) -> None:
