@@ -190,7 +190,10 @@ _Run = Callable[[Check], Awaitable[Sequence[Finding] | OrchestratorError]]
 
 async def _ended(server: Server, run: _Run) -> list[Finding]:
     """The findings of a server's checks, in the order of the table."""
-    first, *others = (check for check in CHECKS if check.server is server)
+    checks = [check for check in CHECKS if check.server is server]
+    if not checks:
+        return []
+    first, *others = checks
     answers = {first: await run(first)}
     if not isinstance(answers[first], OrchestratorError):
         answers |= zip(others, await asyncio.gather(*map(run, others)), strict=True)

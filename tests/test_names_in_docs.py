@@ -29,11 +29,11 @@ FOREIGN = frozenset(
         *("HS256", "nbf"),  # JSON Web Tokens
         *("AUDIO_NOT_BASE64", "IMAGE_NOT_BASE64", "IMAGE_EMPTY"),  # composed when they are raised
         *("GRPC", "M2_REPO"),  # variables of a shell
-        *("file_sd_config", "file_sd_configs"),  # Prometheus
+        *("file_sd_config", "file_sd_configs", "increase", "rate"),  # Prometheus
         *("grep", "mvn", "sha256sum", "TMPDIR", "preexec_fn"),  # programs and processes
         *("shout.py", "shout_http.py"),  # made by the page that shows them
         # made while a system runs
-        *("running.json", ".orchestrator/running.json", "NAME.json"),
+        *("running.json", ".orchestrator/running.json", "NAME.json", ".orchestrator/logs/targets/"),
         "snake_case",
     }
 )
