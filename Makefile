@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast simulate chaos defects fuzz secured-cluster noisy dead-letters test-docker test-analytics test-postgres check format bench bench-small bench-peers bench-long bench-page lock proto asyncapi configuration clean
+.PHONY: help run test test-fast simulate chaos defects fuzz secured-cluster noisy dead-letters test-docker test-analytics test-postgres check format bench bench-small bench-observing bench-peers bench-long bench-page lock proto asyncapi configuration clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ bench: $(VENV)/.dev ## measure; prints the machine, the versions and the command
 	@$(BIN)/python -m benchmarks.raw $(RECORD)
 	@$(BIN)/python -m benchmarks.cancel $(RECORD)
 	@$(BIN)/python -m benchmarks.replay $(RECORD)
+
+bench-observing: $(VENV)/.dev ## what metrics and traces cost a drain
+	@$(BIN)/python -m benchmarks.observing
 
 noisy: $(VENV)/.dev ## how much a noisy tenant slows the calls of another one down
 	@$(BIN)/python -m benchmarks.noisy

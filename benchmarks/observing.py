@@ -1,6 +1,6 @@
-"""What tracing costs: the same drain with tracing off, at 1 % and at 100 %.
+"""What it costs to be observed: a drain with nothing, with metrics, and with traces beside.
 
-The three take turns on the same servers. Beside the ratio of the rates stands that of the CPU time
+The four take turns on the same servers. Beside the ratio of the rates stands that of the CPU time
 of our own processes, because it depends less on what else the machine does. The receiver of
 the spans is a thread of this process that reads and forgets them.
 """
@@ -24,9 +24,15 @@ from benchmarks.harness.machine import print_machine
 from benchmarks.harness.run import Run
 from benchmarks.harness.workload import TWO_STEPS
 
-OFF = "off"
-RATIOS = {OFF: None, "1 %": "0.01", "100 %": "1"}
-"""The share of traces that is sampled; None: there is no receiver."""
+OFF = "nothing"
+_NO_METRICS = {"ORCH_METRICS_ENABLED": "false"}
+VARIANTS: Mapping[str, tuple[Mapping[str, str], str | None]] = {
+    OFF: (_NO_METRICS, None),
+    "metrics": ({}, None),
+    "traces of 1 %": (_NO_METRICS, "0.01"),
+    "traces of 100 %": (_NO_METRICS, "1"),
+}
+"""By name: variables, and the share of traces that is sampled; None: there is no receiver."""
 _SERVERS = ("kafka", "postgres")
 _MIB = 1024**2
 
@@ -64,24 +70,26 @@ def _receiver() -> Iterator[tuple[str, _Received]]:
 
 
 async def measure(tasks: int, rounds: int, folder: Path) -> Mapping[str, Sequence[Run]]:
-    """Drain with each ratio, in turn."""
-    runs: dict[str, list[Run]] = {name: [] for name in RATIOS}
+    """Drain in each way, in turn."""
+    runs: dict[str, list[Run]] = {name: [] for name in VARIANTS}
     async with running_servers(folder) as (kafka, postgres):
         for _ in range(rounds):
-            for name, ratio in RATIOS.items():
+            for name, (variables, ratio) in VARIANTS.items():
                 with _receiver() as (endpoint, received):
-                    variables = {} if ratio is None else _variables(endpoint, ratio)
-                    run = await drain(OURS, TWO_STEPS, tasks, kafka, postgres, folder, variables)
+                    given = {**variables, **_traces(endpoint, ratio)}
+                    run = await drain(OURS, TWO_STEPS, tasks, kafka, postgres, folder, given)
                 runs[name].append(run)
                 print(
-                    f"{name:>6}: {run.rate:5.0f} tasks/s, {_cpu_ms(run):.3f} CPU ms a task, "
+                    f"{name:>15}: {run.rate:5.0f} tasks/s, {_cpu_ms(run):.3f} CPU ms a task, "
                     f"{received.size_bytes / _MIB:.1f} MiB of spans; {_parts(run)}",
                     flush=True,
                 )
     return runs
 
 
-def _variables(endpoint: str, ratio: str) -> dict[str, str]:
+def _traces(endpoint: str, ratio: str | None) -> dict[str, str]:
+    if ratio is None:
+        return {}
     return {"ORCH_TRACES_ENDPOINT": endpoint, "ORCH_TRACES_SAMPLE_RATIO": ratio}
 
 
@@ -98,13 +106,13 @@ def _parts(run: Run) -> str:
 
 
 def show(runs: Mapping[str, Sequence[Run]]) -> None:
-    """Print each median as a part of the one without tracing."""
+    """Print each median as a part of the one that nobody observes."""
     rates = {name: statistics.median(run.rate for run in found) for name, found in runs.items()}
     cpu = {name: statistics.median(map(_cpu_ms, found)) for name, found in runs.items()}
     for name in runs:
         print(
-            f"\n{name:>6}: {rates[name] / rates[OFF]:.3f} x the rate, "
-            f"{cpu[name] / cpu[OFF]:.3f} x the CPU time of tracing off",
+            f"\n{name:>15}: {rates[name] / rates[OFF]:.3f} x the rate, "
+            f"{cpu[name] / cpu[OFF]:.3f} x the CPU time",
             end="",
         )
     print()
