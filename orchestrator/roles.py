@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 
 import structlog
@@ -51,10 +51,13 @@ from streams.kafka.publisher import Publisher
 from streams.ownership.kafka_world import WorldParts
 from streams.ownership.parts import OwnerParts
 from streams.runtime.app import App
-from streams.runtime.run import run_app
+from streams.runtime.run import exit_after, run_app
 from tasks.pipeline import Pipelines
 
 log = structlog.get_logger()
+
+_CLOSE_S = 15.0
+"""Time to close connections after a run. A producer alone could wait for a minute."""
 
 _SHOWN = 8
 """Missing rights in an error; a whole list would hide what is wrong."""
@@ -99,14 +102,19 @@ async def _run(role: str, settings: Settings, pipelines: Pipelines, health: Heal
     step = role not in (ROUTER, SINK, DLQ_INDEX)
     grace_s = settings.worker.drain_s if step else settings.kafka.drain_timeout_s
     code: int | None = None
+    bounds = ExitStack()
     try:
         async with resources:
             code = await run_app(app, health, grace_s=grace_s)
+            # Nothing is left to be acknowledged: what cannot be closed must not keep the process.
+            bounds.callback(exit_after(_CLOSE_S, code=code).cancel)
     except KafkaUnavailableError as error:
         # After a run the result stands, even if some part could not be closed.
         if code is None:
             raise
         log.warning("not_closed", role=role, code=error.code)
+    finally:
+        bounds.close()
     return code
 
 

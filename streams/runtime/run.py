@@ -59,7 +59,7 @@ async def run_app(app: App, health: Health, *, grace_s: float) -> int:
             except Exception as error:
                 app.fail("watchdog_raised", error)
             failed = app.failed.is_set() or app.crashed
-            forced = _exit_after(_FORCE_AFTER_S + (0.0 if failed else grace_s))
+            forced = exit_after(_FORCE_AFTER_S + (0.0 if failed else grace_s))
             if failed:
                 # These will not be acknowledged; Faust must not wait for them.
                 app.let_go()
@@ -95,12 +95,17 @@ async def _started(app: App) -> AsyncIterator[None]:
             log.error("stop_timed_out", group=app.conf.id)
 
 
-def _exit_after(bound_s: float) -> threading.Timer:
-    """End the process if it still runs then; a thread, because the event loop may hang."""
+def exit_after(bound_s: float, *, code: int = 1) -> threading.Timer:
+    """End the process if it still runs then; a thread, because the event loop may hang.
+
+    Args:
+        bound_s: seconds from now; cancel the timer when the process ends by itself.
+        code: the exit code.
+    """
 
     def end() -> None:
         log.error("exit_forced", after_s=bound_s)
-        os._exit(1)
+        os._exit(code)
 
     timer = threading.Timer(bound_s, end)
     timer.daemon = True
