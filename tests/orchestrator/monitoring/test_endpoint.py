@@ -12,6 +12,7 @@ import pytest
 from orchestrator.monitoring.endpoint import monitored
 from orchestrator.monitoring.settings import MetricsSettings
 from schemas.errors import SettingsError
+from streams import metrics
 from streams.health import ALIVE_S, Health
 
 
@@ -88,6 +89,14 @@ def test_metrics_are_in_the_format_that_prometheus_asks_for(served: httpx.Client
 
     assert 'orchestrator_build_info{python="' in served.get("/metrics").text
     assert served.get("/metrics", headers=wanted).text.endswith("# EOF\n")
+
+
+def test_the_duration_of_a_call_carries_the_trace_of_a_sampled_one(served: httpx.Client) -> None:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    metrics.STEP_SECONDS.labels("a-step", "succeeded").observe(0.2, {"trace_id": trace_id})
+    wanted = {"accept": "application/openmetrics-text; version=1.0.0"}
+
+    assert f'# {{trace_id="{trace_id}"}} 0.2' in served.get("/metrics", headers=wanted).text
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics/", "/healthz%00", "/a" * 3000])
