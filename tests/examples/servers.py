@@ -8,7 +8,6 @@ import hashlib
 import os
 import shutil
 import socket
-import subprocess
 import tarfile
 import tempfile
 import urllib.error
@@ -23,10 +22,11 @@ import pytest
 from orchestrator.local.embedded.java import bundled_java, find_java
 from orchestrator.local.embedded.process import Child
 from orchestrator.local.embedded.settings import EmbeddedSettings
+from tests.debian import unpacked
 
 APICURIO = "3.0.9"
 APICURIO_SHA256 = "2b28181501a20cbf6efcd77f9b7153908fc01f3d3a7c32024c0bd9e1b04c8a43"
-DEBS = ("kcat", "librdkafka1", "libyajl2")
+KCAT = ("kcat", "librdkafka1", "libyajl2")
 START_S = 90.0
 
 
@@ -67,30 +67,12 @@ def kcat_environment() -> dict[str, str]:
     """The variables with which a shell finds kcat: the machine's own, or Debian's, fetched."""
     if shutil.which("kcat"):
         return {}
-    root = _cache() / "kcat"
-    if not root.is_dir():
-        _fetch_kcat(root)
+    root = unpacked(KCAT)
     [libraries] = root.glob("usr/lib/*-linux-gnu")
     return {
         "PATH": f"{root / 'usr/bin'}:{os.environ['PATH']}",
         "LD_LIBRARY_PATH": str(libraries),
     }
-
-
-def _fetch_kcat(root: Path) -> None:
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root.parent) as scratch:
-        try:
-            _run(["apt-get", "download", *DEBS], scratch)
-            for package in Path(scratch).glob("*.deb"):
-                _run(["dpkg-deb", "-x", str(package), "unpacked"], scratch)
-        except (OSError, subprocess.CalledProcessError) as error:
-            pytest.fail(f"kcat is not installed and Debian's could not be fetched: {error}")
-        Path(scratch, "unpacked").rename(root)
-
-
-def _run(command: list[str], folder: str) -> None:
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
 
 
 def _apicurio() -> Path:
