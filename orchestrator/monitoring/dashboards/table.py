@@ -1,0 +1,22 @@
+"""The table of all dashboards, and what is on none of them."""
+
+from orchestrator.monitoring.dashboards import (
+    cost,
+    dead_letters,
+    kafka,
+    overview,
+    service,
+    sink,
+    steps,
+)
+
+DASHBOARDS = tuple(
+    module.DASHBOARD for module in (overview, steps, kafka, sink, dead_letters, cost, service)
+)
+"""In the order in which an operator looks."""
+
+NOT_SHOWN = {
+    "orchestrator_cancels_in_memory": "bounded, and a detail of step workers",
+    "orchestrator_snapshots_total": "follows the events; late snapshots show in takeovers",
+}
+"""Metrics that are on no dashboard, with the reason."""
