@@ -38,7 +38,8 @@ _SYSTEMS = ("running", "chaos", "served", "dev")
 """Fixtures that start a whole system, in the order of how long their tests take."""
 
 
-_SERVERS_OF_THEIR_OWN = ("tests/local", "tests/chaos")
+# test_promtool.py starts no server, and fetches programs.
+_SERVERS_OF_THEIR_OWN = ("tests/local", "tests/chaos", "tests/monitoring/test_promtool.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

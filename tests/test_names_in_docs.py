@@ -24,7 +24,7 @@ FOREIGN = frozenset(
     {
         *("AIOKafkaClient", "DYNAMIC_TOPIC_CONFIG", "DeleteRecords"),  # Kafka and its client
         *("exactly_once", "on_error", "send_soon"),  # Faust
-        *("kafka_deliveryAttempt", "synchronous_commit"),  # Spring, Postgres
+        *("kafka_deliveryAttempt", "synchronous_commit", "pg_stat_activity"),  # Spring, Postgres
         *("EventSource", "Host", "Authorization", "NOT_SERVING"),  # browsers, HTTP, gRPC
         *("HS256", "nbf"),  # JSON Web Tokens
         *("AUDIO_NOT_BASE64", "IMAGE_NOT_BASE64", "IMAGE_EMPTY"),  # composed when they are raised
