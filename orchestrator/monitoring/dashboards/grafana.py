@@ -1,4 +1,4 @@
-"""Dashboards as Grafana reads them: its classic JSON model, which every version since 11 imports.
+"""Dashboards as Grafana reads them: its classic JSON model, which Grafana 11 and later import.
 
 Source: https://grafana.com/docs/grafana/latest/visualizations/dashboards/build-dashboards/
 view-dashboard-json-model/. Pure.
@@ -102,7 +102,11 @@ def _options(kind: PanelKind) -> Model:
     last = {"calcs": ["lastNotNull"], "fields": "", "values": False}
     if kind is PanelKind.LINES:
         return {
-            "legend": {"displayMode": "table", "placement": "right", "calcs": ["max", "last"]},
+            "legend": {
+                "displayMode": "table",
+                "placement": "right",
+                "calcs": ["max", "lastNotNull"],
+            },
             "tooltip": {"mode": "multi", "sort": "desc"},
         }
     if kind is PanelKind.BARS:
@@ -155,7 +159,6 @@ def _choice(choice: Choice) -> Model:
             "query": f"label_values({choice.metric}, {choice.label})",
             "refId": "StandardVariableQuery",
         },
-        "definition": f"label_values({choice.metric}, {choice.label})",
         "multi": True,
         "includeAll": True,
         "allValue": ".*",

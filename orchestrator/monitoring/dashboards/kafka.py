@@ -63,7 +63,7 @@ DASHBOARD = Dashboard(
             PanelKind.LINES,
             Unit.PER_SECOND,
             (Query(rate("orchestrator_task_events_total", "kind"), "{{kind}}"),),
-            "What routers decide.",
+            "What routers decide. All lines at 0 while records wait: routers stand still.",
             "recordswait",
         ),
         Panel(
@@ -110,20 +110,28 @@ DASHBOARD = Dashboard(
             "a-task-is-stuck",
         ),
         Panel(
-            "Records lost, unreadable or of former owners",
+            "Records that were missing",
+            PanelKind.LINES,
+            Unit.COUNT,
+            (Query("sum by (topic) (orchestrator_records_missing_total)", "{{topic}}"),),
+            "Removed by retention before they were read; a process finds that out when it starts. "
+            "The number is that of the processes that run now.",
+            "recordsmissing",
+        ),
+        Panel(
+            "Records unreadable or of former owners",
             PanelKind.LINES,
             Unit.PER_SECOND,
             (
-                Query(rate("orchestrator_records_missing_total", "topic"), "{{topic}} missing"),
                 Query(
                     rate("orchestrator_unreadable_records_total", "topic, code"),
                     "{{topic}} {{code}}",
                 ),
                 Query(rate("orchestrator_events_ignored_total"), "ignored"),
             ),
-            "Missing: removed by retention before they were read. Ignored: written by an owner "
-            "that had lost its partition, which is harmless.",
-            "recordsmissing",
+            "Ignored events were written by an owner that had lost its partition, which is "
+            "harmless. Unreadable records become dead letters.",
+            "recordsunreadable",
         ),
         Panel(
             "Records behind an open transaction",

@@ -89,7 +89,7 @@ DASHBOARD = Dashboard(
                     "{{operation}}",
                 ),
             ),
-            "Of all roles.",
+            "Of all roles. Zero while events wait: the sink does not reach Postgres.",
             "postgresslow",
         ),
     ),

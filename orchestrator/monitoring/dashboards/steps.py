@@ -112,7 +112,7 @@ DASHBOARD = Dashboard(
                     "{{service}} {{status}}",
                 ),
             ),
-            "Attempts that ended.",
+            "Attempts that ended. Many with retry_scheduled: the service fails, but retries help.",
             "tasksuccessburnsfast",
         ),
         Panel(
