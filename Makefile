@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast simulate chaos defects fuzz secured-cluster noisy dead-letters test-docker test-analytics test-postgres check format bench bench-small bench-observing bench-peers bench-long bench-page lock proto asyncapi configuration dashboards clean
+.PHONY: help run test test-fast simulate chaos defects fuzz secured-cluster noisy dead-letters test-docker test-analytics test-postgres check format bench bench-small bench-observing bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -133,6 +133,9 @@ asyncapi: $(VENV)/.dev ## generate schemas/asyncapi.yaml from the topic table an
 
 dashboards: $(VENV)/.dev ## generate deploy/grafana from the table of panels
 	@$(BIN)/python -m orchestrator.monitoring.dashboards deploy/grafana
+
+observe: $(VENV)/.dev ## a system with faults under the real Prometheus: every dashboard and rule expression
+	@$(BIN)/python -m tests.monitoring.observe
 
 configuration: $(VENV)/.dev ## generate the pages of settings and metrics, and deploy/config.example.yaml
 	@$(BIN)/python -m orchestrator.configuration.page > docs/configuration.md
