@@ -23,7 +23,14 @@ _LANGUAGE = frozenset(
     {
         *("and", "or", "unless", "by", "without", "on", "ignoring", "offset", "bool", "e"),
         *("sum", "max", "min", "count", "group", "topk", "vector", "time", "abs", "absent"),
-        *("rate", "increase", "changes", "histogram_quantile", "last_over_time", "avg_over_time"),
+        *(
+            "rate",
+            "increase",
+            "changes",
+            "histogram_quantile",
+            "last_over_time",
+            "quantile_over_time",
+        ),
     }
 )
 

@@ -62,7 +62,7 @@ def labels_of(metric: str) -> frozenset[str]:
 def labels_recorded(rule: Rule) -> frozenset[str]:
     """By the first aggregation, which is the outermost one; the quantile takes ``le`` away."""
     expression, more = rule["expr"], frozenset(rule.get("labels", {}))
-    if expression.startswith("max without"):
+    if re.match(r"(max|sum) without", expression):
         metrics = metrics_of(expression)
         return frozenset(chain.from_iterable(map(labels_of, metrics))) - grouping_of(expression)
     if "by (" not in expression:
