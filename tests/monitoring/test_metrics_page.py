@@ -19,6 +19,8 @@ def test_every_metric_of_the_code_has_one_row() -> None:
         name
         for package in PACKAGES
         for path in Path(package).rglob("*.py")
+        # Panels name samples, such as the buckets of a histogram.
+        if "dashboards" not in path.parts
         for name in DECLARED.findall(path.read_text("utf-8"))
     }
 
