@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast simulate chaos defects fuzz secured-cluster noisy dead-letters test-docker test-analytics test-postgres check format bench bench-small bench-observing bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
+.PHONY: help run test test-fast simulate chaos defects fuzz secured-cluster noisy dead-letters test-docker test-analytics test-postgres test-prometheus check format bench bench-small bench-observing bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ test-analytics: $(VENV)/.dev ## the examples that need a schema registry and kca
 
 test-postgres: $(VENV)/.dev ## reads through pgbouncer, which is fetched, and a Postgres of Debian with TLS
 	@$(BIN)/python -m pytest -m postgres tests/sinks $(PYTEST_ARGS)
+
+test-prometheus: $(VENV)/.dev ## rules, alerts and their page with Prometheus and Alertmanager, which are fetched
+	@$(BIN)/python -m pytest -m prometheus tests/monitoring $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.dev ## 100,000 hostile records, batches of all kinds and 20,000 hostile replies; `make test` has a tenth
 	@$(BIN)/python -m pytest -m fuzz tests/e2e/test_fuzz_records.py $(PYTEST_ARGS)

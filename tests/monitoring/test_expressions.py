@@ -22,6 +22,7 @@ from tests.monitoring.observe.sightings import Seen, Sighting
 from tests.monitoring.observe.uncaused import UNCAUSED
 
 
+@pytest.mark.prometheus
 def test_promtool_accepts_every_expression(tmp_path: Path) -> None:
     expressions = all_expressions()
     texts = [one.text for one in expressions]

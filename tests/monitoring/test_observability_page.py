@@ -112,6 +112,7 @@ async def shell(kafka_bootstrap: str, postgres_dsn: str, tmp_path: Path) -> Asyn
 
 
 @pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.prometheus
 async def test_the_page_leads_from_a_running_system_to_a_graph_and_a_trace(shell: Shell) -> None:
     [process, prometheus, graph, alertmanager, alerts, receiver, trace, spans] = [
         snippet for snippet in PAGE.shell if snippet not in _ELSEWHERE

@@ -1,6 +1,6 @@
 """Prometheus' and Alertmanager's own programs take the rules, the configurations and the tests.
 
-The programs are fetched once a machine.
+The programs are fetched once a machine: ``make test-prometheus`` runs this module.
 """
 
 import subprocess
@@ -15,7 +15,7 @@ from tests.debian import a_program
 from tests.monitoring.rule_files import ALERTMANAGER, ALERTS, PROMETHEUS, RULES, TESTS
 from tests.monitoring.test_rules import EXPRESSIONS
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.prometheus, pytest.mark.timeout(300)]
 
 
 def promtool(*arguments: object) -> str:
