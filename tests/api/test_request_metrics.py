@@ -46,6 +46,8 @@ class _Access:
 class _Service(Servicing, pb_grpc.OrchestratorServicer):
     """Answers, refuses, fails, or goes on until its caller leaves: as the task's id says."""
 
+    name = "orchestrator.v1.Orchestrator"
+
     @answering
     async def GetTask(  # noqa: N802  # a method of the proto
         self, caller: object, request: pb.GetTaskRequest, context: Context

@@ -18,7 +18,7 @@ def test_the_page_shows_each_command() -> None:
     shown = {re.search(r"orchestrator task ([a-z-]+)", line) for line in LINES}
 
     assert {found[1] for found in shown if found} == {
-        *("create", "get", "watch", "list"),
+        *("create", "get", "explain", "watch", "list"),
         *("execute", "cancel", "retry", "set-priority"),
     }
 
