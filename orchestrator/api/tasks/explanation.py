@@ -182,15 +182,16 @@ def _of_step(attempt: PastAttempt, readers: Readers, since: datetime) -> _Why:
             f"{_count(reading.unread, 'command')} in this part of the lane {lane}."
         )
         return _Why(Reason.NO_WORKER, text, mover, since, reading=reading)
+    if attempt.step.started_at is not None and attempt.step.completed_at is None:
+        text = f"{attempt.worker or 'A worker'} calls {service}."
+        return _Why(Reason.CALL_RUNNING, text, mover, attempt.step.started_at, reading=reading)
+    # After a call that runs: the note is of the group, and a probe is a call that runs.
     if reading.note:
         text = (
             f"A worker of {name} has its command, and holds it back, because most calls of "
             f"{service} ended as dead letters ({reading.note})."
         )
         return _Why(Reason.FLOOD_GUARD, text, mover, since, reading=reading)
-    if attempt.step.started_at is not None and attempt.step.completed_at is None:
-        text = f"{attempt.worker or 'A worker'} calls {service}."
-        return _Why(Reason.CALL_RUNNING, text, mover, attempt.step.started_at, reading=reading)
     before = reading.unread - 1
     place = f"behind at most {_count(before, 'other')}" if before else "the next one"
     text = (
