@@ -78,6 +78,8 @@ async def run_role(role: str, settings: Settings, health: Health) -> int:
         TopicsDifferError: topics are missing or differ from the table; nothing was read.
         KafkaRefusedError: a broker refuses the login, the certificate or a right.
         SchemaRegistryError: a registry is set and does not answer; nothing was read.
+        MigrationError: the sink or the dead-letter index needs a migration that was not applied.
+        PostgresRefusedError: their server, database or account cannot be used.
     """
     pipelines = installed_pipelines(settings.pipelines)
     if role not in roles(pipelines):
@@ -96,7 +98,7 @@ async def _run(role: str, settings: Settings, pipelines: Pipelines, health: Heal
     """Build a role and run it; return the exit code of its process.
 
     Raises:
-        KafkaUnavailableError: no broker answered at its start; nothing is left open.
+        KafkaUnavailableError: no broker answered at the start; nothing is left open.
     """
     app, resources = await _built(role, settings, pipelines, health)
     step = role not in (ROUTER, SINK, DLQ_INDEX)
@@ -206,7 +208,7 @@ class _Composition:
     async def sink(self, resources: AsyncExitStack) -> App:
         publisher = await self._publisher(resources)
         writer = Writer(self._settings.postgres)
-        lines = await self._open_when_there(writer)
+        wait_log = await self._open_when_there(writer)
         resources.push_async_callback(writer.close)
         return create_sink(
             ProjectorParts(
@@ -216,7 +218,7 @@ class _Composition:
                 limits=self._settings.limits,
                 writer=writer,
                 dead_letters=DeadLetters(publisher, group=self._group),
-                waits=lines,
+                waits=wait_log,
             ),
             await self._counts_export(writer, resources),
         )
@@ -234,7 +236,7 @@ class _Composition:
         settings, publisher = self._settings, await self._publisher(resources)
         table = {topic.name: topic.partitions for topic in topic_table(settings, self._pipelines)}
         writer = DeadLetterWriter(settings.postgres)
-        lines = await self._open_when_there(writer)
+        wait_log = await self._open_when_there(writer)
         resources.push_async_callback(writer.close)
         return create_dlq_index(
             IndexerParts(
@@ -246,7 +248,7 @@ class _Composition:
                 writer=writer,
                 publisher=publisher,
                 dead_letters=DeadLetters(publisher, group=self._group),
-                waits=lines,
+                waits=wait_log,
             )
         )
 
@@ -320,11 +322,11 @@ class _Composition:
                 await writer.close()
                 raise
 
-        lines = WaitLog()
-        self._health.add("postgres", lines.why)
-        findings = await when_taken(lines, opened)
+        wait_log = WaitLog()
+        self._health.add("postgres", wait_log.why)
+        findings = await when_taken(wait_log, opened)
         log_findings(findings)
         wrong = fatal(findings)
         if wrong:
             raise PostgresRefusedError("; ".join(map(described, wrong)))
-        return lines
+        return wait_log
