@@ -81,7 +81,7 @@ def _sampling(ratio: float) -> Callable[[Sequence[Link]], bool]:
     """
 
     def samples(links: Sequence[Link]) -> bool:
-        # The decision travels in the flags of the trace, so it needs not follow from its id.
+        # The decision travels in the flags of the trace, so it need not follow from its id.
         return random.random() < ratio or any(link.context.trace_flags.sampled for link in links)
 
     return samples

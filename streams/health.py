@@ -15,7 +15,7 @@ ALIVE_S = 30.0
 """An event loop that did nothing for this time does not make progress."""
 
 Check = Callable[[], str | None]
-"""Says what is wrong with a part; None: nothing. Called from another thread: it may only look."""
+"""Returns what is wrong with a part; None: nothing. Called from another thread: it may only read."""
 
 
 class Health:

@@ -1,4 +1,4 @@
-"""A span of a trace that is not sampled: a few fields, in case that it fails."""
+"""A span of a trace that is not sampled: a few fields, in case it fails."""
 
 from __future__ import annotations
 

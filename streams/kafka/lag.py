@@ -11,11 +11,12 @@ _SAMPLES = 240
 
 
 class LagAges:
-    """Tells how long the oldest unread record of a partition has waited, from its ends over time.
+    """How long the oldest unread record of a partition has waited, from its ends over time.
 
     A record below an end that was seen at some time has been there since then. So no record has to
-    be read, and a partition without a consumer has an age, too. The age is exact to one interval
-    between two looks, never too small by more, and counts from the first look.
+    be read, and a partition without a consumer has an age, too. The age is too small by at most the
+    interval between two looks. It counts from the first look, and reaches back over the last 240
+    looks that saw the partition grow: an hour, if it always grows and is looked at every 15 s.
     """
 
     def __init__(self) -> None:
