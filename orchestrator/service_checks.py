@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
@@ -11,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 
 from agents.services.access import field_of
 from agents.services.settings import ServicesSettings
@@ -20,6 +20,19 @@ from tasks.pipeline import Pipelines
 
 _ANSWER_S = 3.0
 _PORTS = {"http": 80, "https": 443}
+
+
+class _TargetGroup(msgspec.Struct):
+    """An element of a target's file, as :mod:`orchestrator.monitoring.target` writes it."""
+
+    targets: list[str]
+    labels: dict[str, str]
+
+
+class _NotReady(msgspec.Struct):
+    """The answer of ``/readyz`` of a process that is not ready."""
+
+    parts: dict[str, str]
 
 
 async def check_services(settings: Settings, pipelines: Pipelines) -> list[Finding]:
@@ -91,23 +104,30 @@ async def check_processes(settings: Settings, _pipelines: Pipelines) -> list[Fin
 def _targets(folder: Path) -> Iterator[tuple[str, str]]:
     """The processes and their addresses; a file that is just being replaced is left out."""
     for path in sorted(folder.glob("*.json")):
-        with suppress(OSError, ValueError, LookupError, TypeError):
-            [group] = json.loads(path.read_text())
-            yield str(group["labels"]["process"]), str(group["targets"][0])
+        with suppress(OSError, ValueError, LookupError):
+            [group] = msgspec.json.decode(path.read_bytes(), type=list[_TargetGroup])
+            yield group.labels["process"], group.targets[0]
 
 
 async def _process(client: httpx.AsyncClient, name: str, address: str) -> Finding | None:
     try:
         answer = await client.get(f"http://{address}/readyz")
-        problems = answer.json().get("parts", {}) if answer.status_code != httpx.codes.OK else {}
+        if answer.status_code == httpx.codes.OK:
+            return None
+        parts = msgspec.json.decode(answer.content, type=_NotReady).parts
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        problems = {"process": f"it does not answer at {address} ({type(error).__name__})"}
-    if not problems:
-        return None
+        return Finding(
+            severity=Severity.WARNING,
+            about=name,
+            what=f"not ready: it does not answer at {address} ({type(error).__name__})",
+            breaks="what this process does waits, unless another process does it",
+            fix="start the process again; if it is gone for good, remove its file from "
+            "ORCH_METRICS_TARGETS_DIR",
+        )
     return Finding(
         severity=Severity.WARNING,
         about=name,
-        what="not ready: " + "; ".join(f"{part}: {why}" for part, why in problems.items()),
+        what="not ready: " + "; ".join(f"{part}: {why}" for part, why in parts.items()),
         breaks="what this process does waits",
         fix="see its log, which names the same reason",
     )
