@@ -14,8 +14,8 @@ _BEAT_S = 0.5
 ALIVE_S = 30.0
 """An event loop that did nothing for this time does not make progress."""
 
-Check = Callable[[], str | None]
-"""Returns what is wrong with a part; None: nothing. Called from another thread: it may only read."""
+ReadyCheck = Callable[[], str | None]
+"""Returns what is wrong with a part; None: nothing. Another thread calls it: it may only read."""
 
 
 class Health:
@@ -30,7 +30,7 @@ class Health:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._beat_s: float | None = None
-        self._checks: dict[str, Check] = {}
+        self._checks: dict[str, ReadyCheck] = {}
         self._starting: str | None = "not begun"
 
     def starting(self, what: str) -> None:
@@ -41,7 +41,7 @@ class Health:
         """Note that the start is over; it does not come back."""
         self._starting = None
 
-    def add(self, part: str, check: Check) -> None:
+    def add(self, part: str, check: ReadyCheck) -> None:
         """Ask ``check`` whether a part is ready; a later check of the same part replaces it."""
         self._checks[part] = check
 

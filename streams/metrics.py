@@ -91,7 +91,7 @@ ANSWERS_IN_MEMORY_BYTES = Gauge(
 )
 FLOOD_PAUSED = Gauge(
     "orchestrator_flood_guard_paused",
-    "1 while a service is asked by probes only, because most of its commands ended as dead letters.",
+    "1 while a service is asked by probes only: most of its commands ended as dead letters.",
     ["service"],
 )
 STEP_SECONDS = Histogram(
