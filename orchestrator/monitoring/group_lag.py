@@ -17,7 +17,7 @@ from schemas.errors import OrchestratorError
 from streams.kafka.admin import Admin
 from streams.kafka.lag import LagAges
 from streams.kafka.log_reader import LogReader
-from streams.kafka.positions import Place
+from streams.kafka.positions import Place, lag_by_place
 
 log = structlog.get_logger()
 
@@ -78,10 +78,10 @@ class GroupWatch:
     ) -> None:
         now_s, ages = time.monotonic(), self._ages[group]
         ages.look(now_s, {place: end for place, (_, end) in bounds.items()})
-        for place, (first, end) in bounds.items():
-            position = max(first, committed.get(place, first))
+        for place, unread in lag_by_place(committed, bounds).items():
             labels = (group, place[0], str(place[1]))
-            LAG_RECORDS.labels(*labels).set(max(0, end - position))
+            LAG_RECORDS.labels(*labels).set(unread)
+            position = bounds[place][1] - unread
             LAG_AGE_SECONDS.labels(*labels).set(ages.age_s(now_s, place, position))
 
 

@@ -241,13 +241,21 @@ class Admin:
         """The committed offset of a group in each of these partitions that has one.
 
         While a coordinator is being elected it waits, within the request timeout.
-        """
-        found = await self._stored(group, partitions)
-        return {place: stored.offset for place, stored in found.items()}
 
-    async def _stored(
+        Raises:
+            KafkaUnavailableError: the broker did not answer.
+        """
+        found = await self.commits(group, partitions)
+        return {place: commit.offset for place, commit in found.items()}
+
+    async def commits(
         self, group: str, partitions: Sequence[tuple[str, int]]
     ) -> dict[tuple[str, int], OffsetAndMetadata]:
+        """As :meth:`committed`, with what a member of the group wrote beside each offset.
+
+        Raises:
+            KafkaUnavailableError: the broker did not answer.
+        """
         wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -257,19 +265,8 @@ class Admin:
         except (KafkaError, TimeoutError) as error:
             raise unavailable(error, f"offsets of {group}") from error
         return {
-            (tp.topic, tp.partition): stored for tp, stored in found.items() if stored.offset >= 0
+            (tp.topic, tp.partition): commit for tp, commit in found.items() if commit.offset >= 0
         }
-
-    async def notes(
-        self, group: str, partitions: Sequence[tuple[str, int]]
-    ) -> dict[tuple[str, int], str]:
-        """What the members of a group wrote beside their offsets, where they wrote something.
-
-        Raises:
-            KafkaUnavailableError: the broker did not answer.
-        """
-        found = await self._stored(group, partitions)
-        return {place: stored.metadata for place, stored in found.items() if stored.metadata}
 
     async def members(self, groups: Sequence[str]) -> dict[str, int]:
         """The number of members of each of these groups; 0 also for a group that never was.

@@ -1,14 +1,13 @@
-"""What a consumer group does with one partition: who reads, how much waits, what they say."""
+"""What consumer groups do with some partitions: who reads, how much waits, what members note."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.kafka.admin import Admin
 from streams.kafka.log_reader import LogReader
-from streams.kafka.positions import Place
+from streams.kafka.positions import Place, lag_by_place
 from streams.settings import KafkaSettings
 
 
@@ -39,14 +38,12 @@ async def group_readings(
         found = {}
         for group, places in groups.items():
             # The positions first: an end that is read later is not before them.
-            committed = await admin.committed(group, places)
-            notes, bounds = await asyncio.gather(
-                admin.notes(group, places), reader.all_bounds(places)
+            commits = await admin.commits(group, places)
+            committed = {place: commit.offset for place, commit in commits.items()}
+            unread = lag_by_place(committed, await reader.all_bounds(places))
+            found[group] = GroupReading(
+                members=members[group],
+                unread=sum(unread.values()),
+                note=next((c.metadata for c in commits.values() if c.metadata), ""),
             )
-            unread = sum(
-                max(0, end - max(first, committed.get(place, first)))
-                for place, (first, end) in bounds.items()
-            )
-            note = next(iter(notes.values()), "")
-            found[group] = GroupReading(members=members[group], unread=unread, note=note)
         return found

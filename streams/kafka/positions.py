@@ -37,10 +37,19 @@ def lag_by_topic(
         bounds: the first offset and the end of each partition of the group's topics.
     """
     lag: dict[str, int] = {}
-    for (topic, partition), (first, end) in sorted(bounds.items()):
-        stands = max(first, committed.get((topic, partition), first))
-        lag[topic] = lag.get(topic, 0) + max(0, end - stands)
+    for (topic, _), unread in sorted(lag_by_place(committed, bounds).items()):
+        lag[topic] = lag.get(topic, 0) + unread
     return lag
+
+
+def lag_by_place(
+    committed: Mapping[Place, int], bounds: Mapping[Place, tuple[int, int]]
+) -> dict[Place, int]:
+    """As :func:`lag_by_topic`, for each partition."""
+    return {
+        place: max(0, end - max(first, committed.get(place, first)))
+        for place, (first, end) in bounds.items()
+    }
 
 
 def gaps(
