@@ -74,6 +74,12 @@ class CountsExport:
                 log.warning("counts_not_read", code=error.code, reason=str(error))
             self._failing = True
             return
+        # Nobody waits for this task: without a line the counts would stand still in silence.
+        except Exception as error:
+            if not self._failing:
+                log.error("counts_not_read", code="INTERNAL", exc_info=error)
+            self._failing = True
+            return
         self._failing = False
         # A partition that left meanwhile is its next owner's.
         self._collector.show([row for row in rows if row.log_partition in self._partitions])

@@ -113,4 +113,9 @@ async def _watch(watch: GroupWatch, interval_s: float) -> None:
                 code = getattr(error, "code", "TIMEOUT")
                 log.warning("groups_not_watched", code=code, reason=str(error)[:300])
             failed = True
+        # Nobody waits for this task: without a line the watch would end in silence.
+        except Exception as error:
+            if not failed:
+                log.error("groups_not_watched", code="INTERNAL", exc_info=error)
+            failed = True
         await asyncio.sleep(interval_s)

@@ -1,7 +1,7 @@
 """Which counts a sink shows: those of its partitions, as Postgres has them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import asyncpg
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from agents.projection.counts_export import CountsExport
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from sinks.counts.collector import CountsCollector
+from sinks.counts.row import CountRow
 from sinks.schema.migrate import migrate_up
 from sinks.settings import PostgresSettings
 from sinks.writer import Writer
@@ -99,6 +100,29 @@ async def test_the_last_counts_stay_while_postgres_is_away(
     said = [line for line in lines if line["event"] == "counts_not_read"]
     assert len(said) == 1
     assert said[0]["code"]
+
+
+class FaultyOnce(Writer):
+    """Its first reading of counts fails for a reason that is no error of Postgres."""
+
+    read = 0
+
+    async def counts(self, partitions: Iterable[int]) -> list[CountRow]:
+        self.read += 1
+        if self.read == 1:
+            raise RuntimeError("a fault of ours")
+        return []
+
+
+async def test_an_unexpected_error_is_logged_and_the_counts_are_read_again() -> None:
+    writer = FaultyOnce(PostgresSettings(dsn="postgresql://localhost/none"))
+    export = CountsExport(writer, CountsCollector(), every_s=0.01)
+    with logged("agents.projection.counts_export.log") as lines:
+        async with export.running():
+            export.assigned(frozenset({0}))
+            await until(lambda: writer.read > 1)
+
+    assert [(line["event"], line["code"]) for line in lines] == [("counts_not_read", "INTERNAL")]
 
 
 async def test_the_sinks_application_shows_the_counts_of_what_it_wrote(sink: Sink) -> None:
