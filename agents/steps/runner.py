@@ -20,6 +20,7 @@ from streams import metrics
 from streams import span_names as names
 from streams.envelopes import result_record
 from streams.kafka.dead_letters import failure_of
+from streams.kafka.group_note import REWRITTEN_EVERY_S, stamped
 from streams.kafka.patience import publish_patiently
 from streams.kafka.publisher import Outgoing
 from streams.log_context import working_on
@@ -41,7 +42,6 @@ log = structlog.get_logger()
 
 # After the deliveries stopped waiting for it: a delivery that still waits would begin it again.
 _ABORT_AFTER_S = 0.1
-_NOTE_EVERY_S = 5.0
 _ABORT_S = 2.0
 """Time for an aborted attempt to end: its call has a second for that."""
 
@@ -67,7 +67,7 @@ class StepRunner:
         self._app = app
         app.drainables.append(self)
         app.on_lost_positions = self.remember
-        app.note = lambda: self._parts.flood_gate.paused() or ""
+        app.note = lambda: stamped(self._parts.flood_gate.paused() or "", self._parts.clock())
         self._parts.flood_gate.on_change = self._begin_noting
 
     def _begin_noting(self) -> None:
@@ -77,14 +77,16 @@ class StepRunner:
     async def _keep_noting(self) -> None:
         """Write beside the offsets that a service is paused, so that others can say why tasks wait.
 
-        Again and again: commands come into partitions in which nothing was acknowledged since.
+        Again and again: notes grow old, and commands come into partitions in which nothing was
+        acknowledged since.
         """
+        gate = self._parts.flood_gate
         while self._app is not None and not self._app.closing:
-            paused = self._parts.flood_gate.paused() is not None
+            paused = gate.paused()
             await self._app.consumer.commit_note()
-            if not paused:
+            if paused is None and gate.paused() is None:
                 return
-            await asyncio.sleep(_NOTE_EVERY_S)
+            await asyncio.sleep(REWRITTEN_EVERY_S)
 
     async def run(self, delivery: Delivery) -> None:
         """Run one command; return when its result, or its dead letter, is delivered.

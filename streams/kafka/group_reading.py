@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from streams.clock import now_ms
 from streams.kafka.admin import Admin
+from streams.kafka.group_note import text_of
 from streams.kafka.log_reader import LogReader
 from streams.kafka.positions import Place, lag_by_place
 from streams.settings import KafkaSettings
@@ -19,7 +21,7 @@ class GroupReading:
     unread: int
     """Offsets that it has not committed."""
     note: str
-    """What a member wrote beside one of its offsets; empty: nothing."""
+    """What a member wrote beside one of its offsets in the last minute; empty: nothing."""
 
 
 async def group_readings(
@@ -41,9 +43,10 @@ async def group_readings(
             commits = await admin.commits(group, places)
             committed = {place: commit.offset for place, commit in commits.items()}
             unread = lag_by_place(committed, await reader.all_bounds(places))
+            notes = (text_of(commit.metadata, now_ms()) for commit in commits.values())
             found[group] = GroupReading(
                 members=members[group],
                 unread=sum(unread.values()),
-                note=next((c.metadata for c in commits.values() if c.metadata), ""),
+                note=next(filter(None, notes), ""),
             )
         return found

@@ -4,7 +4,16 @@ import asyncio
 from collections.abc import Sequence
 
 from schemas.records import ControlKind, Lane, ResultKind, StepCommand
-from tests.agents.steps.working import STEP, Service, Site, a_command, a_worker
+from streams.kafka.group_reading import group_readings
+from tests.agents.steps.working import (
+    PARTITIONS,
+    SERVICE,
+    STEP,
+    Service,
+    Site,
+    a_command,
+    a_worker,
+)
 from tests.streams.building import until
 
 BEFORE_THE_PAUSE = 6
@@ -38,6 +47,25 @@ async def test_a_service_that_is_away_leaves_few_dead_letters_and_goes_on_when_i
     assert BEFORE_THE_PAUSE <= len(failed) < 20
     assert {result.command_id for result in results} == {c.command_id for c in commands}
     assert len(results) == len(service.calls) == 40
+
+
+async def test_a_paused_service_is_noted_beside_the_offsets_of_its_group(
+    site: Site, service: Service
+) -> None:
+    places = [(site.topics.step(STEP, Lane.NORMAL), p) for p in range(PARTITIONS)]
+
+    async def note() -> str:
+        found = await group_readings(site.kafka, {site.group: places}, client_id="test")
+        return found[site.group].note
+
+    async with a_worker(site, service):
+        await flooded(site, service, last_attempts(40))
+        async with asyncio.timeout(30):
+            while SERVICE not in await note():
+                pass
+            service.raises = None
+            while await note():
+                pass
 
 
 async def test_a_probe_is_a_first_attempt_where_there_is_one(site: Site, service: Service) -> None:
