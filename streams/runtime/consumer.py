@@ -138,7 +138,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             log.error("commit_timed_out", group=self.app.conf.id)
 
     async def commit_back(self, offsets: Mapping[tuple[str, int], int]) -> None:
-        """Commit offsets that lie before the committed ones; never raises.
+        """Commit offsets that lie before the committed ones; bounded, and never raises.
 
         A group whose position lies beyond the end of a partition reads from the beginning. Without
         this commit the position would stay, and after a restart the group would skip new records.
@@ -146,15 +146,17 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         if not offsets:
             return
         try:
-            await self._thread.call_thread(self._thread.commit_back, offsets)
+            # While there is no coordinator, aiokafka tries again for ever.
+            async with asyncio.timeout(self.app.kafka.request_timeout_s):
+                await self._thread.call_thread(self._thread.commit_back, offsets)
         except Exception as error:
             log.error("not_committed_back", group=self.app.conf.id, exc_info=error)
 
     async def commit_note(self) -> None:
-        """Commit where this process stands in each partition with pending records; never raises.
+        """Commit where this process stands in each partition, so that the note gets to the broker.
 
-        The offsets are those that are committed anyway. So a note gets to the broker although
-        nothing was acknowledged.
+        Bounded, and never raises. The offsets are those that are committed anyway: nothing has to
+        be acknowledged for it. A partition in which this process has read nothing gets no note.
         """
         heads = {(tp.topic, tp.partition): offset for tp, offset in self._positions.items()}
         for delivery in self.app.pending:
