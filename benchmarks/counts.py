@@ -19,7 +19,7 @@ from benchmarks.harness.machine import print_machine
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from schemas.records import ResultKind
 from sinks import writer as counted_writer
-from sinks.counts import counting
+from sinks.counts import store
 from sinks.rows import LogEvent
 from sinks.schema.migrate import migrate_up
 from sinks.settings import PostgresSettings
@@ -80,7 +80,7 @@ async def nothing(*_: object, **__: object) -> None:
 
 
 class _WithoutCounts:
-    """As :mod:`sinks.counts.counting`, but that nothing is counted."""
+    """As :mod:`sinks.counts.store`, but that nothing is counted."""
 
     count = staticmethod(nothing)
     read_names = staticmethod(nothing)
@@ -97,8 +97,8 @@ async def main(given: argparse.Namespace, folder: Path) -> None:
         for size in BATCHES:
             took: dict[str, list[float]] = {"without": [], "with": []}
             for _ in range(given.rounds):
-                for way, module in (("without", _WithoutCounts), ("with", counting)):
-                    counted_writer.counting = module  # type: ignore[assignment, attr-defined]
+                for way, module in (("without", _WithoutCounts), ("with", store)):
+                    counted_writer.store = module  # type: ignore[assignment, attr-defined]
                     took[way].append(await seconds(dsn, logs, size))
             rates = {way: events / statistics.median(found) for way, found in took.items()}
             print(

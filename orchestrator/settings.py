@@ -15,8 +15,8 @@ from orchestrator.api.settings import ApiSettings
 from orchestrator.api.tls.settings import ApiClientSettings, ApiTlsSettings
 from orchestrator.local.demo.settings import DemoSettings
 from orchestrator.local.embedded.settings import EmbeddedSettings
+from orchestrator.logs import LogSettings
 from orchestrator.monitoring.settings import MetricsSettings
-from orchestrator.observability import LogSettings
 from orchestrator.pipelines import PipelinesSettings
 from orchestrator.running.settings import DevSettings
 from orchestrator.traces import TracesSettings

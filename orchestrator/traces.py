@@ -2,7 +2,8 @@
 
 Our own producer writes whole batches, which no instrumentation supports: ``streams.tracing``
 writes the trace into headers itself. Upstream services that use aiokafka's ``send`` use
-``opentelemetry-instrumentation-aiokafka``, as the demonstration does.
+``opentelemetry-instrumentation-aiokafka``, as the demonstration does
+(:mod:`orchestrator.local.dev.upstream`).
 """
 
 import random
@@ -85,21 +86,3 @@ def _sampling(ratio: float) -> Callable[[Sequence[Link]], bool]:
         return random.random() < ratio or any(link.context.trace_flags.sampled for link in links)
 
     return samples
-
-
-@contextmanager
-def traced_upstream() -> Iterator[None]:
-    """Act like an instrumented upstream service: each ``send`` carries a trace.
-
-    Only around producers: the same instrumentation also wraps consumers, and raises there on
-    a ``traceparent`` that is not UTF-8.
-    """
-    from opentelemetry.instrumentation.aiokafka import AIOKafkaInstrumentor
-
-    instrumentor = AIOKafkaInstrumentor()
-    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: "upstream-service"}))
-    instrumentor.instrument(tracer_provider=provider)
-    try:
-        yield
-    finally:
-        instrumentor.uninstrument()

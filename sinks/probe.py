@@ -9,7 +9,7 @@ row is not at fault, and the writer waits.
 from collections.abc import Awaitable, Callable
 
 from schemas.records import Millis
-from sinks.counts import counting
+from sinks.counts import store
 from sinks.errors import SinkBlockedError, SinkRowError, ours
 from sinks.known_good import (
     PARTITION,
@@ -61,7 +61,7 @@ async def _check_names(conn: Connection, at: Millis, names: Names, schema: str) 
         where: list[list[object]] = [[PARTITION], [0], [0], [""]]
         await conn.fetch(query("begin_positions", schema), *where)
         await conn.fetch(query("move_positions", schema), *where, [0])
-        await counting.add(conn, known_good_counts(names), schema=schema)
+        await store.add(conn, known_good_counts(names), schema=schema)
         await write_batch(conn, begun, schema=schema)
         await write_batch(conn, later, schema=schema)
 

@@ -14,7 +14,7 @@ import asyncpg
 import structlog
 
 from schemas.records import Millis, TaskId
-from sinks.counts.rebuilding import Recount, recount
+from sinks.counts.recount import Recount, recount
 from sinks.dsn import check_files, wrong_dsn
 from sinks.errors import RebuildRunsError, ours
 from sinks.missing import Missing

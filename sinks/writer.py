@@ -17,7 +17,7 @@ import structlog
 
 from schemas.findings import Finding
 from schemas.records import Millis
-from sinks.counts import counting
+from sinks.counts import store
 from sinks.counts.naming import Naming
 from sinks.counts.row import CountRow
 from sinks.database import Database
@@ -179,7 +179,7 @@ class Writer:
             SinkUnavailableError: try again later.
         """
         async with self._database.connection() as conn:
-            return await counting.read(conn, partitions)
+            return await store.read(conn, partitions)
 
     async def rank_tenants(self) -> None:
         """Read which tenants are the largest; from then on these are counted by name.
@@ -188,7 +188,7 @@ class Writer:
             SinkUnavailableError: try again later; the names stay as they are.
         """
         async with self._database.connection() as conn:
-            await counting.read_names(conn, self._naming, schema=self._schema)
+            await store.read_names(conn, self._naming, schema=self._schema)
 
     async def make_months_ahead(self) -> None:
         """Create the missing partitions of the current month and the next ones.
@@ -246,7 +246,7 @@ class Writer:
                 await transaction.rollback()
                 return
             counted = [event for write in writes for event in write.counted]
-            await counting.count(conn, counted, self._naming, schema=self._schema)
+            await store.count(conn, counted, self._naming, schema=self._schema)
             await write_batch(conn, batch, schema=self._schema)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, SinkPositionError):
             # After any other error the connection is cut, see sinks.pool.

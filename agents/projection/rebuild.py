@@ -16,7 +16,7 @@ from agents.projection.log_fold import LogFold, holds
 from agents.projection.rowless import remembered_tasks
 from schemas.limits import Limits
 from schemas.topics import Topics
-from sinks.counts.rebuilding import Recount
+from sinks.counts.recount import Recount
 from sinks.missing import NAMED_MAX, Missing, TrimmedRange, gaps
 from sinks.schema.migrate import migrate_up
 from sinks.settings import PostgresSettings
@@ -54,7 +54,7 @@ async def rebuild(parts: RebuildParts) -> Swapped:
     The sink's positions stay, so that it goes on and misses nothing. Only a position that the
     log does not hold is replaced: by the log's beginning if the position lies before it, otherwise
     by the end of the fold. ``missing`` names the offsets that the log no longer holds.
-    The counts of metrics follow the positions (:class:`~sinks.counts.rebuilding.Recount`).
+    The counts of metrics follow the positions (:class:`~sinks.counts.recount.Recount`).
 
     Raises:
         RebuildRunsError: another rebuild or verification runs.

@@ -23,7 +23,7 @@ from orchestrator.local.dev.server_keeper import Restarts, kept_running
 from orchestrator.local.dev.summary import show_summary
 from orchestrator.local.dev.system import DEV_DEFAULTS, System, open_system
 from orchestrator.local.embedded.servers import Servers, open_servers
-from orchestrator.observability import LogSettings, set_up_logs
+from orchestrator.logs import LogSettings, set_up_logs
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import typer
 
 from orchestrator.cli.environment import command_settings, not_set
-from orchestrator.observability import LogSettings, set_up_logs
+from orchestrator.logs import LogSettings, set_up_logs
 from orchestrator.settings import Settings
 from sinks.reads.reader import Reader
 

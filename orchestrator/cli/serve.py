@@ -6,9 +6,9 @@ import signal
 from orchestrator.api.server import serve as run_service
 from orchestrator.cli.environment import command_settings
 from orchestrator.log_level import switch_level_on_signal
+from orchestrator.logs import set_up_logs
 from orchestrator.monitoring.endpoint import monitored
 from orchestrator.monitoring.group_lag import watched_groups
-from orchestrator.observability import set_up_logs
 from orchestrator.settings import Settings
 from orchestrator.traces import exported_traces
 from streams.health import Health

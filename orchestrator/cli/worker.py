@@ -8,8 +8,8 @@ import typer
 from orchestrator.cli.environment import command_settings
 from orchestrator.layout import roles
 from orchestrator.log_level import switch_level_on_signal
+from orchestrator.logs import set_up_logs
 from orchestrator.monitoring.endpoint import monitored
-from orchestrator.observability import set_up_logs
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.roles import run_role
 from orchestrator.settings import Settings

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from schemas.records import Millis, TaskId
-from sinks.counts import counting
+from sinks.counts import store
 from sinks.counts.naming import Naming
 from sinks.counts.tally import tally
 from sinks.database import Database
@@ -65,7 +65,7 @@ class LockedPartition:
         trail = await self.conn.fetch(query("written_events"), self.partition, offsets)
         written = {row["event_offset"] for row in trail}
         written |= {each.offset for each in events if month_of(each.event.occurred_at) in made}
-        await counting.add(self.conn, tally(events, {}, self.naming, without=written))
+        await store.add(self.conn, tally(events, {}, self.naming, without=written))
 
 
 class Rewriter:
@@ -102,6 +102,6 @@ class Rewriter:
         async with self._database.connection() as conn, conn.transaction():
             row = await conn.fetchrow(query("lock_position"), partition)
             naming = Naming()
-            await counting.read_names(conn, naming)
+            await store.read_names(conn, naming)
             next_offset = row["next_offset"] if row else 0
             yield LockedPartition(partition, next_offset, conn, naming)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from orchestrator.traces import traced_upstream
+from orchestrator.local.dev.upstream import traced_upstream
 from schemas.codec import encode
 from schemas.headers import header_text
 from streams.kafka.log_reader import LogReader

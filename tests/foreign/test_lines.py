@@ -17,7 +17,7 @@ from orchestrator.cli.env import Format, rendered
 from orchestrator.cli.output import Output
 from orchestrator.local.dev.notices import Terminal
 from orchestrator.local.dev.showing import show_letter
-from orchestrator.observability import LogSettings, set_up_logs
+from orchestrator.logs import LogSettings, set_up_logs
 from schemas.dead_letter import Origin
 from schemas.errors import SettingsError
 from tests.foreign.texts import EVIL, LONG

@@ -16,7 +16,7 @@ PROGRAM = """
 import sys
 import structlog
 from orchestrator.log_level import switch_level_on_signal
-from orchestrator.observability import LogSettings, set_up_logs
+from orchestrator.logs import LogSettings, set_up_logs
 set_up_logs(LogSettings(level=sys.argv[1]), role="router")
 switch_level_on_signal(sys.argv[1])
 log = structlog.get_logger("ours")

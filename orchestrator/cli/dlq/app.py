@@ -37,7 +37,7 @@ from orchestrator.cli.options import SinceOption, UntilOption
 from orchestrator.cli.output import Output, OutputOption, json_text, print_line, print_text
 from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings
 from orchestrator.letters.connections import LetterConnections, open_connections
-from orchestrator.observability import LogSettings, set_up_logs
+from orchestrator.logs import LogSettings, set_up_logs
 from schemas.dead_letter_record import read_dead_letter
 from schemas.records import TaskId
 from sinks.letters.writer import DeadLetterWriter

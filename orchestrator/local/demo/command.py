@@ -6,7 +6,7 @@ import signal
 
 from orchestrator.configuration.load import process_settings
 from orchestrator.local.demo.server import ReferenceServices
-from orchestrator.observability import set_up_logs
+from orchestrator.logs import set_up_logs
 
 
 def demo_services() -> None:

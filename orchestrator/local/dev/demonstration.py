@@ -14,8 +14,8 @@ from rich.text import Text
 from orchestrator.local.demo.voice_engine import NOT_INSTALLED as SPEECH_NOT_INSTALLED
 from orchestrator.local.dev.demo_tasks import demo_tasks
 from orchestrator.local.dev.showing import show_letter, show_task, show_usage
+from orchestrator.local.dev.upstream import traced_upstream
 from orchestrator.settings import Settings
-from orchestrator.traces import traced_upstream
 from schemas.codec import encode
 from schemas.dead_letter import Origin
 from schemas.headers import cloudevent_headers, header_text

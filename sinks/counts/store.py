@@ -1,4 +1,4 @@
-"""The statements that count: in the transaction that writes the rows, and those that read."""
+"""Counts in Postgres: counted in the transaction that writes the rows, added, and read."""
 
 from collections.abc import Iterable, Sequence
 
