@@ -21,6 +21,7 @@ from tests.api.snippets import Page
 from tests.debian import ALERTMANAGER, PROMETHEUS, a_program
 from tests.e2e.driving import ANY_PORTS, WAIT_S, Running, a_database, a_rag_task
 from tests.monitoring.alertmanager import alertmanager_command
+from tests.monitoring.receiver_wheel import receiver_folder
 
 PAGE = Page("docs/observability.md")
 _PORTS = ("127.0.0.1:9090", "127.0.0.1:9093", "127.0.0.1:4317", "127.0.0.1:4318")
@@ -83,7 +84,9 @@ class Shell:
         kept = {name: text for name, text in os.environ.items() if not name.startswith("ORCH_")}
         path = f"{self.folder / 'bin'}:{Path('.venv/bin').absolute()}:{kept['PATH']}"
         server = {"ORCH_API_SERVER": self.system.grpc_address, "ORCH_API_KEY": "unused"}
-        return {**kept, **server, "PATH": path}
+        [receiver] = re.findall(r"pip install (rotel==\S+)`", PAGE.text)
+        wheel = {"PYTHONPATH": str(receiver_folder(receiver))}
+        return {**kept, **server, **wheel, "PATH": path}
 
 
 @pytest_asyncio.fixture(loop_scope="session")
