@@ -6,7 +6,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 from aiokafka.admin import NewTopic
@@ -22,7 +21,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     for_code,
 )
-from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
 
 from schemas.findings import described, fatal
 from schemas.topic_rules import ConfigDifference, TopicFacts, partition_findings
@@ -30,6 +29,7 @@ from schemas.topics import Topic, TopicsSettings
 from streams.errors import TopicNotCreatedError, TopicsDifferError
 from streams.kafka.allowed import Allowed, allowed_on_groups, allowed_on_topics
 from streams.kafka.connection import admin_client
+from streams.kafka.group_requests import described_members, stored_positions
 from streams.kafka.refusal import unavailable, why_unavailable
 from streams.kafka.topic_ids import topic_ids
 from streams.settings import KafkaSettings
@@ -250,23 +250,19 @@ class Admin:
 
     async def commits(
         self, group: str, partitions: Sequence[tuple[str, int]]
-    ) -> dict[tuple[str, int], OffsetAndMetadata]:
+    ) -> Mapping[tuple[str, int], OffsetAndMetadata]:
         """As :meth:`committed`, with what a member of the group wrote beside each offset.
 
         Raises:
             KafkaUnavailableError: the broker did not answer.
         """
-        wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
         try:
             async with asyncio.timeout(self._timeout_s):
-                found = await self._when_elected(
-                    lambda: self._client.list_consumer_group_offsets(group, partitions=wanted)
+                return await self._when_elected(
+                    lambda: stored_positions(self._client, group, partitions)
                 )
         except (KafkaError, TimeoutError) as error:
             raise unavailable(error, f"offsets of {group}") from error
-        return {
-            (tp.topic, tp.partition): commit for tp, commit in found.items() if commit.offset >= 0
-        }
 
     async def members(self, groups: Sequence[str]) -> dict[str, int]:
         """The number of members of each of these groups; 0 also for a group that never was.
@@ -278,12 +274,7 @@ class Admin:
         try:
             async with asyncio.timeout(self._timeout_s):
                 for group in groups:
-                    # aiokafka 0.14 cannot decode an answer about several groups.
-                    answers = await self._when_elected(
-                        partial(self._client.describe_consumer_groups, [group])
-                    )
-                    _code, _name, _state, _kind, _assignor, members, *_ = answers[0].groups[0]
-                    found[group] = len(members)
+                    found[group] = len(await self._described_members(group))
         except (KafkaError, TimeoutError) as error:
             raise unavailable(error, "the members of groups") from error
         return found
@@ -296,16 +287,16 @@ class Admin:
         """
         try:
             async with asyncio.timeout(self._timeout_s):
-                answers = await self._when_elected(
-                    partial(self._client.describe_consumer_groups, [group])
-                )
+                members = await self._described_members(group)
         except (KafkaError, TimeoutError) as error:
             raise unavailable(error, "the members of groups") from error
-        members = answers[0].groups[0][5]
         return [Member(id=member[0], partitions=_assigned(member[4])) for member in members]
 
+    async def _described_members(self, group: str) -> Sequence[Any]:
+        return await self._when_elected(lambda: described_members(self._client, group))
+
     async def _when_elected(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """The answer about a group; while its coordinator is being elected, ask again."""
+        """The answer about a group; while its coordinator is elected or loads, ask again."""
         while True:
             try:
                 return await ask()

@@ -1,7 +1,9 @@
-"""What an account may not read of its topics is not known; what it may not create is said."""
+"""What an account may not read of its topics and groups is not known; what it may not create is
+said."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from schemas.findings import Finding, Severity
 from schemas.records import StepName
 from schemas.topic_rules import topic_findings
 from schemas.topics import Topics, TopicsSettings
-from streams.errors import TopicNotCreatedError
+from streams.errors import KafkaRightMissingError, TopicNotCreatedError
 from streams.kafka.admin import Admin
 from streams.settings import KafkaSettings
 
@@ -122,3 +124,27 @@ async def refusal(bootstrap: str) -> TopicNotCreatedError:
             except TopicNotCreatedError as error:
                 return error
     raise AssertionError
+
+
+async def test_a_group_that_may_not_be_read_is_not_one_without_positions_and_members(
+    guarded: str,
+) -> None:
+    group, place = "orchestrator.router", (TABLE[0].name, 0)
+    deny(guarded, (ResourceType.GROUP, group, AclOperation.DESCRIBE))
+    async with Admin(KafkaSettings(bootstrap=guarded)) as admin:
+        await denied(lambda: admin.members([group]), group)
+        for ask in (
+            lambda: admin.committed(group, [place]),
+            lambda: admin.notes(group, [place]),
+            lambda: admin.assignments(group),
+        ):
+            with pytest.raises(KafkaRightMissingError, match=f"consumer group {group}$"):
+                await ask()
+
+
+async def denied(ask: Callable[[], Awaitable[object]], group: str) -> None:
+    """Ask until the right is missing: rules take a moment."""
+    async with asyncio.timeout(20):
+        with suppress(KafkaRightMissingError):
+            while True:
+                assert await ask() == {group: 0}
