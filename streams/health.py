@@ -64,7 +64,7 @@ class Health:
         """Why the process cannot do its work now, by part; empty: it is ready."""
         if self._starting is not None:
             return {"start": self._starting}
-        found = {part: check() for part, check in list(self._checks.items())}
+        found = {part: _result(check) for part, check in list(self._checks.items())}
         return {part: problem for part, problem in found.items() if problem is not None}
 
     @asynccontextmanager
@@ -83,3 +83,10 @@ class Health:
             due_s = self._clock() + _BEAT_S
             await asyncio.sleep(_BEAT_S)
             metrics.LOOP_DELAY_SECONDS.set(max(0.0, self._clock() - due_s))
+
+
+def _result(check: Check) -> str | None:
+    try:
+        return check()
+    except Exception as error:  # it looks at what another thread may just be changing
+        return f"its check failed: {type(error).__name__}"

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import platform
 import threading
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from socket import SHUT_RDWR, socket
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -33,6 +35,11 @@ log = structlog.get_logger()
 
 _SILENT_S = 5.0
 """Seconds that a connection may be silent: a slow client must not keep a thread."""
+_OPEN_S = 30.0
+"""Seconds that a connection may be open, also one whose client sends a byte now and then."""
+_CONNECTIONS_MAX = 32
+"""Open connections, each with a thread; one more ends the oldest. The files that a process may open
+are needed for Kafka and Postgres."""
 
 _RULES = BrowserRules(open=True)
 
@@ -74,9 +81,41 @@ def monitored(settings: MetricsSettings, health: Health, *, role: str) -> Iterat
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        super().__init__(address, _Handler)
+        self._open: dict[socket, float] = {}
+        """When each connection was accepted, on the monotonic clock; threads remove theirs."""
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Take each connection; too many silent ones must not keep Prometheus out."""
+        by_age = list(self._open)
+        for connection in by_age[: max(0, len(by_age) - _CONNECTIONS_MAX + 1)]:
+            _end(connection)
+        self._open[request] = time.monotonic()
+        return True
+
+    def service_actions(self) -> None:
+        """End connections that are open for too long; called twice a second."""
+        now_s = time.monotonic()
+        for connection, accepted_s in list(self._open.items()):
+            if now_s - accepted_s > _OPEN_S:
+                _end(connection)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        self._open.pop(request, None)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log nothing: a client that went away or was silent is none of our faults."""
+
+
+def _end(connection: socket) -> None:
+    """Let the thread of a connection read an end, or fail to write; it then closes it."""
+    with suppress(OSError):
+        connection.shutdown(SHUT_RDWR)
 
 
 class _Handler(WSGIRequestHandler):
@@ -88,7 +127,7 @@ class _Handler(WSGIRequestHandler):
 
 def _listening(settings: MetricsSettings) -> _Server:
     try:
-        return _Server((settings.host, settings.port), _Handler)
+        return _Server((settings.host, settings.port))
     except OSError as error:
         where = f"{settings.port} on {settings.host}"
         raise SettingsError(f"ORCH_METRICS_PORT: {where}: {error.strerror}") from error
@@ -106,7 +145,7 @@ def _application(health: Health, *, check_host: bool) -> WSGIApplication:
             return _answer(start, "403 Forbidden", {"status": "host: not this machine"})
         path = environ.get("PATH_INFO", "")
         if path == "/metrics":
-            return scraped(environ, start)
+            return _scraped(scraped, environ, start)
         if path not in _PATHS:
             return _answer(start, "404 Not Found", {"status": "unknown", "paths": list(_PATHS)})
         problems = _problems(health, path)
@@ -115,6 +154,17 @@ def _application(health: Health, *, check_host: bool) -> WSGIApplication:
         return _answer(start, "200 OK", {"status": "ok"})
 
     return application
+
+
+def _scraped(
+    scraped: WSGIApplication, environ: WSGIEnvironment, start: StartResponse
+) -> Iterable[bytes]:
+    try:
+        return scraped(environ, start)
+    except Exception:
+        # Otherwise the server writes a traceback past our logs.
+        log.error("metrics_not_collected", exc_info=True)
+        return _answer(start, "500 Internal Server Error", {"status": "see the log"})
 
 
 _PATHS = ("/metrics", "/healthz", "/readyz", "/startupz")

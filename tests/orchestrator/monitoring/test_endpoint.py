@@ -3,11 +3,18 @@
 import json
 import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+from structlog.testing import capture_logs
 
 from orchestrator.monitoring.endpoint import monitored
 from orchestrator.monitoring.settings import MetricsSettings
@@ -164,3 +171,71 @@ def test_a_taken_port_and_a_folder_that_cannot_be_written_stop_the_start(
 def test_a_disabled_endpoint_listens_nowhere(health: Health, tmp_path: Path) -> None:
     with monitored(MetricsSettings(enabled=False, targets_dir=tmp_path), health, role="sink"):
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_that_raises_is_a_part_that_is_not_ready(
+    served: httpx.Client, health: Health
+) -> None:
+    def changing() -> str | None:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    health.started()
+    health.add("service", changing)
+
+    assert answers(served) == {"/startupz": 200, "/healthz": 200, "/readyz": 503}
+    assert served.get("/readyz").json()["parts"] == {"service": "its check failed: RuntimeError"}
+
+
+def test_metrics_that_cannot_be_collected_are_one_line_of_the_log(
+    served: httpx.Client, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Broken(Collector):
+        def collect(self) -> Iterator[Metric]:
+            raise LookupError("no such row")
+
+        def describe(self) -> Iterator[Metric]:
+            return iter(())
+
+    broken = Broken()
+    REGISTRY.register(broken)
+    try:
+        with capture_logs() as lines:
+            answer = served.get("/metrics")
+    finally:
+        REGISTRY.unregister(broken)
+
+    assert (answer.status_code, answer.json()) == (500, {"status": "see the log"})
+    assert [line["event"] for line in lines] == ["metrics_not_collected"]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_idle_connections_take_a_bounded_number_of_threads_and_keep_nobody_out(
+    served: httpx.Client,
+) -> None:
+    before, address = threading.active_count(), (served.base_url.host, served.base_url.port)
+    idle = [socket.create_connection(address) for _ in range(100)]
+    ends = []
+    for connection in idle[:60]:
+        connection.settimeout(3)
+        ends.append(connection.recv(1))
+
+    assert ends == [b""] * 60
+    assert 0 < threading.active_count() - before <= 40
+    assert served.get("/startupz").status_code == 503
+    for connection in idle:
+        connection.close()
+
+
+def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(
+    served: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.monitoring.endpoint._OPEN_S", 0.2)
+    with socket.create_connection((served.base_url.host, served.base_url.port)) as connection:
+        connection.settimeout(0.1)
+        deadline_s, end = time.monotonic() + 10, None
+        while end is None and time.monotonic() < deadline_s:
+            with suppress(TimeoutError):
+                connection.sendall(b"G")
+                end = connection.recv(1)
+
+    assert end == b""
