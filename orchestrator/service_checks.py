@@ -19,20 +19,10 @@ from schemas.findings import Finding, Severity
 from tasks.pipeline import Pipelines
 
 _ANSWER_S = 3.0
+_BODY_MAX = 65_536
+_NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, *_NOT_JSON)
 _PORTS = {"http": 80, "https": 443}
-
-
-class _TargetGroup(msgspec.Struct):
-    """An element of a target's file, as :mod:`orchestrator.monitoring.target` writes it."""
-
-    targets: list[str]
-    labels: dict[str, str]
-
-
-class _NotReady(msgspec.Struct):
-    """The answer of ``/readyz`` of a process that is not ready."""
-
-    parts: dict[str, str]
 
 
 async def check_services(settings: Settings, pipelines: Pipelines) -> list[Finding]:
@@ -49,10 +39,10 @@ async def check_services(settings: Settings, pipelines: Pipelines) -> list[Findi
 
 
 async def _service(name: str, address: str) -> Finding | None:
-    parts = urlsplit(address)
-    if parts.scheme == "python":
+    if address.startswith("python:"):
         return None
     try:
+        parts = urlsplit(address)
         async with asyncio.timeout(_ANSWER_S):
             port = parts.port or _PORTS.get(parts.scheme)
             _, writer = await asyncio.open_connection(parts.hostname, port)
@@ -77,8 +67,10 @@ async def check_registry(settings: Settings, _pipelines: Pipelines) -> list[Find
     url = settings.schemas.registry_url.rstrip("/")
     try:
         async with httpx.AsyncClient(timeout=_ANSWER_S, trust_env=False) as client:
-            (await client.get(f"{url}/schemas/types")).raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+            status, _ = await _answer(client, f"{url}/schemas/types")
+        if status != httpx.codes.OK:
+            raise ValueError(status)
+    except _NO_ANSWER as error:
         return [
             Finding(
                 severity=Severity.FATAL,
@@ -104,30 +96,47 @@ async def check_processes(settings: Settings, _pipelines: Pipelines) -> list[Fin
 def _targets(folder: Path) -> Iterator[tuple[str, str]]:
     """The processes and their addresses; a file that is just being replaced is left out."""
     for path in sorted(folder.glob("*.json")):
-        with suppress(OSError, ValueError, LookupError):
-            [group] = msgspec.json.decode(path.read_bytes(), type=list[_TargetGroup])
-            yield group.labels["process"], group.targets[0]
+        with suppress(OSError, *_NOT_JSON):
+            for group in msgspec.json.decode(path.read_bytes(), type=list[_Group]):
+                yield from ((group.labels.get("process", path.stem), at) for at in group.targets)
+
+
+class _Group(msgspec.Struct):
+    targets: list[str]
+    labels: dict[str, str] = {}
+
+
+class _NotReady(msgspec.Struct):
+    parts: dict[str, str] = {}
 
 
 async def _process(client: httpx.AsyncClient, name: str, address: str) -> Finding | None:
     try:
-        answer = await client.get(f"http://{address}/readyz")
-        if answer.status_code == httpx.codes.OK:
+        status, body = await _answer(client, f"http://{address}/readyz")
+        if status == httpx.codes.OK:
             return None
-        parts = msgspec.json.decode(answer.content, type=_NotReady).parts
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return Finding(
-            severity=Severity.WARNING,
-            about=name,
-            what=f"not ready: it does not answer at {address} ({type(error).__name__})",
-            breaks="what this process does waits, unless another process does it",
-            fix="start the process again; if it is gone for good, remove its file from "
-            "ORCH_METRICS_TARGETS_DIR",
-        )
+        problems = msgspec.json.decode(body, type=_NotReady).parts
+        problems = problems or {"process": f"{address} answers with {status}"}
+    except _NO_ANSWER as error:
+        problems = {"process": f"it does not answer at {address} ({type(error).__name__})"}
     return Finding(
         severity=Severity.WARNING,
         about=name,
-        what="not ready: " + "; ".join(f"{part}: {why}" for part, why in parts.items()),
+        what="not ready: " + "; ".join(f"{part}: {why}" for part, why in problems.items()),
         breaks="what this process does waits",
         fix="see its log, which names the same reason",
     )
+
+
+async def _answer(client: httpx.AsyncClient, url: str) -> tuple[int, bytes]:
+    """The status and the body; of a long body only the beginning.
+
+    The address may by now be that of another program, which answers as it likes.
+    """
+    body = b""
+    async with asyncio.timeout(_ANSWER_S), client.stream("GET", url) as answer:
+        async for part in answer.aiter_raw():
+            body += part
+            if len(body) > _BODY_MAX:
+                break
+        return answer.status_code, body

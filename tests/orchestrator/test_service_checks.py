@@ -1,75 +1,90 @@
-"""What doctor says about processes whose addresses are in the folder of targets."""
+"""An address may by now belong to another program: what it answers is one finding, in time."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import json
 from pathlib import Path
 
 import pytest
 
-from orchestrator.monitoring.target import target_text
+from agents.services.settings import ServicesSettings
+from orchestrator.monitoring.settings import MetricsSettings
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.service_checks import check_processes
-from orchestrator.settings import load_settings
-from schemas.findings import Finding
+from orchestrator.service_checks import check_processes, check_services
+from orchestrator.settings import Settings
+
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
 
 
-@asynccontextmanager
-async def a_process(folder: Path, status: str, body: str) -> AsyncIterator[None]:
-    """A process that gives one answer to everything, with its target."""
+def a_target(folder: Path, text: str) -> Settings:
+    (folder / "router.json").write_text(text)
+    return Settings(metrics=MetricsSettings(targets_dir=folder))
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        writer.write(head.encode() + body.encode())
-        await writer.drain()
+
+async def said_about(folder: Path, answer: bytes, *, endless: bool = False) -> str:
+    """What is found about a process at whose address a program answers this."""
+
+    async def served(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        while endless and not writer.is_closing():
+            writer.write(b" ")
+            await asyncio.sleep(0.1)
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        (folder / "router.json").write_bytes(target_text(address, role="router", process="router"))
-        yield
-
-
-async def found(folder: Path) -> list[Finding]:
-    settings = load_settings({"ORCH_METRICS_TARGETS_DIR": str(folder)})
-    return await check_processes(settings, installed_pipelines(settings.pipelines))
-
-
-async def test_a_process_that_is_ready_is_fine(tmp_path: Path) -> None:
-    async with a_process(tmp_path, "200 OK", '{"status":"ok"}'):
-        assert await found(tmp_path) == []
-
-
-async def test_a_process_that_is_not_ready_is_named_with_its_reasons(tmp_path: Path) -> None:
-    body = '{"status":"no","parts":{"group":"rebalancing"}}'
-    async with a_process(tmp_path, "503 Service Unavailable", body):
-        [finding] = await found(tmp_path)
-
-    assert (finding.about, finding.what) == ("router", "not ready: group: rebalancing")
+    async with await asyncio.start_server(served, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        group = {"targets": [f"127.0.0.1:{port}"], "labels": {"process": "router.1"}}
+        settings = a_target(folder, json.dumps([group]))
+        found = await check_processes(settings, installed_pipelines(settings.pipelines))
+    return "; ".join(f"{one.about} {one.what}" for one in found)
 
 
 @pytest.mark.parametrize(
-    ("status", "body"),
+    "body",
     [
-        pytest.param("404 Not Found", "{}", id="without parts"),
-        pytest.param("503 Service Unavailable", "[]", id="a list"),
-        pytest.param("502 Bad Gateway", '{"parts":["group"]}', id="parts of another kind"),
-        pytest.param("500 Internal Server Error", "oops", id="no JSON"),
+        b"[]",
+        b"null",
+        b"\xff",
+        b'{"parts": "kafka"}',
+        b'{"parts": {"kafka": 1}}',
+        pytest.param(b"[" * 60_000, id="deep"),
+        pytest.param(b" " * 1_000_000, id="long"),
+        b"",
     ],
 )
-async def test_an_answer_of_something_else_at_the_address_is_not_ready(
-    tmp_path: Path, status: str, body: str
+async def test_a_stranger_at_the_address_of_a_process_is_a_process_that_does_not_answer(
+    tmp_path: Path, body: bytes
 ) -> None:
-    async with a_process(tmp_path, status, body):
-        [finding] = await found(tmp_path)
+    found = await said_about(tmp_path, UNAVAILABLE + body)
 
-    assert "does not answer" in finding.what
+    assert found.startswith("router.1 not ready: process: it does not answer at 127.0.0.1:")
 
 
-async def test_a_file_that_is_no_target_is_left_out(tmp_path: Path) -> None:
-    for name, text in {"half": "[{", "list": "[]", "other": '[{"targets": [1]}]'}.items():
-        (tmp_path / f"{name}.json").write_text(text)
+async def test_a_refusal_without_a_reason_is_not_readiness(tmp_path: Path) -> None:
+    assert "answers with 503" in await said_about(tmp_path, UNAVAILABLE + b'{"parts": {}}')
 
-    assert await found(tmp_path) == []
+
+async def test_an_answer_without_an_end_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.service_checks._ANSWER_S", 0.5)
+    async with asyncio.timeout(10):
+        found = await said_about(tmp_path, UNAVAILABLE, endless=True)
+
+    assert "TimeoutError" in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", pytest.param("[" * 100_000, id="deep"), '[{"targets": [1]}]', '["x"]', "\x00"],
+)
+async def test_a_file_that_is_no_target_is_left_out(tmp_path: Path, text: str) -> None:
+    settings = a_target(tmp_path, text)
+
+    assert await check_processes(settings, installed_pipelines(settings.pipelines)) == []
+
+
+async def test_an_address_that_is_none_is_a_service_that_accepts_no_connection() -> None:
+    settings = Settings(services=ServicesSettings(retrieval="http://[::1"))
+    [found] = await check_services(settings, installed_pipelines(settings.pipelines))
+
+    assert (found.about, "ValueError" in found.what) == ("retrieval", True)
