@@ -20,7 +20,7 @@ from streams import metrics
 from streams import span_names as names
 from streams.envelopes import result_record
 from streams.kafka.dead_letters import failure_of
-from streams.kafka.group_note import REWRITTEN_EVERY_S, stamped
+from streams.kafka.group_note import REPEAT_S
 from streams.kafka.patience import publish_patiently
 from streams.kafka.publisher import Outgoing
 from streams.log_context import working_on
@@ -67,7 +67,7 @@ class StepRunner:
         self._app = app
         app.drainables.append(self)
         app.on_lost_positions = self.remember
-        app.note = lambda: stamped(self._parts.flood_gate.paused() or "", self._parts.clock())
+        app.note = lambda: self._parts.flood_gate.paused() or ""
         self._parts.flood_gate.on_change = self._begin_noting
 
     def _begin_noting(self) -> None:
@@ -77,8 +77,8 @@ class StepRunner:
     async def _keep_noting(self) -> None:
         """Write beside the offsets that a service is paused, so that others can say why tasks wait.
 
-        Again and again: notes grow old, and commands come into partitions in which nothing was
-        acknowledged since.
+        Again and again: commands come into partitions in which nothing was acknowledged since, and
+        an old note is not believed.
         """
         gate = self._parts.flood_gate
         while self._app is not None and not self._app.closing:
@@ -86,7 +86,7 @@ class StepRunner:
             await self._app.consumer.commit_note()
             if paused is None and gate.paused() is None:
                 return
-            await asyncio.sleep(REWRITTEN_EVERY_S)
+            await asyncio.sleep(REPEAT_S)
 
     async def run(self, delivery: Delivery) -> None:
         """Run one command; return when its result, or its dead letter, is delivered.

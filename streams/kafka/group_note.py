@@ -1,26 +1,34 @@
-"""Notes that a member of a consumer group writes beside its offsets, for who asks about it. Pure.
+"""What a member of a consumer group says about itself beside its offsets. Pure.
 
-An offset, and a note with it, stays when its writer stops: nobody removes it from a partition in
-which nothing is committed any more. So a note carries its time, its writer writes it again and
-again, and an old one says nothing.
+Whoever may commit for the group can write there, and a text stays until the next commit of its
+partition, also when its writer is gone. So a note has a mark and a time; its writer repeats it.
 """
 
-from __future__ import annotations
+from schemas.printable import on_one_line
 
-REWRITTEN_EVERY_S = 5.0
-"""How often a note is written while it is true."""
-_VALID_MS = 60_000
-"""The age from which a note is ignored. It allows for the clocks of writer and reader to differ."""
-
-
-def stamped(text: str, now_ms: int) -> str:
-    """A note to be written now; empty for an empty text, which removes an earlier note."""
-    return f"{now_ms} {text}" if text else ""
+REPEAT_S = 5.0
+"""How often a member repeats its note."""
+_FRESH_S = 60.0
+"""An older note is not current. Also the difference of two clocks that does not matter."""
+_TEXT_MAX = 300
+"""Characters. Kafka allows 4,096 bytes beside an offset (``offset.metadata.max.bytes``)."""
+_MARK = "ai-orchestrator-note"
 
 
-def text_of(note: str, now_ms: int) -> str:
-    """The text of a note; empty if the note is too old, or was not made by :func:`stamped`."""
-    at, _, text = note.partition(" ")
-    if not (at.isascii() and at.isdigit() and len(at) <= len(str(2**63))):
+def written_note(text: str, now_s: float) -> str:
+    """The note as it is committed; empty for an empty text.
+
+    Args:
+        text: what the member says, on one line.
+        now_s: Unix time in seconds.
+    """
+    return f"{_MARK} {now_s:.0f} {text[:_TEXT_MAX]}" if text else ""
+
+
+def read_note(found: str, now_s: float) -> str:
+    """The printable text of a current note; empty for any other text beside an offset."""
+    mark, _, rest = found.partition(" ")
+    at, _, text = rest.partition(" ")
+    if mark != _MARK or not (at.isascii() and at.isdecimal() and len(at) < 16):
         return ""
-    return text if now_ms - int(at) < _VALID_MS else ""
+    return on_one_line(text[:_TEXT_MAX]) if abs(now_s - int(at)) <= _FRESH_S else ""

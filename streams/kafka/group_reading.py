@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from streams.clock import now_ms
 from streams.kafka.admin import Admin
-from streams.kafka.group_note import text_of
+from streams.kafka.group_note import read_note
 from streams.kafka.log_reader import LogReader
 from streams.kafka.positions import Place, lag_by_place
 from streams.settings import KafkaSettings
@@ -21,7 +21,7 @@ class GroupReading:
     unread: int
     """Offsets that it has not committed."""
     note: str
-    """What a member wrote beside one of its offsets in the last minute; empty: nothing."""
+    """What a member says beside one of its offsets (:mod:`streams.kafka.group_note`)."""
 
 
 async def group_readings(
@@ -37,13 +37,13 @@ async def group_readings(
         LogReader(kafka, client_id=client_id, committed=False) as reader,
     ):
         members = await admin.members(list(groups))
-        found = {}
+        now_s, found = time.time(), {}
         for group, places in groups.items():
             # The positions first: an end that is read later is not before them.
             commits = await admin.commits(group, places)
             committed = {place: commit.offset for place, commit in commits.items()}
             unread = lag_by_place(committed, await reader.all_bounds(places))
-            notes = (text_of(commit.metadata, now_ms()) for commit in commits.values())
+            notes = (read_note(commit.metadata, now_s) for commit in commits.values())
             found[group] = GroupReading(
                 members=members[group],
                 unread=sum(unread.values()),

@@ -82,8 +82,8 @@ class App(faust.App):  # type: ignore[misc]
         self.leaves_group = False
         """True: the process ends so late that its membership has ended, too."""
         self.note: Callable[[], str] = str
-        """Returns what this process writes beside each offset that it commits, as
-        :mod:`streams.kafka.group_note` makes it; short. Called in the consumer's thread."""
+        """Returns what this process says beside each offset that it commits, on one line; short
+        (:mod:`streams.kafka.group_note`). Called in the consumer's thread."""
         self.closing = False
         """True: no new work begins, and records that were read are let go."""
         self.epoch = 0

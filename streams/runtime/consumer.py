@@ -16,6 +16,7 @@ from faust.transport.drivers import aiokafka as driver
 
 from streams.kafka.consumers import isolation_level
 from streams.kafka.fetch.records import install
+from streams.kafka.group_note import written_note
 from streams.runtime.delivery import Delivery
 
 log = structlog.get_logger()
@@ -24,8 +25,6 @@ log = structlog.get_logger()
 # records still waited in the client. Faust's 1.5 s would starve a lane that has just become free.
 _FETCH_WAIT_MS = 200
 _HELD_POLL_S = 0.02
-_NOTE_MAX = 1_000
-"""Kafka allows 4,096 bytes beside an offset (``offset.metadata.max.bytes``)."""
 _STANDING_POLL_S = 0.2
 _POLL_S = 1.0
 
@@ -34,7 +33,7 @@ async def _commit_with_note(
     app: Any, commit: Callable[..., Awaitable[None]], offsets: Mapping[TopicPartition, Any]
 ) -> None:
     """Commit offsets, with the application's note as the metadata of each."""
-    note = app.note()[:_NOTE_MAX]
+    note = written_note(app.note(), time.time())
     await commit(
         {
             tp: OffsetAndMetadata(at if isinstance(at, int) else at.offset, note)
