@@ -74,7 +74,7 @@ class UseCases:
             tenants=slots,
             queries=queries,
             histories=histories,
-            explanations=TaskExplanations(parts.system, histories, slots.reads),
+            explanations=TaskExplanations(parts.system, histories, slots.explanations),
             creation=TaskCreation(parts, queries),
             commands=TaskCommands(parts, queries),
             watch=TaskWatch(parts, queries),

@@ -20,6 +20,9 @@ _MOMENT_S = 2.0
 """A longer wait counts as a stream. Calls that only create or command wait no longer."""
 _READS_WAITING = 20
 _LETTER_CALLS_WAITING = 4
+_EXPLANATIONS_WAITING = 4
+_EXPLANATIONS_MAX = 8
+"""Explanations of all tenants at the same time: each opens connections to Kafka."""
 
 
 class TenantLoad(Protocol):
@@ -49,6 +52,14 @@ class TenantLimits:
             wait_s=_WAIT_S,
         )
         """Reading pages from Postgres."""
+        self.explanations = TenantSlots(
+            "tenant_reads_max",
+            lambda tenant: self._of(tenant, "reads"),
+            waiting=_EXPLANATIONS_WAITING,
+            wait_s=_WAIT_S,
+            together=_EXPLANATIONS_MAX,
+        )
+        """Explaining tasks: slow while Kafka is away, which must not keep reads waiting."""
         self.letter_calls = self._letter_slots()
         """Calls about single dead letters."""
         self.replays = self._letter_slots()

@@ -24,19 +24,19 @@ _ASK_S = 10.0
 class TaskExplanations:
     """Explains tasks of a caller's tenant."""
 
-    def __init__(self, system: Settings, histories: TaskHistories, reads: TenantSlots) -> None:
+    def __init__(self, system: Settings, histories: TaskHistories, slots: TenantSlots) -> None:
         self._system = system
         self._histories = histories
-        self._reads = reads
+        self._slots = slots
 
     async def explain(self, caller: Caller, task_id: str) -> ExplanationView:
         """Why a task is where it is.
 
         Raises:
-            ApiError: as for a task's history.
+            ApiError: as for a task's history; WORK_LIMITED: too many explanations run and wait.
         """
         history = await self._histories.history(caller, task_id)
-        async with self._reads.of(caller.tenant_id):
+        async with self._slots.of(caller.tenant_id):
             return await explain(self._system, history)
 
 

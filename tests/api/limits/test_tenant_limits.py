@@ -169,6 +169,30 @@ async def test_replays_of_all_tenants_keep_no_other_call_about_letters_waiting()
         pass
 
 
+async def test_explanations_are_few_for_all_tenants_and_take_no_slot_of_reads() -> None:
+    checked, inside, release = limits(tenant_reads_max=2), 0, asyncio.Event()
+
+    async def explain(tenant: str) -> None:
+        nonlocal inside
+        async with checked.explanations.of(tenant):
+            inside += 1
+            await release.wait()
+            inside -= 1
+
+    async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as calls:
+        for number in range(60):
+            calls.create_task(explain(f"tenant-{number // 2}"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        most = inside
+        for _ in range(2):
+            async with checked.reads.of("tenant-0"):
+                pass
+        release.set()
+
+    assert (most, inside) == (8, 0)
+
+
 async def test_a_call_that_waits_for_its_turn_for_too_long_is_refused() -> None:
     slots = TenantSlots("reads", lambda _: 1, waiting=5, wait_s=0.01)
     async with slots.of("acme"):
