@@ -1,12 +1,17 @@
 """The program: ``orchestrator COMMAND``, or ``python -m orchestrator COMMAND``."""
 
 import os
+import signal
 
 from orchestrator.guard import check_packages
 
 
 def main() -> None:
     """Check that our packages are not shadowed, then run the command line."""
+    # The system would end a process that gets it while it starts, or a command that has no level.
+    # A handler instead of SIG_IGN: programs that this process starts have their own way with it.
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, lambda *_: None)
     check_packages()
     # Otherwise gRPC's C core writes its own lines to standard error, past our logs.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

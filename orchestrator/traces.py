@@ -7,10 +7,12 @@ writes the trace into headers itself. Upstream services that use aiokafka's ``se
 """
 
 import random
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import structlog
 from opentelemetry import trace
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -21,8 +23,12 @@ from opentelemetry.trace import Link
 from orchestrator.error_spans import error_exporter
 from streams.tracing import begin_export
 
+log = structlog.get_logger()
+
 _EXPORT_TIMEOUT_S = 5.0
 """For one request, with its retries; at the end of a process also the wait for the last one."""
+_END_S = 1.0
+"""For the end of the exporter beside its last request."""
 _QUEUE_MAX = 8192
 """Spans that wait for a receiver that is slow or down; further ones are dropped."""
 
@@ -71,7 +77,20 @@ def exported_traces(settings: TracesSettings, *, role: str) -> Iterator[None]:
     try:
         yield
     finally:
-        provider.shutdown()
+        _shut_down(provider)
+
+
+def _shut_down(provider: TracerProvider) -> None:
+    """Send the remaining spans, within a bound.
+
+    The timeout of a request is one for each read: a receiver that answers a byte a second would
+    keep the process from its end for half a minute.
+    """
+    ending = threading.Thread(target=provider.shutdown, name="traces-end", daemon=True)
+    ending.start()
+    ending.join(_EXPORT_TIMEOUT_S + _END_S)
+    if ending.is_alive():
+        log.warning("spans_not_sent", reason="the receiver does not end its answer")
 
 
 def _sampling(ratio: float) -> Callable[[Sequence[Link]], bool]:

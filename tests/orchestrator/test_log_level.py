@@ -96,3 +96,18 @@ def test_a_signal_switches_the_level_and_the_next_one_switches_back(
         level,
     )
     assert there["role"] == "router"
+
+
+def test_a_signal_during_the_start_and_to_a_command_ends_nothing() -> None:
+    program = """
+import os, signal, sys
+from orchestrator import __main__ as program
+program.check_packages = lambda: os.kill(os.getpid(), signal.SIGUSR1)
+sys.argv = ["orchestrator", "worker", "--help"]
+program.main()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+
+    assert (ended.returncode, "Usage" in ended.stdout) == (0, True), ended.stderr

@@ -1,10 +1,13 @@
 """What a process exports, by its settings; each test has a process of its own: a tracer provider
 can be set once."""
 
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -153,3 +156,22 @@ def test_a_receiver_that_is_down_costs_spans_and_nothing_else() -> None:
 
     assert carried.split("-")[1] == TRACE_ID
     assert time.monotonic() - began_s < 20
+
+
+def test_a_receiver_whose_answer_does_not_end_does_not_keep_a_process_from_its_end() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        with suppress(OSError):
+            connection, _ = listening.accept()
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            while connection.send(b" "):
+                time.sleep(0.5)
+
+    threading.Thread(target=answer, daemon=True).start()
+    began_s = time.monotonic()
+    run(f"http://127.0.0.1:{listening.getsockname()[1]}", 1.0, SAMPLED, WORK)
+    took_s = time.monotonic() - began_s
+    listening.close()
+
+    assert took_s < 20
