@@ -22,12 +22,14 @@ class GroupReading:
     """Offsets that it has not committed."""
     note: str
     """What a member says beside one of its offsets (:mod:`streams.kafka.group_note`)."""
+    missing: bool = False
+    """None of the partitions exists."""
 
 
 async def group_readings(
     kafka: KafkaSettings, groups: Mapping[str, Sequence[Place]], *, client_id: str
 ) -> dict[str, GroupReading]:
-    """Ask about groups, each with the partitions that matter.
+    """Ask about groups, each with the partitions that matter; one that is missing has no records.
 
     Raises:
         KafkaUnavailableError: no broker answers.
@@ -38,7 +40,16 @@ async def group_readings(
     ):
         members = await admin.members(list(groups))
         now_s, found = time.time(), {}
-        for group, places in groups.items():
+        topics = sorted({topic for places in groups.values() for topic, _ in places})
+        # The bounds of a partition that does not exist are waited for in vain.
+        there = set(await reader.all_partitions(topics))
+        for group, wanted in groups.items():
+            places = [place for place in wanted if place in there]
+            if not places:
+                found[group] = GroupReading(
+                    members=members[group], unread=0, note="", missing=bool(wanted)
+                )
+                continue
             # The positions first: an end that is read later is not before them.
             commits = await admin.commits(group, places)
             committed = {place: commit.offset for place, commit in commits.items()}

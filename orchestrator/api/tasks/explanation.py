@@ -37,7 +37,7 @@ class Reason(StrEnum):
     ROUTER_BEHIND = "ROUTER_BEHIND"
     """A record about it waits to be decided."""
     UNKNOWN = "UNKNOWN"
-    """Kafka did not answer, so it is not known who should move it."""
+    """Kafka did not answer, or refuses this account, so it is not known who should move it."""
 
 
 class Remark(View, frozen=True, kw_only=True):
@@ -152,11 +152,14 @@ def _why(
         )
         return _Why(Reason.RETRY_WAITING, text, "router", task.updated_at, retry_at)
     if readers is None:
-        text = "Kafka did not answer, so it is not known who reads the records of this task."
+        text = (
+            "Kafka did not answer, or refuses this account, so it is not known who reads the "
+            "records of this task."
+        )
         return _Why(Reason.UNKNOWN, text, "operator", task.updated_at)
     if task.phase == Phase.ACCEPTED or readers.step is None or attempt is None:
         return _of_router(readers.router, "Its creation", task.created_at)
-    if retry_at is not None and not readers.step.unread:
+    if retry_at is not None and not (readers.step.unread or readers.step.missing):
         return _of_router(readers.router, "Its retry, which is due,", retry_at)
     return _of_step(attempt, readers, retry_at or attempt.dispatched_at or task.updated_at)
 
@@ -174,6 +177,12 @@ def _of_step(attempt: PastAttempt, readers: Readers, since: datetime) -> _Why:
     reading, name, service = readers.step, attempt.step.name, attempt.step.service
     assert reading is not None
     mover, lane = f"step.{name}", attempt.lane or "normal"
+    if reading.missing:
+        text = (
+            f"The topic of {name}'s commands in the lane {lane} does not exist: the step was "
+            "removed, or `orchestrator topics apply` was not run."
+        )
+        return _Why(Reason.NO_WORKER, text, "operator", since, reading=reading)
     if not reading.unread:
         return _of_router(readers.router, f"The result of {name}", since)
     if reading.members == 0:

@@ -1,5 +1,7 @@
-"""What a stranger or a member that is gone wrote beside an offset is not what a group says."""
+"""What a stranger or a member that is gone wrote beside an offset is not what a group says, and a
+missing partition keeps no question waiting."""
 
+import asyncio
 import time
 import uuid
 
@@ -40,3 +42,19 @@ async def test_only_a_current_note_of_a_member_is_shown(kafka_bootstrap: str) ->
         await consumer.stop()
 
     assert notes == ["", "", "paused"]
+
+
+async def test_a_partition_that_does_not_exist_has_no_records_and_is_not_waited_for(
+    kafka_bootstrap: str,
+) -> None:
+    kafka, name = KafkaSettings(bootstrap=kafka_bootstrap), f"t-{uuid.uuid4()}"
+    async with Admin(kafka) as admin:
+        await admin.apply([a_topic(name)])
+    places = {"there": [(name, 0), (name, 7)], "gone": [(f"no-{name}", 0)]}
+    async with asyncio.timeout(kafka.request_timeout_s / 2):
+        found = await group_readings(kafka, places, client_id="test")
+
+    assert {group: reading.missing for group, reading in found.items()} == {
+        "there": False,
+        "gone": True,
+    }
