@@ -85,7 +85,7 @@ class Health:
             metrics.LOOP_DELAY_SECONDS.set(max(0.0, self._clock() - due_s))
 
 
-def _result(check: Check) -> str | None:
+def _result(check: ReadyCheck) -> str | None:
     try:
         return check()
     except Exception as error:  # it looks at what another thread may just be changing

@@ -135,7 +135,7 @@ async def test_a_group_that_may_not_be_read_is_not_one_without_positions_and_mem
         await denied(lambda: admin.members([group]), group)
         for ask in (
             lambda: admin.committed(group, [place]),
-            lambda: admin.notes(group, [place]),
+            lambda: admin.commits(group, [place]),
             lambda: admin.assignments(group),
         ):
             with pytest.raises(KafkaRightMissingError, match=f"consumer group {group}$"):
