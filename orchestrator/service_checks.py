@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,6 +12,7 @@ import msgspec
 
 from agents.services.access import field_of
 from agents.services.settings import ServicesSettings
+from orchestrator.monitoring.target import read_targets
 from orchestrator.settings import Settings
 from schemas.findings import Finding, Severity
 from tasks.pipeline import Pipelines
@@ -89,21 +88,8 @@ async def check_processes(settings: Settings, _pipelines: Pipelines) -> list[Fin
     if folder is None:
         return []
     async with httpx.AsyncClient(timeout=_ANSWER_S, trust_env=False) as client:
-        found = await asyncio.gather(*(_process(client, *one) for one in _targets(folder)))
+        found = await asyncio.gather(*(_process(client, *one) for one in read_targets(folder)))
     return [finding for finding in found if finding is not None]
-
-
-def _targets(folder: Path) -> Iterator[tuple[str, str]]:
-    """The processes and their addresses; a file that is just being replaced is left out."""
-    for path in sorted(folder.glob("*.json")):
-        with suppress(OSError, *_NOT_JSON):
-            for group in msgspec.json.decode(path.read_bytes(), type=list[_Group]):
-                yield from ((group.labels.get("process", path.stem), at) for at in group.targets)
-
-
-class _Group(msgspec.Struct):
-    targets: list[str]
-    labels: dict[str, str] = {}
 
 
 class _NotReady(msgspec.Struct):
@@ -118,7 +104,14 @@ async def _process(client: httpx.AsyncClient, name: str, address: str) -> Findin
         problems = msgspec.json.decode(body, type=_NotReady).parts
         problems = problems or {"process": f"{address} answers with {status}"}
     except _NO_ANSWER as error:
-        problems = {"process": f"it does not answer at {address} ({type(error).__name__})"}
+        return Finding(
+            severity=Severity.WARNING,
+            about=name,
+            what=f"not ready: process: it does not answer at {address} ({type(error).__name__})",
+            breaks="what this process does waits, unless another process does it",
+            fix="kill it and start it again, if it runs (`orchestrator status` has its pid); if it "
+            "is gone for good, remove its file from ORCH_METRICS_TARGETS_DIR",
+        )
     return Finding(
         severity=Severity.WARNING,
         about=name,

@@ -9,11 +9,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 from msgspec import Struct
 
 from orchestrator.layout import consumer_groups
+from orchestrator.monitoring.target import read_targets
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.running.address import dsn_address
 from orchestrator.running.file import process_identity
@@ -161,8 +163,12 @@ async def _processes(system: RunningSystem | None, timeout_s: float) -> tuple[Pa
 async def _process(process: ProcessRecord, system: RunningSystem, timeout_s: float) -> PartStatus:
     runs = process.pid is not None and process_identity(process.pid) is not None
     took_ms, problem = None, "" if runs else "its process has ended"
+    monitored = _monitored(system).get(process.name)
     if runs and process.name == SERVE:
-        _, took_ms, problem = await _asked(lambda: _ready(system.http), timeout_s)
+        _, took_ms, problem = await _asked(lambda: _good(f"{system.http}/readyz"), timeout_s)
+    elif runs and monitored is not None:
+        url = f"http://{monitored}/healthz"
+        _, took_ms, problem = await _asked(lambda: _good(url), timeout_s)
     return PartStatus(
         name=process.name,
         address=system.http if process.name == SERVE else None,
@@ -177,9 +183,15 @@ async def _process(process: ProcessRecord, system: RunningSystem, timeout_s: flo
     )
 
 
-async def _ready(url: str) -> None:
+def _monitored(system: RunningSystem) -> dict[str, str]:
+    """The address of the health of each process, as far as it is known."""
+    folder = system.variables.get("ORCH_METRICS_TARGETS_DIR")
+    return dict(read_targets(Path(folder))) if folder else {}
+
+
+async def _good(url: str) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
-        (await client.get(f"{url}/readyz")).raise_for_status()
+        (await client.get(url)).raise_for_status()
 
 
 async def _asked(

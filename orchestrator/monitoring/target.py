@@ -18,6 +18,19 @@ def target_text(address: str, *, role: str, process: str) -> bytes:
     return msgspec.json.encode([{"targets": [address], "labels": labels}])
 
 
+def read_targets(folder: Path) -> Iterator[tuple[str, str]]:
+    """The processes and their addresses; a file that is just being replaced is left out."""
+    for path in sorted(folder.glob("*.json")):
+        with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            for group in msgspec.json.decode(path.read_bytes(), type=list[_TargetGroup]):
+                yield from ((group.labels.get("process", path.stem), at) for at in group.targets)
+
+
+class _TargetGroup(msgspec.Struct):
+    targets: list[str]
+    labels: dict[str, str] = {}
+
+
 @contextmanager
 def written_target(folder: Path, address: str, *, role: str, process: str) -> Iterator[None]:
     """Write the target inside the block; another process's later file of this name stays.

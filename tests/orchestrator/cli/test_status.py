@@ -1,11 +1,17 @@
 """``orchestrator status`` of servers that do not answer: bounded, and said."""
 
+import os
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from orchestrator.monitoring.target import target_text
+from orchestrator.running.record import ProcessRecord, RunningSystem
+from orchestrator.settings import load_settings
+from orchestrator.status import ask_status
 from tests.commands import run_command
 
 
@@ -51,3 +57,26 @@ def test_without_a_system_and_without_variables_there_is_nothing_to_show() -> No
     assert (ended.status, ended.out) == (1, "")
     assert ended.err.startswith("error SETTINGS_INVALID: ORCH_KAFKA_BOOTSTRAP and ORCH_POSTGRES_")
     assert "no running system was found: start one with `make run`" in ended.err
+
+
+async def test_a_process_that_runs_and_does_not_answer_is_not_well(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        (tmp_path / "router.json").write_bytes(
+            target_text(address, role="router", process="router")
+        )
+        system = RunningSystem(
+            pid=os.getpid(),
+            identity="",
+            started_at="2026-01-01T00:00:00+00:00",
+            folder=str(tmp_path),
+            http="http://127.0.0.1:1",
+            variables={"ORCH_METRICS_TARGETS_DIR": str(tmp_path)},
+            processes=(
+                ProcessRecord(name="router", pid=os.getpid(), restarts=0, log="router.log"),
+            ),
+        )
+        status = await ask_status(load_settings({}), system, timeout_s=0.3)
+
+    [router] = status.processes
+    assert (router.answers, router.problem) == (False, "no answer in 0.3 s")
