@@ -29,19 +29,6 @@ _STANDING_POLL_S = 0.2
 _POLL_S = 1.0
 
 
-async def _commit_with_note(
-    app: Any, commit: Callable[..., Awaitable[None]], offsets: Mapping[TopicPartition, Any]
-) -> None:
-    """Commit offsets, with the application's note as the metadata of each."""
-    note = written_note(app.note(), time.time())
-    await commit(
-        {
-            tp: OffsetAndMetadata(at if isinstance(at, int) else at.offset, note)
-            for tp, at in offsets.items()
-        }
-    )
-
-
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Assigns by range: one process gets the same partition of all co-partitioned topics.
 
@@ -62,7 +49,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             if not hasattr(consumer, name):
                 raise RuntimeError(f"aiokafka has no {name}: check the pin")
             setattr(consumer, name, value)
-        consumer.commit = partial(_commit_with_note, transport.app, consumer.commit)
+        self._app, self._committed = transport.app, dict[TopicPartition, int]()
+        consumer.commit = partial(self._commit_with_note, consumer.commit)
         return consumer
 
     async def seek_to_committed(self) -> Any:
@@ -73,10 +61,27 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         """
         return await self.call_thread(self._seek_back)
 
+    async def _commit_with_note(
+        self, commit: Callable[..., Awaitable[None]], offsets: Mapping[TopicPartition, Any]
+    ) -> None:
+        """Commit offsets, with the application's note as the metadata of each."""
+        note = written_note(self._app.note(), time.time())
+        wanted = {tp: at if isinstance(at, int) else at.offset for tp, at in offsets.items()}
+        await commit({tp: OffsetAndMetadata(offset, note) for tp, offset in wanted.items()})
+        self._committed.update(wanted)
+
     async def commit_back(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Commit offsets, whatever is committed now; runs in the consumer's thread."""
         consumer = self._ensure_consumer()
         await consumer.commit({TopicPartition(*tp): offset for tp, offset in offsets.items()})
+
+    async def commit_note(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Commit these offsets but those that a commit has passed meanwhile."""
+        places = {TopicPartition(*place): offset for place, offset in offsets.items()}
+        known = self._committed
+        current = {tp: offset for tp, offset in places.items() if offset >= known.get(tp, 0)}
+        if current:
+            await self._ensure_consumer().commit(current)
 
     async def _seek_back(self) -> Any:
         consumer = self._ensure_consumer()
@@ -161,7 +166,14 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         for delivery in self.app.pending:
             place = delivery.topic, delivery.partition
             heads[place] = min(delivery.offset, heads.get(place, delivery.offset))
-        await self.commit_back(heads)
+        if not heads:
+            return
+        try:
+            # While there is no coordinator, aiokafka tries again for ever.
+            async with asyncio.timeout(self.app.kafka.request_timeout_s):
+                await self._thread.call_thread(self._thread.commit_note, heads)
+        except Exception as error:
+            log.warning("note_not_committed", group=self.app.conf.id, reason=repr(error)[:200])
 
     def unread(self, ends: Mapping[Any, int]) -> int:
         """Count the records that wait at the broker in partitions that may be read now.

@@ -44,7 +44,7 @@ class Remark(View, frozen=True, kw_only=True):
     """A further fact that matters for a task."""
 
     code: str
-    """``DEADLINE_NEAR``, ``DEADLINE_PASSED``, ``SINK_BEHIND``, ``NO_SINK``."""
+    """``DEADLINE_NEAR``, ``DEADLINE_PASSED``, ``NO_ROUTER``, ``SINK_BEHIND``, ``NO_SINK``."""
     text: str
 
 
@@ -169,7 +169,8 @@ def _ended(history: TaskHistory) -> _Why:
     because = f" ({task.error.code})" if task.error else ""
     again = "" if task.status == "completed" else " A retry begins a new run."
     since = task.completed_at or task.updated_at
-    return _Why(Reason.ENDED, f"It is {task.status}{because}.{again}", None, since)
+    ended = "was cancelled" if task.status == "cancelled" else task.status
+    return _Why(Reason.ENDED, f"It {ended}{because}.{again}", None, since)
 
 
 def _of_step(attempt: PastAttempt, readers: Readers, since: datetime) -> _Why:
@@ -217,8 +218,8 @@ def _of_router(reading: GroupReading, what: str, since: datetime) -> _Why:
         )
         return _Why(Reason.NO_ROUTER, text, "router", since, reading=reading)
     text = (
-        f"{what} waits to be decided: the router has {reading.unread} records of its partition "
-        "to read."
+        f"{what} waits to be decided: the router has {_count(reading.unread, 'record')} of its "
+        "partition to read."
     )
     return _Why(Reason.ROUTER_BEHIND, text, "router", since, reading=reading)
 
@@ -235,15 +236,20 @@ def _remarks(
         elif left <= NEAR or (why.due_at is not None and why.due_at >= deadline):
             text = f"Its deadline is in {left.total_seconds():.0f} s: then it fails."
             yield Remark(code="DEADLINE_NEAR", text=text)
-    if readers is None or not readers.sink.unread:
+    if readers is None:
+        return
+    if not readers.router.members and why.reason not in (Reason.ENDED, Reason.NO_ROUTER):
+        text = "No router is in its group: a command for it, or its result, is not decided."
+        yield Remark(code="NO_ROUTER", text=text)
+    if not readers.sink.unread:
         return
     if readers.sink.members == 0:
         text = "No sink is in its group: lists and SQL do not show what happened since."
         yield Remark(code="NO_SINK", text=text)
     else:
         text = (
-            f"The sink has {readers.sink.unread} records of its partition to write: lists and SQL "
-            "show an older state."
+            f"The sink has {_count(readers.sink.unread, 'record')} of its partition to write: "
+            "lists and SQL show an older state."
         )
         yield Remark(code="SINK_BEHIND", text=text)
 

@@ -91,7 +91,7 @@ def explain(
 
     The reasons: ENDED, HELD, RETRY_WAITING, NO_WORKER, FLOOD_GUARD, LANE_BEHIND, CALL_RUNNING,
     NO_ROUTER, ROUTER_BEHIND, and UNKNOWN while Kafka does not answer. Remarks: DEADLINE_NEAR,
-    DEADLINE_PASSED, SINK_BEHIND, NO_SINK. `docs/runbook.md` says what to do for each.
+    DEADLINE_PASSED, NO_ROUTER, SINK_BEHIND, NO_SINK. `docs/runbook.md` says what to do for each.
 
     `-o json` prints one object: task_id, status, phase, reason, text, since, due_at, mover, step,
     attempt, service, lane, worker, records_before, members, remarks (code, text).

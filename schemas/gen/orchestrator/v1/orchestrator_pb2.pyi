@@ -81,7 +81,7 @@ class ExplainTaskResponse(_message.Message):
         CODE_FIELD_NUMBER: _builtins.int
         TEXT_FIELD_NUMBER: _builtins.int
         code: _builtins.str
-        """DEADLINE_NEAR, DEADLINE_PASSED, SINK_BEHIND, NO_SINK. Expect new ones."""
+        """DEADLINE_NEAR, DEADLINE_PASSED, NO_ROUTER, SINK_BEHIND, NO_SINK. Expect new ones."""
         text: _builtins.str
         def __init__(
             self,
