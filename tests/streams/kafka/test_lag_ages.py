@@ -23,6 +23,7 @@ def test_a_partition_that_was_read_to_its_end_has_no_age() -> None:
 def test_the_age_counts_from_the_look_that_saw_the_record_first() -> None:
     ages = ages_of((0, 5), (10, 8), (20, 8), (30, 9))
 
+    # A position only goes on: what was read is forgotten.
     assert [ages.age_s(100, PLACE, position) for position in (4, 5, 7, 8, 9)] == [
         100,
         90,
@@ -54,3 +55,12 @@ def test_the_age_is_that_of_a_record_by_record_history_to_one_look(
     assert age_s <= exact_s
     if len({*seen_s}) <= 240:
         assert age_s == exact_s
+
+
+def test_a_record_that_nobody_reads_grows_older_however_often_its_partition_is_looked_at() -> None:
+    ages = LagAges()
+    for now_s in range(5_000):
+        ages.look(now_s, {PLACE: now_s + 1})
+
+    assert ages.age_s(5_000, PLACE, 0) == 5_000
+    assert 0 < ages.age_s(5_000, PLACE, 2_500) <= 2_500
