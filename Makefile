@@ -33,7 +33,7 @@ run: $(VENV)/.run ## the whole system in the foreground, with demonstration task
 
 # Processes, each with servers of its own, which wait for a good part of their time; 0 runs all
 # tests in this one.
-WORKERS ?= 3
+WORKERS ?= 4
 test: $(VENV)/.dev ## all tests, against a real Kafka and Postgres started here
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --reruns 1 --rerun-show-tracebacks $(PYTEST_ARGS)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,7 +13,7 @@ from orchestrator.api.settings import ApiSettings
 from orchestrator.layout import roles, topic_table
 from orchestrator.local.dev.fork import Fork
 from orchestrator.local.dev.supervisor import Supervisor
-from orchestrator.local.embedded.ports import is_free
+from orchestrator.local.embedded.ports import free_ports, is_free
 from orchestrator.local.embedded.process import Process
 from orchestrator.local.embedded.progress import Progress, say_nothing
 from orchestrator.pipelines import installed_pipelines
@@ -170,7 +169,7 @@ def _service_addresses() -> dict[str, str]:
     """Free ports for the reference services, as variables for them and for the workers."""
     addresses = {}
     services = ("RETRIEVAL", "RAG_ENGINE", "AGENT_ENGINE", "VOICE_ENGINE", "MULTIMODAL_ENGINE")
-    for service, port in zip(services, _free_ports(len(services)), strict=True):
+    for service, port in zip(services, free_ports(len(services)), strict=True):
         addresses[f"ORCH_DEMO_{service}_PORT"] = str(port)
         addresses[f"ORCH_SERVICES_{service}"] = f"grpc://127.0.0.1:{port}"
     return addresses
@@ -179,21 +178,10 @@ def _service_addresses() -> dict[str, str]:
 def _api_ports(settings: ApiSettings, variables: Mapping[str, str]) -> dict[str, str]:
     """The usual ports if they are free, otherwise free ones; a port that is set above 0 stays."""
     wanted = {_GRPC_PORT: settings.grpc_port, _HTTP_PORT: settings.http_port}
-    others = iter(_free_ports(len(wanted)))
+    others = iter(free_ports(len(wanted)))
     return {
         name: kept
         if (kept := variables.get(name, "0")) != "0"
         else str(port if is_free(port) else next(others))
         for name, port in wanted.items()
     }
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for opened in sockets:
-            opened.bind(("127.0.0.1", 0))
-        return [int(opened.getsockname()[1]) for opened in sockets]
-    finally:
-        for opened in sockets:
-            opened.close()

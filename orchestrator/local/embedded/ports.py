@@ -48,6 +48,18 @@ def choose_ports(
     return chosen
 
 
+def free_ports(count: int) -> list[int]:
+    """Different ports that are free at this moment, outside of what the system gives to clients.
+
+    Raises:
+        PortTakenError: there are not so many.
+    """
+    found: set[int] = set()
+    for _ in range(count):
+        found.add(_free_port(found))
+    return sorted(found)
+
+
 def is_free(port: int) -> bool:
     """Whether a server could listen on 127.0.0.1:``port`` now. False for port 0."""
     if port == 0:

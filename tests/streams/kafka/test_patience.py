@@ -12,15 +12,14 @@ async def _no_time(_pause_s: float) -> None:
 
 async def test_a_process_names_what_it_waits_for_and_why_until_the_wait_is_over() -> None:
     kafka, logs = Patience("brokers-of-this-test"), Patience("logs-of-this-test")
-    assert waits() is None
-
     await kafka.pause(KafkaUnavailableError("no broker answers"), until=_no_time)
     await logs.pause(KafkaUnavailableError("gone"), until=_no_time)
-    assert waits() == (
+    # Other tests of this process may leave waits behind.
+    assert (
         "brokers-of-this-test waits: KAFKA_UNAVAILABLE: no broker answers; "
         "logs-of-this-test waits: KAFKA_UNAVAILABLE: gone"
-    )
+    ) in (waits() or "")
 
     kafka.over()
     logs.over()
-    assert waits() is None
+    assert "of-this-test" not in (waits() or "")
