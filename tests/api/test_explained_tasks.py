@@ -109,6 +109,15 @@ def test_without_an_answer_of_kafka_the_reason_is_unknown() -> None:
     found = explained(DISPATCHED, None, now=NOW)
 
     assert (found.reason, found.mover, found.remarks) == (Reason.UNKNOWN, "operator", [])
+    assert "refuses this account" in found.text
+
+
+def test_a_step_whose_topic_is_gone_waits_for_an_operator() -> None:
+    gone = GroupReading(members=0, unread=0, note="", missing=True)
+    found = explain(DISPATCHED, step=gone)
+
+    assert (found.reason, found.mover, found.step) == (Reason.NO_WORKER, "operator", "retrieve")
+    assert "does not exist" in found.text
 
 
 def test_what_holds_a_task_back_before_kafka_matters_needs_no_answer_of_kafka() -> None:
