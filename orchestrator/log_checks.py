@@ -14,6 +14,7 @@ from schemas.topics import Topics, dlq
 from streams.errors import KafkaUnavailableError, PublishError
 from streams.kafka.admin import Admin
 from streams.kafka.broker_clock import BrokerClock
+from streams.kafka.group_reading import group_positions
 from streams.kafka.log_reader import LogReader
 from streams.kafka.positions import Place, gaps
 from streams.kafka.publisher import Publisher
@@ -137,11 +138,8 @@ async def check_positions(settings: Settings, pipelines: Pipelines) -> list[Find
         LogReader(settings.kafka, client_id=_client(settings), committed=False) as reader,
         Admin(settings.kafka) as admin,
     ):
-        for group, names in consumer_groups(settings, pipelines).items():
-            places = await reader.all_partitions(names)
-            # The positions first: a bound that is read later is not before them.
-            committed = await admin.committed(group, places)
-            bounds = await reader.all_bounds(places)
+        groups = consumer_groups(settings, pipelines)
+        async for group, committed, bounds in group_positions(reader, admin, groups):
             if group in stored:
                 bounds = {place: (0, end) for place, (_, end) in bounds.items()}
             found += _position_findings(group, committed, bounds)

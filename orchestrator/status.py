@@ -24,6 +24,7 @@ from orchestrator.settings import Settings
 from schemas.errors import OrchestratorError
 from sinks.server.check import server_version
 from streams.kafka.admin import Admin
+from streams.kafka.group_reading import group_positions
 from streams.kafka.log_reader import LogReader
 from streams.kafka.positions import lag_by_topic
 
@@ -230,11 +231,8 @@ async def _lag_of_groups(settings: Settings) -> tuple[GroupLag, ...]:
         LogReader(settings.kafka, client_id=client_id, committed=False) as reader,
         Admin(settings.kafka) as admin,
     ):
-        for group, names in groups.items():
-            places = await reader.all_partitions(names)
-            # The positions first: an end that is read later is not before them.
-            committed = await admin.committed(group, places)
-            topics = lag_by_topic(committed, await reader.all_bounds(places))
+        async for group, committed, bounds in group_positions(reader, admin, groups):
+            topics = lag_by_topic(committed, bounds)
             found.append(GroupLag(group=group, lag=sum(topics.values()), topics=topics))
     return tuple(found)
 

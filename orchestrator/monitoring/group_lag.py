@@ -15,6 +15,7 @@ from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
 from schemas.errors import OrchestratorError
 from streams.kafka.admin import Admin
+from streams.kafka.group_reading import group_positions
 from streams.kafka.lag import LagAges
 from streams.kafka.log_reader import LogReader
 from streams.kafka.positions import Place, lag_by_place
@@ -66,11 +67,8 @@ class GroupWatch:
         ):
             for group, members in (await admin.members(list(self._groups))).items():
                 MEMBERS.labels(group).set(members)
-            for group, topics in self._groups.items():
-                places = await reader.all_partitions(topics)
-                # The positions first: an end that is read later is not before them.
-                committed = await admin.committed(group, places)
-                self._show(group, committed, await reader.all_bounds(places))
+            async for group, committed, bounds in group_positions(reader, admin, self._groups):
+                self._show(group, committed, bounds)
         LOOKED_AT.set_to_current_time()
 
     def _show(

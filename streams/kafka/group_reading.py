@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.kafka.admin import Admin
@@ -24,6 +24,21 @@ class GroupReading:
     """What a member says beside one of its offsets (:mod:`streams.kafka.group_note`)."""
     missing: bool = False
     """None of the partitions exists."""
+
+
+async def group_positions(
+    reader: LogReader, admin: Admin, groups: Mapping[str, Sequence[str]]
+) -> AsyncIterator[tuple[str, dict[Place, int], dict[Place, tuple[int, int]]]]:
+    """Each group with its positions in its topics, and the bounds of all their partitions.
+
+    Raises:
+        KafkaUnavailableError: no broker answers.
+    """
+    for group, topics in groups.items():
+        places = await reader.all_partitions(topics)
+        # The positions first: a bound that is read later is not before them.
+        committed = await admin.committed(group, places)
+        yield group, committed, await reader.all_bounds(places)
 
 
 async def group_readings(
