@@ -217,12 +217,19 @@ def _classes() -> dict[str, frozenset[str]]:
     """What each of our classes has by itself or from our classes."""
     found: dict[str, set[str]] = {}
     for path in python_files():
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.ClassDef):
-                members = found.setdefault(node.name, set())
-                members |= _names_of(node)
-                members |= {ast.unparse(base).split("[")[0] for base in node.bases}
+        for node in _defined_classes(ast.parse(path.read_text("utf-8"))):
+            members = found.setdefault(node.name, set())
+            members |= _names_of(node)
+            members |= {ast.unparse(base).split("[")[0] for base in node.bases}
     return {name: frozenset(_with_bases(name, found, ())) for name, found_ in found.items()}
+
+
+def _defined_classes(node: ast.Module | ast.ClassDef) -> Iterator[ast.ClassDef]:
+    """The classes of a module, and those inside of them; a page names none of a function."""
+    for child in node.body:
+        if isinstance(child, ast.ClassDef):
+            yield child
+            yield from _defined_classes(child)
 
 
 def _names_of(node: ast.AST) -> set[str]:

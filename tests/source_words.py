@@ -48,23 +48,23 @@ def all_tests() -> str:
 @cache
 def all_words() -> frozenset[str]:
     """Every word of the code: names, and words of strings, without comments and docstrings."""
-    words: set[str] = set()
-    for file in sources():
-        text = file.read_text("utf-8")
-        words.update(_code_words(text) if file.suffix == ".py" else _WORD.findall(text))
+    words = {word for token in _tokens() for word in _WORD.findall(token.string)}
+    others = (file for file in sources() if file.suffix != ".py")
+    words.update(word for file in others for word in _WORD.findall(file.read_text("utf-8")))
     return frozenset(words)
 
 
 @cache
 def all_strings() -> str:
     """Every string of the Python code, docstrings left out."""
+    return "\n".join(token.string for token in _tokens() if token.type in _STRINGS)
+
+
+@cache
+def _tokens() -> tuple[tokenize.TokenInfo, ...]:
     texts = (file.read_text("utf-8") for file in sources() if file.suffix == ".py")
-    return "\n".join(t.string for text in texts for t in _code(text) if t.type in _STRINGS)
-
-
-def _code_words(text: str) -> Iterator[str]:
-    for token in _code(text):
-        yield from _WORD.findall(token.string)
+    kept = (tokenize.NAME, *_STRINGS)
+    return tuple(token for text in texts for token in _code(text) if token.type in kept)
 
 
 def _code(text: str) -> Iterator[tokenize.TokenInfo]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from benchmarks.harness.figures import FOLDER
 from benchmarks.page.markdown import NOT_MEASURED
-from benchmarks.page.plots import plots
 from benchmarks.page.recorded import Recorded
 from benchmarks.page.sections import section
 
@@ -19,6 +18,9 @@ _PLACE = re.compile(r"^\{\{ ([a-z-]+)(\.svg: .*)? \}\}$", re.MULTILINE)
 
 def render(folder: Path = FOLDER, template: Path = TEMPLATE) -> dict[str, bytes]:
     """The page and its plots, by their paths in ``docs``; a function of the two alone."""
+    # To import a library for plots takes a second: only who draws waits for it.
+    from benchmarks.page.plots import plots
+
     recorded = Recorded(folder)
     drawn = plots(recorded)
 
