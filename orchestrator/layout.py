@@ -1,5 +1,7 @@
 """The parts of a whole system: its roles, its topics, and the common rules."""
 
+from collections.abc import Sequence
+
 from orchestrator.settings import Settings
 from schemas.topics import DLQ_PREFIX, Topic, Topics, TopicsSettings
 from tasks.decision import Rules
@@ -9,11 +11,31 @@ ROUTER = "router"
 SINK = "sink"
 DLQ_INDEX = "dlq-index"
 STEP_PREFIX = "step."
+STEPS = "steps"
+ALL = "all"
 
 
 def roles(pipelines: Pipelines) -> list[str]:
-    """All roles that a whole system needs; each is a process of its own."""
+    """All roles that a whole system needs; each can be a process of its own."""
     return [ROUTER, SINK, DLQ_INDEX, *(STEP_PREFIX + step for step in pipelines.step_names)]
+
+
+def roles_named(words: Sequence[str], pipelines: Pipelines) -> list[str]:
+    """The roles that words name, each once: a role, ``steps`` (all of them) or ``all``.
+
+    Raises:
+        ValueError: a word names none.
+    """
+    known = roles(pipelines)
+    groups = {ALL: known, STEPS: [role for role in known if role.startswith(STEP_PREFIX)]}
+    found: dict[str, None] = {}
+    for word in words:
+        if word not in groups and word not in known:
+            raise ValueError(
+                f"there is no role {word!r}; roles: {', '.join(known)}, {STEPS}, {ALL}"
+            )
+        found |= dict.fromkeys(groups.get(word, [word]))
+    return list(found)
 
 
 def topic_table(

@@ -1,12 +1,11 @@
-"""The composition root: builds each role's application from the settings, and runs it."""
+"""The composition root: builds each role's application from the settings."""
 
 from __future__ import annotations
 
 import os
 import random
 import socket
-from contextlib import AsyncExitStack, ExitStack
-from functools import partial
+from contextlib import AsyncExitStack
 
 import structlog
 from prometheus_client import REGISTRY
@@ -26,12 +25,9 @@ from agents.steps.control import ControlFollower
 from agents.steps.flood_gate import FloodGate
 from agents.steps.past_results import PastResults
 from agents.steps.runner import StepRunner
-from orchestrator.checks import acls_missing, check_kafka, log_findings
-from orchestrator.layout import DLQ_INDEX, ROUTER, SINK, STEP_PREFIX, roles, rules_of, topic_table
-from orchestrator.pipelines import installed_pipelines
-from orchestrator.schema_ids import use_schema_ids
+from orchestrator.checks import log_findings
+from orchestrator.layout import DLQ_INDEX, ROUTER, SINK, STEP_PREFIX, rules_of, topic_table
 from orchestrator.settings import Settings
-from schemas.errors import SettingsError
 from schemas.findings import Finding, described, fatal
 from schemas.records import StepName
 from schemas.topics import DLQ_PREFIX, Topics
@@ -41,92 +37,34 @@ from sinks.letters.writer import DeadLetterWriter
 from sinks.waiting import WaitLog, when_taken
 from sinks.writer import Writer
 from streams.clock import now_ms
-from streams.errors import KafkaRightMissingError, KafkaUnavailableError, TopicsDifferError
 from streams.health import Health
 from streams.kafka.broker_clock import BrokerClock
 from streams.kafka.dead_letters import DeadLetters
 from streams.kafka.log_reader import LogReader
-from streams.kafka.patience import waits, when_there
 from streams.kafka.publisher import Publisher
 from streams.ownership.kafka_world import WorldParts
 from streams.ownership.parts import OwnerParts
 from streams.runtime.app import App
-from streams.runtime.run import exit_after, run_app
 from tasks.pipeline import Pipelines
 
 log = structlog.get_logger()
 
-_CLOSE_S = 15.0
-"""Time to close connections after a run. A producer alone could wait for a minute."""
 
-_SHOWN = 8
-"""Missing rights in an error; a whole list would hide what is wrong."""
-
-
-async def run_role(role: str, settings: Settings, health: Health) -> int:
-    """Run a role until a signal stops it; return the exit code of its process.
-
-    While no broker answers at its start, the role waits.
-
-    Args:
-        role: its name.
-        settings: of the system.
-        health: says what the start waits for, and later which part is not ready.
-
-    Raises:
-        SettingsError: the role does not exist, or a setting that it needs is missing.
-        TopicsDifferError: topics are missing or differ from the table; nothing was read.
-        KafkaRefusedError: a broker refuses the login, the certificate or a right.
-        SchemaRegistryError: a registry is set and does not answer; nothing was read.
-        MigrationError: the sink or the dead-letter index needs a migration that was not applied.
-        PostgresRefusedError: their server, database or account cannot be used.
-    """
-    pipelines = installed_pipelines(settings.pipelines)
-    if role not in roles(pipelines):
-        raise SettingsError(f"there is no role {role!r}; roles: {', '.join(roles(pipelines))}")
-    first_contact = partial(check_cluster, role, settings, pipelines)
-    health.starting("checks Kafka")
-    health.add("waits", waits)
-    async with health.beating():
-        await when_there("kafka", first_contact, refusals_wait=False)
-        await use_schema_ids(settings)
-        health.starting("opens its connections")
-        return await when_there("kafka", partial(_run, role, settings, pipelines, health))
-
-
-async def _run(role: str, settings: Settings, pipelines: Pipelines, health: Health) -> int:
-    """Build a role and run it; return the exit code of its process.
-
-    Raises:
-        KafkaUnavailableError: no broker answered at the start; nothing is left open.
-    """
-    app, resources = await _built(role, settings, pipelines, health)
-    step = role not in (ROUTER, SINK, DLQ_INDEX)
-    grace_s = settings.worker.drain_s if step else settings.kafka.drain_timeout_s
-    code: int | None = None
-    bounds = ExitStack()
-    try:
-        async with resources:
-            code = await run_app(app, health, grace_s=grace_s)
-            # Nothing is left to be acknowledged: what cannot be closed must not keep the process.
-            bounds.callback(exit_after(_CLOSE_S, code=code).cancel)
-    except KafkaUnavailableError as error:
-        # After a run the result stands, even if some part could not be closed.
-        if code is None:
-            raise
-        log.warning("not_closed", role=role, code=error.code)
-    finally:
-        bounds.close()
-    return code
-
-
-async def _built(
+async def built_role(
     role: str, settings: Settings, pipelines: Pipelines, health: Health
 ) -> tuple[App, AsyncExitStack]:
     """The application of a role, and the resources to be closed after it.
 
+    Args:
+        role: its name.
+        settings: of the system.
+        pipelines: their steps have roles.
+        health: gets the parts of the role that can be not ready.
+
     Raises:
         KafkaUnavailableError: no broker answers; nothing is left open.
+        MigrationError: the sink or the dead-letter index needs a migration that was not applied.
+        PostgresRefusedError: their server, database or account cannot be used.
     """
     composition = _Composition(settings, pipelines, role, health)
     async with AsyncExitStack() as resources:
@@ -140,33 +78,6 @@ async def _built(
             step = StepName(role.removeprefix(STEP_PREFIX))
             app = await composition.step_worker(step, resources)
         return app, resources.pop_all()
-
-
-async def check_cluster(role: str, settings: Settings, pipelines: Pipelines) -> None:
-    """Compare topics and rights with what a role needs; log what does no harm, refuse the rest.
-
-    Args:
-        role: a role, or ``serve``.
-        settings: with the brokers.
-        pipelines: their steps have topics.
-
-    Raises:
-        KafkaRightMissingError: the account may not do what the role does.
-        TopicsDifferError: topics are missing, or differ so that records are lost or disordered.
-        KafkaUnavailableError: no broker answers.
-    """
-    missing = await acls_missing(role, settings, pipelines)
-    if missing:
-        shown = "; ".join(missing[:_SHOWN]) + ("; …" if len(missing) > _SHOWN else "")
-        raise KafkaRightMissingError(
-            f"this account may not: {shown} ({len(missing)} in all). "
-            f"`orchestrator topics acls {role} --principal User:NAME` prints the rules it needs"
-        )
-    findings = await check_kafka(settings, pipelines)
-    log_findings(findings)
-    wrong = fatal(findings)
-    if wrong:
-        raise TopicsDifferError("; ".join(map(described, wrong)))
 
 
 class _Composition:

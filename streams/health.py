@@ -21,7 +21,8 @@ ReadyCheck = Callable[[], str | None]
 class Health:
     """The health of one process; its event loop changes it, any thread may read it.
 
-    A process whose event loop stands still cannot answer for itself, so another thread does.
+    A process whose event loop stands still cannot answer for itself, so another thread does. A
+    process with several roles has a :meth:`part` for each; it is ready when all of them are.
 
     Args:
         clock: seconds, monotonic.
@@ -32,6 +33,11 @@ class Health:
         self._beat_s: float | None = None
         self._checks: dict[str, ReadyCheck] = {}
         self._starting: str | None = "not begun"
+        self._parts: dict[str, Health] = {}
+
+    def part(self, name: str) -> Health:
+        """The health of a role of this process, which counts as its own."""
+        return self._parts.setdefault(name, Health(clock=self._clock))
 
     def starting(self, what: str) -> None:
         """Note what the start waits for."""
@@ -52,16 +58,25 @@ class Health:
     def stuck(self) -> str | None:
         """Why the process does not make progress; None: it does, or its loop has not begun."""
         if self._beat_s is None:
-            return None
+            return next(filter(None, (part.stuck() for part in self._parts.values())), None)
         silent_s = self._clock() - self._beat_s
         return f"the event loop stands still for {silent_s:.0f} s" if silent_s > ALIVE_S else None
 
     def start_problem(self) -> str | None:
         """What the start waits for; None: it is over."""
-        return self._starting
+        if not self._parts:
+            return self._starting
+        waits = {name: part.start_problem() for name, part in self._parts.items()}
+        return "; ".join(f"{name} {what}" for name, what in waits.items() if what) or None
 
     def problems(self) -> Mapping[str, str]:
         """Why the process cannot do its work now, by part; empty: it is ready."""
+        if self._parts:
+            return {
+                f"{name}.{what}": problem
+                for name, part in self._parts.items()
+                for what, problem in part.problems().items()
+            }
         if self._starting is not None:
             return {"start": self._starting}
         found = {part: _result(check) for part, check in list(self._checks.items())}

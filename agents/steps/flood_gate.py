@@ -27,6 +27,9 @@ from streams.runtime.window import GivenBackError
 
 log = structlog.get_logger()
 
+_PAUSES: Counter[str] = Counter()
+"""By service, the gates of this process that ask it by probes only: one for each step."""
+
 
 class FloodGate:
     """Admits the commands of one process, service by service.
@@ -91,7 +94,7 @@ class FloodGate:
         if change is not None:
             say = log.error if change is Change.PAUSED else log.info
             say(str(change), service=command.service, dead_letters=guard.dead_lettered)
-            metrics.FLOOD_PAUSED.labels(command.service).set(change is Change.PAUSED)
+            _show(command.service, paused=change is Change.PAUSED)
             self.on_change()
         self.look_again()
 
@@ -134,3 +137,8 @@ class FloodGate:
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await changed.wait()
+
+
+def _show(service: str, *, paused: bool) -> None:
+    _PAUSES[service] += 1 if paused else -1
+    metrics.FLOOD_PAUSED.labels(service).set(_PAUSES[service] > 0)

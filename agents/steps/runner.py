@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import structlog
 
+from agents.steps.answers import Answers
 from agents.steps.attempt import RunnerParts, RunningAttempt
-from agents.steps.cancels import stops
+from agents.steps.cancels import Cancels, stops
 from agents.steps.report import Attempt
 from schemas.codec import decode
 from schemas.dead_letter import FailureClass, Stage
@@ -27,6 +28,7 @@ from streams.log_context import working_on
 from streams.runtime.app import App
 from streams.runtime.delivery import Delivery
 from streams.runtime.window import AtOnce, GivenBackError
+from streams.summed_gauge import SummedGauge
 from streams.tracing import (
     consumer_span,
     current_span,
@@ -39,6 +41,9 @@ from streams.tracing import (
 from tasks.identity import check_key
 
 log = structlog.get_logger()
+
+_CANCELS = SummedGauge[Cancels](metrics.CANCELS_IN_MEMORY, len)
+_ANSWERS = SummedGauge[Answers](metrics.ANSWERS_IN_MEMORY_BYTES, lambda answers: answers.size_bytes)
 
 # After the deliveries stopped waiting for it: a delivery that still waits would begin it again.
 _ABORT_AFTER_S = 0.1
@@ -57,6 +62,8 @@ class StepRunner:
 
     def __init__(self, parts: RunnerParts) -> None:
         self._parts = parts
+        _CANCELS.add(parts.cancels)
+        _ANSWERS.add(parts.answers)
         self._running: dict[CommandId, tuple[RunningAttempt, asyncio.Task[None]]] = {}
         self._of_task: defaultdict[TaskId, set[CommandId]] = defaultdict(set)
         self._app: App | None = None
@@ -130,7 +137,6 @@ class StepRunner:
         """Stop the running attempts of a task's run, and its later commands."""
         parts = self._parts
         parts.cancels.remember(control, parts.clock())
-        metrics.CANCELS_IN_MEMORY.set(len(parts.cancels))
         for command_id in self._of_task.get(control.task_id, ()):
             attempt, _ = self._running[command_id]
             if stops(control, attempt.command.task_id, attempt.command.run):
@@ -252,7 +258,6 @@ class StepRunner:
         """Keep a result for second copies of its command, and log the outcome."""
         command, parts = running.command, self._parts
         parts.answers.keep(command.command_id, record.value or b"")
-        metrics.ANSWERS_IN_MEMORY_BYTES.set(parts.answers.size_bytes)
         duration_s = time.perf_counter() - running.began_s
         metrics.RECORDS.labels(result.command_topic, result.kind).inc()
         seconds = metrics.STEP_SECONDS.labels(command.step, result.kind)

@@ -44,7 +44,7 @@ from orchestrator.api.tls.certificate import ServerCertificate
 from orchestrator.api.use_cases import UseCases
 from orchestrator.layout import ROUTER, rules_of, topic_table
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.roles import check_cluster
+from orchestrator.process import check_cluster
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError

@@ -1,50 +1,77 @@
-"""``orchestrator worker ROLE``: one role in this process."""
+"""``orchestrator worker ROLE ...``: one role in this process, or several."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli.environment import command_settings
-from orchestrator.layout import roles
+from orchestrator.layout import roles_named
 from orchestrator.log_level import switch_level_on_signal
 from orchestrator.logs import set_up_logs
 from orchestrator.monitoring.endpoint import monitored
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.roles import run_role
+from orchestrator.process import run_roles
 from orchestrator.settings import Settings
 from orchestrator.traces import exported_traces
 from schemas.errors import SettingsError
 from streams.health import Health
+from streams.runtime.run import exit_after
+
+_END_S = 15.0
+"""For what remains after the roles: the last spans, and threads of clients."""
 
 
 def worker(
-    role: Annotated[
-        str, typer.Argument(help="router, sink, dlq-index, or step.NAME, such as step.retrieve.")
+    roles: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ROLE...",
+            help="router, sink, dlq-index, or step.NAME, such as step.retrieve; steps: every step; "
+            "all: every role.",
+        ),
     ],
 ) -> None:
-    """Run one role until SIGTERM or Ctrl-C. Run several of a step side by side to scale it."""
+    """Run roles in this process until SIGTERM or Ctrl-C.
+
+    Several roles share one processor core and end together: for small systems. Run several
+    processes of a role side by side to scale it.
+    """
     settings = command_settings()
-    _check(role, settings)
-    set_up_logs(settings.log, role=role)
+    names = _named(roles, settings)
+    shown = "+".join(dict.fromkeys(roles))
+    set_up_logs(settings.log, role=shown)
     switch_level_on_signal(settings.log.level)
     health = Health()
     with (
-        monitored(settings.metrics, health, role=role),
-        exported_traces(settings.traces, role=role),
+        monitored(settings.metrics, health, role=shown),
+        exported_traces(settings.traces, role=shown),
     ):
-        code = asyncio.run(run_role(role, settings, health))
+        code = asyncio.run(_run(names, settings, health))
     raise typer.Exit(code)
 
 
-def _check(role: str, settings: Settings) -> None:
-    """Raise BadParameter, with the list of roles, for a name that is not a role.
+async def _run(names: Sequence[str], settings: Settings, health: Health) -> int:
+    code = 1
+    try:
+        code = await run_roles(names, settings, health)
+        return code
+    finally:
+        # A thread of a client that does not end must not keep the process.
+        exit_after(_END_S, code=code)
+
+
+def _named(words: Sequence[str], settings: Settings) -> list[str]:
+    """The roles; BadParameter, with the list of roles, for a word that names none.
 
     Raises:
         SettingsError: there is no address of Kafka.
     """
-    known = roles(installed_pipelines(settings.pipelines))
-    if role not in known:
-        raise typer.BadParameter(f"there is no role {role!r}; roles: {', '.join(known)}")
+    try:
+        found = roles_named(words, installed_pipelines(settings.pipelines))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
+    return found

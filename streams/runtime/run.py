@@ -1,4 +1,4 @@
-"""Runs the application of one role until a signal stops it, or it fails."""
+"""Runs the application of one role until it is asked to stop, or it fails."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import gc
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -20,6 +20,7 @@ from streams.runtime.watchdog import watch
 
 log = structlog.get_logger()
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _STOP_TIMEOUT_S = 10.0
 _FORCE_AFTER_S = _STOP_TIMEOUT_S + 5.0
 # By default Python looks for cycles after 700 new objects, and a batch of records has far more: in
@@ -27,10 +28,10 @@ _FORCE_AFTER_S = _STOP_TIMEOUT_S + 5.0
 _OBJECTS_BETWEEN_LOOKS = 50_000
 
 
-async def run_app(app: App, health: Health, *, grace_s: float) -> int:
+async def run_app(app: App, health: Health, stopping: asyncio.Event, *, grace_s: float) -> int:
     """Run an application; return the exit code of its process.
 
-    On SIGTERM or SIGINT no new work begins, the deliveries in flight have ``grace_s`` to end,
+    When ``stopping`` is set, no new work begins, the deliveries in flight have ``grace_s`` to end,
     acknowledged offsets are committed, and the result is 0. When the application fails, the
     result is 1 and nothing more is acknowledged: the work in flight is delivered again. A
     process that cannot stop, because it waits for something that never comes, is ended by force.
@@ -38,35 +39,32 @@ async def run_app(app: App, health: Health, *, grace_s: float) -> int:
     Args:
         app: not started yet.
         health: gets the state of the application, and notes that it has started.
+        stopping: set once, by a signal (:func:`stop_signals`) or by another role of the process.
         grace_s: a supervisor has to wait longer than this between its signal and a kill.
 
     Raises:
         KafkaUnavailableError: no broker answered at the start; build another application.
     """
-    stopping = asyncio.Event()
     gc.freeze()
     gc.set_threshold(_OBJECTS_BETWEEN_LOOKS)
     health.add("group", app.not_assigned)
     health.add("process", app.ending)
-    with _signals(stopping.set):
-        async with _started(app):
-            health.started()
-            log.info("role_started", group=app.conf.id)
-            try:
-                await _first(
-                    stopping.wait(), app.failed.wait(), app.wait_until_stopped(), watch(app)
-                )
-            except Exception as error:
-                app.fail("watchdog_raised", error)
+    async with _started(app):
+        health.started()
+        log.info("role_started", group=app.conf.id)
+        try:
+            await _first(stopping.wait(), app.failed.wait(), app.wait_until_stopped(), watch(app))
+        except Exception as error:
+            app.fail("watchdog_raised", error)
+        failed = app.failed.is_set() or app.crashed
+        forced = exit_after(_FORCE_AFTER_S + (0.0 if failed else grace_s))
+        if failed:
+            # These will not be acknowledged; Faust must not wait for them.
+            app.let_go()
+        else:
+            log.info("role_stopping", group=app.conf.id, in_flight=len(app.pending))
+            await app.close(grace_s)
             failed = app.failed.is_set() or app.crashed
-            forced = exit_after(_FORCE_AFTER_S + (0.0 if failed else grace_s))
-            if failed:
-                # These will not be acknowledged; Faust must not wait for them.
-                app.let_go()
-            else:
-                log.info("role_stopping", group=app.conf.id, in_flight=len(app.pending))
-                await app.close(grace_s)
-                failed = app.failed.is_set() or app.crashed
     forced.cancel()
     if app.leaves_group and app.kafka.instance_id:
         # A named member cannot be taken out of its group sooner.
@@ -80,11 +78,14 @@ async def _started(app: App) -> AsyncIterator[None]:
     app.finalize()
     try:
         await app.maybe_start()
-    except KafkaError as error:
+    except (KafkaError, asyncio.CancelledError) as error:
+        # Otherwise the thread of its consumer would keep the process.
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await app.stop()
-        raise KafkaUnavailableError(repr(error)) from error
+        if isinstance(error, KafkaError):
+            raise KafkaUnavailableError(repr(error)) from error
+        raise
     try:
         yield
     finally:
@@ -124,16 +125,14 @@ async def _first(*awaitables: object) -> None:
             task.cancel()
 
 
-class _signals:  # noqa: N801  # reads as a statement: with _signals(callback)
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self._callback = callback
-
-    def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._callback)
-
-    def __exit__(self, *_: object) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+@contextmanager
+def stop_signals() -> Iterator[asyncio.Event]:
+    """The event that SIGTERM or SIGINT sets inside the block."""
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        yield stopping
+    finally:
+        for number in _SIGNALS:
             loop.remove_signal_handler(number)

@@ -17,6 +17,7 @@ from streams.runtime.app import App
 from streams.runtime.delivery import Delivery
 from streams.runtime.lanes import Lanes
 from streams.runtime.pace import LoopWatch, Pace
+from streams.summed_gauge import SummedGauge
 
 Work = Callable[[Delivery], Awaitable[None]]
 
@@ -99,8 +100,8 @@ class InFlightWindow:
         self._drained_epoch: int | None = None
         app.drainables.append(self)
         app.full_topics = self.full_topics
-        metrics.IN_FLIGHT.set_function(lambda: len(self._tasks))
-        metrics.SLOTS.set_function(lambda: self._pace.slots)
+        _IN_FLIGHT.add(self)
+        _SLOTS.add(self)
         for topic in weights:
             metrics.BUFFERED.labels(topic).set_function(partial(self._lanes.waiting, topic))
 
@@ -213,3 +214,7 @@ class InFlightWindow:
             for delivery, acks in begun:
                 for released in acks.finish(delivery):
                     released.ack()
+
+
+_IN_FLIGHT = SummedGauge[InFlightWindow](metrics.IN_FLIGHT, lambda window: len(window._tasks))
+_SLOTS = SummedGauge[InFlightWindow](metrics.SLOTS, lambda window: window._pace.slots)

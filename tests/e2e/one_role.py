@@ -26,7 +26,10 @@ WAIT_S = 60.0
 
 
 class OneRole:
-    """A role's process, its log, and the topics that it works on: one partition of each."""
+    """The process of a role, or of several with spaces between, and its log and topics.
+
+    Each topic has one partition.
+    """
 
     def __init__(self, role: str, bootstrap: str, folder: Path, **environment: str) -> None:
         self.environment = {
@@ -42,7 +45,7 @@ class OneRole:
         self.log_path = folder / f"{role}.log"
         plain = {k: v for k, v in os.environ.items() if not k.startswith("ORCH_")}
         self.process = Fork(
-            role, ["worker", role], env=plain | self.environment, log_path=self.log_path
+            role, ["worker", *role.split()], env=plain | self.environment, log_path=self.log_path
         )
 
     async def make_topics(self) -> None:

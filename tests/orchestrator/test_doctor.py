@@ -18,7 +18,7 @@ from agents.steps.control import ControlFollower
 from orchestrator.cli.app import app
 from orchestrator.cli.findings import finding_text
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.roles import check_cluster
+from orchestrator.process import check_cluster
 from orchestrator.settings import Settings, load_settings
 from schemas.codec import encode
 from schemas.findings import Finding, Severity

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.api.settings import ApiSettings
-from orchestrator.layout import roles, topic_table
+from orchestrator.layout import ALL, roles, topic_table
 from orchestrator.local.dev.fork import Fork
 from orchestrator.local.dev.supervisor import Supervisor
 from orchestrator.local.embedded.ports import free_ports, is_free
@@ -88,6 +88,7 @@ async def open_system(
     logs: Path,
     environment_of: Mapping[str, Mapping[str, str]] | None = None,
     replicas: Mapping[str, int] | None = None,
+    together: bool = False,
     progress: Progress = say_nothing,
 ) -> AsyncIterator[System]:
     """Create topics and tables, start every role, and stop them all at the end.
@@ -98,6 +99,7 @@ async def open_system(
         environment_of: variables for the processes of one role, or of ``serve``.
         logs: the folder for one log file per process.
         replicas: how many processes a role has; 1 where it says nothing.
+        together: all roles share one process, ``all``.
         progress: called when topics and tables are there, and when the processes are started.
     """
     started = time.monotonic()
@@ -124,7 +126,7 @@ async def open_system(
     counts = replicas or {}
     names = [
         _replica(role, number)
-        for role in roles(pipelines)
+        for role in ([ALL] if together else roles(pipelines))
         for number in range(1, counts.get(role, 1) + 1)
     ]
     own = environment_of or {}

@@ -12,7 +12,7 @@ from typing import Any
 from streams.health import Health
 from streams.runtime.app import create_app
 from streams.runtime.batches import batches
-from streams.runtime.run import run_app
+from streams.runtime.run import run_app, stop_signals
 from streams.settings import KafkaSettings
 
 
@@ -47,7 +47,8 @@ async def main(bootstrap: str, group: str, topic: str, instance_id: str) -> int:
             for delivery in batch:
                 delivery.ack()
 
-    return await run_app(app, Health(), grace_s=1.0)
+    with stop_signals() as stopping:
+        return await run_app(app, Health(), stopping, grace_s=1.0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,177 @@
+"""Runs roles in this process until a signal stops them, or one of them fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from orchestrator.checks import acls_missing, check_kafka, log_findings
+from orchestrator.layout import STEP_PREFIX, roles
+from orchestrator.pipelines import installed_pipelines
+from orchestrator.roles import built_role
+from orchestrator.schema_ids import use_schema_ids
+from orchestrator.settings import Settings
+from schemas.errors import SettingsError
+from schemas.findings import described, fatal
+from streams.errors import KafkaRightMissingError, KafkaUnavailableError, TopicsDifferError
+from streams.health import Health
+from streams.kafka.patience import waits, when_there
+from streams.runtime.run import exit_after, run_app, stop_signals
+from tasks.pipeline import Pipelines
+
+log = structlog.get_logger()
+
+_CLOSE_S = 15.0
+"""Time to close connections after a run. A producer alone could wait for a minute."""
+
+_SHOWN = 8
+"""Missing rights in an error; a whole list would hide what is wrong."""
+
+
+async def run_roles(names: Sequence[str], settings: Settings, health: Health) -> int:
+    """Run roles side by side until a signal stops them; return the exit code of the process.
+
+    When one of them fails, the others finish their work as after a signal, and the process ends
+    with that failure: its supervisor starts all of them again. While no broker answers at its
+    start, a role waits.
+
+    Args:
+        names: of roles, each once.
+        settings: of the system.
+        health: says what the start waits for, and later which part is not ready.
+
+    Raises:
+        SettingsError: a role does not exist, or a setting that it needs is missing.
+        TopicsDifferError: topics are missing or differ from the table; nothing was read.
+        KafkaRefusedError: a broker refuses the login, the certificate or a right.
+        SchemaRegistryError: a registry is set and does not answer; nothing was read.
+        MigrationError: the sink or the dead-letter index needs a migration that was not applied.
+        PostgresRefusedError: their server, database or account cannot be used.
+    """
+    pipelines = installed_pipelines(settings.pipelines)
+    known = roles(pipelines)
+    if unknown := [name for name in names if name not in known]:
+        raise SettingsError(f"there is no role {unknown[0]!r}; roles: {', '.join(known)}")
+    parts = {name: health if len(names) == 1 else health.part(name) for name in names}
+    with stop_signals() as stopping:
+        running = {
+            name: asyncio.create_task(_run_role(name, settings, pipelines, parts[name], stopping))
+            for name in names
+        }
+        await _first_end(list(running.values()), stopping)
+        stopping.set()
+        # They wait for their servers, and have no work to finish.
+        starting = [task for name, task in running.items() if parts[name].start_problem()]
+        await _cancelled(starting)
+        ended = await asyncio.gather(*running.values(), return_exceptions=True)
+    return _exit_code(dict(zip(names, ended, strict=True)))
+
+
+async def _run_role(
+    role: str,
+    settings: Settings,
+    pipelines: Pipelines,
+    health: Health,
+    stopping: asyncio.Event,
+) -> int:
+    first_contact = partial(check_cluster, role, settings, pipelines)
+    run = partial(_run, role, settings, pipelines, health, stopping)
+    health.starting("checks Kafka")
+    health.add("waits", waits)
+    with bound_contextvars(role=role):
+        async with health.beating():
+            await when_there("kafka", first_contact, refusals_wait=False)
+            await use_schema_ids(settings)
+            health.starting("opens its connections")
+            return await when_there("kafka", run)
+
+
+async def _run(
+    role: str, settings: Settings, pipelines: Pipelines, health: Health, stopping: asyncio.Event
+) -> int:
+    """Build a role and run it; return the exit code for its process.
+
+    Raises:
+        KafkaUnavailableError: no broker answered at the start; nothing is left open.
+    """
+    app, resources = await built_role(role, settings, pipelines, health)
+    step = role.startswith(STEP_PREFIX)
+    grace_s = settings.worker.drain_s if step else settings.kafka.drain_timeout_s
+    code: int | None = None
+    bounds = ExitStack()
+    try:
+        async with resources:
+            code = await run_app(app, health, stopping, grace_s=grace_s)
+            # Nothing is left to be acknowledged: what cannot be closed must not keep the process.
+            bounds.callback(exit_after(_CLOSE_S, code=code).cancel)
+    except KafkaUnavailableError as error:
+        # After a run the result stands, even if some part could not be closed.
+        if code is None:
+            raise
+        log.warning("not_closed", role=role, code=error.code)
+    finally:
+        bounds.close()
+    return code
+
+
+async def _first_end(tasks: Sequence[asyncio.Task[int]], stopping: asyncio.Event) -> None:
+    """Wait until a signal comes or a role ends, whichever is first."""
+    signal = asyncio.create_task(stopping.wait())
+    await asyncio.wait([signal, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    signal.cancel()
+
+
+async def _cancelled(starting: Sequence[asyncio.Task[int]]) -> None:
+    if not starting:
+        return
+    forced = exit_after(_CLOSE_S)
+    for task in starting:
+        task.cancel()
+    await asyncio.wait(starting)
+    forced.cancel()
+
+
+def _exit_code(ended: Mapping[str, int | BaseException]) -> int:
+    """Raise the first error of a role; the log has the others."""
+    errors = {
+        role: found
+        for role, found in ended.items()
+        if isinstance(found, BaseException) and not isinstance(found, asyncio.CancelledError)
+    }
+    for role, error in list(errors.items())[1:]:
+        log.error("role_failed", role=role, exc_info=error)
+    for error in errors.values():
+        raise error
+    return max((code for code in ended.values() if isinstance(code, int)), default=0)
+
+
+async def check_cluster(role: str, settings: Settings, pipelines: Pipelines) -> None:
+    """Compare topics and rights with what a role needs; log what does no harm, refuse the rest.
+
+    Args:
+        role: a role, or ``serve``.
+        settings: with the brokers.
+        pipelines: their steps have topics.
+
+    Raises:
+        KafkaRightMissingError: the account may not do what the role does.
+        TopicsDifferError: topics are missing, or differ so that records are lost or disordered.
+        KafkaUnavailableError: no broker answers.
+    """
+    missing = await acls_missing(role, settings, pipelines)
+    if missing:
+        shown = "; ".join(missing[:_SHOWN]) + ("; …" if len(missing) > _SHOWN else "")
+        raise KafkaRightMissingError(
+            f"this account may not: {shown} ({len(missing)} in all). "
+            f"`orchestrator topics acls {role} --principal User:NAME` prints the rules it needs"
+        )
+    findings = await check_kafka(settings, pipelines)
+    log_findings(findings)
+    wrong = fatal(findings)
+    if wrong:
+        raise TopicsDifferError("; ".join(map(described, wrong)))
