@@ -43,8 +43,8 @@ _SERVERS_OF_THEIR_OWN = ("tests/local", "tests/chaos", "tests/monitoring/test_pr
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--fast``: the tests that need no server."""
-    parser.addoption("--fast", action="store_true", help="only tests that need no server")
+    """Add ``--fast``: the tests that need no server and are not slow."""
+    parser.addoption("--fast", action="store_true", help="only quick tests that need no server")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -68,9 +68,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _keep_fast(config: pytest.Config, items: list[pytest.Item]) -> None:
-    fast = [item for item in items if not _needs_a_server(item)]
-    config.hook.pytest_deselected(items=[item for item in items if _needs_a_server(item)])
-    items[:] = fast
+    left_out = [item for item in items if _needs_a_server(item) or item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=left_out)
+    gone = set(left_out)
+    items[:] = [item for item in items if item not in gone]
 
 
 def _needs_a_server(item: pytest.Item) -> bool:

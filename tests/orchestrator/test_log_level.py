@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 # It logs a line at each level for each line that it reads, with a logger that wrote before.
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import sys
 import structlog

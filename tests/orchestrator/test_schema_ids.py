@@ -15,6 +15,8 @@ from streams.settings import KafkaSettings
 from tests.commands import Ended, run_command
 from tests.orchestrator.registry import FIRST_ID, a_registry
 
+pytestmark = pytest.mark.slow
+
 NOBODY = "127.0.0.1:1"
 WITHOUT_ANSWER = {
     "ORCH_KAFKA_BOOTSTRAP": NOBODY,

@@ -16,6 +16,8 @@ from tests.traces.receiver import Receiver, named
 
 TRACE_ID, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED, UNSAMPLED = f"00-{TRACE_ID}-{CALLER}-01", f"00-{TRACE_ID}-{CALLER}-00"
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import sys
 from opentelemetry.trace import SpanKind

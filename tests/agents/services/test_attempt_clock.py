@@ -28,6 +28,8 @@ from schemas.gen.services.v1 import step_service_pb2_grpc as pb_grpc
 from schemas.records import Json
 from tests.agents.services.test_grpc_client import SOON_S, a_request
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT_S = 0.4
 BUSY_S = 1.0
 LARGE = 300_000

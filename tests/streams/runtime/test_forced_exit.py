@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 _HANGS = """
 import threading
 from streams.runtime.run import exit_after
