@@ -257,6 +257,18 @@ SELECT name, checksum, applied_at FROM ai_orchestrator.schema_migrations ORDER B
 INSERT INTO ai_orchestrator.schema_migrations (name, checksum) VALUES ($1, $2);
 
 
+-- name: analyst_statements
+-- The statements that make a role ($1) a reader of the tables for analysts, in their order.
+SELECT format('CREATE ROLE %I NOLOGIN', $1::text) AS statement
+WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = $1)
+UNION ALL
+SELECT format(wanted, $1::text)
+FROM unnest(ARRAY[
+    'GRANT USAGE ON SCHEMA ai_orchestrator TO %I',
+    'GRANT SELECT ON ai_orchestrator.tasks, ai_orchestrator.task_steps, ai_orchestrator.task_execution_logs, ai_orchestrator.sink_offsets TO %I'
+]) AS wanted;
+
+
 -- name: read_stored_names
 -- The names in the newest tasks, of at most $1 tenants and types, without tasks that have no step.
 SELECT DISTINCT ON (n.tenant_id, n.type)

@@ -6,10 +6,10 @@ of your own. A test that stops or kills a server starts it again before it ends;
 stays the same. Tests may run in any event loop: the servers are not bound to one.
 """
 
-import gc
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,6 +21,7 @@ from structlog._config import BoundLoggerLazyProxy
 
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
+from tests.source_words import PACKAGES
 
 _ROOM_BYTES = 4 * 1024**3
 """Far more than a session writes; in containers the file system is often 64 MiB."""
@@ -98,10 +99,16 @@ def logs_as_they_were() -> Iterator[None]:
     yield
     if structlog.get_config() != before:
         structlog.configure(**before)
-        for proxy in gc.get_objects():
+        for proxy in _loggers():
             # A logger keeps the level with which it first wrote.
-            if type(proxy) is BoundLoggerLazyProxy:
-                proxy.__dict__.pop("bind", None)
+            proxy.__dict__.pop("bind", None)
+
+
+def _loggers() -> Iterator[BoundLoggerLazyProxy]:
+    """Those of our modules; each module has at most one, as a global name."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in PACKAGES:
+            yield from (v for v in vars(module).values() if type(v) is BoundLoggerLazyProxy)
 
 
 @pytest.fixture(scope="session")

@@ -147,9 +147,8 @@ def _no_member(class_: str, member: str) -> str | None:
 def _is_message(text: str) -> bool:
     """Whether it is a message or a service of a proto file, with its package."""
     package, _, name = text.rpartition(".")
-    source, declared = all_text(), rf"^(message|service|enum) {name} "
-    known = name in _classes() or re.search(declared, source, re.MULTILINE) is not None
-    return known and f"package {package};" in source
+    known = name in _classes() or name in _messages()
+    return known and f"package {package};" in all_text()
 
 
 def _no_word(text: str) -> str | None:
@@ -175,6 +174,12 @@ _KINDS: tuple[tuple[re.Pattern[str], Callable[[str], str | None]], ...] = (
     (_DOTTED, _no_dotted),
     (_IDENTIFIER, _no_word),
 )
+
+
+@cache
+def _messages() -> frozenset[str]:
+    declared = re.findall(r"^(?:message|service|enum) (\w+) ", all_text(), re.MULTILINE)
+    return frozenset(declared)
 
 
 @cache

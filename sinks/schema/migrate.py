@@ -17,7 +17,7 @@ from sinks.dsn import check_files, wrong_dsn
 from sinks.errors import MigrationError, SinkBlockedError, ours
 from sinks.pool import Connection
 from sinks.queries import query
-from sinks.schema.migration import Migration, load_migrations, pending
+from sinks.schema.migration import Migration, load_migrations, of_phase, pending
 from sinks.schema.partitions import ensure_months, months_ahead
 
 _log = structlog.get_logger()
@@ -41,13 +41,18 @@ class MigrationStatus:
 
 
 async def migrate_up(
-    dsn: str, migrations: Sequence[Migration] | None = None, *, timeout_s: float = 120.0
+    dsn: str,
+    migrations: Sequence[Migration] | None = None,
+    *,
+    before_deployment: bool = False,
+    timeout_s: float = 120.0,
 ) -> list[str]:
     """Apply the pending files, each in one transaction, and create partitions for coming months.
 
     Args:
         dsn: libpq URI; a direct connection as the role that will own the tables.
         migrations: used instead of this program's files.
+        before_deployment: leave the files that the version before cannot run with.
         timeout_s: limit of the whole call, including the wait for another run.
 
     Returns:
@@ -58,7 +63,8 @@ async def migrate_up(
         MigrationError: an applied file has changed, or a file does not run. The message
             names it; files before it stay applied.
     """
-    files = load_migrations() if migrations is None else migrations
+    known = load_migrations() if migrations is None else migrations
+    files = of_phase(known, before_deployment=before_deployment)
     applied: list[str] = []
     async with _session(dsn, timeout_s) as conn:
         async with _migrations_lock(conn, timeout_s):
@@ -113,6 +119,29 @@ async def pending_migrations(conn: Connection) -> list[str]:
         MigrationError: an applied one has changed; the message names it.
     """
     return [migration.name for migration in pending(load_migrations(), await _applied(conn))]
+
+
+async def grant_analysts(dsn: str, role: str, *, timeout_s: float = 30.0) -> None:
+    """Let a role read the tasks, their attempts, the trail and the positions, and nothing else.
+
+    A role that does not exist is created without a login: give it to the accounts of people.
+    Running it again changes nothing.
+
+    Args:
+        dsn: as the owner of the tables; to create a role it needs that right.
+        role: its name.
+
+    Raises:
+        SinkUnavailableError: try again later.
+        MigrationError: the tables are missing, or the account may not do it.
+    """
+    async with _session(dsn, timeout_s) as conn:
+        try:
+            async with conn.transaction():
+                for row in await conn.fetch(query("analyst_statements"), role):
+                    await conn.execute(row["statement"])
+        except asyncpg.PostgresError as error:
+            raise MigrationError(f"role {role}: {error.sqlstate} {error}") from error
 
 
 @asynccontextmanager

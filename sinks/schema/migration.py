@@ -72,6 +72,19 @@ def in_order(migrations: Sequence[Migration]) -> list[Migration]:
     return ordered
 
 
+def of_phase(migrations: Sequence[Migration], *, before_deployment: bool) -> list[Migration]:
+    """The files that are applied in one phase of an upgrade, of those in ``migrations``.
+
+    Before the new version is deployed, the ``post`` files at the end are left: processes of the
+    version before still need what they remove. Those with a later ``pre`` file are of an earlier
+    version, whose upgrade is over. Afterwards all files are applied.
+    """
+    if not before_deployment:
+        return list(migrations)
+    last = max((place for place, m in enumerate(migrations) if "_pre_" in m.name), default=-1)
+    return list(migrations[: last + 1])
+
+
 def pending(migrations: Sequence[Migration], applied: Mapping[str, str]) -> list[Migration]:
     """The migrations that are not applied yet, in order.
 

@@ -1,14 +1,15 @@
 """Migrations: their form, and that they run once, whoever runs them."""
 
 import asyncio
+import uuid
 from importlib.resources import files
 
 import asyncpg
 import pytest
 
 from sinks.errors import MigrationError
-from sinks.schema.migrate import migrate_status, migrate_up
-from sinks.schema.migration import in_order, load_migrations, parse, pending
+from sinks.schema.migrate import grant_analysts, migrate_status, migrate_up
+from sinks.schema.migration import in_order, load_migrations, of_phase, parse, pending
 from sinks.settings import PostgresSettings
 from sinks.writer import Writer
 
@@ -45,6 +46,17 @@ def test_two_files_of_one_number_are_refused() -> None:
 
     with pytest.raises(MigrationError, match="same number"):
         in_order(files)
+
+
+def test_the_phase_before_a_deployment_leaves_what_the_version_before_cannot_run_with() -> None:
+    names = ["0001_pre_a.sql", "0002_post_b.sql", "0003_pre_c.sql", "0004_post_d.sql"]
+    files = [parse(name, UP_AND_DOWN) for name in names]
+
+    before = [m.name for m in of_phase(files, before_deployment=True)]
+    after = [m.name for m in of_phase(files, before_deployment=False)]
+
+    assert before == names[:3]
+    assert after == names
 
 
 def test_names_of_a_newer_program_are_left_alone() -> None:
@@ -126,6 +138,30 @@ async def test_the_way_down_leads_back_to_nothing(database: str) -> None:
 async def test_a_writer_refuses_a_database_without_the_schema(empty_database: str) -> None:
     with pytest.raises(MigrationError, match=r"0001_pre_create_tasks\.sql is not applied"):
         await Writer(PostgresSettings(dsn=empty_database)).open()
+
+
+async def test_analysts_read_their_tables_and_nothing_else(database: str) -> None:
+    name = f"analysts {uuid.uuid4().hex}"
+    await grant_analysts(database, name)
+    await grant_analysts(database, name)
+
+    conn = await asyncpg.connect(database)
+    await conn.execute(f'SET ROLE "{name}"')
+    for table in ("tasks", "task_steps", "task_execution_logs", "sink_offsets"):
+        await conn.fetch(f"SELECT * FROM ai_orchestrator.{table}")
+    for refused in (
+        "SELECT * FROM ai_orchestrator.dead_letters",
+        "DELETE FROM ai_orchestrator.tasks",
+        "CREATE TABLE ai_orchestrator.mine ()",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await conn.execute(refused)
+    await conn.close()
+
+
+async def test_analysts_of_a_database_without_tables_are_an_error(empty_database: str) -> None:
+    with pytest.raises(MigrationError, match="role analysts: "):
+        await grant_analysts(empty_database, "analysts")
 
 
 async def test_months_are_made_ahead(database: str) -> None:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 import jwt
@@ -16,6 +17,12 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 AUDIENCE = "orchestrator"
 
 
+@cache
+def _rsa_key() -> rsa.RSAPrivateKey:
+    """One for all issuers: to make one takes a twentieth of a second."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
 class Issuer:
     """Its keys by id, with their algorithms."""
 
@@ -23,7 +30,7 @@ class Issuer:
         self.url = ""
         self.asked: list[str] = []
         self.keys: dict[str, tuple[str, Any]] = {
-            "rsa-1": ("RS256", rsa.generate_private_key(public_exponent=65537, key_size=2048)),
+            "rsa-1": ("RS256", _rsa_key()),
             "ec-1": ("ES256", ec.generate_private_key(ec.SECP256R1())),
         }
         self.answers: dict[str, bytes] = {}
