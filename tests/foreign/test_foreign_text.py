@@ -118,7 +118,14 @@ SILENT = ("dlq replay --stop", "sink retention", "task list --direct --order que
 
 SAYS_NOTHING_FOREIGN = {
     *("dev", "serve", "worker"),  # they log
-    *("config schema", "dlq reindex", "keys new", "sink rebuild", "topics adopt"),
+    *(
+        "config schema",
+        "dlq reindex",
+        "keys new",
+        "sink rebuild",
+        "topics adopt",
+        "topics plan-growth",
+    ),
     *("dlq tail", "env"),  # see test_lines.py, as for logs
 }
 TABLES = (

@@ -13,6 +13,7 @@ from orchestrator.cli.running import kafka_settings, run
 from orchestrator.cli.topics.acls import print_acls
 from orchestrator.cli.topics.adopt import adopt_topic
 from orchestrator.cli.topics.list import list_topics
+from orchestrator.cli.topics.plan_growth import plan_growth
 from orchestrator.layout import topic_table
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
@@ -29,6 +30,7 @@ app = typer.Typer(help="The topics of the system.", no_args_is_help=True)
 app.command("list")(list_topics)
 app.command("adopt")(adopt_topic)
 app.command("acls")(print_acls)
+app.command("plan-growth")(plan_growth)
 
 
 @app.command("apply")

@@ -58,6 +58,7 @@ PRINTING = [
         *("keys new", "keys list", "keys revoke"),
         "status",
         "topics list",
+        "topics plan-growth",
     ),
 ]
 

@@ -1,0 +1,101 @@
+"""``orchestrator topics plan-growth``: the way to more partitions."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.output import (
+    Output,
+    OutputOption,
+    print_json,
+    print_line,
+    print_text,
+    terminal_width,
+)
+from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings, run
+from orchestrator.growth import GrowthStep, Left, grown, growth_steps
+from orchestrator.layout import ROUTER
+from orchestrator.settings import Settings
+from schemas.topics import Topics
+from streams.kafka.group_reading import group_readings
+from streams.kafka.log_reader import LogReader
+
+_ENDED = ("completed", "failed", "cancelled")
+
+
+def plan_growth(
+    partitions: Annotated[
+        int, typer.Option("--partitions", help="How many each topic of tasks shall have.")
+    ],
+    prefix: Annotated[
+        str,
+        typer.Option("--prefix", help="Of the new topics; without it made from the number."),
+    ] = "",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print the way to more partitions, and what the present system still has to do.
+
+    The number of a topic that holds tasks cannot change, so the way is a second system beside
+    this one. Changes nothing. `-o json` prints one object: steps, left, drained.
+    """
+    settings = kafka_settings()
+    postgres_settings()
+    wanted = grown(settings.topics, partitions, prefix)
+    steps = growth_steps(settings.topics, wanted)
+    left = run(_left(settings))
+    if output is Output.JSON:
+        print_json(
+            {
+                "steps": [asdict(step) for step in steps],
+                "left": asdict(left),
+                "drained": left.drained,
+            }
+        )
+        return
+    print_line(f"From {settings.topics.partitions} to {partitions} partitions:")
+    for number, step in enumerate(steps, 1):
+        _show(number, step)
+    print_line()
+    print_line(_said(left))
+
+
+async def _left(settings: Settings) -> Left:
+    """Ask Kafka and Postgres.
+
+    Raises:
+        KafkaUnavailableError: no broker answers.
+        SinkUnavailableError: Postgres does not answer.
+    """
+    topics, client_id = Topics(settings.topics), f"{settings.kafka.client_id}-growth"
+    group, inputs = settings.topics.prefix + ROUTER, [topics.task_created, topics.task_commands]
+    async with LogReader(settings.kafka, client_id=client_id) as reader:
+        places = await reader.all_partitions(inputs)
+    readings = await group_readings(settings.kafka, {group: places}, client_id=client_id)
+    async with open_reader(settings) as rows:
+        statuses = await rows.count_by_status()
+        letters = await rows.fetch("count_open")
+    return Left(
+        unread=readings[group].unread,
+        tasks=sum(count for status, count in statuses.items() if status not in _ENDED),
+        letters=sum(row["count"] for row in letters),
+    )
+
+
+def _show(number: int, step: GrowthStep) -> None:
+    text, width = f"{number}. {step.what}", terminal_width()
+    print_text(text if width is None else textwrap.fill(text, width, subsequent_indent="   "))
+    for command in step.commands:
+        print_line(f"     {command}")
+
+
+def _said(left: Left) -> str:
+    if left.drained:
+        return "Nothing is left in the present system: it can be stopped."
+    return (
+        f"Left in the present system: {left.unread} unread records, {left.tasks} tasks that have "
+        f"not ended, {left.letters} open dead letters."
+    )
