@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast simulate chaos defects fuzz secured-cluster noisy dead-letters test-docker test-analytics test-postgres test-prometheus check format bench bench-small bench-observing bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
+.PHONY: help run test test-fast simulate chaos defects fuzz secured-cluster noisy rolling dead-letters test-docker test-analytics test-postgres test-prometheus check format bench bench-small bench-observing bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ bench-observing: $(VENV)/.dev ## what metrics and traces cost a drain
 
 noisy: $(VENV)/.dev ## how much a noisy tenant slows the calls of another one down
 	@$(BIN)/python -m benchmarks.noisy
+
+rolling: $(VENV)/.dev ## restart every process of a system under load, one after the other
+	@$(BIN)/python -m benchmarks.rolling
 
 bench-small: $(VENV)/.dev ## one short drain, beside the committed ratio to the raw chain; only warns
 	@$(BIN)/python -m benchmarks.drain --small $(RECORD)

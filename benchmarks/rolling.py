@@ -1,0 +1,212 @@
+"""A rolling restart of a whole system under load, process by process, by SIGTERM.
+
+Two processes of each role and two replicas of the service, with callers that use our client: each
+creates a task, waits for its end, and creates the next. Printed are the errors that callers saw,
+tasks without an end, calls of a service that were made twice, and the longest time in which no
+task ended, beside the longest one before the first restart.
+
+    python -m benchmarks.rolling
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+
+from benchmarks.harness.folder import bench_folder
+from benchmarks.harness.machine import print_machine
+from orchestrator.api.settings import ApiSettings
+from orchestrator.cli.task.ports import TaskRequest
+from orchestrator.cli.task.served import ServedTasks
+from orchestrator.layout import roles
+from orchestrator.local.dev.fork import Fork
+from orchestrator.local.dev.system import DEMO_SERVICES, DEV_DEFAULTS, SERVE, System, open_system
+from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.ports import free_ports
+from orchestrator.local.embedded.postgres import EmbeddedPostgres
+from orchestrator.monitoring.target import read_targets
+from orchestrator.settings import load_settings
+from schemas.errors import OrchestratorError
+from schemas.records import Json
+from tasks.pipeline_file import load_pipelines
+
+WAIT_S = 60.0
+QUIET_S = 10.0
+"""Load before the first restart, and after the last one."""
+CALL_S = 0.2
+SERVE_2 = "serve.2"
+
+
+@dataclass
+class Seen:
+    """What callers saw."""
+
+    ended_at_s: list[float] = field(default_factory=list)
+    """When tasks ended, on the monotonic clock."""
+    ends: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    """By code; a wait that was over before its task had ended is ``no end``."""
+
+    def longest_gap_s(self, since_s: float, until_s: float) -> float:
+        """The longest time between two ends, both between these times."""
+        times = sorted(at for at in self.ended_at_s if since_s <= at <= until_s)
+        return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
+
+
+@asynccontextmanager
+async def a_system(folder: Path, call_log: Path) -> AsyncIterator[tuple[System, ApiSettings]]:
+    """Two of everything, and the settings of a client that knows both replicas of the service."""
+    async with AsyncExitStack() as stack:
+        kafka, postgres = EmbeddedKafka(folder / "kafka"), EmbeddedPostgres(folder / "postgres")
+        await kafka.start()
+        stack.push_async_callback(kafka.kill)
+        await postgres.start()
+        stack.push_async_callback(postgres.stop)
+        environment = {
+            "ORCH_KAFKA_BOOTSTRAP": kafka.bootstrap,
+            "ORCH_POSTGRES_DSN": postgres.dsn,
+            "ORCH_LOG_LEVEL": "warning",
+            "ORCH_API_DRAIN_S": "1",
+            "ORCH_DEMO_FAULTS": json.dumps([{"tenant": "default", "delay_s": CALL_S}]),
+            "ORCH_DEMO_CALL_LOG": str(call_log),
+        }
+        settings = load_settings(environment, DEV_DEFAULTS)
+        twice = dict.fromkeys(roles(load_pipelines()), 2)
+        system = await stack.enter_async_context(
+            open_system(settings, environment=environment, logs=folder, replicas=twice)
+        )
+        grpc_port, http_port = free_ports(2)
+        variables = {
+            **os.environ,
+            **system.environment,
+            "ORCH_API_GRPC_PORT": str(grpc_port),
+            "ORCH_API_HTTP_PORT": str(http_port),
+            "ORCH_METRICS_NAME": SERVE_2,
+        }
+        log_path = folder / f"{SERVE_2}.log"
+        system.supervisor.add(Fork(SERVE_2, [SERVE], env=variables, log_path=log_path))
+        for name in restarted(system):
+            await until_ready(system, name)
+        yield system, ApiSettings(server=f"{system.grpc_address},127.0.0.1:{grpc_port}")
+
+
+async def until_ready(system: System, name: str) -> None:
+    """Wait until a process says that it is ready, as a supervisor does between two restarts."""
+    async with asyncio.timeout(WAIT_S), httpx.AsyncClient() as client:
+        while not await is_ready(client, dict(read_targets(system.targets)).get(name)):
+            await asyncio.sleep(0.05)
+
+
+async def is_ready(client: httpx.AsyncClient, address: str | None) -> bool:
+    if address is None:
+        return False
+    try:
+        return (await client.get(f"http://{address}/readyz")).is_success
+    except httpx.TransportError:
+        return False
+
+
+async def caller(settings: ApiSettings, seen: Seen, over: asyncio.Event) -> None:
+    """Create tasks, one after the other, each with its end."""
+    while not over.is_set():
+        try:
+            made = await ServedTasks(settings).create(a_request(), wait_s=WAIT_S)
+        except OrchestratorError as error:
+            seen.errors[error.code] += 1
+            continue
+        if made.end is None:
+            seen.errors["no end"] += 1
+            continue
+        seen.ended_at_s.append(time.monotonic())
+        seen.ends[str(made.end.line["status"])] += 1
+
+
+def a_request() -> TaskRequest:
+    return TaskRequest(
+        type="rag",
+        input=Json('{"query": "What is a lane?"}'),
+        priority=5,
+        conversation_id=None,
+        user_id=None,
+        metadata=Json("{}"),
+        hold=False,
+        timeout_ms=None,
+        deadline_at=None,
+        key=uuid.uuid4().hex,
+        tenant=None,
+        id=None,
+    )
+
+
+def restarted(system: System) -> list[str]:
+    """Our processes, without the reference services."""
+    return [name for name in system.supervisor.children if name != DEMO_SERVICES]
+
+
+async def restart_all(system: System, seen: Seen) -> None:
+    """Restart each process, and wait until it is ready; print the longest gap of each."""
+    for name in restarted(system):
+        began_s = time.monotonic()
+        await system.supervisor.restart(name)
+        await until_ready(system, name)
+        ended_s = time.monotonic()
+        gap_s = seen.longest_gap_s(began_s - 1, ended_s)
+        print(f"{name:>20}: back after {ended_s - began_s:4.1f} s, gap {gap_s:.2f} s", flush=True)
+
+
+async def measure(callers: int, folder: Path) -> bool:
+    """Whether no caller saw an error, no task is lost, and no call was made twice."""
+    seen, over, call_log = Seen(), asyncio.Event(), folder / "calls.jsonl"
+    async with a_system(folder, call_log) as (system, client):
+        running = [asyncio.create_task(caller(client, seen, over)) for _ in range(callers)]
+        await asyncio.sleep(QUIET_S)
+        began_s = time.monotonic()
+        quiet_s = seen.longest_gap_s(began_s - QUIET_S + 3, began_s)
+        await restart_all(system, seen)
+        ended_s = time.monotonic()
+        await asyncio.sleep(QUIET_S)
+        over.set()
+        await asyncio.gather(*running)
+    calls = Counter(keys_of(call_log.read_text("utf-8").splitlines()))
+    twice = sum(count > 1 for count in calls.values())
+    rate = sum(began_s < at < ended_s for at in seen.ended_at_s) / (ended_s - began_s)
+    print(f"\ntasks: {dict(seen.ends)}, {rate:.0f} a second while processes were restarted")
+    print(f"errors that callers saw: {dict(seen.errors) or 'none'}")
+    print(f"calls of a service: {len(calls)}, made twice: {twice}")
+    print(
+        f"longest time without an end: {seen.longest_gap_s(began_s, ended_s):.2f} s; "
+        f"{quiet_s:.2f} s before the first restart"
+    )
+    return not seen.errors and not twice and set(seen.ends) == {"completed"}
+
+
+def keys_of(lines: Sequence[str]) -> list[str]:
+    """The idempotency keys of the calls that began."""
+    noted = map(json.loads, lines)
+    return [line["idempotency_key"] for line in noted if line["event"] == "began"]
+
+
+async def main(callers: int, folder: Path) -> None:
+    print_machine()
+    if not await measure(callers, folder):
+        raise SystemExit("callers saw errors, or a call was made twice: see above")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--callers", type=int, default=16)
+    given = parser.parse_args()
+    with bench_folder() as folder:
+        asyncio.run(main(given.callers, folder))
