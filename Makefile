@@ -38,7 +38,7 @@ test: $(VENV)/.dev ## all tests, against a real Kafka and Postgres started here
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --reruns 1 --rerun-show-tracebacks $(PYTEST_ARGS)
 
 test-fast: $(VENV)/.dev ## the quick tests that need no server, in less than a minute
-	@$(BIN)/python -m pytest -q --fast -n 4 --dist worksteal $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q --fast -n 3 --dist worksteal $(PYTEST_ARGS)
 
 # Prints its seed; SEED=… draws the same faults again, MINUTES=… is how long all at once takes.
 chaos: $(VENV)/.dev ## the full form of the kill tests: every fault many times, then all at once
