@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast simulate chaos defects fuzz secured-cluster noisy rolling dead-letters test-docker test-analytics test-postgres test-prometheus check format bench bench-small bench-observing bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
+.PHONY: help run test test-fast simulate chaos defects fuzz secured-cluster noisy rolling dead-letters test-docker test-analytics test-postgres test-prometheus check-deploy check format bench bench-small bench-observing bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ test-postgres: $(VENV)/.dev ## reads through pgbouncer, which is fetched, and a 
 
 test-prometheus: $(VENV)/.dev ## rules, alerts and their page with Prometheus and Alertmanager, which are fetched
 	@$(BIN)/python -m pytest -m prometheus tests/monitoring $(PYTEST_ARGS)
+
+check-deploy: $(VENV)/.dev ## the Helm chart with Helm, schemas and trivy, which are fetched; each pod is started here
+	@$(BIN)/python -m pytest -m "helm or not helm" tests/deploy $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.dev ## 100,000 hostile records, batches of all kinds and 20,000 hostile replies; `make test` has a tenth
 	@$(BIN)/python -m pytest -m fuzz tests/e2e/test_fuzz_records.py $(PYTEST_ARGS)
@@ -143,9 +146,10 @@ dashboards: $(VENV)/.dev ## generate deploy/grafana from the table of panels
 observe: $(VENV)/.dev ## a system with faults under the real Prometheus: every dashboard and rule expression
 	@$(BIN)/python -m tests.monitoring.observe
 
-configuration: $(VENV)/.dev ## generate the pages of settings and metrics, and deploy/config.example.yaml
+configuration: $(VENV)/.dev ## generate the pages of settings and metrics, the example and the schema of the chart
 	@$(BIN)/python -m orchestrator.configuration.page > docs/configuration.md
 	@$(BIN)/python -m orchestrator.configuration.example > deploy/config.example.yaml
+	@$(BIN)/python -m orchestrator.configuration.chart_values > deploy/helm/ai-orchestrator/values.schema.json
 	@$(BIN)/python -m orchestrator.monitoring.page > docs/metrics.md
 
 clean: ## remove the environments and the data of `make run`
