@@ -115,7 +115,11 @@ def _values() -> dict[str, Schema]:
         "networkPolicies": _network(),
         "ingress": _closed({"http": _ingress(), "grpc": _ingress()}),
         "monitoring": _closed(
-            {"podMonitor": _FLAG, "rules": _FLAG, "labels": _ANY, "interval": _NAMED}
+            {
+                **dict.fromkeys(("podMonitor", "rules", "dashboards"), _FLAG),
+                "labels": _ANY,
+                "interval": _NAMED,
+            }
         ),
     }
 

@@ -12,6 +12,8 @@ SMALL, PRODUCTION, EXTERNAL_KAFKA = (
     HELM / name for name in ("small.yaml", "production.yaml", "external-kafka.yaml")
 )
 VALUE_FILES = (SMALL, PRODUCTION, EXTERNAL_KAFKA)
+EVERYTHING = Path("tests/deploy/everything.yaml")
+"""Every value that is empty otherwise."""
 
 Values = dict[str, Any]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +63,13 @@ class LocalPod:
             files = self._files(volumes[mount["name"]], found)
             folder = self._around.folder / self.name / mount["name"]
             folder.mkdir(parents=True)
-            for name, text in files.items():
-                (folder / name).write_text(text)
+            _fill(folder, files)
             mounted[mount["mountPath"]] = folder
         return mounted
+
+    def replace_files(self, mount_path: str, files: Mapping[str, str]) -> None:
+        """Give a volume other files, as the kubelet does when a Secret was changed."""
+        _fill(self._folders[mount_path], files)
 
     def _files(self, volume: Object, found: tuple[Object, ...]) -> Mapping[str, str]:
         match volume:
@@ -106,7 +110,7 @@ class LocalPod:
         config["metrics"].update(host="127.0.0.1", port=metrics)
         config["server"]["http"]["addr"] = f"127.0.0.1:{http}"
         config["server"]["grpc"]["addr"] = f"127.0.0.1:{grpc}"
-        file.write_text(yaml.safe_dump(config))
+        self.replace_files("/etc/orchestrator", {"config.yaml": yaml.safe_dump(config)})
 
     def address(self, port: str) -> str:
         """Where a port of the pod is on this machine."""
@@ -152,3 +156,16 @@ class LocalPod:
 
     def _story(self, what: str) -> str:
         return f"{self.name}: {what}\n{self.process.log_tail(30)}"
+
+
+def _fill(folder: Path, files: Mapping[str, str]) -> None:
+    """Write files as the kubelet does: as links into one folder, which is replaced at once."""
+    data = Path(tempfile.mkdtemp(prefix="..", dir=folder))
+    for name, text in files.items():
+        (data / name).write_text(text)
+    link = folder / "..data_tmp"
+    link.symlink_to(data.name)
+    link.rename(folder / "..data")
+    for name in files:
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(f"..data/{name}")

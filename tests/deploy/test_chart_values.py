@@ -18,6 +18,7 @@ from tasks.pipeline_file import load_pipelines
 from tests.deploy.chart import CHART, VALUE_FILES, defaults, step_values, values_of
 
 EACH_FILE = pytest.mark.parametrize("path", VALUE_FILES, ids=lambda path: path.stem)
+DASHBOARDS = sorted(path.relative_to("deploy") for path in Path("deploy/grafana").glob("*.json"))
 SECRETS = [key for key in keys().values() if key.secret]
 
 
@@ -111,11 +112,11 @@ def test_a_process_has_stopped_before_it_is_killed() -> None:
     assert defaults()["stopSeconds"] > longest_s
 
 
-@pytest.mark.parametrize("name", ["rules.yaml", "alerts.yaml"])
-def test_the_rules_of_the_chart_are_those_of_prometheus(name: str) -> None:
-    ours, theirs = CHART / "prometheus" / name, Path("deploy/prometheus", name)
-
-    assert ours.read_bytes() == theirs.read_bytes()
+@pytest.mark.parametrize(
+    "name", ["prometheus/rules.yaml", "prometheus/alerts.yaml", *map(str, DASHBOARDS)]
+)
+def test_rules_and_dashboards_of_the_chart_are_those_of_deploy(name: str) -> None:
+    assert (CHART / name).read_bytes() == Path("deploy", name).read_bytes()
 
 
 def test_the_chart_has_the_version_of_the_project() -> None:

@@ -1,4 +1,4 @@
-"""The commands of docs/kubernetes.md, as far as they need no cluster, and what the page says."""
+"""The commands of docs/operations/kubernetes.md, as far as they need no cluster; its names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.deploy.rendered import objects, pods, run_helm
 from tests.deploy.tools import kubectl
 
 pytestmark = pytest.mark.helm
-PAGE = Path("docs/kubernetes.md").read_text("utf-8")
+PAGE = Path("docs/operations/kubernetes.md").read_text("utf-8")
 COMMANDS = [
     line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()
 ]

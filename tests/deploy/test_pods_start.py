@@ -15,7 +15,7 @@ import trustme
 
 from tests.commands import run_command
 from tests.deploy.chart import EXTERNAL_KAFKA, PRODUCTION, SMALL
-from tests.deploy.local_pods import LocalPod, Secrets, Surroundings
+from tests.deploy.local_pods import READY_S, LocalPod, Secrets, Surroundings
 from tests.deploy.rendered import Object, objects, of_kind, pods
 from tests.e2e.driving import a_database
 from tests.secured.broker import PASSWORD, free_ports, secured_kafka
@@ -30,7 +30,8 @@ def a_prefix(name: str) -> str:
 
 
 def a_key_file(folder: Path) -> tuple[str, str]:
-    """The Secret that docs/kubernetes.md makes for the service, and the key in it."""
+    """The Secret that docs/operations/kubernetes.md makes for the service, and the key in it."""
+    folder.mkdir(exist_ok=True)
     file = folder / "keys.jsonl"
     made = run_command(["keys", "new", "acme", "--file", str(file), "-o", "json"], {})
     assert made.status == 0, made.err
@@ -79,7 +80,7 @@ async def start_as_rendered(local: Mapping[str, LocalPod]) -> None:
             assert (await one.probe(probe)).status_code == 200
 
 
-async def test_the_small_system_starts_and_takes_a_task(
+async def test_the_small_system_takes_a_task_and_a_new_key(
     kafka_bootstrap: str, postgres_dsn: str, tmp_path: Path
 ) -> None:
     keys, key = a_key_file(tmp_path)
@@ -90,9 +91,16 @@ async def test_the_small_system_starts_and_takes_a_task(
     found = objects(SMALL, settings=(a_prefix("small"),))
     async with running(found, Surroundings(tmp_path / "pods", kafka_bootstrap, secrets)) as local:
         await start_as_rendered(local)
-        answer = await created(f"http://{local['serve'].address('http')}", key)
+        url = f"http://{local['serve'].address('http')}"
+        answer = await created(url, key)
 
         assert answer.status_code == 201, answer.text
+        others, other_key = a_key_file(tmp_path / "others")
+        local["serve"].replace_files("/run/secrets/api", {"keys.jsonl": others})
+        async with asyncio.timeout(READY_S):
+            while (await created(url, other_key)).status_code != 201:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        assert (await created(url, key)).status_code == 401
 
 
 async def created(url: str, key: str, authority: str | None = None) -> httpx.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from orchestrator.settings import Settings
 from streams.runtime import run
 from tasks.pipeline_file import load_pipelines
 from tests.commands import run_command
-from tests.deploy.chart import EXTERNAL_KAFKA, PRODUCTION, SMALL, VALUE_FILES
+from tests.debian import PROMETHEUS, a_program
+from tests.deploy.chart import EVERYTHING, EXTERNAL_KAFKA, PRODUCTION, SMALL, VALUE_FILES
 from tests.deploy.rendered import Object, Pod, config_of, named, objects, of_kind, pods, template
 from tests.monitoring.rule_files import ALERTS, RULES, matchers_of, metrics_of, read
 
@@ -82,6 +84,20 @@ def test_each_member_of_a_group_has_a_name_of_its_own_that_stays(path: Path) -> 
         named_by = variables(pod).get("ORCH_KAFKA_INSTANCE_ID")
         by_name = {"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
         assert named_by == (by_name if pod.kind == "StatefulSet" else None), pod.name
+
+
+def test_without_static_membership_no_pod_has_a_name_in_its_group() -> None:
+    for pod in pods(objects(EVERYTHING)):
+        assert "ORCH_KAFKA_INSTANCE_ID" not in variables(pod)
+
+
+def test_a_component_may_be_placed_in_another_way_than_the_others() -> None:
+    found = {pod.role: pod.spec for pod in pods(objects(EVERYTHING))}
+
+    assert found["router"]["priorityClassName"] == "highest"
+    assert found["router"]["nodeSelector"] == {"disk": "ssd"}
+    assert found["sink"]["priorityClassName"] == "high"
+    assert found["sink"]["nodeSelector"] == {"kubernetes.io/arch": "amd64"}
 
 
 def variables(pod: Pod) -> dict[str, Any]:
@@ -331,3 +347,57 @@ def test_prometheus_gets_the_rules_and_the_labels_that_they_select_by() -> None:
     assert given == [read(RULES), read(ALERTS)]
     assert relabelled.keys() == written[0]["labels"].keys()
     assert relabelled["job"]["replacement"] == written[0]["labels"]["job"]
+
+
+def test_grafana_gets_every_dashboard() -> None:
+    texts = named(objects(PRODUCTION), "ConfigMap", "ai-orchestrator-dashboards")["data"]
+
+    assert texts == {path.name: path.read_text() for path in Path("deploy/grafana").glob("*.json")}
+
+
+def test_the_lag_of_a_step_is_counted_once_however_many_replicas_watch_it(tmp_path: Path) -> None:
+    [scaled] = [
+        one
+        for one in of_kind(objects(PRODUCTION), "ScaledObject")
+        if one["metadata"]["labels"]["app.kubernetes.io/component"] == "step.retrieve"
+    ]
+    lag, waiting = (one["metadata"]["query"] for one in scaled["spec"]["triggers"])
+
+    def at_5m(query: str, *values: int) -> dict[str, Any]:
+        samples = [{"labels": "{}", "value": value} for value in values]
+        return {"expr": query, "eval_time": "5m", "exp_samples": samples}
+
+    test = {
+        "input_series": [
+            {"series": f"{name}{{{labels}}}", "values": f"{value}x20"}
+            for name, labels, value in WATCHED
+        ],
+        "promql_expr_test": [at_5m(lag, 7 + 20 + 100), at_5m(waiting, 30 + 12)],
+    }
+    nothing = {"input_series": [], "promql_expr_test": [at_5m(lag), at_5m(waiting)]}
+    file = tmp_path / "queries.yaml"
+    file.write_text(yaml.safe_dump({"tests": [test, nothing]}))
+    program = a_program("promtool", PROMETHEUS)
+    ended = subprocess.run(
+        (program, "test", "rules", file), capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+_LAG, _BUFFERED = "orchestrator_group_lag_records", "orchestrator_buffered"
+_OURS = 'namespace="tasks", group="orchestrator.step.retrieve", role="serve"'
+WATCHED = [
+    # Two replicas of the service, one a little later than the other; two lanes.
+    (_LAG, f'{_OURS}, process="serve-a", topic="high", partition="0"', 7),
+    (_LAG, f'{_OURS}, process="serve-b", topic="high", partition="0"', 6),
+    (_LAG, f'{_OURS}, process="serve-a", topic="high", partition="1"', 20),
+    (_LAG, f'{_OURS}, process="serve-b", topic="normal", partition="0"', 100),
+    # Another step, and another system.
+    (_LAG, f'{_OURS}, topic="high", partition="0"'.replace("retrieve", "generate"), 1000),
+    (_LAG, f'{_OURS}, topic="high", partition="0"'.replace("tasks", "trial"), 1000),
+    (_BUFFERED, 'namespace="tasks", role="step.retrieve", process="a", topic="high"', 30),
+    (_BUFFERED, 'namespace="tasks", role="step.retrieve", process="b", topic="high"', 12),
+    (_BUFFERED, 'namespace="tasks", role="step.generate", process="c", topic="high"', 1000),
+    (_BUFFERED, 'namespace="trial", role="step.retrieve", process="d", topic="high"', 1000),
+]

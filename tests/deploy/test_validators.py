@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.chart import CHART, PRODUCTION, VALUE_FILES
+from tests.deploy.chart import CHART, EVERYTHING, PRODUCTION, VALUE_FILES
 from tests.deploy.rendered import Object, objects, of_kind, pods, run_helm
 from tests.deploy.tools import custom_resources, kubernetes_validate, trivy
 
 pytestmark = [pytest.mark.helm, pytest.mark.timeout(600)]
-EACH_FILE = pytest.mark.parametrize("path", VALUE_FILES, ids=lambda path: path.stem)
+EACH_FILE = pytest.mark.parametrize("path", [*VALUE_FILES, EVERYTHING], ids=lambda path: path.stem)
 KUBERNETES = "1.36"
 CUSTOM = ("keda.sh", "monitoring.coreos.com")
 ACCEPTED = {
@@ -28,7 +28,7 @@ ACCEPTED = {
 """Findings of trivy, of any severity, that are meant so."""
 
 
-@pytest.mark.parametrize("values", [(), *((path,) for path in VALUE_FILES)], ids=str)
+@pytest.mark.parametrize("values", [(), *((path,) for path in (*VALUE_FILES, EVERYTHING))], ids=str)
 def test_helm_finds_nothing(values: tuple[Path, ...]) -> None:
     files = [word for path in values for word in ("--values", str(path))]
     linted = run_helm("lint", "--strict", str(CHART), *files)
@@ -77,8 +77,9 @@ def refused_by_kubernetes(found: list[Object], folder: Path) -> list[str]:
     return [line for line in lines if " passed for resource " not in line]
 
 
-def test_the_operators_take_their_objects() -> None:
-    custom = [one for one in objects(PRODUCTION) if is_custom(one)]
+@pytest.mark.parametrize("path", [PRODUCTION, EVERYTHING], ids=lambda path: path.stem)
+def test_the_operators_take_their_objects(path: Path) -> None:
+    custom = [one for one in objects(path) if is_custom(one)]
 
     assert {one["kind"] for one in custom} == {"ScaledObject", "PodMonitor", "PrometheusRule"}
     assert [one for one in judged(custom) if one["wrong"]] == []
