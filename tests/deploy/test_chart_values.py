@@ -18,6 +18,7 @@ from tasks.pipeline_file import load_pipelines
 from tests.deploy.chart import CHART, VALUE_FILES, defaults, step_values, values_of
 
 EACH_FILE = pytest.mark.parametrize("path", VALUE_FILES, ids=lambda path: path.stem)
+IMAGE = Path("deploy/Dockerfile")
 DASHBOARDS = sorted(path.relative_to("deploy") for path in Path("deploy/grafana").glob("*.json"))
 SECRETS = [key for key in keys().values() if key.secret]
 
@@ -117,6 +118,18 @@ def test_a_process_has_stopped_before_it_is_killed() -> None:
 )
 def test_rules_and_dashboards_of_the_chart_are_those_of_deploy(name: str) -> None:
     assert (CHART / name).read_bytes() == Path("deploy", name).read_bytes()
+
+
+@pytest.mark.skipif(not IMAGE.exists(), reason="there is no Dockerfile")
+def test_the_image_runs_what_the_pods_ask_for() -> None:
+    last = {line.split()[0]: line for line in IMAGE.read_text("utf-8").splitlines() if line.strip()}
+    pod = (CHART / "templates" / "_pod.tpl").read_text("utf-8")
+
+    assert last["ENTRYPOINT"] == 'ENTRYPOINT ["orchestrator"]'
+    assert last["USER"] == "USER 10001:10001"
+    assert "runAsUser: 10001" in pod
+    assert "runAsGroup: 10001" in pod
+    assert "command:" not in pod
 
 
 def test_the_chart_has_the_version_of_the_project() -> None:

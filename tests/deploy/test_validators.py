@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.deploy.chart import CHART, EVERYTHING, PRODUCTION, VALUE_FILES
-from tests.deploy.rendered import Object, objects, of_kind, pods, run_helm
+from tests.deploy.rendered import NAMESPACE, RELEASE, Object, objects, of_kind, pods, run_helm
 from tests.deploy.tools import custom_resources, kubernetes_validate, trivy
 
 pytestmark = [pytest.mark.helm, pytest.mark.timeout(600)]
@@ -42,6 +42,19 @@ def test_helm_refuses_a_secret_in_the_configuration() -> None:
 
     assert linted.returncode != 0
     assert "/config/data/kafka/password" in linted.stdout + linted.stderr
+
+
+def test_a_packaged_chart_renders_the_same(tmp_path: Path) -> None:
+    packaged = run_helm("package", str(CHART), "--destination", str(tmp_path))
+    assert packaged.returncode == 0, packaged.stderr
+    [archive] = tmp_path.glob("*.tgz")
+    rendered = run_helm(
+        *("template", RELEASE, str(archive), "--namespace", NAMESPACE, "--values", str(PRODUCTION))
+    )
+
+    # The rules and dashboards are links in the folder.
+    found = [one for one in yaml.safe_load_all(rendered.stdout) if one]
+    assert found == list(objects(PRODUCTION))
 
 
 @EACH_FILE

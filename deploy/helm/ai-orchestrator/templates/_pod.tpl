@@ -110,7 +110,7 @@ containers:
       httpGet: {path: /healthz, port: metrics}
       periodSeconds: 1
       timeoutSeconds: 5
-      failureThreshold: 60
+      failureThreshold: 120
     livenessProbe:
       httpGet: {path: /healthz, port: metrics}
       periodSeconds: 10
