@@ -7,6 +7,7 @@ folders in which its files are.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -38,9 +39,11 @@ class Surroundings:
 class LocalPod:
     """One pod of a template, as a process of this machine."""
 
-    def __init__(self, pod: Pod, found: tuple[Object, ...], around: Surroundings) -> None:
+    def __init__(
+        self, pod: Pod, found: tuple[Object, ...], around: Surroundings, number: int = 0
+    ) -> None:
         self.pod = pod
-        self.name = pod.names()[0] if pod.runs_on else pod.name
+        self.name = pod.names()[number] if pod.runs_on else pod.name
         self._around = around
         self._folders = self._mounted(found)
         self._ports: dict[str, int] = {}
@@ -111,6 +114,12 @@ class LocalPod:
         config["server"]["http"]["addr"] = f"127.0.0.1:{http}"
         config["server"]["grpc"]["addr"] = f"127.0.0.1:{grpc}"
         self.replace_files("/etc/orchestrator", {"config.yaml": yaml.safe_dump(config)})
+
+    def assigned(self) -> list[list[int]]:
+        """The partitions that its group gave to it, each time that it gave some."""
+        lines = (line for line in self.process.log_path.read_text().splitlines() if "{" in line)
+        said = [json.loads(line) for line in lines]
+        return [line["partitions"] for line in said if line["event"] == "partitions_assigned"]
 
     def address(self, port: str) -> str:
         """Where a port of the pod is on this machine."""

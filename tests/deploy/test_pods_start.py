@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -47,29 +47,40 @@ def a_certificate() -> tuple[dict[str, str], str]:
     return secret, authority.cert_pem.bytes().decode()
 
 
-@asynccontextmanager
-async def running(
-    found: tuple[Object, ...], around: Surroundings
-) -> AsyncIterator[Mapping[str, LocalPod]]:
-    """Run the jobs in their order, then one pod of each template; all end as pods end."""
+async def run_jobs(found: tuple[Object, ...], around: Surroundings) -> None:
+    """Run the jobs in the order of their hooks; each succeeds."""
     weights = {
         one["metadata"]["name"]: int(one["metadata"]["annotations"]["helm.sh/hook-weight"])
         for one in of_kind(found, "Job")
     }
-    local = {pod.role: LocalPod(pod, found, around) for pod in pods(found)}
-    for name in sorted(weights, key=weights.__getitem__):
-        [job] = [one for one in local.values() if one.name == name]
+    jobs = [LocalPod(pod, found, around) for pod in pods(found) if not pod.runs_on]
+    for job in sorted(jobs, key=lambda job: weights[job.name]):
         job.process.start()
         await job.ended()
-    stay = {role: one for role, one in local.items() if one.pod.runs_on}
+
+
+@asynccontextmanager
+async def running(*local: LocalPod) -> AsyncIterator[None]:
+    """Run pods; all end as pods end."""
     try:
-        for one in stay.values():
+        for one in local:
             one.process.start()
-        yield stay
-        await asyncio.gather(*(one.terminated() for one in stay.values()))
+        yield
+        await asyncio.gather(*(one.terminated() for one in local))
     finally:
-        for one in local.values():
+        for one in local:
             one.process.kill()
+
+
+@asynccontextmanager
+async def installed(
+    found: tuple[Object, ...], around: Surroundings
+) -> AsyncIterator[Mapping[str, LocalPod]]:
+    """Run the jobs, then one pod of each template."""
+    await run_jobs(found, around)
+    local = {pod.role: LocalPod(pod, found, around) for pod in pods(found) if pod.runs_on}
+    async with running(*local.values()):
+        yield local
 
 
 async def start_as_rendered(local: Mapping[str, LocalPod]) -> None:
@@ -89,7 +100,8 @@ async def test_the_small_system_takes_a_task_and_a_new_key(
         "orchestrator-api": {"keys.jsonl": keys},
     }
     found = objects(SMALL, settings=(a_prefix("small"),))
-    async with running(found, Surroundings(tmp_path / "pods", kafka_bootstrap, secrets)) as local:
+    around = Surroundings(tmp_path / "pods", kafka_bootstrap, secrets)
+    async with installed(found, around) as local:
         await start_as_rendered(local)
         url = f"http://{local['serve'].address('http')}"
         answer = await created(url, key)
@@ -126,7 +138,8 @@ async def test_the_production_system_starts_with_tls_up_to_the_pods(
         "orchestrator-services": {"ca.crt": authority},
     }
     found = objects(PRODUCTION, settings=(a_prefix("production"),))
-    async with running(found, Surroundings(tmp_path / "pods", kafka_bootstrap, secrets)) as local:
+    around = Surroundings(tmp_path / "pods", kafka_bootstrap, secrets)
+    async with installed(found, around) as local:
         await start_as_rendered(local)
         url = f"https://{local['serve'].address('http')}"
         answer = await created(url, key, authority)
@@ -158,7 +171,7 @@ async def test_a_system_with_an_external_kafka_starts_with_an_account_for_each_r
             **dict.fromkeys(accounts, login),
         }
         around = Surroundings(tmp_path / "pods", kafka.bootstraps["LOGIN"], secrets)
-        async with running(found, around) as local:
+        async with installed(found, around) as local:
             await start_as_rendered(local)
 
 
@@ -184,3 +197,31 @@ async def test_a_pod_that_waits_for_kafka_is_not_ready_and_is_not_restarted(
         assert waiting.process.returncode is None
     finally:
         await waiting.process.stop(waiting.pod.spec["terminationGracePeriodSeconds"])
+
+
+async def test_a_pod_that_is_replaced_gets_its_partitions_back_and_disturbs_nobody(
+    kafka_bootstrap: str, postgres_dsn: str, tmp_path: Path
+) -> None:
+    secrets: Secrets = {"orchestrator-postgres": {"dsn": await a_database(postgres_dsn)}}
+    found = objects(SMALL, settings=(a_prefix("members"), "router.replicas=2"))
+    around = Surroundings(tmp_path / "pods", kafka_bootstrap, secrets)
+    await run_jobs(found, around)
+    [router] = [pod for pod in pods(found) if pod.role == "router"]
+    first, second = (LocalPod(router, found, around, number) for number in range(2))
+    async with running(first, second):
+        await asyncio.gather(*(one.until("readinessProbe", 200) for one in (first, second)))
+        await until(lambda: sorted([*first.assigned()[-1], *second.assigned()[-1]]) == [0, 1, 2])
+        before, others = first.assigned(), second.assigned()
+        await first.terminated()
+        first.process.start()
+        await until(lambda: len(first.assigned()) > len(before))
+        await first.until("readinessProbe", 200)
+
+        assert first.assigned() == [*before, before[-1]]
+        assert second.assigned() == others
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(READY_S):
+        while not holds():  # noqa: ASYNC110  # what other processes have written
+            await asyncio.sleep(0.1)
