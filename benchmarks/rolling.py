@@ -1,7 +1,7 @@
 """A rolling restart of a whole system under load, process by process, by SIGTERM.
 
-Two processes of each role and two replicas of the service, with callers that use our client: each
-creates a task, waits for its end, and creates the next. Printed are the errors that callers saw,
+Two processes of each role and two replicas of the service, with callers that use our client: they
+create tasks at a steady rate and wait for the end of each. Printed are the errors that callers saw,
 tasks without an end, calls of a service that were made twice, and the longest time in which no
 task ended, beside the longest one before the first restart.
 
@@ -27,6 +27,7 @@ import httpx
 
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
+from benchmarks.harness.quantile import quantile
 from orchestrator.api.settings import ApiSettings
 from orchestrator.cli.task.ports import TaskRequest
 from orchestrator.cli.task.served import ServedTasks
@@ -55,6 +56,8 @@ class Seen:
 
     ended_at_s: list[float] = field(default_factory=list)
     """When tasks ended, on the monotonic clock."""
+    took_s: list[float] = field(default_factory=list)
+    """From a creation to its task's end."""
     ends: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     """By code; a wait that was over before its task had ended is ``no end``."""
@@ -120,19 +123,27 @@ async def is_ready(client: httpx.AsyncClient, address: str | None) -> bool:
         return False
 
 
-async def caller(settings: ApiSettings, seen: Seen, over: asyncio.Event) -> None:
-    """Create tasks, one after the other, each with its end."""
-    while not over.is_set():
-        try:
-            made = await ServedTasks(settings).create(a_request(), wait_s=WAIT_S)
-        except OrchestratorError as error:
-            seen.errors[error.code] += 1
-            continue
-        if made.end is None:
-            seen.errors["no end"] += 1
-            continue
-        seen.ended_at_s.append(time.monotonic())
-        seen.ends[str(made.end.line["status"])] += 1
+async def arrivals(settings: ApiSettings, rate: float, seen: Seen, over: asyncio.Event) -> None:
+    """Create tasks at a steady rate, whatever becomes of the earlier ones; wait for all ends."""
+    async with asyncio.TaskGroup() as group:
+        while not over.is_set():
+            group.create_task(one_task(settings, seen))
+            await asyncio.sleep(1 / rate)
+
+
+async def one_task(settings: ApiSettings, seen: Seen) -> None:
+    began_s = time.monotonic()
+    try:
+        made = await ServedTasks(settings).create(a_request(), wait_s=WAIT_S)
+    except OrchestratorError as error:
+        seen.errors[error.code] += 1
+        return
+    if made.end is None:
+        seen.errors["no end"] += 1
+        return
+    seen.ended_at_s.append(time.monotonic())
+    seen.took_s.append(seen.ended_at_s[-1] - began_s)
+    seen.ends[str(made.end.line["status"])] += 1
 
 
 def a_request() -> TaskRequest:
@@ -168,11 +179,11 @@ async def restart_all(system: System, seen: Seen) -> None:
         print(f"{name:>20}: back after {ended_s - began_s:4.1f} s, gap {gap_s:.2f} s", flush=True)
 
 
-async def measure(callers: int, folder: Path) -> bool:
+async def measure(rate: float, folder: Path) -> bool:
     """Whether no caller saw an error, no task is lost, and no call was made twice."""
     seen, over, call_log = Seen(), asyncio.Event(), folder / "calls.jsonl"
     async with a_system(folder, call_log) as (system, client):
-        running = [asyncio.create_task(caller(client, seen, over)) for _ in range(callers)]
+        running = asyncio.create_task(arrivals(client, rate, seen, over))
         await asyncio.sleep(QUIET_S)
         began_s = time.monotonic()
         quiet_s = seen.longest_gap_s(began_s - QUIET_S + 3, began_s)
@@ -180,16 +191,19 @@ async def measure(callers: int, folder: Path) -> bool:
         ended_s = time.monotonic()
         await asyncio.sleep(QUIET_S)
         over.set()
-        await asyncio.gather(*running)
+        await running
     calls = Counter(keys_of(call_log.read_text("utf-8").splitlines()))
     twice = sum(count > 1 for count in calls.values())
-    rate = sum(began_s < at < ended_s for at in seen.ended_at_s) / (ended_s - began_s)
-    print(f"\ntasks: {dict(seen.ends)}, {rate:.0f} a second while processes were restarted")
+    print(f"\ntasks: {dict(seen.ends)}, {rate:g} a second")
     print(f"errors that callers saw: {dict(seen.errors) or 'none'}")
     print(f"calls of a service: {len(calls)}, made twice: {twice}")
     print(
         f"longest time without an end: {seen.longest_gap_s(began_s, ended_s):.2f} s; "
         f"{quiet_s:.2f} s before the first restart"
+    )
+    print(
+        f"from creation to end: median {quantile(seen.took_s, 0.5):.2f} s, "
+        f"p99 {quantile(seen.took_s, 0.99):.2f} s, longest {max(seen.took_s):.2f} s"
     )
     return not seen.errors and not twice and set(seen.ends) == {"completed"}
 
@@ -200,15 +214,15 @@ def keys_of(lines: Sequence[str]) -> list[str]:
     return [line["idempotency_key"] for line in noted if line["event"] == "began"]
 
 
-async def main(callers: int, folder: Path) -> None:
+async def main(rate: float, folder: Path) -> None:
     print_machine()
-    if not await measure(callers, folder):
+    if not await measure(rate, folder):
         raise SystemExit("callers saw errors, or a call was made twice: see above")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--callers", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=20.0, help="tasks a second")
     given = parser.parse_args()
     with bench_folder() as folder:
-        asyncio.run(main(given.callers, folder))
+        asyncio.run(main(given.rate, folder))

@@ -19,7 +19,7 @@ from schemas.errors import SettingsError
 from streams.health import Health
 from streams.runtime.run import exit_after
 
-_END_S = 15.0
+_END_S = 8.0
 """For what remains after the roles: the last spans, and threads of clients."""
 
 

@@ -79,7 +79,8 @@ def _values() -> dict[str, Schema]:
                 "tmpSizeLimit": _NAMED,
             }
         ),
-        "stopSeconds": _number(31),
+        "stopSeconds": _number(39),
+        "combined": _closed({**_component(), "enabled": _FLAG}),
         **{name: _closed({**_component(), "replicas": _number(0)}) for name in _SINGLE},
         "serve": _closed(
             {

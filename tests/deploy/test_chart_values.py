@@ -7,7 +7,8 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from orchestrator import roles
+from orchestrator import process
+from orchestrator.cli import worker
 from orchestrator.configuration.chart_values import FILE, chart_schema, text
 from orchestrator.configuration.keys import keys
 from orchestrator.configuration.load import process_settings
@@ -108,7 +109,7 @@ def test_no_step_may_have_more_workers_than_partitions(path: Path) -> None:
 
 
 def test_a_process_has_stopped_before_it_is_killed() -> None:
-    longest_s = run._FORCE_AFTER_S + roles._CLOSE_S
+    longest_s = run._FORCE_AFTER_S + process._CLOSE_S + worker._END_S
 
     assert defaults()["stopSeconds"] > longest_s
 

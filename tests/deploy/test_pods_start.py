@@ -24,6 +24,10 @@ from tests.secured.system import printed_rules
 pytestmark = [pytest.mark.helm, pytest.mark.timeout(400)]
 
 
+APART = ("combined.enabled=false",)
+"""A pod for each role."""
+
+
 def a_prefix(name: str) -> str:
     """The setting that gives a system topics of its own."""
     return f"config.topics.prefix={name}-{os.urandom(3).hex()}."
@@ -175,7 +179,7 @@ async def test_a_system_with_an_external_kafka_starts_with_an_account_for_each_r
             await start_as_rendered(local)
 
 
-@pytest.mark.parametrize("role", ["router", "sink", "step.retrieve", "serve"])
+@pytest.mark.parametrize("role", ["all", "router", "sink", "step.retrieve", "serve"])
 async def test_a_pod_that_waits_for_kafka_is_not_ready_and_is_not_restarted(
     role: str, postgres_dsn: str, tmp_path: Path
 ) -> None:
@@ -184,7 +188,7 @@ async def test_a_pod_that_waits_for_kafka_is_not_ready_and_is_not_restarted(
         "orchestrator-postgres": {"dsn": await a_database(postgres_dsn)},
         "orchestrator-api": {"keys.jsonl": keys},
     }
-    found = objects(SMALL)
+    found = objects(SMALL, settings=() if role == "all" else APART)
     around = Surroundings(tmp_path / "pods", f"127.0.0.1:{free_ports(1)[0]}", secrets)
     [waiting] = [LocalPod(pod, found, around) for pod in pods(found) if pod.role == role]
     waiting.process.start()
@@ -192,7 +196,7 @@ async def test_a_pod_that_waits_for_kafka_is_not_ready_and_is_not_restarted(
         await waiting.until("startupProbe", 200)
         said = await waiting.until("readinessProbe", 503)
 
-        assert "start" in said.json()["parts"]
+        assert all(part.endswith("start") for part in said.json()["parts"])
         assert (await waiting.probe("livenessProbe")).status_code == 200
         assert waiting.process.returncode is None
     finally:
@@ -203,7 +207,7 @@ async def test_a_pod_that_is_replaced_gets_its_partitions_back_and_disturbs_nobo
     kafka_bootstrap: str, postgres_dsn: str, tmp_path: Path
 ) -> None:
     secrets: Secrets = {"orchestrator-postgres": {"dsn": await a_database(postgres_dsn)}}
-    found = objects(SMALL, settings=(a_prefix("members"), "router.replicas=2"))
+    found = objects(SMALL, settings=(*APART, a_prefix("members"), "router.replicas=2"))
     around = Surroundings(tmp_path / "pods", kafka_bootstrap, secrets)
     await run_jobs(found, around)
     [router] = [pod for pod in pods(found) if pod.role == "router"]

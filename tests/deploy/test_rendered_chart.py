@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator import roles
+from orchestrator import process
+from orchestrator.cli import worker
 from orchestrator.configuration.keys import keys
 from orchestrator.configuration.load import process_settings
 from orchestrator.layout import consumer_groups
@@ -67,7 +68,7 @@ def test_a_pod_may_drain_before_it_is_killed(
     for pod in pods(found):
         if pod.runs_on:
             drain = drain_s(settings_of(found, pod, tmp_path), pod.role)
-            stop_s = drain + run._FORCE_AFTER_S + roles._CLOSE_S
+            stop_s = drain + run._FORCE_AFTER_S + process._CLOSE_S + worker._END_S
 
             assert pod.spec["terminationGracePeriodSeconds"] > stop_s, pod.name
 
@@ -189,7 +190,8 @@ def test_only_who_needs_a_secret_gets_it(path: Path) -> None:
     with_dsn = {pod.role for pod in pods(found) if "ORCH_POSTGRES_DSN" in variables(pod)}
     with_keys = {pod.role for pod in pods(found) if "api" in volumes(pod)}
 
-    assert with_dsn == {"sink", "dlq-index", "serve", "migrate"}
+    workers = {"all"} if path == SMALL else {"sink", "dlq-index"}
+    assert with_dsn == {*workers, "serve", "migrate", "migrate-post"}
     assert with_keys == {"serve"}
 
 
@@ -203,7 +205,7 @@ def test_each_role_has_its_own_account_at_an_external_kafka() -> None:
         [*secret] = (v["secret"]["secretName"] for v in pod.spec["volumes"] if v["name"] == "kafka")
         accounts[pod.role] = (variables(pod).get("ORCH_KAFKA_USERNAME"), *secret)
 
-    assert accounts.pop("migrate") == (None,)
+    assert accounts.pop("migrate") == accounts.pop("migrate-post") == (None,)
     assert accounts.pop("topics")[0] == {"value": "admin"}
     for role, (user, _) in accounts.items():
         assert user == {"value": role}
@@ -315,6 +317,7 @@ def test_jobs_run_before_anything_else_of_the_release_exists(path: Path) -> None
     [running] = {config_of(found, pod) for pod in pods(found) if pod.runs_on}
 
     assert weights["topics"] < weights["migrate"]
+    jobs = [pod for pod in jobs if pod.role != "migrate-post"]
     for pod in jobs:
         [config] = [v for v in pod.spec["volumes"] if v["name"] == "config"]
         assert hooks["ConfigMap", config["configMap"]["name"]] < weights[pod.role]

@@ -44,12 +44,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{/* The roles of StatefulSets with what is special about them, as YAML: role to values. */}}
 {{- define "orchestrator.members" -}}
+{{- if .Values.combined.enabled -}}
+{{- toYaml (dict "all" (merge (dict "step" true "replicas" 1) .Values.combined)) -}}
+{{- else -}}
 {{- $found := dict "router" .Values.router "sink" .Values.sink "dlq-index" .Values.dlqIndex -}}
 {{- range $step, $own := .Values.steps -}}
 {{- $merged := mergeOverwrite (deepCopy $.Values.stepDefaults) (default dict $own) -}}
 {{- $found = set $found (printf "step.%s" $step) (set $merged "step" true) -}}
 {{- end -}}
 {{- toYaml $found -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Whole seconds, rounded up, of a number of seconds or a text such as 500ms or 2m. */}}

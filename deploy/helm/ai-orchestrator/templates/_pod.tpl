@@ -11,11 +11,11 @@ The spec of a pod. Arguments:
 {{- $root := .root -}}
 {{- $values := .root.Values -}}
 {{- $own := .own -}}
-{{- $postgres := has .role (list "sink" "dlq-index" "serve" "migrate") -}}
+{{- $postgres := has .role (list "sink" "dlq-index" "all" "serve" "migrate" "migrate-post") -}}
 {{- $kafkaSecret := dig "kafka" "existingSecret" $values.secrets.kafka.existingSecret $own -}}
 {{- $dsnSecret := default $values.secrets.postgres.existingSecret $own.existingSecret -}}
 {{- $folders := dict -}}
-{{- if and $kafkaSecret (ne .role "migrate") -}}
+{{- if and $kafkaSecret (not (hasPrefix "migrate" .role)) -}}
 {{- $_ := set $folders "kafka" $kafkaSecret -}}
 {{- end -}}
 {{- if eq .role "serve" -}}
