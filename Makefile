@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast simulate chaos defects fuzz secured-cluster noisy rolling dead-letters test-docker test-analytics test-postgres test-prometheus check-deploy check format bench bench-small bench-observing bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
+.PHONY: help run test test-fast simulate chaos defects fuzz secured-cluster noisy rolling dead-letters test-docker test-analytics test-postgres test-prometheus test-upgrade check-deploy check format bench bench-small bench-observing bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ SEEDS ?= 20000
 START ?= 0
 simulate: $(VENV)/.dev ## the ownership protocol on a simulated Kafka; SEEDS=20000 START=0
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START)
+
+test-upgrade: $(VENV)/.dev ## the next version, with one more migration and one more field, beside this one
+	@$(BIN)/python -m pytest -m upgrade tests/upgrade $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## format, lint (also the protos), types, import rules
 	@$(BIN)/ruff format --check .

@@ -25,6 +25,9 @@ class SchemaVersion:
     """Unique over all records: the number in the five-byte header of a value."""
     text: str
     """The ``.avsc`` file, as published."""
+    written: bool = True
+    """False: this program reads the version, and still writes the one before. A release between
+    two others learns to read what the next one will write, so that both run beside each other."""
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -53,4 +56,10 @@ def _load(record: str, entry: dict[str, Any]) -> SchemaVersion:
     text = (AVRO_DIR / "history" / name).read_text("utf-8")
     if hashlib.sha256(text.encode()).hexdigest() != entry["sha256"]:
         raise ValueError(f"schemas/avro/history/{name} is not the version that was published")
-    return SchemaVersion(record=record, version=entry["version"], id=entry["id"], text=text)
+    return SchemaVersion(
+        record=record,
+        version=entry["version"],
+        id=entry["id"],
+        text=text,
+        written=entry.get("written", True),
+    )

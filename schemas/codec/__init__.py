@@ -3,8 +3,8 @@
 The decode boundary: for any bytes, :func:`decode` returns a record or raises
 :class:`~schemas.errors.DecodeError` (or a subclass), and raises no other error.
 
-Generated code does the work; values that it does not accept, and older schemas, go to fastavro,
-which alone decides what is an error (docs/adr/0006).
+Generated code does the work; values that it does not accept go to fastavro, which alone decides
+what is an error (docs/adr/0006).
 """
 
 import struct
@@ -36,20 +36,20 @@ _MAGIC = 0
 
 
 def encode(record: Record) -> bytes:
-    """Encode a record with the newest published version of its schema.
+    """Encode a record with the newest version of its schema that is written.
 
     Raises:
         EncodeError: a field has a value that the schema does not allow (an int beyond 64 bits,
             text with a lone surrogate). Nothing was written; the record is faulty.
     """
     name = type(record).__name__
-    frame, schema = _WRITERS[name]
-    encoder = _encoder(name)
+    frame, version = _WRITERS[name]
+    encoder = _encoder(version.id)
     try:
         return encoder(frame, record)
     # This need not be the record's fault: fastavro accepts more than the exact types.
     except (ValueError, TypeError, OverflowError, AttributeError, KeyError):
-        return _encode_by_fastavro(frame, schema, record)
+        return _encode_by_fastavro(frame, _PARSED[version.id], record)
 
 
 def decode(value: bytes | None, record_type: type[R], *, max_bytes: int = EVENT_MAX_BYTES) -> R:
@@ -72,15 +72,14 @@ def decode(value: bytes | None, record_type: type[R], *, max_bytes: int = EVENT_
         raise RecordTooLargeError(f"the value has {len(value)} bytes, at most {max_bytes} may be")
     name = record_type.__name__
     schema_id = _schema_id(value)
-    writer = _READERS[name].get(schema_id)
-    if writer is None:
+    version = _READERS[name].get(schema_id)
+    if version is None:
         raise SchemaUnknownError(f"schema id {schema_id} is not a version of {name}")
-    newest = _WRITERS[name][1]
-    if writer is newest:
-        record = _decode_generated(value, record_type)
-        if record is not None:
-            return record
-    return _decode_by_fastavro(value[_HEADER.size :], writer, newest, record_type)
+    record = _decode_generated(value, version, record_type)
+    if record is not None:
+        return record
+    writer, reader = _PARSED[version.id], _PARSED[_NEWEST[name].id]
+    return _decode_by_fastavro(value[_HEADER.size :], writer, reader, record_type)
 
 
 def bytes_understood(value: bytes, record_type: type[Record]) -> int:
@@ -92,13 +91,13 @@ def bytes_understood(value: bytes, record_type: type[Record]) -> int:
         schema_id, _ = unframe(value)
     except MagicUnknownError:
         return 0
-    schema = _READERS[record_type.__name__].get(schema_id)
-    if schema is None:
+    version = _READERS[record_type.__name__].get(schema_id)
+    if version is None:
         return 1
     stream = BytesIO(value)
     stream.seek(_HEADER.size)
     try:
-        fastavro.schemaless_reader(stream, schema, None)
+        fastavro.schemaless_reader(stream, _PARSED[version.id], None)
     except Exception:
         return stream.tell()
     return stream.tell()
@@ -120,13 +119,14 @@ def adopt_ids(ids: Mapping[tuple[str, int], int]) -> None:
     writers = {}
     for version in _VERSIONS:
         adopted = ids.get((version.record, version.version), version.id)
-        known = readers[version.record].setdefault(adopted, _PARSED[version.id])
-        if known is not _PARSED[version.id]:
+        known = readers[version.record].setdefault(adopted, version)
+        if known is not version:
             raise SchemaUnknownError(
                 f"the registry's id {adopted} of {version.record} {version.version} "
                 "is our id of another version"
             )
-        writers[version.record] = (_HEADER.pack(_MAGIC, adopted), known)
+        if version.written:
+            writers[version.record] = (_HEADER.pack(_MAGIC, adopted), version)
     _READERS.update(readers)
     _WRITERS.update(writers)
 
@@ -151,11 +151,13 @@ def _schema_id(value: bytes) -> int:
     return schema_id
 
 
-def _decode_generated(value: bytes, record_type: type[R]) -> R | None:
-    """The record; None for bytes that fastavro has to check."""
-    decoder = _decoder(record_type.__name__)
+def _decode_generated(value: bytes, version: SchemaVersion, record_type: type[R]) -> R | None:
+    """The record; None for bytes that fastavro has to check.
+
+    Fields that the version does not have get the defaults of the type, which are the schema's.
+    """
     try:
-        record, end = decoder(value, _HEADER.size)
+        record, end = _decoder(version.id)(value, _HEADER.size)
     # Hostile bytes. The error is not lost: fastavro reads them next and reports what is wrong.
     except Exception:
         return None
@@ -187,14 +189,14 @@ def _decode_by_fastavro(body: bytes, writer: Any, reader: Any, record_type: type
 
 
 @cache
-def _encoder(name: str) -> Encoder:
+def _encoder(version_id: int) -> Encoder:
     """Compiled when a process first writes the record: most processes write few records."""
-    return generate_encoder(_NEWEST[name].schema)
+    return generate_encoder(_BY_ID[version_id].schema)
 
 
 @cache
-def _decoder(name: str) -> Decoder:
-    return generate_decoder(_NEWEST[name].schema)
+def _decoder(version_id: int) -> Decoder:
+    return generate_decoder(_BY_ID[version_id].schema)
 
 
 def _without_logical_types(schema: Any) -> Any:
@@ -213,13 +215,14 @@ def _parse(version: SchemaVersion) -> Any:
 _VERSIONS = load_versions()
 _NEWEST = {version.record: version for version in _VERSIONS}
 _PARSED = {version.id: _parse(version) for version in _VERSIONS}
-_OURS: dict[str, dict[int, Any]] = {}
+_BY_ID = {version.id: version for version in _VERSIONS}
+_OURS: dict[str, dict[int, SchemaVersion]] = {}
 for _version in _VERSIONS:
-    _OURS.setdefault(_version.record, {})[_version.id] = _PARSED[_version.id]
-_READERS: dict[str, dict[int, Any]] = {}
-"""By record and schema id: the writer's schema."""
-_WRITERS: dict[str, tuple[bytes, Any]] = {}
-"""By record: the frame of the newest version, and its schema."""
+    _OURS.setdefault(_version.record, {})[_version.id] = _version
+_READERS: dict[str, dict[int, SchemaVersion]] = {}
+"""By record and schema id: the writer's version."""
+_WRITERS: dict[str, tuple[bytes, SchemaVersion]] = {}
+"""By record: the frame of the newest version that is written, and the version."""
 adopt_ids({})
 
 if set(_WRITERS) != {record.__name__ for record in WIRE_RECORDS}:
