@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast simulate chaos defects fuzz secured-cluster noisy rolling dead-letters test-docker test-analytics test-postgres test-prometheus test-upgrade check-deploy check format bench bench-small bench-observing bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
+.PHONY: help run test test-fast simulate chaos defects fuzz secured-cluster noisy rolling dead-letters test-docker test-analytics test-postgres test-prometheus test-upgrade check-deploy check format bench bench-small bench-observing bench-scale bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -105,6 +105,9 @@ bench: $(VENV)/.dev ## measure; prints the machine, the versions and the command
 
 bench-observing: $(VENV)/.dev ## what metrics and traces cost a drain
 	@$(BIN)/python -m benchmarks.observing
+
+bench-scale: $(VENV)/.dev ## what a task costs each part, and what more partitions and workers give
+	@$(BIN)/python -m benchmarks.scale
 
 noisy: $(VENV)/.dev ## how much a noisy tenant slows the calls of another one down
 	@$(BIN)/python -m benchmarks.noisy
