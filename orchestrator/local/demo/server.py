@@ -24,8 +24,6 @@ from orchestrator.local.demo.step_servicer import StepServicer
 from orchestrator.local.demo.voice_engine import VoiceEngine
 from schemas.gen.services.v1.step_service_pb2_grpc import add_StepServiceServicer_to_server
 
-HOST = "127.0.0.1"
-
 STOP_GRACE_S = 1.0
 """Seconds that running calls have when the servers stop; then they are cancelled."""
 
@@ -106,7 +104,7 @@ class ReferenceServices:
         long_methods: Mapping[str, LongMethod] | None = None,
         executor: ThreadPoolExecutor | None = None,
     ) -> None:
-        port = getattr(self._settings, f"{service}_port")
+        host, port = self._settings.host, getattr(self._settings, f"{service}_port")
         server = grpc.aio.server(options=_SERVER_OPTIONS)
         servicer = StepServicer(
             service,
@@ -118,12 +116,12 @@ class ReferenceServices:
         )
         add_StepServiceServicer_to_server(servicer, server)
         try:
-            bound = server.add_insecure_port(f"{HOST}:{port}")
+            bound = server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
-            raise OSError(f"{service}: cannot listen at {HOST}:{port}") from error
+            raise OSError(f"{service}: cannot listen at {host}:{port}") from error
         await server.start()
         self._servers.append(server)
-        self.addresses[service] = f"grpc://{HOST}:{bound}"
+        self.addresses[service] = f"grpc://{host}:{bound}"
 
     async def _stop(self) -> None:
         servers, self._servers = self._servers, []

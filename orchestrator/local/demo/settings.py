@@ -18,24 +18,28 @@ class DemoSettings:
     """A file to which each call is appended as JSON lines, without a size limit; empty: calls
     are not written down."""
 
+    host: str = "127.0.0.1"
+    """The address that the services listen on, without TLS and without a login. On an address that
+    others can reach, everybody there can call them."""
+
     retrieval_port: int = 0
-    """The port of the retrieval on 127.0.0.1. 0 takes a free port; a taken one stops the
+    """The port of the retrieval at the host. 0 takes a free port; a taken one stops the
     start."""
 
     rag_engine_port: int = 0
-    """The port of the rag engine on 127.0.0.1. 0 takes a free port; a taken one stops the
+    """The port of the rag engine at the host. 0 takes a free port; a taken one stops the
     start."""
 
     agent_engine_port: int = 0
-    """The port of the agent engine on 127.0.0.1. 0 takes a free port; a taken one stops the
+    """The port of the agent engine at the host. 0 takes a free port; a taken one stops the
     start."""
 
     voice_engine_port: int = 0
-    """The port of the voice engine on 127.0.0.1. 0 takes a free port; a taken one stops the
+    """The port of the voice engine at the host. 0 takes a free port; a taken one stops the
     start."""
 
     multimodal_engine_port: int = 0
-    """The port of the multimodal engine on 127.0.0.1. 0 takes a free port; a taken one stops the
+    """The port of the multimodal engine at the host. 0 takes a free port; a taken one stops the
     start."""
 
     docs_dir: Path = Path("docs")
