@@ -12,6 +12,10 @@ def main() -> None:
     # A handler instead of SIG_IGN: programs that this process starts have their own way with it.
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, lambda *_: None)
+    if os.getpid() == 1:
+        # The first process of a container gets only the signals that it handles. Until a role has
+        # a handler of its own, as while it waits for Kafka, the signal ends it as anywhere else.
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
     check_packages()
     # Otherwise gRPC's C core writes its own lines to standard error, past our logs.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
