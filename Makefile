@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast simulate chaos defects fuzz secured-cluster noisy rolling dead-letters test-docker test-analytics test-postgres test-prometheus test-upgrade check-deploy check format bench bench-small bench-observing bench-scale bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
+.PHONY: help run image test test-fast simulate chaos defects fuzz secured-cluster noisy rolling dead-letters test-docker test-analytics test-postgres test-prometheus test-upgrade check-deploy check format bench bench-small bench-observing bench-scale bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,8 +50,23 @@ defects: $(VENV)/.dev ## make fifteen deliberate defects, one after the other; t
 secured-cluster: $(VENV)/.dev ## three Kafka nodes with TLS, logins and access rules; one dies, then another
 	@CHAOS=full CHAOS_SEED=$(SEED) $(BIN)/python -m pytest -s -m cluster tests/secured $(PYTEST_ARGS)
 
-test-docker: $(VENV)/.dev ## the tests that need a Docker engine
-	@$(BIN)/python -m pytest -m docker tests/docker $(PYTEST_ARGS)
+# Official images that cannot be pulled are replaced by stand-ins, or left out, and listed.
+test-docker: $(VENV)/.dev ## the image, and the whole system in containers that restart; needs a Docker engine
+	@$(BIN)/python -m pytest -s -m docker tests/docker $(PYTEST_ARGS)
+
+# The images carry the lists of what they hold; `make image` puts copies into dist/.
+IMAGE ?= ai-orchestrator:local
+DEMO_IMAGE ?= ai-orchestrator-demo:local
+PYTHON_IMAGE ?= python:3.11-slim-bookworm
+BUILD_IMAGE = docker build --quiet --file deploy/Dockerfile --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) \
+	--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown)
+image: ## build the container images, with and without the reference services
+	@$(BUILD_IMAGE) --target runtime --tag $(IMAGE) .
+	@$(BUILD_IMAGE) --target demo --tag $(DEMO_IMAGE) .
+	@mkdir -p dist
+	@docker run --rm --entrypoint cat $(IMAGE) /opt/orchestrator/sbom.cdx.json > dist/sbom.cdx.json
+	@docker run --rm --entrypoint cat $(DEMO_IMAGE) /opt/orchestrator/sbom.cdx.json > dist/sbom-demo.cdx.json
+	@docker image inspect --format '{{index .RepoTags 0}}: {{.Size}} bytes' $(IMAGE) $(DEMO_IMAGE)
 
 dead-letters: $(VENV)/.dev ## the dead-letter tests with their full numbers, and the speed of a replay
 	@DEAD_LETTERS=full $(BIN)/python -m pytest --timeout 900 tests/letters tests/e2e/test_dead_letters.py $(PYTEST_ARGS)
@@ -138,6 +153,13 @@ lock: $(VENV)/.dev ## resolve the dependencies again and write requirements/*.lo
 		--extra dev -o requirements/run.lock pyproject.toml requirements/build.in
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command 'make lock' \
 		--extra dev --group test -c requirements/run.lock -o requirements/dev.lock pyproject.toml requirements/build.in
+	@# The images hold less than an environment for development, in the same versions.
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command 'make lock' \
+		-c requirements/run.lock -o requirements/image.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command 'make lock' \
+		--extra demo -c requirements/run.lock -o requirements/demo.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command 'make lock' \
+		-c requirements/run.lock -o requirements/image-build.lock requirements/image-build.in
 
 proto: $(VENV)/.dev ## generate schemas/gen from schemas/proto
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I schemas/gen=schemas/proto \

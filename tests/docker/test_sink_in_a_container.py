@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 import pytest
 from testcontainers.community.postgres import PostgresContainer
-from testcontainers.core.docker_client import DockerClient
 
 from schemas.records import TaskId
 from sinks.reads.reader import Reader
 from sinks.schema.migrate import migrate_status, migrate_up
 from sinks.settings import PostgresSettings
 from sinks.writer import Writer
+from tests.docker.engine import require_an_engine
 from tests.sinks.building import a_completed_log, write_on
 
 pytestmark = pytest.mark.docker
@@ -52,18 +52,3 @@ def a_postgres_container() -> Iterator[str]:
     # driver=None: a plain libpq URI.
     with PostgresContainer(IMAGE, driver=None) as container:
         yield container.get_connection_url()
-
-
-def require_an_engine() -> None:
-    reason = why_no_engine_answers()
-    if reason is not None:
-        message = f"this test needs a Docker engine (DOCKER_HOST), and none answers: {reason}"
-        pytest.fail(message, pytrace=False)
-
-
-def why_no_engine_answers() -> str | None:
-    try:
-        DockerClient(timeout=10).client.ping()
-    except Exception as error:  # whatever it is: a client that cannot ping has no engine
-        return str(error)
-    return None
