@@ -97,11 +97,15 @@ test-upgrade: $(VENV)/.dev ## the next version, with one more migration and one 
 	@$(BIN)/python -m pytest -m upgrade tests/upgrade $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## format, lint (also the protos), types, import rules
+check: $(VENV)/.dev ## format, lint (also protos, image and workflow), types, import rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/buf lint
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/hadolint deploy/Dockerfile
+	@$(BIN)/actionlint
+	@$(BIN)/zizmor --offline --quiet .github
 
 format: $(VENV)/.dev ## rewrite the code in the house format
 	@$(BIN)/ruff format .
