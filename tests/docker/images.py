@@ -32,7 +32,7 @@ _PULL_S = 300.0
 
 async def make_images() -> str:
     """Run ``make image``; return what it printed."""
-    return await run_program("make", "image", f"PYTHON_IMAGE={BASE}", env={"DOCKER_BUILDKIT": "0"})
+    return await run_program("make", "image", f"PYTHON_IMAGE={BASE}")
 
 
 @dataclass(frozen=True, slots=True)
