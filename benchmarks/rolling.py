@@ -28,6 +28,7 @@ import httpx
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
 from benchmarks.harness.quantile import quantile
+from benchmarks.harness.ready import is_ready
 from orchestrator.api.settings import ApiSettings
 from orchestrator.cli.task.ports import TaskRequest
 from orchestrator.cli.task.served import ServedTasks
@@ -112,15 +113,6 @@ async def until_ready(system: System, name: str) -> None:
             client, dict(read_targets(system.targets)).get(name)
         ):
             await asyncio.sleep(0.05)
-
-
-async def is_ready(client: httpx.AsyncClient, address: str | None) -> bool:
-    if address is None:
-        return False
-    try:
-        return (await client.get(f"http://{address}/readyz")).is_success
-    except httpx.TransportError:
-        return False
 
 
 async def arrivals(settings: ApiSettings, rate: float, seen: Seen, over: asyncio.Event) -> None:

@@ -13,26 +13,38 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import statistics
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+import httpx
 
 from benchmarks.harness.arrivals import create
 from benchmarks.harness.at_once import make_ready
-from benchmarks.harness.deployment import OURS, deployed, running_servers
+from benchmarks.harness.deployment import OURS, Deployment, deployed, running_servers
 from benchmarks.harness.figures import PACKAGES
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
+from benchmarks.harness.processes import cpu_s
+from benchmarks.harness.ready import is_ready
 from benchmarks.harness.workload import TWO_STEPS
+from orchestrator.layout import topic_table
+from orchestrator.local.dev.system import DEV_DEFAULTS
 from orchestrator.local.embedded.kafka import EmbeddedKafka
+from orchestrator.local.embedded.ports import free_ports
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
+from orchestrator.local.embedded.process import Child
+from orchestrator.settings import load_settings
+from streams.kafka.admin import Admin
 
 _END_S = 600.0
 _POLL_S = 0.1
+_READY_S = 120.0
 VARIANTS = ((1, 1), (4, 1), (4, 2), (12, 1), (12, 2))
 """Partitions, and processes for each step."""
 _WAL = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint"
@@ -51,6 +63,8 @@ class Cost:
     """On the broker's disk, for a task; one copy."""
     wal_bytes: float
     row_bytes: float
+    follow_s: float
+    """CPU seconds in which a replica of the service reads the log of 1,000 tasks."""
 
 
 async def drained(
@@ -79,13 +93,53 @@ async def drained(
         wal, rows = await connection.fetchval(_WAL), await connection.fetchval(_ROWS)
         await connection.close()
         await at.verify(ids)
+        follow_s = await followed(at, folder, variables)
     cpu: dict[str, float] = {}
     for name, value in after.items():
         role = name.split("-")[0]
         cpu[role] = cpu.get(role, 0.0) + (value - before[name]) / tasks * 1000
     return Cost(
-        tasks / seconds, cpu, log_bytes, (wal - sizes[0]) / tasks, (rows - sizes[1]) / tasks
+        rate=tasks / seconds,
+        cpu=cpu,
+        log_bytes=log_bytes,
+        wal_bytes=(wal - sizes[0]) / tasks,
+        row_bytes=(rows - sizes[1]) / tasks,
+        follow_s=follow_s / tasks * 1000,
     )
+
+
+async def followed(at: Deployment, folder: Path, variables: Mapping[str, str]) -> float:
+    """The CPU seconds that a replica of the service needs to read this log, beyond its start."""
+    spent = []
+    for prefix in (f"empty-{at.settings.topics.partitions}.", at.settings.topics.prefix):
+        grpc_port, http_port = free_ports(2)
+        environment = {
+            **DEV_DEFAULTS,
+            **variables,
+            "ORCH_KAFKA_BOOTSTRAP": at.settings.kafka.bootstrap,
+            "ORCH_POSTGRES_DSN": at.settings.postgres.dsn,
+            "ORCH_TOPICS_PREFIX": prefix,
+            "ORCH_PIPELINES_DIR": str(at.work.folder),
+            "ORCH_API_GRPC_PORT": str(grpc_port),
+            "ORCH_API_HTTP_PORT": str(http_port),
+            "ORCH_LOG_LEVEL": "warning",
+        }
+        settings = load_settings(environment)
+        async with Admin(settings.kafka) as admin:
+            await admin.apply(topic_table(settings, at.work.pipelines))
+        replica = Child(
+            "serve",
+            [sys.executable, "-m", "orchestrator", "serve"],
+            env={**os.environ, **environment},
+            log_path=folder / f"{prefix}serve.log",
+        )
+        replica.start()
+        async with asyncio.timeout(_READY_S), httpx.AsyncClient() as client:
+            while not await is_ready(client, f"127.0.0.1:{http_port}"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        spent.append(cpu_s(replica.pid or 0))
+        await replica.stop(10)
+    return spent[1] - spent[0]
 
 
 def bytes_in(folder: Path) -> int:
@@ -101,7 +155,8 @@ def show(partitions: int, workers: int, runs: Sequence[Cost]) -> None:
         f"{partitions:2} partitions, {workers} for each step: {statistics.median(rates):4.0f} "
         f"tasks/s ({min(rates):.0f} to {max(rates):.0f}); CPU s for 1,000 tasks: "
         f"{sum(median.cpu.values()):.2f} ({parts}); bytes a task: {median.log_bytes:.0f} in logs, "
-        f"{median.wal_bytes:.0f} in the write-ahead log, {median.row_bytes:.0f} in tables",
+        f"{median.wal_bytes:.0f} in the write-ahead log, {median.row_bytes:.0f} in tables; "
+        f"a replica of the service: {statistics.median(run.follow_s for run in runs):.2f} CPU s",
         flush=True,
     )
 
