@@ -45,6 +45,7 @@ from streams.kafka.admin import Admin
 _END_S = 600.0
 _POLL_S = 0.1
 _READY_S = 120.0
+_DAY_MS = 86_400_000
 VARIANTS = ((1, 1), (4, 1), (4, 2), (12, 1), (12, 2))
 """Partitions, and processes for each step."""
 _WAL = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint"
@@ -61,6 +62,8 @@ class Cost:
     """CPU seconds for 1,000 tasks, by role."""
     log_bytes: float
     """On the broker's disk, for a task; one copy."""
+    kept_bytes: float
+    """On the broker's disk in the long run, for each task a day, by the retention of each topic."""
     wal_bytes: float
     row_bytes: float
     follow_s: float
@@ -90,6 +93,7 @@ async def drained(
         await at.until_completed(connection, len(ids), _END_S, poll_s=_POLL_S)
         seconds, after = time.perf_counter() - began_s, at.cpu()
         log_bytes = (bytes_in(folder / "kafka") - logs) / tasks
+        kept_bytes = steady_bytes(at, folder / "kafka", len(ids))
         wal, rows = await connection.fetchval(_WAL), await connection.fetchval(_ROWS)
         await connection.close()
         await at.verify(ids)
@@ -102,6 +106,7 @@ async def drained(
         rate=tasks / seconds,
         cpu=cpu,
         log_bytes=log_bytes,
+        kept_bytes=kept_bytes,
         wal_bytes=(wal - sizes[0]) / tasks,
         row_bytes=(rows - sizes[1]) / tasks,
         follow_s=follow_s / tasks * 1000,
@@ -147,6 +152,16 @@ def bytes_in(folder: Path) -> int:
     return sum(file.stat().st_blocks * 512 for file in folder.rglob("*.log"))
 
 
+def steady_bytes(at: Deployment, folder: Path, tasks: int) -> float:
+    """What one task a day keeps on the disk, one copy; compacted topics are left out."""
+    kept = 0.0
+    for topic in topic_table(at.settings, at.work.pipelines):
+        if topic.retention_ms is not None:
+            size = sum(bytes_in(place) for place in folder.rglob(f"{topic.name}-[0-9]*"))
+            kept += size / tasks * topic.retention_ms / _DAY_MS
+    return kept
+
+
 def show(partitions: int, workers: int, runs: Sequence[Cost]) -> None:
     rates = [run.rate for run in runs]
     median = sorted(runs, key=lambda run: run.rate)[len(runs) // 2]
@@ -154,7 +169,8 @@ def show(partitions: int, workers: int, runs: Sequence[Cost]) -> None:
     print(
         f"{partitions:2} partitions, {workers} for each step: {statistics.median(rates):4.0f} "
         f"tasks/s ({min(rates):.0f} to {max(rates):.0f}); CPU s for 1,000 tasks: "
-        f"{sum(median.cpu.values()):.2f} ({parts}); bytes a task: {median.log_bytes:.0f} in logs, "
+        f"{sum(median.cpu.values()):.2f} ({parts}); bytes a task: {median.log_bytes:.0f} in logs "
+        f"({median.kept_bytes / 1024:.0f} KiB kept for each task a day), "
         f"{median.wal_bytes:.0f} in the write-ahead log, {median.row_bytes:.0f} in tables; "
         f"a replica of the service: {statistics.median(run.follow_s for run in runs):.2f} CPU s",
         flush=True,
