@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.environment import command_settings
-from orchestrator.layout import roles_named
+from orchestrator.layout import DLQ_INDEX, SINK, roles_named
 from orchestrator.log_level import switch_level_on_signal
 from orchestrator.logs import set_up_logs
 from orchestrator.monitoring.endpoint import monitored
@@ -19,6 +19,7 @@ from schemas.errors import SettingsError
 from streams.health import Health
 from streams.runtime.run import exit_after
 
+_WRITERS = (SINK, DLQ_INDEX)
 _END_S = 8.0
 """For what remains after the roles: the last spans, and threads of clients."""
 
@@ -66,7 +67,7 @@ def _named(words: Sequence[str], settings: Settings) -> list[str]:
     """The roles; BadParameter, with the list of roles, for a word that names none.
 
     Raises:
-        SettingsError: there is no address of Kafka.
+        SettingsError: there is no address of Kafka, or of Postgres for a role that writes rows.
     """
     try:
         found = roles_named(words, installed_pipelines(settings.pipelines))
@@ -74,4 +75,6 @@ def _named(words: Sequence[str], settings: Settings) -> list[str]:
         raise typer.BadParameter(str(error)) from None
     if not settings.kafka.bootstrap:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
+    if not settings.postgres.dsn and (writers := [role for role in found if role in _WRITERS]):
+        raise SettingsError(f"ORCH_POSTGRES_DSN is not set, which {writers[0]} needs")
     return found

@@ -66,6 +66,14 @@ def test_a_role_without_its_servers_is_one_line_with_a_code() -> None:
     assert ended.stderr == "error SETTINGS_INVALID: ORCH_KAFKA_BOOTSTRAP is not set\n"
 
 
+@pytest.mark.parametrize("role", ["sink", "dlq-index", "all"])
+def test_a_role_that_writes_rows_does_not_wait_for_a_postgres_that_nobody_named(role: str) -> None:
+    ended = run("worker", role, ORCH_KAFKA_BOOTSTRAP="127.0.0.1:1")
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error SETTINGS_INVALID: ORCH_POSTGRES_DSN is not set, which ")
+
+
 def test_an_unknown_setting_stops_every_command() -> None:
     ended = run("topics", "list", ORCH_KAFKA_BOOTSTRP="x")
 
