@@ -96,7 +96,6 @@ simulate: $(VENV)/.dev ## the ownership protocol on a simulated Kafka; SEEDS=200
 test-upgrade: $(VENV)/.dev ## the next version, with one more migration and one more field, beside this one
 	@$(BIN)/python -m pytest -m upgrade tests/upgrade $(PYTEST_ARGS)
 
-check: $(VENV)/.dev ## format, lint (also the protos), types, import rules
 check: $(VENV)/.dev ## format, lint (also protos, image and workflow), types, import rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .

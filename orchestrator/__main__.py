@@ -13,8 +13,8 @@ def main() -> None:
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, lambda *_: None)
     if os.getpid() == 1:
-        # The first process of a container gets only the signals that it handles. Until a role has
-        # a handler of its own, as while it waits for Kafka, the signal ends it as anywhere else.
+        # The first process of a container gets only the signals that it handles. Until a role or
+        # the service has a handler of its own, the signal ends it as anywhere else.
         signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
     check_packages()
     # Otherwise gRPC's C core writes its own lines to standard error, past our logs.

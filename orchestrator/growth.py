@@ -17,7 +17,7 @@ class Left:
     """What the present system still has to do."""
 
     unread: int
-    """Records of `task-created` and `task-commands` that routers have not read."""
+    """Records that its groups have not read: without these, rows do not say what is left."""
     tasks: int
     """Tasks that have not ended, also those that are held."""
     letters: int

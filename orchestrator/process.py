@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack
 from functools import partial
 
@@ -58,18 +58,22 @@ async def run_roles(names: Sequence[str], settings: Settings, health: Health) ->
     if unknown := [name for name in names if name not in known]:
         raise SettingsError(f"there is no role {unknown[0]!r}; roles: {', '.join(known)}")
     parts = {name: health if len(names) == 1 else health.part(name) for name in names}
+    # While one role closes its connections, another one may still finish its calls.
+    others_s = settings.worker.drain_s if len(names) > 1 else 0.0
     with stop_signals() as stopping:
         running = {
-            name: asyncio.create_task(_run_role(name, settings, pipelines, parts[name], stopping))
+            name: asyncio.create_task(
+                _run_role(name, settings, pipelines, parts[name], stopping, others_s=others_s)
+            )
             for name in names
         }
         await _first_end(list(running.values()), stopping)
         stopping.set()
         # They wait for their servers, and have no work to finish.
-        starting = [task for name, task in running.items() if parts[name].start_problem()]
-        await _cancelled(starting)
+        starting = {name for name in names if parts[name].start_problem()}
+        await _cancelled([running[name] for name in starting])
         ended = await asyncio.gather(*running.values(), return_exceptions=True)
-    return _exit_code(dict(zip(names, ended, strict=True)))
+    return _exit_code(dict(zip(names, ended, strict=True)), cancelled=starting)
 
 
 async def _run_role(
@@ -78,9 +82,11 @@ async def _run_role(
     pipelines: Pipelines,
     health: Health,
     stopping: asyncio.Event,
+    *,
+    others_s: float,
 ) -> int:
     first_contact = partial(check_cluster, role, settings, pipelines)
-    run = partial(_run, role, settings, pipelines, health, stopping)
+    run = partial(_run, role, settings, pipelines, health, stopping, others_s=others_s)
     health.starting("checks Kafka")
     health.add("waits", waits)
     with bound_contextvars(role=role):
@@ -92,7 +98,13 @@ async def _run_role(
 
 
 async def _run(
-    role: str, settings: Settings, pipelines: Pipelines, health: Health, stopping: asyncio.Event
+    role: str,
+    settings: Settings,
+    pipelines: Pipelines,
+    health: Health,
+    stopping: asyncio.Event,
+    *,
+    others_s: float,
 ) -> int:
     """Build a role and run it; return the exit code for its process.
 
@@ -108,7 +120,7 @@ async def _run(
         async with resources:
             code = await run_app(app, health, stopping, grace_s=grace_s)
             # Nothing is left to be acknowledged: what cannot be closed must not keep the process.
-            bounds.callback(exit_after(_CLOSE_S, code=code).cancel)
+            bounds.callback(exit_after(_CLOSE_S + others_s, code=code).cancel)
     except KafkaUnavailableError as error:
         # After a run the result stands, even if some part could not be closed.
         if code is None:
@@ -136,12 +148,16 @@ async def _cancelled(starting: Sequence[asyncio.Task[int]]) -> None:
     forced.cancel()
 
 
-def _exit_code(ended: Mapping[str, int | BaseException]) -> int:
-    """Raise the first error of a role; the log has the others."""
+def _exit_code(ended: Mapping[str, int | BaseException], *, cancelled: Set[str]) -> int:
+    """Raise the error of a role, of several the one that was named first; the log has the others.
+
+    A cancellation is an error, too, unless it was ours.
+    """
     errors = {
         role: found
         for role, found in ended.items()
-        if isinstance(found, BaseException) and not isinstance(found, asyncio.CancelledError)
+        if isinstance(found, BaseException)
+        and not (role in cancelled and isinstance(found, asyncio.CancelledError))
     }
     for role, error in list(errors.items())[1:]:
         log.error("role_failed", role=role, exc_info=error)

@@ -23,7 +23,8 @@ _ANY: Schema = {"type": "object"}
 _LIST: Schema = {"type": "array", "items": {"type": "object"}}
 _PORTS: Schema = {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}}
 _STEP_NAME = "^[a-z][a-z0-9_]*$"
-_REFERENCE = r"(^|[ =])file:|\$\{"
+_ONE_REFERENCE = r"([A-Za-z0-9_.-]+[=:])*(file:[^ ,]+|\$\{[A-Za-z_][A-Za-z0-9_]*\})"
+_REFERENCE = rf"^{_ONE_REFERENCE}([ ,]+{_ONE_REFERENCE})*$"
 _PLAIN_ADDRESS = r"^[a-z0-9+]+://([^:@/]*@)?[^@]*$"
 _QUERY_PASSWORD = r"[?&]password="
 

@@ -107,7 +107,8 @@ async def check_migrated(conn: Connection) -> None:
     Raises:
         MigrationError: a migration is not applied, or has changed; the message names it.
     """
-    missing = [name for name in await pending_migrations(conn) if "_post_" not in name]
+    waiting = pending(load_migrations(), await _applied(conn))
+    missing = [migration.name for migration in waiting if not migration.after_deployment]
     if missing:
         raise MigrationError(f"{missing[0]} is not applied: run the migrations first")
 

@@ -30,6 +30,11 @@ class Migration:
     checksum: str
     """SHA-256 of the whole file, hexadecimal."""
 
+    @property
+    def after_deployment(self) -> bool:
+        """Whether it is a ``post`` file."""
+        return self.name[4:].startswith("_post_")
+
 
 def load_migrations() -> list[Migration]:
     """The files of this package, in their order."""
@@ -81,7 +86,7 @@ def of_phase(migrations: Sequence[Migration], *, before_deployment: bool) -> lis
     """
     if not before_deployment:
         return list(migrations)
-    last = max((place for place, m in enumerate(migrations) if "_pre_" in m.name), default=-1)
+    last = max((n for n, m in enumerate(migrations) if not m.after_deployment), default=-1)
     return list(migrations[: last + 1])
 
 

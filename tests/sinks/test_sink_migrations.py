@@ -49,7 +49,7 @@ def test_two_files_of_one_number_are_refused() -> None:
 
 
 def test_the_phase_before_a_deployment_leaves_what_the_version_before_cannot_run_with() -> None:
-    names = ["0001_pre_a.sql", "0002_post_b.sql", "0003_pre_c.sql", "0004_post_d.sql"]
+    names = ["0001_pre_a.sql", "0002_post_b.sql", "0003_pre_c.sql", "0004_post_drop_pre_d.sql"]
     files = [parse(name, UP_AND_DOWN) for name in names]
 
     before = [m.name for m in of_phase(files, before_deployment=True)]

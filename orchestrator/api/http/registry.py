@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -87,7 +87,7 @@ class SchemaPaths:
         if versions is None:
             return _refused(404, 40401, "Subject not found")
         if wanted in ("latest", "-1"):
-            return _RegistryResponse(_described(subject, versions[-1]))
+            return _RegistryResponse(_described(subject, _written(versions)[-1]))
         if not _is_number(wanted) or int(wanted) == 0:
             return _refused(422, 42202, "The version is not a number above 0, nor latest")
         for version in versions:
@@ -156,3 +156,8 @@ def _refused(status: int, code: int, message: str) -> Response:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 10
+
+
+def _written(versions: Sequence[SchemaVersion]) -> list[SchemaVersion]:
+    """Those that may be written: what only the newest release reads is not offered yet."""
+    return [version for version in versions if version.written]

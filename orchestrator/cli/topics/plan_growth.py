@@ -18,9 +18,9 @@ from orchestrator.cli.output import (
 )
 from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings, run
 from orchestrator.growth import GrowthStep, Left, grown, growth_steps
-from orchestrator.layout import ROUTER
+from orchestrator.layout import consumer_groups
+from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
-from schemas.topics import Topics
 from streams.kafka.group_reading import group_readings
 from streams.kafka.log_reader import LogReader
 
@@ -70,16 +70,16 @@ async def _left(settings: Settings) -> Left:
         KafkaUnavailableError: no broker answers.
         SinkUnavailableError: Postgres does not answer.
     """
-    topics, client_id = Topics(settings.topics), f"{settings.kafka.client_id}-growth"
-    group, inputs = settings.topics.prefix + ROUTER, [topics.task_created, topics.task_commands]
+    client_id = f"{settings.kafka.client_id}-growth"
+    groups = consumer_groups(settings, installed_pipelines(settings.pipelines))
     async with LogReader(settings.kafka, client_id=client_id) as reader:
-        places = await reader.all_partitions(inputs)
-    readings = await group_readings(settings.kafka, {group: places}, client_id=client_id)
+        places = {group: await reader.all_partitions(names) for group, names in groups.items()}
+    readings = await group_readings(settings.kafka, places, client_id=client_id)
     async with open_reader(settings) as rows:
         statuses = await rows.count_by_status()
         letters = await rows.fetch("count_open")
     return Left(
-        unread=readings[group].unread,
+        unread=sum(reading.unread for reading in readings.values()),
         tasks=sum(count for status, count in statuses.items() if status not in _ENDED),
         letters=sum(row["count"] for row in letters),
     )
