@@ -32,6 +32,9 @@ from streams.settings import KafkaSettings
 log = structlog.get_logger()
 
 _MONTHS_EVERY_S = 6 * 3600.0
+_LOOK_EVERY_S = 5.0
+"""How long a restored database may go unnoticed in a partition without new events: one read by
+key for each partition."""
 _REOPENS_MAX = 3
 """How often the position may move under one batch: a rebuild moves it once."""
 
@@ -55,8 +58,9 @@ class Projector:
     Its position is the one stored with the rows, not the group's: it skips records before that
     position, and reads records between that position and the first delivery from the log. So the
     projection stays correct when Postgres is restored from a backup, and when a rebuild moves the
-    position. While Postgres is down, or refuses every row, the projector waits, and its
-    partitions pause. It dead-letters a row only if that row is refused while others are accepted.
+    position. A partition without new events reads its position every few seconds. While Postgres
+    is down, or refuses every row, the projector waits, and its partitions pause. It dead-letters a
+    row only if that row is refused while others are accepted.
     """
 
     def __init__(self, partition: int, parts: ProjectorParts) -> None:
@@ -66,6 +70,7 @@ class Projector:
         self._next_offset = 0
         self._ownership: Ownership | None = None
         self._months_due = 0.0
+        self._look_due = 0.0
 
     async def open(self) -> None:
         """Find the stored position, and catch up from there to the group's committed offset.
@@ -110,10 +115,12 @@ class Projector:
             )
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
-        """Write a batch, then acknowledge it. Sometimes create partitions for the coming months."""
+        """Write a batch, then acknowledge it. From time to time create partitions for the coming
+        months, and, without a batch, check the stored position."""
         await self._make_months_ahead()
         ours = [delivery for delivery in deliveries if not delivery.stale()]
         if not ours:
+            await self._look_where_it_stands()
             return
         await self._write_where_it_stands(ours)
         for delivery in ours:
@@ -125,8 +132,8 @@ class Projector:
         return []
 
     def wakeup_s(self) -> float | None:
-        """Seconds until the partitions of the next months are due."""
-        return max(0.0, self._months_due - time.monotonic())
+        """Seconds until the partitions of the next months, or a look at the position, are due."""
+        return max(0.0, min(self._months_due, self._look_due) - time.monotonic())
 
     async def _write_where_it_stands(self, ours: Sequence[Delivery]) -> None:
         """Write the unwritten events, even if a rebuild has just moved the position."""
@@ -143,6 +150,22 @@ class Projector:
             f"the position of partition {self._partition} moves again and again: "
             "someone else writes it"
         )
+
+    async def _look_where_it_stands(self) -> None:
+        """Notice a position that was moved although no event comes: Postgres was restored.
+
+        Raises:
+            SinkPositionError: as :meth:`open`.
+        """
+        if time.monotonic() < self._look_due:
+            return
+        if (found := await self._position()) != self._stored:
+            log.warning("sink_position_moved", partition=self._partition, reason=f"found {found}")
+            had_read = self._next_offset
+            await self.open()
+            # The group's commits may be a moment behind what was read here.
+            await self._catch_up(had_read)
+        self._look_due = time.monotonic() + _LOOK_EVERY_S
 
     async def _make_months_ahead(self) -> None:
         """Create partitions for the coming months; if late, a batch creates those that it needs."""
@@ -212,6 +235,7 @@ class Projector:
             self._parts.waits, lambda: writer.write(self._partition, self._stored, events, after)
         )
         self._stored = after
+        self._look_due = time.monotonic() + _LOOK_EVERY_S
         self._follow(after)
 
     def _follow(self, position: Position) -> None:
