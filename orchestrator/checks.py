@@ -24,11 +24,12 @@ from orchestrator.log_checks import (
 from orchestrator.service_checks import check_processes, check_registry, check_services
 from orchestrator.settings import Settings
 from schemas.errors import OrchestratorError
-from schemas.findings import Finding, Severity
+from schemas.findings import Finding, Severity, described, fatal
 from schemas.topic_rules import topic_findings
 from schemas.topics import Topics
 from sinks.errors import PostgresRefusedError
 from sinks.server.check import check_server
+from streams.errors import KafkaRightMissingError, TopicsDifferError
 from streams.kafka.admin import Admin
 from tasks.pipeline import Pipelines
 
@@ -36,6 +37,8 @@ log = structlog.get_logger()
 
 
 _RIGHTS_SHOWN = 5
+_SHOWN = 8
+"""Missing rights in an error; a whole list would hide what is wrong."""
 
 
 class Server(StrEnum):
@@ -121,6 +124,33 @@ async def check_postgres(settings: Settings, _pipelines: Pipelines) -> list[Find
     except ValueError as error:
         # The driver's message may quote the address, with its password.
         raise PostgresRefusedError("the DSN is not a libpq URI of a database") from error
+
+
+async def check_cluster(role: str, settings: Settings, pipelines: Pipelines) -> None:
+    """Compare topics and rights with what a role needs; log what does no harm, refuse the rest.
+
+    Args:
+        role: a role, or ``serve``.
+        settings: with the brokers.
+        pipelines: their steps have topics.
+
+    Raises:
+        KafkaRightMissingError: the account may not do what the role does.
+        TopicsDifferError: topics are missing, or differ so that records are lost or disordered.
+        KafkaUnavailableError: no broker answers.
+    """
+    missing = await acls_missing(role, settings, pipelines)
+    if missing:
+        shown = "; ".join(missing[:_SHOWN]) + ("; …" if len(missing) > _SHOWN else "")
+        raise KafkaRightMissingError(
+            f"this account may not: {shown} ({len(missing)} in all). "
+            f"`orchestrator topics acls {role} --principal User:NAME` prints the rules it needs"
+        )
+    findings = await check_kafka(settings, pipelines)
+    log_findings(findings)
+    wrong = fatal(findings)
+    if wrong:
+        raise TopicsDifferError("; ".join(map(described, wrong)))
 
 
 CHECKS: tuple[Check, ...] = (

@@ -10,15 +10,14 @@ from functools import partial
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from orchestrator.checks import acls_missing, check_kafka, log_findings
+from orchestrator.checks import check_cluster
 from orchestrator.layout import STEP_PREFIX, roles
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.roles import built_role
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError
-from schemas.findings import described, fatal
-from streams.errors import KafkaRightMissingError, KafkaUnavailableError, TopicsDifferError
+from streams.errors import KafkaUnavailableError
 from streams.health import Health
 from streams.kafka.patience import waits, when_there
 from streams.runtime.run import exit_after, run_app, stop_signals
@@ -28,9 +27,6 @@ log = structlog.get_logger()
 
 _CLOSE_S = 15.0
 """Time to close connections after a run. A producer alone could wait for a minute."""
-
-_SHOWN = 8
-"""Missing rights in an error; a whole list would hide what is wrong."""
 
 
 async def run_roles(names: Sequence[str], settings: Settings, health: Health) -> int:
@@ -164,30 +160,3 @@ def _exit_code(ended: Mapping[str, int | BaseException], *, cancelled: Set[str])
     for error in errors.values():
         raise error
     return max((code for code in ended.values() if isinstance(code, int)), default=0)
-
-
-async def check_cluster(role: str, settings: Settings, pipelines: Pipelines) -> None:
-    """Compare topics and rights with what a role needs; log what does no harm, refuse the rest.
-
-    Args:
-        role: a role, or ``serve``.
-        settings: with the brokers.
-        pipelines: their steps have topics.
-
-    Raises:
-        KafkaRightMissingError: the account may not do what the role does.
-        TopicsDifferError: topics are missing, or differ so that records are lost or disordered.
-        KafkaUnavailableError: no broker answers.
-    """
-    missing = await acls_missing(role, settings, pipelines)
-    if missing:
-        shown = "; ".join(missing[:_SHOWN]) + ("; …" if len(missing) > _SHOWN else "")
-        raise KafkaRightMissingError(
-            f"this account may not: {shown} ({len(missing)} in all). "
-            f"`orchestrator topics acls {role} --principal User:NAME` prints the rules it needs"
-        )
-    findings = await check_kafka(settings, pipelines)
-    log_findings(findings)
-    wrong = fatal(findings)
-    if wrong:
-        raise TopicsDifferError("; ".join(map(described, wrong)))

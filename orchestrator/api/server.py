@@ -42,9 +42,9 @@ from orchestrator.api.replica.projection import Projection
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.tls.certificate import ServerCertificate
 from orchestrator.api.use_cases import UseCases
+from orchestrator.checks import check_cluster
 from orchestrator.layout import ROUTER, rules_of, topic_table
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.process import check_cluster
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from schemas.errors import SettingsError

@@ -15,10 +15,10 @@ from typer.testing import CliRunner, Result
 from agents.letters.indexer import Indexer
 from agents.letters.parts import IndexerParts
 from agents.steps.control import ControlFollower
+from orchestrator.checks import check_cluster
 from orchestrator.cli.app import app
 from orchestrator.cli.findings import finding_text
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.process import check_cluster
 from orchestrator.settings import Settings, load_settings
 from schemas.codec import encode
 from schemas.findings import Finding, Severity
