@@ -20,7 +20,8 @@ from schemas.errors import SettingsError
 from streams.errors import KafkaUnavailableError
 from streams.health import Health
 from streams.kafka.patience import waits, when_there
-from streams.runtime.run import exit_after, run_app, stop_signals
+from streams.runtime.run import exit_after, run_app
+from streams.stop_signals import stop_signals
 from tasks.pipeline import Pipelines
 
 log = structlog.get_logger()

@@ -1,7 +1,6 @@
 """``orchestrator serve``: the service for callers that do not use Kafka."""
 
 import asyncio
-import signal
 
 from orchestrator.api.server import serve as run_service
 from orchestrator.cli.environment import command_settings
@@ -12,6 +11,7 @@ from orchestrator.monitoring.group_lag import watched_groups
 from orchestrator.settings import Settings
 from orchestrator.traces import exported_traces
 from streams.health import Health
+from streams.stop_signals import stop_signals
 
 _ROLE = "serve"
 
@@ -34,12 +34,9 @@ def serve() -> None:
 
 
 async def _serve(settings: Settings, health: Health) -> None:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    async with health.beating(), watched_groups(settings):
-        await run_service(settings, stopping, health)
+    with stop_signals() as stopping:
+        async with health.beating(), watched_groups(settings):
+            await run_service(settings, stopping, health)
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -20,7 +19,6 @@ from streams.runtime.watchdog import watch
 
 log = structlog.get_logger()
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _STOP_TIMEOUT_S = 10.0
 _FORCE_AFTER_S = _STOP_TIMEOUT_S + 5.0
 # By default Python looks for cycles after 700 new objects, and a batch of records has far more: in
@@ -39,7 +37,7 @@ async def run_app(app: App, health: Health, stopping: asyncio.Event, *, grace_s:
     Args:
         app: not started yet.
         health: gets the state of the application, and notes that it has started.
-        stopping: set once, by a signal (:func:`stop_signals`) or by another role of the process.
+        stopping: set once, by a signal (:mod:`streams.stop_signals`) or by another role.
         grace_s: a supervisor has to wait longer than this between its signal and a kill.
 
     Raises:
@@ -123,16 +121,3 @@ async def _first(*awaitables: object) -> None:
     finally:
         for task in tasks:
             task.cancel()
-
-
-@contextmanager
-def stop_signals() -> Iterator[asyncio.Event]:
-    """The event that SIGTERM or SIGINT sets inside the block."""
-    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, stopping.set)
-    try:
-        yield stopping
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)

@@ -12,8 +12,9 @@ from typing import Any
 from streams.health import Health
 from streams.runtime.app import create_app
 from streams.runtime.batches import batches
-from streams.runtime.run import run_app, stop_signals
+from streams.runtime.run import run_app
 from streams.settings import KafkaSettings
+from streams.stop_signals import stop_signals
 
 
 class Reporter:
