@@ -23,11 +23,8 @@ async def check_groups(settings: Settings, pipelines: Pipelines) -> list[Finding
     Raises:
         KafkaUnavailableError: no broker answers.
     """
-    groups = consumer_groups(settings, pipelines)
     client_id = f"{settings.kafka.client_id}-doctor-groups"
-    async with LogReader(settings.kafka, client_id=client_id, committed=False) as reader:
-        places = {group: await reader.all_partitions(names) for group, names in groups.items()}
-    readings = await group_readings(settings.kafka, places, client_id=client_id)
+    readings = await read_groups(settings, pipelines, client_id=client_id)
     router = settings.topics.prefix + ROUTER
     async with Admin(settings.kafka) as admin:
         members = await admin.assignments(router)
@@ -35,6 +32,20 @@ async def check_groups(settings: Settings, pipelines: Pipelines) -> list[Finding
         *group_findings(readings, prefix=settings.topics.prefix),
         *owner_findings(members, partitions=settings.topics.partitions),
     ]
+
+
+async def read_groups(
+    settings: Settings, pipelines: Pipelines, *, client_id: str
+) -> dict[str, GroupReading]:
+    """What every group of this system does with all its partitions.
+
+    Raises:
+        KafkaUnavailableError: no broker answers.
+    """
+    groups = consumer_groups(settings, pipelines)
+    async with LogReader(settings.kafka, client_id=client_id, committed=False) as reader:
+        places = {group: await reader.all_partitions(names) for group, names in groups.items()}
+    return await group_readings(settings.kafka, places, client_id=client_id)
 
 
 def group_findings(readings: Mapping[str, GroupReading], *, prefix: str) -> Iterator[Finding]:

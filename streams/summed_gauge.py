@@ -15,7 +15,7 @@ class SummedGauge(Generic[T]):
     """Sets a gauge to the sum over the parts that live; it is computed when it is scraped.
 
     Args:
-        gauge: without labels, or with them.
+        gauge: without labels.
         value: of one part. The thread that answers Prometheus calls it: it may only read.
     """
 

@@ -17,14 +17,13 @@ from orchestrator.cli.output import (
     terminal_width,
 )
 from orchestrator.cli.running import kafka_settings, open_reader, postgres_settings, run
+from orchestrator.group_checks import read_groups
 from orchestrator.growth import GrowthStep, Left, grown, growth_steps
-from orchestrator.layout import consumer_groups
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import Settings
-from streams.kafka.group_reading import group_readings
-from streams.kafka.log_reader import LogReader
+from schemas.records import TaskStatus
 
-_ENDED = ("completed", "failed", "cancelled")
+_ENDED = frozenset(status for status in TaskStatus if status.terminal)
 
 
 def plan_growth(
@@ -70,11 +69,9 @@ async def _left(settings: Settings) -> Left:
         KafkaUnavailableError: no broker answers.
         SinkUnavailableError: Postgres does not answer.
     """
+    pipelines = installed_pipelines(settings.pipelines)
     client_id = f"{settings.kafka.client_id}-growth"
-    groups = consumer_groups(settings, installed_pipelines(settings.pipelines))
-    async with LogReader(settings.kafka, client_id=client_id) as reader:
-        places = {group: await reader.all_partitions(names) for group, names in groups.items()}
-    readings = await group_readings(settings.kafka, places, client_id=client_id)
+    readings = await read_groups(settings, pipelines, client_id=client_id)
     async with open_reader(settings) as rows:
         statuses = await rows.count_by_status()
         letters = await rows.fetch("count_open")
