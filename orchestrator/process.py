@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
 from structlog.contextvars import bound_contextvars
 
 from orchestrator.checks import check_cluster
-from orchestrator.layout import STEP_PREFIX, roles
+from orchestrator.layout import STEP_PREFIX
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.roles import built_role
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
-from schemas.errors import SettingsError
 from streams.errors import KafkaUnavailableError
 from streams.health import Health
 from streams.kafka.patience import waits, when_there
@@ -38,12 +38,12 @@ async def run_roles(names: Sequence[str], settings: Settings, health: Health) ->
     start, a role waits.
 
     Args:
-        names: of roles, each once.
+        names: of roles that exist, each once.
         settings: of the system.
         health: says what the start waits for, and later which part is not ready.
 
     Raises:
-        SettingsError: a role does not exist, or a setting that it needs is missing.
+        SettingsError: a setting that a role needs is missing.
         TopicsDifferError: topics are missing or differ from the table; nothing was read.
         KafkaRefusedError: a broker refuses the login, the certificate or a right.
         SchemaRegistryError: a registry is set and does not answer; nothing was read.
@@ -51,19 +51,15 @@ async def run_roles(names: Sequence[str], settings: Settings, health: Health) ->
         PostgresRefusedError: their server, database or account cannot be used.
     """
     pipelines = installed_pipelines(settings.pipelines)
-    known = roles(pipelines)
-    if unknown := [name for name in names if name not in known]:
-        raise SettingsError(f"there is no role {unknown[0]!r}; roles: {', '.join(known)}")
     parts = {name: health if len(names) == 1 else health.part(name) for name in names}
     # While one role closes its connections, another one may still finish its calls.
-    others_s = settings.worker.drain_s if len(names) > 1 else 0.0
+    close_s = _CLOSE_S + (settings.worker.drain_s if len(names) > 1 else 0.0)
     with stop_signals() as stopping:
-        running = {
-            name: asyncio.create_task(
-                _run_role(name, settings, pipelines, parts[name], stopping, others_s=others_s)
-            )
+        runs = {
+            name: _RoleRun(name, settings, pipelines, parts[name], stopping, close_s)
             for name in names
         }
+        running = {name: asyncio.create_task(run.to_its_end()) for name, run in runs.items()}
         await _first_end(list(running.values()), stopping)
         stopping.set()
         # They wait for their servers, and have no work to finish.
@@ -73,59 +69,58 @@ async def run_roles(names: Sequence[str], settings: Settings, health: Health) ->
     return _exit_code(dict(zip(names, ended, strict=True)), cancelled=starting)
 
 
-async def _run_role(
-    role: str,
-    settings: Settings,
-    pipelines: Pipelines,
-    health: Health,
-    stopping: asyncio.Event,
-    *,
-    others_s: float,
-) -> int:
-    first_contact = partial(check_cluster, role, settings, pipelines)
-    run = partial(_run, role, settings, pipelines, health, stopping, others_s=others_s)
-    health.starting("checks Kafka")
-    health.add("waits", waits)
-    with bound_contextvars(role=role):
-        async with health.beating():
-            await when_there("kafka", first_contact, refusals_wait=False)
-            await use_schema_ids(settings)
-            health.starting("opens its connections")
-            return await when_there("kafka", run)
+@dataclass(frozen=True, slots=True)
+class _RoleRun:
+    """One role in this process."""
 
+    role: str
+    settings: Settings
+    pipelines: Pipelines
+    health: Health
+    stopping: asyncio.Event
+    close_s: float
+    """Time to close its connections; then the process is ended."""
 
-async def _run(
-    role: str,
-    settings: Settings,
-    pipelines: Pipelines,
-    health: Health,
-    stopping: asyncio.Event,
-    *,
-    others_s: float,
-) -> int:
-    """Build a role and run it; return the exit code for its process.
+    async def to_its_end(self) -> int:
+        """Wait for the brokers, run the role, and return the exit code for its process."""
+        first_contact = partial(check_cluster, self.role, self.settings, self.pipelines)
+        self.health.starting("checks Kafka")
+        self.health.add("waits", waits)
+        with bound_contextvars(role=self.role):
+            async with self.health.beating():
+                await when_there("kafka", first_contact, refusals_wait=False)
+                await use_schema_ids(self.settings)
+                self.health.starting("opens its connections")
+                return await when_there("kafka", self._run)
 
-    Raises:
-        KafkaUnavailableError: no broker answered at the start; nothing is left open.
-    """
-    app, resources = await built_role(role, settings, pipelines, health)
-    step = role.startswith(STEP_PREFIX)
-    grace_s = settings.worker.drain_s if step else settings.kafka.drain_timeout_s
-    code: int | None = None
-    bounds = ExitStack()
-    try:
-        async with resources:
-            code = await run_app(app, health, stopping, grace_s=grace_s)
-            # Nothing is left to be acknowledged: what cannot be closed must not keep the process.
-            bounds.callback(exit_after(_CLOSE_S + others_s, code=code).cancel)
-    except KafkaUnavailableError as error:
-        # After a run the result stands, even if some part could not be closed.
-        if code is None:
-            raise
-        log.warning("not_closed", role=role, code=error.code)
-    finally:
-        bounds.close()
-    return code
+    async def _run(self) -> int:
+        """Build the role and run it.
+
+        Raises:
+            KafkaUnavailableError: no broker answered at the start; nothing is left open.
+        """
+        app, resources = await built_role(self.role, self.settings, self.pipelines, self.health)
+        code: int | None = None
+        bounds = ExitStack()
+        try:
+            async with resources:
+                code = await run_app(app, self.health, self.stopping, grace_s=self._grace_s())
+                # Nothing is left to be acknowledged: what cannot be closed must not keep the
+                # process.
+                bounds.callback(exit_after(self.close_s, code=code).cancel)
+        except KafkaUnavailableError as error:
+            # After a run the result stands, even if some part could not be closed.
+            if code is None:
+                raise
+            log.warning("not_closed", role=self.role, code=error.code)
+        finally:
+            bounds.close()
+        return code
+
+    def _grace_s(self) -> float:
+        if self.role.startswith(STEP_PREFIX):
+            return self.settings.worker.drain_s
+        return self.settings.kafka.drain_timeout_s
 
 
 async def _first_end(tasks: Sequence[asyncio.Task[int]], stopping: asyncio.Event) -> None:
