@@ -22,13 +22,12 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from benchmarks.api_floor import ECHO_TOPIC, METHOD, TOPICS
+from benchmarks.harness.deployment import running_servers
 from benchmarks.harness.figures import PACKAGES, record
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
 from benchmarks.harness.processes import rss_mib
 from orchestrator.layout import topic_table
-from orchestrator.local.embedded.kafka import EmbeddedKafka
-from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from orchestrator.local.embedded.process import Child
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.settings import load_settings
@@ -69,11 +68,7 @@ class Noop(step_service_pb2_grpc.StepServiceServicer):
 async def a_site(folder: Path) -> AsyncIterator[tuple[str, int, Child, int]]:
     """Servers, roles, one replica and the floors: broker, service port, its process, echo port."""
     async with AsyncExitStack() as stack:
-        kafka, postgres = EmbeddedKafka(folder / "kafka"), EmbeddedPostgres(folder / "postgres")
-        await kafka.start()
-        stack.push_async_callback(kafka.kill)
-        await postgres.start()
-        stack.push_async_callback(postgres.stop)
+        kafka, postgres = await stack.enter_async_context(running_servers(folder))
         grpc_port, http_port, noop_port, echo_port = free_ports(4)
         (folder / "noop.yaml").write_text(PIPELINE)
         environment = {

@@ -24,13 +24,12 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.harness.deployment import running_servers
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
 from benchmarks.harness.quantile import quantile
 from orchestrator.api.access.keys import key_hash
 from orchestrator.local.dev.system import DEV_DEFAULTS, System, open_system
-from orchestrator.local.embedded.kafka import EmbeddedKafka
-from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from orchestrator.local.embedded.process import Child
 from orchestrator.settings import load_settings
 
@@ -51,11 +50,7 @@ Times = dict[str, list[float]]
 async def a_system(folder: Path) -> AsyncIterator[System]:
     """Real servers, and every role as a process."""
     async with AsyncExitStack() as stack:
-        kafka, postgres = EmbeddedKafka(folder / "kafka"), EmbeddedPostgres(folder / "postgres")
-        await kafka.start()
-        stack.push_async_callback(kafka.kill)
-        await postgres.start()
-        stack.push_async_callback(postgres.stop)
+        kafka, postgres = await stack.enter_async_context(running_servers(folder))
         environment = {
             "ORCH_KAFKA_BOOTSTRAP": kafka.bootstrap,
             "ORCH_POSTGRES_DSN": postgres.dsn,

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.harness.deployment import running_servers
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
 from benchmarks.harness.quantile import quantile
@@ -35,9 +36,7 @@ from orchestrator.cli.task.served import ServedTasks
 from orchestrator.layout import roles
 from orchestrator.local.dev.fork import Fork
 from orchestrator.local.dev.system import DEMO_SERVICES, DEV_DEFAULTS, SERVE, System, open_system
-from orchestrator.local.embedded.kafka import EmbeddedKafka
 from orchestrator.local.embedded.ports import free_ports
-from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from orchestrator.monitoring.target import read_targets
 from orchestrator.settings import load_settings
 from schemas.errors import OrchestratorError
@@ -73,11 +72,7 @@ class Seen:
 async def a_system(folder: Path, call_log: Path) -> AsyncIterator[tuple[System, ApiSettings]]:
     """Two of everything, and the settings of a client that knows both replicas of the service."""
     async with AsyncExitStack() as stack:
-        kafka, postgres = EmbeddedKafka(folder / "kafka"), EmbeddedPostgres(folder / "postgres")
-        await kafka.start()
-        stack.push_async_callback(kafka.kill)
-        await postgres.start()
-        stack.push_async_callback(postgres.stop)
+        kafka, postgres = await stack.enter_async_context(running_servers(folder))
         environment = {
             "ORCH_KAFKA_BOOTSTRAP": kafka.bootstrap,
             "ORCH_POSTGRES_DSN": postgres.dsn,
