@@ -82,17 +82,26 @@ async def _run(served: Served, tenant: str, *command: str) -> str:
         # Where `orchestrator` is.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
+    status, written = await written_by(*command, environment=environment, timeout_s=WAIT_S * 2)
+    assert status == 0, written
+    return written
+
+
+async def written_by(
+    *command: str, environment: Mapping[str, str], folder: Path | None = None, timeout_s: float
+) -> tuple[int | None, str]:
+    """The status of a program, and what it wrote; it is killed when its time is over."""
     process = await asyncio.create_subprocess_exec(
         *command,
+        cwd=folder,
         env=environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(WAIT_S * 2):
+        async with asyncio.timeout(timeout_s):
             output, _ = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
-    assert process.returncode == 0, output.decode()
-    return output.decode()
+    return process.returncode, output.decode()

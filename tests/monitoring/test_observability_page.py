@@ -17,7 +17,7 @@ from orchestrator.local.dev.system import DEV_DEFAULTS, System, open_system
 from orchestrator.local.embedded.process import Child
 from orchestrator.settings import load_settings
 from tests.api.calling import free_ports
-from tests.api.snippets import Page
+from tests.api.snippets import Page, written_by
 from tests.debian import ALERTMANAGER, PROMETHEUS, a_program
 from tests.e2e.driving import ANY_PORTS, WAIT_S, Running, a_database, a_rag_task
 from tests.monitoring.alertmanager import alertmanager_command
@@ -40,16 +40,13 @@ class Shell:
 
     async def run(self, snippet: str) -> str:
         """What a snippet writes to standard output."""
-        process = await asyncio.create_subprocess_exec(
+        _, written = await written_by(
             *("bash", "-c", "set -eu\n" + self.moved(snippet)),
-            cwd=self.folder,
-            env=self.environment(),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            environment=self.environment(),
+            folder=self.folder,
+            timeout_s=WAIT_S,
         )
-        async with asyncio.timeout(WAIT_S):
-            written, _ = await process.communicate()
-        return written.decode()
+        return written
 
     async def until(self, snippet: str, text: str) -> str:
         """Run a snippet again until its output has a text."""

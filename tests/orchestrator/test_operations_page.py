@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from orchestrator.local.embedded.process import Child
 from tests.api.calling import free_ports
-from tests.api.snippets import Page
+from tests.api.snippets import Page, written_by
 from tests.e2e.driving import WAIT_S, a_database
 
 PAGE = Page("docs/operations.md")
@@ -33,18 +33,15 @@ class Machine:
     async def run(self, snippet: str) -> str:
         """What a snippet writes; what it exports stays."""
         script = f"set -eu\n{self._exported}\n{self._here(snippet)}"
-        process = await asyncio.create_subprocess_exec(
+        status, written = await written_by(
             *("bash", "-c", script),
-            cwd=self._folder,
-            env=self._environment(),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            environment=self._environment(),
+            folder=self._folder,
+            timeout_s=WAIT_S,
         )
-        async with asyncio.timeout(WAIT_S):
-            written, _ = await process.communicate()
-        assert process.returncode == 0, f"{snippet}\n{written.decode()}"
+        assert status == 0, f"{snippet}\n{written}"
         self._exported += "".join(re.findall(r"^export .*\n", snippet, re.MULTILINE))
-        return written.decode()
+        return written
 
     def process(self, snippet: str) -> Child:
         """A snippet that runs until it is stopped."""
