@@ -138,15 +138,8 @@ def a_request() -> TaskRequest:
         type="rag",
         input=Json('{"query": "What is a lane?"}'),
         priority=5,
-        conversation_id=None,
-        user_id=None,
         metadata=Json("{}"),
-        hold=False,
-        timeout_ms=None,
-        deadline_at=None,
         key=uuid.uuid4().hex,
-        tenant=None,
-        id=None,
     )
 
 

@@ -159,20 +159,7 @@ async def test_the_command_lines_client_goes_on_at_the_other_replica(served: Ser
         settings = ApiSettings(
             server=",".join(replica.grpc_address for replica in pair.replicas), key=KEYS["slow"]
         )
-        wish = TaskRequest(
-            type="rag",
-            input=Json(QUESTION),
-            priority=5,
-            conversation_id=None,
-            user_id=None,
-            metadata=Json("{}"),
-            hold=False,
-            timeout_ms=None,
-            deadline_at=None,
-            key=None,
-            tenant=None,
-            id=None,
-        )
+        wish = TaskRequest(type="rag", input=Json(QUESTION), priority=5, metadata=Json("{}"))
         over = asyncio.Event()
 
         async def caller() -> list[str]:

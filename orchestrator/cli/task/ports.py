@@ -41,17 +41,17 @@ class TaskRequest:
     type: str
     input: Json
     priority: int
-    conversation_id: str | None
-    user_id: str | None
+    conversation_id: str | None = None
+    user_id: str | None = None
     metadata: Json
-    hold: bool
-    timeout_ms: int | None
-    deadline_at: datetime | None
-    key: str | None
+    hold: bool = False
+    timeout_ms: int | None = None
+    deadline_at: datetime | None = None
+    key: str | None = None
     """The idempotency key."""
-    tenant: str | None
+    tenant: str | None = None
     """Only for the direct way, as ``id``: the service knows the tenant, and makes the id."""
-    id: str | None
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
