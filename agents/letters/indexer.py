@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -26,13 +27,19 @@ from streams.runtime.delivery import Delivery
 
 log = structlog.get_logger()
 
+_LOOK_EVERY_S = 5.0
+"""How long a restored database may go unnoticed in partitions without new letters."""
+_REOPENS_MAX = 3
+"""How often the positions may move under one batch: a restore moves them once."""
+
 
 class Indexer:
     """Follows one partition of all dead-letter topics. A ``PartitionHandler``.
 
-    It reads from the positions that are stored with the rows, not from the group's, so an index
-    that was emptied or restored from a backup is filled from its own position. While Postgres is
-    down it waits, and its partitions pause. The owner of the ledger's partition also closes
+    It reads from the positions that are stored with the rows, not from the group's. So an index
+    that was emptied or restored from a backup is filled from its own position, also while this
+    runs: the positions are read every few seconds, and before letters are closed. While Postgres
+    is down it waits, and its partitions pause. The owner of the ledger's partition also closes
     letters.
     """
 
@@ -45,6 +52,7 @@ class Indexer:
         self._stored: dict[str, int | None] = {}
         self._closing = Closing(parts) if partition == PARTITION else None
         self._open = OpenLetters(parts.writer)
+        self._look_due = 0.0
 
     async def open(self) -> None:
         """Read on from the stored positions up to the current ends of the topics."""
@@ -69,6 +77,7 @@ class Indexer:
                     log.info("index_catches_up", topic=topic, partition=self._partition, end=end)
                 async for records in reader.read(topic, self._partition, start, end):
                     await self._write(records)
+        self._look_due = time.monotonic() + _LOOK_EVERY_S
 
     async def _begin_again(self, topic: str, at: int, first: int) -> None:
         """Move back a position that its topic does not reach: the topic was made again."""
@@ -82,21 +91,39 @@ class Indexer:
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Write a batch, then acknowledge it; close letters from time to time."""
         ours = [delivery for delivery in deliveries if not delivery.stale()]
-        await self._write([delivery.origin for delivery in ours])
+        await self._write_where_it_stands([delivery.origin for delivery in ours])
         for delivery in ours:
             delivery.ack()
             metrics.RECORDS.labels(delivery.topic, "indexed").inc()
-        if self._closing is not None and self._closing.due():
-            await self._check_positions()
-            await self._close(self._closing)
+        closing = self._closing if self._closing is not None and self._closing.due() else None
+        # An older copy of the index does not know what was closed since.
+        if closing is not None or time.monotonic() >= self._look_due:
+            await self._look_where_it_stands()
+        if closing is not None:
+            await self._close(closing)
 
     def unfinished(self) -> list[Delivery]:
         """Return nothing: the index is never deposed; its positions are checked instead."""
         return []
 
     def wakeup_s(self) -> float | None:
-        """Seconds until letters are closed next."""
-        return None if self._closing is None else self._closing.wait_s()
+        """Seconds until letters are closed next, or until the next look at the positions."""
+        look_s = max(0.0, self._look_due - time.monotonic())
+        return look_s if self._closing is None else min(look_s, self._closing.wait_s())
+
+    async def _write_where_it_stands(self, records: Sequence[Origin]) -> None:
+        """Write what is not written, even if Postgres was restored a moment ago."""
+        for _ in range(_REOPENS_MAX):
+            try:
+                await self._write(records)
+            except SinkPositionError as error:
+                await self._reopen(str(error))
+            else:
+                return
+        raise SinkPositionError(
+            f"the positions of partition {self._partition} move again and again: "
+            "someone else writes them"
+        )
 
     async def _write(self, records: Sequence[Origin]) -> None:
         fresh = [r for r in records if r.offset >= (self._stored.get(r.topic) or 0)]
@@ -135,15 +162,20 @@ class Indexer:
                 unreadable.append((record, error))
         return letters, actions, unreadable
 
-    async def _check_positions(self) -> None:
-        """Detect that the index was emptied: it is filled again after a restart."""
+    async def _look_where_it_stands(self) -> None:
+        """Notice that the index was emptied, or is an older copy of itself, and fill it again."""
         writer = self._parts.writer
         stored = await when_taken(
             self._parts.waits, lambda: writer.positions(self._consumed, self._partition)
         )
         known = {topic: end for topic, end in self._stored.items() if end is not None}
         if stored != known:
-            raise SinkPositionError("the index is not where this process left it")
+            await self._reopen("the index is not where this process left it")
+        self._look_due = time.monotonic() + _LOOK_EVERY_S
+
+    async def _reopen(self, reason: str) -> None:
+        log.warning("index_position_moved", partition=self._partition, reason=reason)
+        await self.open()
 
     async def _close(self, closing: Closing) -> None:
         indexed_to = self._stored.get(self._parts.topics.dlq_actions) or 0
