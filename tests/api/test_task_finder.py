@@ -30,6 +30,7 @@ class Source:
     now: LiveTask | AcceptedTask | None = None
     later: LiveTask | AcceptedTask | RefusedCreation | None = None
     left: list[TaskEvent] = field(default_factory=list)
+    forgotten: bool = False
 
     async def look(self, task_id: TaskId, tenant_id: str | None) -> LiveTask | AcceptedTask | None:
         return self.now
@@ -38,6 +39,9 @@ class Source:
         self, task_id: TaskId, tenant_id: str | None
     ) -> LiveTask | AcceptedTask | RefusedCreation | None:
         return self.later
+
+    async def may_have_forgotten(self, task_id: TaskId) -> bool:
+        return self.forgotten
 
     async def events(self, task_id: TaskId, tenant_id: str | None) -> list[TaskEvent]:
         return self.left
@@ -126,6 +130,14 @@ async def test_a_task_that_no_source_has_is_unknown() -> None:
 async def test_no_task_is_called_unknown_while_postgres_is_down() -> None:
     with pytest.raises(SinkUnavailableError):
         await a_finder(Source(), True).find(TASK)
+
+
+async def test_no_task_is_called_unknown_while_postgres_lacks_what_it_held() -> None:
+    with pytest.raises(SinkUnavailableError):
+        await a_finder(Source(forgotten=True)).find(TASK)
+
+    row = a_row()
+    assert await a_finder(Source(forgotten=True), None, row).find(TASK) is row
 
 
 async def test_the_history_of_a_task_whose_beginning_memory_lacks_is_read_from_the_log() -> None:

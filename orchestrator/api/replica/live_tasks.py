@@ -48,6 +48,9 @@ class LiveTasks:
         self._answers: OrderedDict[tuple[int, int], TaskEvent] = OrderedDict()
         self._awaited: dict[tuple[int, int], asyncio.Future[TaskEvent]] = {}
         self._subscriptions: dict[TaskId, set[Subscription]] = defaultdict(set)
+        self._written: dict[int, int] = {}
+        """By partition, the highest offset up to which tasks were forgotten as written."""
+        self._gone_back: set[int] = set()
 
     # --- queries ---
 
@@ -118,10 +121,25 @@ class LiveTasks:
 
     def written(self, next_offsets: Mapping[int, int]) -> None:
         """Forget ended tasks that the sink has written; given its next offset by partition."""
+        self._gone_back = {
+            partition
+            for partition, seen in self._written.items()
+            if next_offsets.get(partition, 0) < seen
+        }
+        for partition, offset in next_offsets.items():
+            self._written[partition] = max(offset, self._written.get(partition, 0))
         for task_id in list(self._ended):
             task = self._tasks[task_id]
             if task.last_offset < next_offsets.get(task.partition, 0):
                 self._drop(task_id)
+
+    def has_gone_back(self, partition: int) -> bool:
+        """True if Postgres lacks events that it had when tasks were forgotten here.
+
+        So it is after a restore of an older copy, and on a standby that is further behind than the
+        one that answered before.
+        """
+        return partition in self._gone_back
 
     def committed(self, offsets: Mapping[int, int]) -> None:
         """Forget accepted tasks whose creates were ignored; given the commits by partition."""

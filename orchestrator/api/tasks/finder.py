@@ -79,6 +79,13 @@ class TaskSource(Protocol[Begun_co]):
         """
         ...
 
+    async def may_have_forgotten(self, task_id: TaskId) -> bool:
+        """True if the source relied on rows of this task's partition that Postgres lacks now.
+
+        May raise ``SinkUnavailableError``.
+        """
+        ...
+
     async def events(self, task_id: TaskId, tenant_id: str | None) -> Sequence[TaskEvent]:
         """The accepted events of the current life that the log still has, for a task not whole.
 
@@ -119,7 +126,8 @@ class TaskFinder(Generic[Begun]):
         Raises:
             TaskUnknownError: neither the logs nor Postgres knows the task.
             CreationRefusedError: its creation is a dead letter.
-            SinkUnavailableError: Postgres may know it, but did not answer; ask again later.
+            SinkUnavailableError: Postgres may know it, but did not answer, or lacks what it held
+                before; ask again later.
             KafkaUnavailableError: the logs could not be read; ask again later.
         """
         if (known := await self._source.look(task_id, tenant_id)) is not None:
@@ -133,9 +141,14 @@ class TaskFinder(Generic[Begun]):
         again = await self._source.look_again(task_id, tenant_id)
         if again is not None and not isinstance(again, RefusedCreation):
             return again
-        # It may have been written, and dropped from memory, since the first look.
-        if away is None and (row := await self._stored.task(task_id, tenant_id)) is not None:
-            return row
+        if away is None:
+            # Asked before the row is: Postgres may catch up in between.
+            forgotten = await self._source.may_have_forgotten(task_id)
+            # It may have been written, and dropped from memory, since the first look.
+            if (row := await self._stored.task(task_id, tenant_id)) is not None:
+                return row
+            if forgotten:
+                away = SinkUnavailableError("Postgres lacks what it held before")
         if again is not None:
             raise CreationRefusedError(again.code, again.message)
         if away is not None:

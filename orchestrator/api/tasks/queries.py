@@ -104,7 +104,9 @@ class TaskQueries:
         except KafkaUnavailableError as error:
             raise unavailable("the logs could not be read up to their ends") from error
         except SinkUnavailableError as error:
-            raise unavailable("Postgres does not answer, and the task is not live") from error
+            raise unavailable(
+                "Postgres does not answer or is behind, and the task is not live"
+            ) from error
         return known
 
     async def find_decided(self, caller: Caller, task_id: str) -> Found:
@@ -236,7 +238,9 @@ class TaskQueries:
             if row is not None and row.sequence >= known.sequence:
                 return stored_view(row)
             steps: Sequence[StoredStep] = await self._parts.projection.steps(known.task_id)
-            if row is not None and not task.content_hash:
+            # A standby may be so far behind that it lacks attempts before those in memory.
+            reaches = row is not None and row.sequence >= known.first_sequence - 1
+            if reaches and not task.content_hash:
                 return live_view(folded, steps)
         except SinkUnavailableError:
             pass

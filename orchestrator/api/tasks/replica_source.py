@@ -9,6 +9,7 @@ from orchestrator.api.replica.live_task import AcceptedTask, LiveTask
 from orchestrator.api.replica.parts import Parts
 from orchestrator.api.tasks.finder import RefusedCreation
 from schemas.records import TaskEvent, TaskId
+from streams.kafka.partitioner import partition_of
 
 
 class ReplicaSource:
@@ -31,6 +32,14 @@ class ReplicaSource:
             return known
         code = None if tenant_id is None else parts.live.refused(task_id, tenant_id)
         return None if code is None else RefusedCreation(code, "its creation was refused")
+
+    async def may_have_forgotten(self, task_id: TaskId) -> bool:
+        """True if the tasks of its partition were forgotten as written, and are not (any more)."""
+        parts = self._parts
+        parts.live.written(await parts.projection.next_offsets())
+        return parts.live.has_gone_back(
+            partition_of(task_id.encode(), parts.topics.settings.partitions)
+        )
 
     async def events(self, task_id: TaskId, tenant_id: str | None) -> Sequence[TaskEvent]:
         """The events that the log still has."""

@@ -89,6 +89,10 @@ class LogSource:
                 return refusal_of_letter(letter)
         return found
 
+    async def may_have_forgotten(self, task_id: TaskId) -> bool:
+        """False: nothing is remembered from one command to the next."""
+        return False
+
     async def events(self, task_id: TaskId, tenant_id: str | None) -> Sequence[TaskEvent]:
         """Nothing: :meth:`look` has read the whole task if the log still has it."""
         return ()

@@ -177,6 +177,16 @@ def test_an_ended_task_stays_until_the_sink_has_written_it() -> None:
     assert log.live.task(TASK) is None
 
 
+def test_a_projection_that_holds_less_than_before_has_gone_back_until_it_has_caught_up() -> None:
+    live = Log().live
+    seen = []
+    for offsets in ({0: 7, 1: 7}, {0: 5, 1: 7}, {1: 8}, {0: 7, 1: 8}):
+        live.written(offsets)
+        seen.append((live.has_gone_back(0), live.has_gone_back(1)))
+
+    assert seen == [(False, False), (True, False), (True, False), (False, False)]
+
+
 def test_ended_tasks_are_bounded_and_running_ones_are_kept() -> None:
     log = Log(ended_max=0)
     log.event(a_marker(1, "a"))
