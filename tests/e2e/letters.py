@@ -91,9 +91,9 @@ async def closed(running: Running, letter_id: str) -> str:
     async with asyncio.timeout(WAIT_S):
         while True:
             all_letters = await read_index(running.system.settings.postgres)
-            [known] = all_letters.find(letter_id)
-            if known.status is LetterStatus.RESOLVED:
-                return known.state.reason
+            for known in all_letters.find(letter_id):
+                if known.status is LetterStatus.RESOLVED:
+                    return known.state.reason
             await asyncio.sleep(0.2)
 
 
