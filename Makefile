@@ -75,7 +75,7 @@ dead-letters: $(VENV)/.dev ## the dead-letter tests with their full numbers, and
 test-analytics: $(VENV)/.dev ## the examples that need a schema registry and kcat, which are fetched
 	@$(BIN)/python -m pytest -m registry tests/examples $(PYTEST_ARGS)
 
-test-postgres: $(VENV)/.dev ## reads through pgbouncer, which is fetched, and a Postgres of Debian with TLS
+test-postgres: $(VENV)/.dev ## pgbouncer, which is fetched, TLS, a standby and a recovery, with a Postgres of Debian
 	@$(BIN)/python -m pytest -m postgres tests/sinks $(PYTEST_ARGS)
 
 test-prometheus: $(VENV)/.dev ## rules, alerts and their page with Prometheus and Alertmanager, which are fetched

@@ -23,6 +23,7 @@ from sinks.reads.usage import UsageFilter
 from sinks.schema.migrate import migrate_up
 from sinks.settings import PostgresSettings
 from tasks.letters.filter import LetterFilter
+from tests.sinks.connections.debian_postgres import debians_postgres
 from tests.sinks.connections.pgbouncer import a_pgbouncer
 from tests.sinks.connections.test_postgres_tls import WAYS, Authority, Way, refused
 
@@ -122,13 +123,6 @@ async def test_a_server_with_ssl_on_is_used_by_every_way_and_checked(
         await check_errors(dsn, server_dir / "tls", authority)
     finally:
         await server.stop()
-
-
-def debians_postgres() -> Path:
-    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not installed:
-        pytest.fail("no Postgres of Debian in /usr/lib/postgresql: apt-get install postgresql")
-    return installed[-1]
 
 
 async def check_errors(dsn: str, folder: Path, authority: Authority) -> None:
