@@ -23,9 +23,9 @@ from sinks.reads.usage import UsageFilter
 from sinks.schema.migrate import migrate_up
 from sinks.settings import PostgresSettings
 from tasks.letters.filter import LetterFilter
-from tests.sinks.connections.debian_postgres import debians_postgres
 from tests.sinks.connections.pgbouncer import a_pgbouncer
 from tests.sinks.connections.test_postgres_tls import WAYS, Authority, Way, refused
+from tests.sinks.restoring.debian_postgres import debians_postgres
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
 

@@ -12,9 +12,9 @@ import pytest
 
 from orchestrator.local.dev.system import DEV_DEFAULTS, SERVE, open_system
 from orchestrator.settings import load_settings
-from tests.commands import run_command
-from tests.e2e.driving import ANY_PORTS, WAIT_S, Running, a_rag_task
-from tests.sinks.connections.debian_postgres import USER, DebianPostgres
+from tests.e2e.driving import ANY_PORTS, WAIT_S, Running
+from tests.sinks.restoring.debian_postgres import USER, DebianPostgres
+from tests.sinks.restoring.small_system import PARTITIONS, tasks_ended, verified
 
 pytestmark = [
     pytest.mark.postgres,
@@ -23,9 +23,6 @@ pytestmark = [
 ]
 
 DATABASE = "orders"
-TENANT = "default"
-"""That of every caller of a service without keys."""
-PARTITIONS = 2
 ENDED_MAX = 1
 """Ended tasks in the service's memory: the others are read from the standby."""
 
@@ -108,13 +105,6 @@ async def until_ready(client: httpx.AsyncClient) -> None:
             except httpx.TransportError:
                 pass
             await asyncio.sleep(0.05)
-
-
-async def verified(running: Running) -> None:
-    command = ("sink", "verify", "-o", "json")
-    ended = await asyncio.to_thread(run_command, command, running.system.environment)
-    assert ended.status == 0, ended
-    assert ended.document["counted"] == PARTITIONS
 
 
 @asynccontextmanager
@@ -219,10 +209,3 @@ async def test_a_database_that_is_recovered_to_an_earlier_moment_catches_up(
             await verified(running)
 
     assert set(found) == set(ids)
-
-
-async def tasks_ended(running: Running) -> list[str]:
-    """Run some tasks; return their ids when their rows say that they ended."""
-    tasks = [a_rag_task(TENANT) for _ in range(8)]
-    await running.create(tasks)
-    return list(await running.ended([task.task_id for task in tasks]))

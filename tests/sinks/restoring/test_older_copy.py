@@ -10,15 +10,10 @@ import pytest
 from orchestrator.local.dev.system import DEV_DEFAULTS, open_system
 from orchestrator.settings import load_settings
 from tasks.letters.ledger import LetterStatus
-from tests.commands import run_command
 from tests.e2e.driving import ANY_PORTS, WAIT_S, Running, a_database, a_rag_task
 from tests.e2e.letters import closed, dlq, indexed, known_letters_of, letters, replay
-from tests.e2e.restoring import copied, restored
-
-PARTITIONS = 2
-"""More than one: the partition of the ledger of actions looks at its positions more often."""
-TENANT = "default"
-"""That of every caller of a service without keys."""
+from tests.sinks.restoring.copies import copied, restored
+from tests.sinks.restoring.small_system import PARTITIONS, TENANT, tasks_ended, verified
 
 
 @pytest.mark.asyncio(loop_scope="session")
@@ -82,13 +77,6 @@ def a_name() -> str:
     return f"copy_{uuid.uuid4().hex}"
 
 
-async def tasks_ended(running: Running) -> list[str]:
-    """Run some tasks; return their ids when their rows say that they ended."""
-    tasks = [a_rag_task(TENANT) for _ in range(8)]
-    await running.create(tasks)
-    return list(await running.ended([task.task_id for task in tasks]))
-
-
 async def letters_agree(running: Running) -> dict[str, LetterStatus]:
     """Wait until the index shows what the topics have; return it."""
     known = await known_letters_of(running, [TENANT])
@@ -97,13 +85,6 @@ async def letters_agree(running: Running) -> dict[str, LetterStatus]:
         while await indexed(running, [TENANT]) != wanted:  # noqa: ASYNC110
             await asyncio.sleep(0.2)
     return wanted
-
-
-async def verified(running: Running) -> None:
-    command = ("sink", "verify", "-o", "json")
-    ended = await asyncio.to_thread(run_command, command, running.system.environment)
-    assert ended.status == 0, ended
-    assert ended.document["counted"] == PARTITIONS
 
 
 async def until_answered(running: Running, task_id: str, status: int) -> None:
