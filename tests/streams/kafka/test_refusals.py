@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import uuid
+from dataclasses import replace
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -28,8 +30,21 @@ FAILURE = failure_of(
 )
 
 
+async def a_topic_with(kafka: KafkaSettings, **changes: int | None) -> str:
+    """A new topic that has its configuration from its first moment."""
+    name = f"test-{uuid.uuid4()}"
+    async with Admin(kafka) as admin:
+        await admin.apply([replace(a_topic(name), **changes)])  # type: ignore[arg-type]
+    # Its leader answers: a batch that a broker sent back once is of unknown outcome when refused.
+    assert await all_records(kafka, name, 0) == []
+    return name
+
+
 async def set_config(kafka: KafkaSettings, topic: str, **config: str) -> None:
-    """Replace the configuration of a topic, as an operator would."""
+    """Replace the configuration of a topic, as an operator would.
+
+    The broker obeys it a moment later: only for a test that waits for what changes.
+    """
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.servers)
     await admin.start()
     try:
@@ -39,10 +54,9 @@ async def set_config(kafka: KafkaSettings, topic: str, **config: str) -> None:
 
 
 @pytest.fixture
-async def small(kafka: KafkaSettings, topics: list[str]) -> str:
+async def small(kafka: KafkaSettings) -> str:
     """A topic whose batches have 10,000 bytes at most."""
-    await set_config(kafka, topics[0], **{"max.message.bytes": "10000"})
-    return topics[0]
+    return await a_topic_with(kafka, max_bytes=10_000)
 
 
 async def test_a_record_that_is_too_large_is_refused_and_the_next_one_is_written(
@@ -123,23 +137,28 @@ async def test_what_is_refused_waits_for_the_operator_and_says_so_once(
 
 
 async def test_a_record_without_a_key_is_refused_by_a_compacted_topic(
-    publisher: Publisher, topics: list[str], kafka: KafkaSettings
+    publisher: Publisher, kafka: KafkaSettings
 ) -> None:
-    await set_config(kafka, topics[0], **{"cleanup.policy": "compact"})
-    await publisher.publish([a_record(topics[0])])
+    compacted = await a_topic_with(kafka, retention_ms=None)
+    await publisher.publish([a_record(compacted)])
 
     with pytest.raises(PublishRefusedError, match="InvalidRecord"):
-        await publisher.publish([Outgoing(topic=topics[0], partition=0, key=None, value=b"v")])
+        await publisher.publish([Outgoing(topic=compacted, partition=0, key=None, value=b"v")])
 
-    assert await publisher.publish([a_record(topics[0])]) == [1]
+    assert await publisher.publish([a_record(compacted)]) == [1]
 
 
 @pytest.fixture
 async def letters_of(kafka: KafkaSettings) -> str:
-    """A topic that has a dead-letter topic, which takes 4 MiB as the table says."""
+    """A topic that has a dead-letter topic, which takes 5 MB."""
+    return await a_topic_of_letters(kafka, a_topic("").max_bytes)
+
+
+async def a_topic_of_letters(kafka: KafkaSettings, max_bytes: int) -> str:
     name = f"orchestrator.task-created.v1-{os.urandom(4).hex()}"
     async with Admin(kafka) as admin:
-        await admin.apply([a_topic(name), a_topic(dlq(name))])
+        await admin.apply([a_topic(name), replace(a_topic(dlq(name)), max_bytes=max_bytes)])
+    assert await all_records(kafka, dlq(name), 0) == []
     return name
 
 
@@ -183,9 +202,9 @@ async def test_a_letter_that_no_topic_takes_is_cut_to_its_position_size_and_hash
 
 
 async def test_a_letter_that_the_broker_finds_too_large_is_cut_and_its_neighbours_are_whole(
-    publisher: Publisher, letters_of: str, kafka: KafkaSettings
+    publisher: Publisher, kafka: KafkaSettings
 ) -> None:
-    await set_config(kafka, dlq(letters_of), **{"max.message.bytes": "100000"})
+    letters_of = await a_topic_of_letters(kafka, 100_000)
     origins = [
         an_origin(letters_of, offset=1),
         an_origin(letters_of, offset=2, value=b"a" * 200_000),
