@@ -178,6 +178,17 @@ async def former_owner(site: Site) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def second_router(site: Site) -> AsyncIterator[None]:
+    """A second router comes and goes: the first one, which was scraped before, takes over."""
+    system = site.running.system
+    second = system.add_replica("router")
+    try:
+        yield
+    finally:
+        await system.supervisor.stop(second)
+
+
+@asynccontextmanager
 async def no_router(site: Site) -> AsyncIterator[None]:
     await site.running.system.supervisor.stop("router")
     try:
@@ -331,6 +342,11 @@ FAULTS = (
         late_tasks,
         "sum(orchestrator_task_turnaround_seconds_count)"
         ' - sum(orchestrator_task_turnaround_seconds_bucket{le="60.0"})',
+    ),
+    Fault(
+        "a second router",
+        second_router,
+        'max(orchestrator_group_members{group=~".*router"}) == 2',
     ),
     Fault(
         "no router",
