@@ -13,6 +13,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from orchestrator.api.http.problems import problem_bytes
+from orchestrator.api.limits.late_bodies import LateBodies
 from orchestrator.api.limits.metrics import LIMITED
 from orchestrator.api.limits.settings import ApiLimitsSettings
 
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 _LATE_BODY_MAX_BYTES = 16 * 1024 * 1024
 """What is read of a body after its answer. Many clients read the answer only after they have sent
 everything: closing at once would give them a reset in its place."""
+_LATE_BODIES_BYTES_PER_S = 8 * 1024 * 1024
+"""How fast such bodies are read, all connections together."""
 _REASONS = {
     408: "Request Timeout",
     431: "Request Header Fields Too Large",
@@ -32,6 +35,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """One connection. A subclass by :func:`bounded_protocol` has the limits."""
 
     limits: ClassVar[ApiLimitsSettings]
+    late_bodies: ClassVar[LateBodies]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -43,6 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._late_body_bytes = 0
         """What arrived of a body after the answer was complete."""
         self._timer: asyncio.TimerHandle | None = None
+        self._reads_again: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or refuse it if there are too many."""
@@ -55,6 +60,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_timer()
+        if self._reads_again is not None:
+            self._reads_again.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -99,7 +106,7 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body; what comes after the answer is read for a moment only."""
+        """Take a part of the body; what comes after the answer is read slowly, and not for long."""
         if self._refused:
             return
         super().on_body(body)
@@ -107,6 +114,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._late_body_bytes += len(body)
             if self._late_body_bytes > _LATE_BODY_MAX_BYTES:
                 self.transport.close()
+            else:
+                self._pause(self.late_bodies.pause_s(len(body), self.loop.time()))
 
     def on_message_complete(self) -> None:
         """End the request; what follows is the next one."""
@@ -125,6 +134,12 @@ class BoundedProtocol(HttpToolsProtocol):
         begun = not self._reads_headers or self._received_bytes > 0
         if begun and not self.transport.is_closing():
             self._start_timer()
+
+    def _pause(self, seconds: float) -> None:
+        if self._reads_again is not None:
+            self._reads_again.cancel()
+        self.flow.pause_reading()
+        self._reads_again = self.loop.call_later(seconds, self.flow.resume_reading)
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over, unless an answer is still being sent on it."""
@@ -202,4 +217,6 @@ def _response(status: int, code: str, detail: str) -> bytes:
 
 def bounded_protocol(limits: ApiLimitsSettings) -> type[BoundedProtocol]:
     """The protocol with these limits, for Uvicorn's configuration."""
-    return type("LimitedProtocol", (BoundedProtocol,), {"limits": limits})
+    late_bodies = LateBodies(_LATE_BODIES_BYTES_PER_S)
+    members = {"limits": limits, "late_bodies": late_bodies}
+    return type("LimitedProtocol", (BoundedProtocol,), members)
