@@ -44,6 +44,8 @@ class Comparison:
     """Rows of tasks that began before the log does; these cannot be compared."""
     counted: int = 0
     """Partitions whose counts were compared."""
+    unwritten: int = 0
+    """Records of the log that the sink has not written yet; these were not compared."""
     differences: int = 0
     missing: Missing = field(default_factory=Missing)
     """What is missing and cannot be compared, because the log no longer holds it."""

@@ -70,6 +70,15 @@ class LogFold:
             )
         return targets
 
+    async def unwritten(self, sink: Mapping[int, Position]) -> int:
+        """Records between the sink's positions and the ends of the log as it is now."""
+        found = 0
+        for partition, start in self.starts.items():
+            _, end = await self._reader.bounds(self._topic, partition)
+            position = sink.get(partition, start)
+            found += max(0, end - max(position.next_offset, start.next_offset))
+        return found
+
     async def advance(self, targets: Mapping[int, int]) -> int:
         """Write on up to these offsets; return the number of records.
 

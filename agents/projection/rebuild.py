@@ -79,8 +79,9 @@ async def verify(parts: RebuildParts) -> Comparison:
     """Compare the projection with the fold of the log, up to the sink's positions.
 
     The sink and its readers are not disturbed. Tasks that began before the log does, and
-    partitions that the sink never wrote, are not compared. ``missing`` names the offsets that
-    left the log before the sink wrote them.
+    partitions that the sink never wrote, are not compared. ``unwritten`` says how far the sink is
+    behind, which is no difference. ``missing`` names the offsets that left the log before the
+    sink wrote them.
 
     Raises:
         RebuildRunsError: another rebuild or verification runs.
@@ -104,6 +105,7 @@ async def verify(parts: RebuildParts) -> Comparison:
             if partition in sink
         }
         found.missing = await _missing(parts, tables, gaps(sink, fold.starts), made)
+        found.unwritten = await fold.unwritten(sink)
         return found
 
 

@@ -101,6 +101,21 @@ async def test_verify_finds_what_is_not_as_the_log_says_and_a_rebuild_mends_it(
     assert (mended.differences, mended.hash) == (0, right.hash)
 
 
+async def test_verify_says_how_many_records_the_sink_has_not_written(written: Sink) -> None:
+    assert (await verify(written.rebuilding)).unwritten == 0
+    written_events = len(events_of(a_log())) + 1
+    log = a_log()
+    log.create("new")
+    later = events_of(log)[written_events - 1 :]
+    await written.append(later)
+    behind = await verify(written.rebuilding)
+    await written.commit(written_events + len(later))
+    await Projector(0, written.parts).open()
+
+    assert (behind.unwritten, behind.differences) == (len(later), 0)
+    assert (await verify(written.rebuilding)).unwritten == 0
+
+
 async def test_a_row_from_nowhere_is_reported(written: Sink) -> None:
     await written.execute("UPDATE ai_orchestrator.tasks SET id = 'phantom' WHERE id = 'done'")
     found = await verify(written.rebuilding)
