@@ -44,7 +44,7 @@ async def main(given: argparse.Namespace) -> None:
 async def measure(kafka: KafkaSettings) -> list[float]:
     service = Service()
     service.answers.clear()
-    # Not the last attempts of their tasks: of these few run at once, see agents.steps.flood_guard.
+    # Not the last attempts of their tasks: the flood guard lets few of these run at once.
     commands = [a_command(max_attempts=3) for _ in range(CALLS)]
     delays_ms = []
     async with a_site(kafka) as site, a_worker(site, service, slots=CALLS + 1):

@@ -22,7 +22,7 @@ from agents.steps.answers import Answers
 from agents.steps.attempt import RunnerParts
 from agents.steps.cancels import Cancels
 from agents.steps.control import ControlFollower
-from agents.steps.flood_gate import FloodGate
+from agents.steps.gate.service_gate import ServiceGate
 from agents.steps.past_results import PastResults
 from agents.steps.runner import StepRunner
 from orchestrator.checks import log_findings
@@ -169,8 +169,8 @@ class _Composition:
         resources.push_async_callback(services.close)
         publisher = await self._publisher(resources)
         worker, kafka, limits = self._settings.worker, self._settings.kafka, self._settings.limits
-        flood_gate = FloodGate(self._settings.flood_guard)
-        self._health.add("service", flood_gate.paused)
+        gate = ServiceGate(self._settings.flood_guard)
+        self._health.add("service", gate.paused)
         runner = StepRunner(
             RunnerParts(
                 topics=self._topics,
@@ -187,7 +187,7 @@ class _Composition:
                     at_most=worker.answers_max,
                     clock=now_ms,
                 ),
-                flood_gate=flood_gate,
+                gate=gate,
                 worker=f"{socket.gethostname()}-{os.getpid()}",
                 started_after_ms=worker.started_after_ms,
                 clock=now_ms,

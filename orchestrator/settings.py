@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from agents.services.settings import ServicesSettings
-from agents.steps.flood_guard import FloodGuardSettings
+from agents.steps.gate.flood_guard import FloodGuardSettings
 from agents.steps.settings import WorkerSettings
 from orchestrator.api.limits.settings import ApiLimitsSettings
 from orchestrator.api.settings import ApiSettings

@@ -17,8 +17,8 @@ from agents.steps.answers import Answers
 from agents.steps.call import LeakedCancelError, StepCall, StoppedError
 from agents.steps.cancels import Cancels
 from agents.steps.chunks import Chunks
-from agents.steps.flood_gate import FloodGate
-from agents.steps.flood_guard import Ending, ending_of
+from agents.steps.gate.flood_guard import Ending, ending_of
+from agents.steps.gate.service_gate import ServiceGate
 from agents.steps.past_results import PastResults
 from agents.steps.report import Attempt, error_of, report_record
 from agents.steps.spans import describe_usage, service_span
@@ -60,7 +60,7 @@ class RunnerParts:
     cancels: Cancels
     answers: Answers
     past: PastResults
-    flood_gate: FloodGate
+    gate: ServiceGate
     worker: str
     """The name of this process, in results and logs."""
     started_after_ms: int
@@ -102,7 +102,7 @@ class RunningAttempt:
     def stop(self, control: Control) -> None:
         """Abort the call of the service; the outcome is ``cancelled``, or a late answer."""
         self._call.stop(control)
-        self._parts.flood_gate.look_again()
+        self._parts.gate.look_again()
 
     async def run(self) -> tuple[StepResult, Outgoing]:
         """Make the attempt; return its result, and the record that reports it.
@@ -111,7 +111,7 @@ class RunningAttempt:
             PublishError: it is unknown whether the start was reported. The process must stop.
             GivenBackError: the attempt had not begun, and the process has to let go of its command.
         """
-        gate, ending = self._parts.flood_gate, Ending.OTHER
+        gate, ending = self._parts.gate, Ending.OTHER
         admission = await gate.admitted(self.command, left_s=self._left_s)
         try:
             self.began_s = time.perf_counter()
@@ -126,7 +126,7 @@ class RunningAttempt:
 
     def run_at_once(self, client: InlineStepClient) -> tuple[StepResult, Outgoing] | None:
         """As :meth:`run`, without waiting; None, and no attempt, if it would have to wait."""
-        gate, ending = self._parts.flood_gate, Ending.OTHER
+        gate, ending = self._parts.gate, Ending.OTHER
         if self._left_s() <= 0 or (admission := gate.admitted_at_once(self.command)) is None:
             return None
         try:

@@ -74,8 +74,8 @@ class StepRunner:
         self._app = app
         app.drainables.append(self)
         app.on_lost_positions = self.remember
-        app.note = lambda: self._parts.flood_gate.paused() or ""
-        self._parts.flood_gate.on_change = self._begin_noting
+        app.note = lambda: self._parts.gate.paused() or ""
+        self._parts.gate.on_change = self._begin_noting
 
     def _begin_noting(self) -> None:
         if self._noting is None or self._noting.done():
@@ -87,7 +87,7 @@ class StepRunner:
         Again and again: commands come into partitions in which nothing was acknowledged since, and
         an old note is not believed.
         """
-        gate = self._parts.flood_gate
+        gate = self._parts.gate
         while self._app is not None and not self._app.closing:
             paused = gate.paused()
             await self._app.consumer.commit_note()
@@ -157,7 +157,7 @@ class StepRunner:
 
         At the end of the process, wait for the attempts, and abort what is left.
         """
-        self._parts.flood_gate.shut()
+        self._parts.gate.shut()
         if self._app is not None and self._app.closing and self._running:
             tasks = [task for _, task in self._running.values()]
             _, late = await asyncio.wait(tasks, timeout=timeout_s + _ABORT_AFTER_S)
@@ -166,7 +166,7 @@ class StepRunner:
     def assigned(self, partitions: frozenset[int]) -> None:
         """Abort the attempts whose commands now belong to another process."""
         if self._app is None or not self._app.closing:
-            self._parts.flood_gate.open()
+            self._parts.gate.open()
         for attempt, task in self._running.values():
             if attempt.partition not in partitions:
                 task.cancel()

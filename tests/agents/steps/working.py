@@ -18,8 +18,8 @@ from agents.steps.answers import Answers
 from agents.steps.attempt import RunnerParts
 from agents.steps.cancels import Cancels
 from agents.steps.control import ControlFollower
-from agents.steps.flood_gate import FloodGate
-from agents.steps.flood_guard import FloodGuardSettings
+from agents.steps.gate.flood_guard import FloodGuardSettings
+from agents.steps.gate.service_gate import ServiceGate
 from agents.steps.past_results import PastResults
 from agents.steps.runner import StepRunner
 from agents.steps.settings import WorkerSettings
@@ -206,7 +206,7 @@ async def a_worker(
                     at_most=worker.answers_max,
                     clock=now,
                 ),
-                flood_gate=FloodGate(FloodGuardSettings(window=10, probe_every_s=probe_every_s)),
+                gate=ServiceGate(FloodGuardSettings(window=10, probe_every_s=probe_every_s)),
                 worker="a-worker",
                 started_after_ms=worker.started_after_ms,
                 clock=now,

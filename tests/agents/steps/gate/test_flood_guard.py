@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.steps.flood_guard import (
+from agents.steps.gate.flood_guard import (
     Admission,
     Change,
     Ending,

@@ -1,6 +1,6 @@
 """Holds back commands while their service floods the dead letters.
 
-:mod:`agents.steps.flood_guard` decides; this module waits, and logs when a service is paused.
+:mod:`agents.steps.gate.flood_guard` decides; this module waits, and logs when a service is paused.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import structlog
 
-from agents.steps.flood_guard import (
+from agents.steps.gate.flood_guard import (
     Admission,
     Change,
     Ending,
@@ -31,7 +31,7 @@ _PAUSES: Counter[str] = Counter()
 """By service, the gates of this process that ask it by probes only: one for each step."""
 
 
-class FloodGate:
+class ServiceGate:
     """Admits the commands of one process, service by service.
 
     A command that waits keeps its slot; when all slots wait, the lanes fill, and the topics

@@ -1,0 +1,1 @@
+"""Which commands may call their service now, and which ones wait."""
