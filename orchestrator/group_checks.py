@@ -1,4 +1,4 @@
-"""The checks of `orchestrator doctor` on consumer groups: readers, owners, lag, flood guards."""
+"""The checks of `orchestrator doctor` on consumer groups: readers, owners, lag, held services."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LAG_MAX = 10_000
 
 
 async def check_groups(settings: Settings, pipelines: Pipelines) -> list[Finding]:
-    """Find groups that nobody is in or that are far behind, partitions without an owner, and shut
-    flood guards.
+    """Find groups that nobody is in or that are far behind, partitions without an owner, and
+    services whose commands are held back.
 
     Raises:
         KafkaUnavailableError: no broker answers.
@@ -82,10 +82,10 @@ def group_findings(readings: Mapping[str, GroupReading], *, prefix: str) -> Iter
             yield Finding(
                 severity=Severity.WARNING,
                 about=role,
-                what=f"its flood guard is shut: {reading.note}",
+                what=f"it holds commands back: {reading.note}",
                 breaks="its commands wait; nothing is lost",
-                fix="bring the service back: `orchestrator dlq stats --by code` says what it "
-                "answers; a probe finds out when it works again",
+                fix="bring the service back, or give it room: `orchestrator dlq stats --by code` "
+                "says what it answers; the worker finds out by itself when it works again",
             )
 
 

@@ -23,6 +23,7 @@ from agents.steps.attempt import RunnerParts
 from agents.steps.cancels import Cancels
 from agents.steps.control import ControlFollower
 from agents.steps.gate.service_gate import ServiceGate
+from agents.steps.gate.service_rules import GateSettings
 from agents.steps.past_results import PastResults
 from agents.steps.runner import StepRunner
 from orchestrator.checks import log_findings
@@ -169,7 +170,14 @@ class _Composition:
         resources.push_async_callback(services.close)
         publisher = await self._publisher(resources)
         worker, kafka, limits = self._settings.worker, self._settings.kafka, self._settings.limits
-        gate = ServiceGate(self._settings.flood_guard)
+        gate = ServiceGate(
+            GateSettings(
+                flood_guard=self._settings.flood_guard,
+                breaker=self._settings.breaker,
+                retry_budget=self._settings.retry_budget,
+                slots=worker.slots,
+            )
+        )
         self._health.add("service", gate.paused)
         runner = StepRunner(
             RunnerParts(

@@ -8,7 +8,9 @@ from types import MappingProxyType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from agents.services.settings import ServicesSettings
+from agents.steps.gate.breaker import BreakerSettings
 from agents.steps.gate.flood_guard import FloodGuardSettings
+from agents.steps.gate.retry_budget import RetryBudgetSettings
 from agents.steps.settings import WorkerSettings
 from orchestrator.api.limits.settings import ApiLimitsSettings
 from orchestrator.api.settings import ApiSettings
@@ -42,6 +44,8 @@ class Settings:
     router: RouterSettings = field(default_factory=RouterSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     flood_guard: FloodGuardSettings = field(default_factory=FloodGuardSettings)
+    breaker: BreakerSettings = field(default_factory=BreakerSettings)
+    retry_budget: RetryBudgetSettings = field(default_factory=RetryBudgetSettings)
     services: ServicesSettings = field(default_factory=ServicesSettings)
     postgres: PostgresSettings = field(default_factory=PostgresSettings)
     api: ApiSettings = field(default_factory=ApiSettings)

@@ -94,6 +94,27 @@ FLOOD_PAUSED = Gauge(
     "1 while a service is asked by probes only: most of its commands ended as dead letters.",
     ["service"],
 )
+BREAKER_OPEN = Gauge(
+    "orchestrator_breaker_open",
+    "1 while the commands of a service wait because most of its calls failed; a few probe it.",
+    ["service"],
+)
+SERVICE_CALLS_MAX = Gauge(
+    "orchestrator_service_calls_max",
+    "Calls of a service that this process may make at once: its slots, or fewer while the service "
+    "answers that there are too many.",
+    ["service"],
+)
+THROTTLED_CALLS = Counter(
+    "orchestrator_throttled_calls_total",
+    "Calls that a service refused because there are too many. They cost no attempt.",
+    ["service"],
+)
+RETRIES_HELD = Counter(
+    "orchestrator_retries_held_total",
+    "Times that a retry waited because too many of the calls of its service were retries.",
+    ["service"],
+)
 STEP_SECONDS = Histogram(
     "orchestrator_step_duration_seconds",
     "Duration of a downstream call, by step and outcome.",

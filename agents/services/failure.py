@@ -210,12 +210,12 @@ TLS_REFUSED = Verdict(CallFailure.TRANSIENT, "SERVICE_TLS_REFUSED", ErrorCategor
 it may not have read our new certificate yet."""
 
 FAILED = Verdict(CallFailure.TRANSIENT, "SERVICE_FAILED", ErrorCategory.DOWNSTREAM)
-_OVERLOADED = Verdict(CallFailure.TRANSIENT, "SERVICE_OVERLOADED", ErrorCategory.DOWNSTREAM)
+OVERLOADED = Verdict(CallFailure.TRANSIENT, "SERVICE_OVERLOADED", ErrorCategory.DOWNSTREAM)
 _ABORTED = Verdict(CallFailure.TRANSIENT, "SERVICE_ABORTED", ErrorCategory.DOWNSTREAM)
 _REFUSED = Verdict(CallFailure.PERMANENT, "SERVICE_REFUSED", ErrorCategory.USER)
 # The user cannot change these two: an operator has to fix a pipeline or a credential.
 _METHOD_UNKNOWN = Verdict(CallFailure.PERMANENT, "SERVICE_METHOD_UNKNOWN", ErrorCategory.DOWNSTREAM)
-_DENIED = Verdict(CallFailure.PERMANENT, "SERVICE_ACCESS_DENIED", ErrorCategory.DOWNSTREAM)
+ACCESS_DENIED = Verdict(CallFailure.PERMANENT, "SERVICE_ACCESS_DENIED", ErrorCategory.DOWNSTREAM)
 
 STATUS_VERDICTS: Mapping[grpc.StatusCode, Verdict] = MappingProxyType(
     {
@@ -226,8 +226,8 @@ STATUS_VERDICTS: Mapping[grpc.StatusCode, Verdict] = MappingProxyType(
         grpc.StatusCode.DEADLINE_EXCEEDED: TIMED_OUT,
         grpc.StatusCode.NOT_FOUND: _REFUSED,
         grpc.StatusCode.ALREADY_EXISTS: _REFUSED,
-        grpc.StatusCode.PERMISSION_DENIED: _DENIED,
-        grpc.StatusCode.RESOURCE_EXHAUSTED: _OVERLOADED,
+        grpc.StatusCode.PERMISSION_DENIED: ACCESS_DENIED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED: OVERLOADED,
         grpc.StatusCode.FAILED_PRECONDITION: _REFUSED,
         grpc.StatusCode.ABORTED: _ABORTED,
         grpc.StatusCode.OUT_OF_RANGE: _REFUSED,
@@ -235,22 +235,22 @@ STATUS_VERDICTS: Mapping[grpc.StatusCode, Verdict] = MappingProxyType(
         grpc.StatusCode.INTERNAL: FAILED,
         grpc.StatusCode.UNAVAILABLE: UNAVAILABLE,
         grpc.StatusCode.DATA_LOSS: FAILED,
-        grpc.StatusCode.UNAUTHENTICATED: _DENIED,
+        grpc.StatusCode.UNAUTHENTICATED: ACCESS_DENIED,
     }
 )
 """Every status but OK. Permanent ones match HTTP's 4xx (except 408, 409, 425 and 429)."""
 
 HTTP_VERDICTS: Mapping[int, Verdict] = MappingProxyType(
     {
-        401: _DENIED,
-        403: _DENIED,
+        401: ACCESS_DENIED,
+        403: ACCESS_DENIED,
         405: _METHOD_UNKNOWN,
-        407: _DENIED,
+        407: ACCESS_DENIED,
         408: TIMED_OUT,
         409: _ABORTED,
         413: RESPONSE_TOO_LARGE,
         425: UNAVAILABLE,
-        429: _OVERLOADED,
+        429: OVERLOADED,
         502: UNAVAILABLE,
         503: UNAVAILABLE,
         504: TIMED_OUT,

@@ -17,7 +17,6 @@ from agents.steps.answers import Answers
 from agents.steps.call import LeakedCancelError, StepCall, StoppedError
 from agents.steps.cancels import Cancels
 from agents.steps.chunks import Chunks
-from agents.steps.gate.flood_guard import Ending, ending_of
 from agents.steps.gate.service_gate import ServiceGate
 from agents.steps.past_results import PastResults
 from agents.steps.report import Attempt, error_of, report_record
@@ -74,6 +73,10 @@ class RunningAttempt:
         self._attempt = attempt
         self._parts = parts
         self._call = StepCall()
+        self._whole_time = False
+        """Whether the service had all the time that its pipeline gives it."""
+        self._reported = False
+        """Whether the start was reported."""
         self.began_s = time.perf_counter()
         """When its service was called, on the performance counter."""
         self._chunks = Chunks(
@@ -96,7 +99,7 @@ class RunningAttempt:
 
     @property
     def called(self) -> bool:
-        """True once the service was called."""
+        """True while the service is called, and once it has ended the attempt."""
         return self._call.called
 
     def stop(self, control: Control) -> None:
@@ -111,30 +114,35 @@ class RunningAttempt:
             PublishError: it is unknown whether the start was reported. The process must stop.
             GivenBackError: the attempt had not begun, and the process has to let go of its command.
         """
-        gate, ending = self._parts.gate, Ending.OTHER
-        admission = await gate.admitted(self.command, left_s=self._left_s)
-        try:
-            self.began_s = time.perf_counter()
-            self._attempt = replace(self._attempt, started_at=self._now())
-            result = await self._result()
-            ending = ending_of(self.command, result)
-        finally:
-            gate.ended(admission, self.command, ending)
+        while (result := await self._tried()) is None:
+            # The same attempt: its service refused the call, or was only asked whether it is back.
+            self._call = StepCall()
         # Watchers get every chunk of an answer before its end.
         await self._chunks.flush()
         return result, self._record(result)
 
     def run_at_once(self, client: InlineStepClient) -> tuple[StepResult, Outgoing] | None:
-        """As :meth:`run`, without waiting; None, and no attempt, if it would have to wait."""
-        gate, ending = self._parts.gate, Ending.OTHER
-        if self._left_s() <= 0 or (admission := gate.admitted_at_once(self.command)) is None:
+        """As :meth:`run`, without waiting; None if it has to wait, and nothing is reported yet."""
+        gate, result = self._parts.gate, None
+        if self._left_s() <= 0 or (given := gate.admitted_at_once(self.command)) is None:
             return None
         try:
             result = self._result_at_once(client)
-            ending = ending_of(self.command, result)
         finally:
-            gate.ended(admission, self.command, ending)
-        return result, self._record(result)
+            again = gate.ended(given, self.command, result, whole_time=self._whole_time)
+        return None if again else (result, self._record(result))
+
+    async def _tried(self) -> StepResult | None:
+        """Call the service once; None: the same attempt is to be made again."""
+        gate, result = self._parts.gate, None
+        given = await gate.admitted(self.command, left_s=self._left_s)
+        try:
+            self.began_s = time.perf_counter()
+            self._attempt = replace(self._attempt, started_at=self._now())
+            result = await self._result()
+        finally:
+            again = gate.ended(given, self.command, result, whole_time=self._whole_time)
+        return None if again else result
 
     async def _result(self) -> StepResult:
         try:
@@ -180,9 +188,13 @@ class RunningAttempt:
             message = f"the deadline passed {-left_ms} ms before the call"
             category = ErrorCategory.TIMEOUT
             raise _FoundError(error_of(command, "DEADLINE_EXCEEDED", message, category))
+        self._whole_time = left_ms >= command.timeout_ms
         return min(command.timeout_ms, left_ms, _TIMEOUT_MAX_MS) / 1000
 
     async def _report_started(self) -> None:
+        if self._reported:
+            return
+        self._reported = True
         record = self._record(self._attempt.started())
         await publish_patiently(self._parts.publisher, [record])
 

@@ -74,7 +74,7 @@ class StepRunner:
         self._app = app
         app.drainables.append(self)
         app.on_lost_positions = self.remember
-        app.note = lambda: self._parts.gate.paused() or ""
+        app.note = self._parts.gate.note
         self._parts.gate.on_change = self._begin_noting
 
     def _begin_noting(self) -> None:
@@ -82,16 +82,16 @@ class StepRunner:
             self._noting = asyncio.create_task(self._keep_noting())
 
     async def _keep_noting(self) -> None:
-        """Write beside the offsets that a service is paused, so that others can say why tasks wait.
+        """Write beside the offsets which services wait, so that others can say why tasks wait.
 
         Again and again: commands come into partitions in which nothing was acknowledged since, and
         an old note is not believed.
         """
         gate = self._parts.gate
         while self._app is not None and not self._app.closing:
-            paused = gate.paused()
+            noted = gate.note()
             await self._app.consumer.commit_note()
-            if paused is None and gate.paused() is None:
+            if not noted and not gate.note():
                 return
             await asyncio.sleep(REPEAT_S)
 

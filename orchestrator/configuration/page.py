@@ -31,6 +31,8 @@ _GROUPS: Mapping[str, str] = MappingProxyType(
         "router": "Router: the same in every router",
         "worker": "Step workers",
         "flood_guard": "Flood guard: when a step worker pauses for a service that is down",
+        "breaker": "Circuit breaker: when a worker stops calling a service that fails",
+        "retry_budget": "Retry budget: how many calls of a service may be retries",
         "services": "Services: where step workers find them",
         "postgres": "Postgres: needed by the sink, the dead-letter index, `serve` for lists",
         "api": "The service (`orchestrator serve`) and its callers",

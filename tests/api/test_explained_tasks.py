@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from agents.steps.gate.admission import Hold
+from agents.steps.gate.note import note_of
 from orchestrator.api.tasks.explanation import ExplanationView, Readers, Reason, explained
 from orchestrator.api.tasks.history import PastAttempt, TaskHistory
 from orchestrator.api.tasks.views.task import StepView, TaskView
@@ -23,14 +25,14 @@ def a_reading(members: int = 1, unread: int = 0, note: str = "") -> GroupReading
 
 
 def an_attempt(
-    *, started_at: datetime | None = None, next_attempt_at: datetime | None = None
+    *, number: int = 1, started_at: datetime | None = None, next_attempt_at: datetime | None = None
 ) -> PastAttempt:
     step = StepView(
         id="s",
         name="retrieve",
         service="retrieval",
         run=1,
-        attempt=1,
+        attempt=number,
         status="running",
         started_at=started_at,
     )
@@ -75,11 +77,22 @@ def explain(
 DISPATCHED = a_history("step_dispatched", an_attempt())
 
 
+def noted(*holds: Hold, service: str | None = None) -> GroupReading:
+    """Commands that a worker holds back."""
+    name = service or an_attempt().step.service
+    return a_reading(unread=3, note=note_of((name, hold) for hold in holds))
+
+
 @pytest.mark.parametrize(
     ("step", "reason"),
     [
         pytest.param(a_reading(members=0, unread=3), Reason.NO_WORKER, id="nobody reads"),
-        pytest.param(a_reading(unread=3, note="paused"), Reason.FLOOD_GUARD, id="a note"),
+        pytest.param(noted(Hold.FLOOD_GUARD), Reason.FLOOD_GUARD, id="dead letters"),
+        pytest.param(noted(Hold.BREAKER_OPEN), Reason.BREAKER_OPEN, id="failed calls"),
+        pytest.param(noted(Hold.THROTTLED), Reason.THROTTLED, id="refused calls"),
+        pytest.param(noted(Hold.BREAKER_OPEN, Hold.FLOOD_GUARD), Reason.FLOOD_GUARD, id="both"),
+        pytest.param(noted(Hold.RETRIES), Reason.LANE_BEHIND, id="retries of others"),
+        pytest.param(noted(Hold.FLOOD_GUARD, service="other"), Reason.LANE_BEHIND, id="another"),
         pytest.param(a_reading(unread=3), Reason.LANE_BEHIND, id="others before it"),
         pytest.param(a_reading(), Reason.ROUTER_BEHIND, id="its result is written"),
     ],
@@ -92,9 +105,15 @@ def test_a_dispatched_command_waits_for_who_has_to_move_it(
 
 def test_a_probe_that_runs_is_a_call_although_its_group_holds_back_other_commands() -> None:
     history = a_history("step_running", an_attempt(started_at=ago(5)))
-    found = explain(history, step=a_reading(unread=1, note="asked by probes only"))
+    found = explain(history, step=a_reading(unread=1, note=noted(Hold.BREAKER_OPEN).note))
 
     assert (found.reason, found.worker, found.since) == (Reason.CALL_RUNNING, "w", ago(5))
+
+
+def test_a_retry_that_its_worker_holds_back_waits_for_the_budget() -> None:
+    history = a_history("step_dispatched", an_attempt(number=2))
+
+    assert explain(history, step=noted(Hold.RETRIES)).reason is Reason.RETRY_BUDGET
 
 
 def test_a_retry_that_is_due_waits_for_the_router() -> None:

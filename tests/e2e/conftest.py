@@ -147,6 +147,8 @@ async def running(
         "ORCH_ROUTER_HOLD_S": "2",
         "ORCH_ROUTER_SNAPSHOT_INTERVAL_S": "1",
         "ORCH_FLOOD_GUARD_PROBE_EVERY_S": "1",
+        "ORCH_BREAKER_OPEN_S": "0.5",
+        "ORCH_BREAKER_OPEN_MAX_S": "1",
     }
     (folder / "pipelines").mkdir()
     (folder / "pipelines" / "search.yaml").write_text(SEARCH)

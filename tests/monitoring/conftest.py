@@ -47,6 +47,8 @@ async def stuck(
         "ORCH_WORKER_SLOTS": "2",
         "ORCH_FLOOD_GUARD_WINDOW": "4",
         "ORCH_FLOOD_GUARD_PROBE_EVERY_S": "600",
+        # It would open before a flood guard shuts.
+        "ORCH_BREAKER_ERRORS_PERCENT": "100",
         "ORCH_METRICS_LAG_INTERVAL_S": "1",
         "ORCH_API_KEYS": ",".join(
             f"{tenant}:{sha256(key.encode()).hexdigest()}" for tenant, key in KEYS.items()

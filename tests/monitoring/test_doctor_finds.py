@@ -123,6 +123,6 @@ async def test_a_shut_flood_guard_is_named_with_its_service(stuck: Running) -> N
     await sound(stuck)
     for _ in range(8):
         await created(stuck, "flooding", **CHAT)
-    found = await found_when(stuck, about("step.generate", "its flood guard is shut"))
+    found = await found_when(stuck, about("step.generate", "it holds commands back: FLOOD_GUARD"))
 
     assert "rag-engine" in found["what"]

@@ -40,6 +40,18 @@ MOVED_ELSEWHERE = {
         "tests/streams/kafka/test_follower.py",
         "test_it_says_how_many_records_of_a_topic_it_has_not_handled",
     ),
+    "orchestrator_breaker_open": (
+        "tests/agents/steps/test_resilience.py",
+        "test_while_a_service_is_away_only_probes_and_calls_in_flight_are_spent",
+    ),
+    "orchestrator_throttled_calls_total": (
+        "tests/agents/steps/test_resilience.py",
+        "test_a_throttled_call_is_made_again_and_costs_no_attempt",
+    ),
+    "orchestrator_retries_held_total": (
+        "tests/agents/steps/test_resilience.py",
+        "test_retries_above_the_budget_wait_and_first_attempts_go_on",
+    ),
     "orchestrator_unreadable_records_total": (
         "tests/streams/kafka/test_fetched_batches.py",
         "test_records_that_cannot_be_read_are_counted",

@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agents.steps.gate.admission import Admission, Change
 from schemas.records import ErrorCategory, ResultKind, StepCommand, StepResult
 
 
@@ -27,23 +28,6 @@ class Ending(StrEnum):
     OTHER = "other"
     """Poison, refusals, cancels, deadlines: the service is not at fault. If these counted, any
     writer of records could stop a service for all tenants."""
-
-
-class Admission(StrEnum):
-    """What may be done with the next command."""
-
-    GO = "go"
-    PROBE = "probe"
-    """Run it alone, to find out whether the service is back."""
-    WAIT = "wait"
-    """Leave it in its topic; nothing is lost, its offset is not committed."""
-
-
-class Change(StrEnum):
-    """A change that is to be logged."""
-
-    PAUSED = "flood_guard_paused"
-    RESUMED = "flood_guard_resumed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

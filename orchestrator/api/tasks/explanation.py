@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from agents.steps.gate.admission import Hold
+from agents.steps.gate.note import holds_of
 from orchestrator.api.tasks.history import PastAttempt, TaskHistory
 from orchestrator.api.tasks.views.view import View
 from streams.kafka.group_reading import GroupReading
@@ -28,6 +30,12 @@ class Reason(StrEnum):
     """Nobody reads the commands of its step."""
     FLOOD_GUARD = "FLOOD_GUARD"
     """A worker has its command, and asks the service by probes only."""
+    BREAKER_OPEN = "BREAKER_OPEN"
+    """A worker holds commands back because most calls of their service failed."""
+    THROTTLED = "THROTTLED"
+    """A worker makes fewer calls at once, because the service refused some as too many."""
+    RETRY_BUDGET = "RETRY_BUDGET"
+    """A worker holds retries back, because too many calls of their service were retries."""
     LANE_BEHIND = "LANE_BEHIND"
     """Its command waits behind others, or is just being taken."""
     CALL_RUNNING = "CALL_RUNNING"
@@ -106,7 +114,7 @@ def explained(history: TaskHistory, readers: Readers | None, *, now: datetime) -
     task, attempt = history.task, last_attempt(history)
     why = _why(history, attempt, readers, now)
     live = attempt if why.reason is not Reason.ENDED else None
-    waits = why.reason in (Reason.NO_WORKER, Reason.FLOOD_GUARD, Reason.LANE_BEHIND)
+    waits = why.reason in (Reason.NO_WORKER, Reason.LANE_BEHIND, *_HELD)
     return ExplanationView(
         task_id=task.id,
         status=task.status,
@@ -196,18 +204,39 @@ def _of_step(attempt: PastAttempt, readers: Readers, since: datetime) -> _Why:
         text = f"{attempt.worker or 'A worker'} calls {service}."
         return _Why(Reason.CALL_RUNNING, text, mover, attempt.step.started_at, reading=reading)
     # After a call that runs: the note is of the group, and a probe is a call that runs.
-    if reading.note:
-        text = (
-            f"A worker of {name} has its command, and holds it back, because most calls of "
-            f"{service} ended as dead letters ({reading.note})."
-        )
-        return _Why(Reason.FLOOD_GUARD, text, mover, since, reading=reading)
+    held = _held(attempt, reading.note)
+    if held is not None:
+        text = f"A worker of {name} holds its command back, because {_HELD[held][1]}."
+        return _Why(held, text.format(service=service), mover, since, reading=reading)
     before = reading.unread - 1
     place = f"behind at most {_count(before, 'other')}" if before else "the next one"
     text = (
         f"Its command is {place} in the lane {lane} of {name}: {_count(reading.members, 'worker')}."
     )
     return _Why(Reason.LANE_BEHIND, text, mover, since, reading=reading)
+
+
+_HELD = {
+    Reason.FLOOD_GUARD: (Hold.FLOOD_GUARD, "most calls of {service} ended as dead letters"),
+    Reason.BREAKER_OPEN: (
+        Hold.BREAKER_OPEN,
+        "most calls of {service} failed; a few calls find out when it is back",
+    ),
+    Reason.RETRY_BUDGET: (Hold.RETRIES, "too many calls of {service} were retries"),
+    Reason.THROTTLED: (
+        Hold.THROTTLED,
+        "{service} refused calls as too many, and gets fewer at once",
+    ),
+}
+"""With what a worker says, and what it means; the first one that fits is told."""
+
+
+def _held(attempt: PastAttempt, note: str) -> Reason | None:
+    """Why a worker holds the command back, by the note of its group."""
+    said = holds_of(note, attempt.step.service)
+    if attempt.step.attempt == 1:
+        said = [hold for hold in said if hold is not Hold.RETRIES]
+    return next((reason for reason, (hold, _) in _HELD.items() if hold in said), None)
 
 
 def _of_router(reading: GroupReading, what: str, since: datetime) -> _Why:

@@ -89,9 +89,10 @@ def explain(
 ) -> None:
     """Say why a task is where it is: for what it waits, since when, and who should move it.
 
-    The reasons: ENDED, HELD, RETRY_WAITING, NO_WORKER, FLOOD_GUARD, LANE_BEHIND, CALL_RUNNING,
-    NO_ROUTER, ROUTER_BEHIND, and UNKNOWN while Kafka does not answer. Remarks: DEADLINE_NEAR,
-    DEADLINE_PASSED, NO_ROUTER, SINK_BEHIND, NO_SINK. `docs/runbook.md` says what to do for each.
+    The reasons: ENDED, HELD, RETRY_WAITING, NO_WORKER, FLOOD_GUARD, BREAKER_OPEN, RETRY_BUDGET,
+    THROTTLED, LANE_BEHIND, CALL_RUNNING, NO_ROUTER, ROUTER_BEHIND, and UNKNOWN while Kafka does
+    not answer. Remarks: DEADLINE_NEAR, DEADLINE_PASSED, NO_ROUTER, SINK_BEHIND, NO_SINK.
+    `docs/runbook.md` says what to do for each.
 
     `-o json` prints one object: task_id, status, phase, reason, text, since, due_at, mover, step,
     attempt, service, lane, worker, records_before, members, remarks (code, text).

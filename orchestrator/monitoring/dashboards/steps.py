@@ -32,12 +32,35 @@ DASHBOARD = Dashboard(
             "tasksuccessburnsfast",
         ),
         Panel(
-            "Flood guards",
+            "Flood guards and breakers",
             PanelKind.LINES,
             Unit.COUNT,
-            (Query("max by (service) (orchestrator_flood_guard_paused)", "{{service}}"),),
-            "1 while a service is asked by probes only.",
+            (
+                Query("max by (service) (orchestrator_flood_guard_paused)", "{{service}} guard"),
+                Query("max by (service) (orchestrator_breaker_open)", "{{service}} breaker"),
+            ),
+            "1 while a service is asked by probes only, after dead letters or failed calls.",
             "floodguardshut",
+        ),
+        Panel(
+            "Calls at once that a service may get",
+            PanelKind.LINES,
+            Unit.COUNT,
+            (Query("sum by (service) (orchestrator_service_calls_max)", "{{service}}"),),
+            "The slots of all workers; fewer while the service answers that there are too many.",
+            "recordswait",
+        ),
+        Panel(
+            "Throttled calls and held retries",
+            PanelKind.LINES,
+            Unit.PER_SECOND,
+            (
+                Query(rate("orchestrator_throttled_calls_total", "service"), "{{service}} calls"),
+                Query(rate("orchestrator_retries_held_total", "service"), "{{service}} retries"),
+            ),
+            "Calls that a service refused as too many, which cost no attempt, and retries that "
+            "wait because too many calls were retries.",
+            "recordswait",
         ),
         Panel(
             "Duration of calls by step, p95",

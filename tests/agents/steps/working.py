@@ -18,8 +18,11 @@ from agents.steps.answers import Answers
 from agents.steps.attempt import RunnerParts
 from agents.steps.cancels import Cancels
 from agents.steps.control import ControlFollower
+from agents.steps.gate.breaker import BreakerSettings
 from agents.steps.gate.flood_guard import FloodGuardSettings
+from agents.steps.gate.retry_budget import RetryBudgetSettings
 from agents.steps.gate.service_gate import ServiceGate
+from agents.steps.gate.service_rules import GateSettings
 from agents.steps.past_results import PastResults
 from agents.steps.runner import StepRunner
 from agents.steps.settings import WorkerSettings
@@ -51,6 +54,7 @@ from tests.streams.building import a_topic, until
 STEP = StepName("retrieve")
 SERVICE = "retrieval-service"
 PARTITIONS = 2
+NO_BREAKER = BreakerSettings(errors_percent=100)
 _numbers = itertools.count()
 
 
@@ -182,6 +186,8 @@ async def a_worker(
     *,
     grace_s: float = 0.0,
     probe_every_s: float = 0.5,
+    breaker: BreakerSettings = NO_BREAKER,
+    retry_budget: RetryBudgetSettings | None = None,
     **settings: Any,
 ) -> AsyncIterator[App]:
     """A worker that runs until the end of the block, and leaves its group as at SIGTERM."""
@@ -206,7 +212,14 @@ async def a_worker(
                     at_most=worker.answers_max,
                     clock=now,
                 ),
-                gate=ServiceGate(FloodGuardSettings(window=10, probe_every_s=probe_every_s)),
+                gate=ServiceGate(
+                    GateSettings(
+                        flood_guard=FloodGuardSettings(window=10, probe_every_s=probe_every_s),
+                        breaker=breaker,
+                        retry_budget=retry_budget or RetryBudgetSettings(),
+                        slots=worker.slots,
+                    )
+                ),
                 worker="a-worker",
                 started_after_ms=worker.started_after_ms,
                 clock=now,

@@ -178,6 +178,20 @@ async def former_owner(site: Site) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def silent_service(site: Site) -> AsyncIterator[None]:
+    """A service answers nobody of a tenant: its breaker opens, and retries wait."""
+    await site.over_kafka("voice", "silent", 8)
+    yield
+
+
+@asynccontextmanager
+async def limited_service(site: Site) -> AsyncIterator[None]:
+    """A service refuses calls as too many."""
+    await site.over_kafka("rag", "limited", 3)
+    yield
+
+
+@asynccontextmanager
 async def second_router(site: Site) -> AsyncIterator[None]:
     """A second router comes and goes: the first one, which was scraped before, takes over."""
     system = site.running.system
@@ -309,6 +323,19 @@ FAULTS = (
         malformed_records,
         "sum(orchestrator_unreadable_records_total)"
         " and sum(orchestrator_dead_letters_total{topic=~'.*task-created.*'}) >= 20",
+        times=2,
+    ),
+    Fault("a service that answers nobody", silent_service, "max(orchestrator_breaker_open)"),
+    Fault(
+        "retries that wait",
+        silent_service,
+        "sum(orchestrator_retries_held_total)",
+        times=2,
+    ),
+    Fault(
+        "a service that refuses calls",
+        limited_service,
+        "sum(orchestrator_throttled_calls_total)",
         times=2,
     ),
     Fault("a full lane", full_lane, 'max(orchestrator_buffered{role="step.retrieve"})'),

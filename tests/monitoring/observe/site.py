@@ -32,6 +32,8 @@ FAULTS = [
     {"tenant": "garbled", "service": "rag_engine", "output": "no JSON"},
     {"tenant": "hanging", "service": "retrieval", "hang": True},
     {"tenant": "slow", "delay_s": 3.0},
+    {"tenant": "silent", "service": "voice_engine", "status": "UNAVAILABLE"},
+    {"tenant": "limited", "service": "retrieval", "status": "RESOURCE_EXHAUSTED", "times": 6},
 ]
 _SETTINGS = {
     **ANY_PORTS,
@@ -44,9 +46,18 @@ _SETTINGS = {
     "ORCH_WORKER_SLOTS": "8",
     "ORCH_FLOOD_GUARD_WINDOW": "8",
     "ORCH_FLOOD_GUARD_PROBE_EVERY_S": "8",
+    # It would open before a flood guard shuts.
+    "ORCH_BREAKER_ERRORS_PERCENT": "100",
     "ORCH_API_LIMITS_TENANT_PRIORITY_MAX": "9",
     "ORCH_DEMO_FAULTS": json.dumps(FAULTS),
 }
+_OF_VOICE = {
+    "ORCH_BREAKER_ERRORS_PERCENT": "10",
+    "ORCH_BREAKER_CALLS_MIN": "4",
+    "ORCH_RETRY_BUDGET_PERCENT": "0",
+    "ORCH_RETRY_BUDGET_PER_MINUTE_MIN": "1",
+}
+"""For the worker of ``transcribe``: its breaker opens soon, and its retries wait soon."""
 _PAUSE_S = 0.7
 _HELD = 6
 
@@ -117,7 +128,12 @@ async def open_site(
         "ORCH_DEMO_CALL_LOG": str(folder / "calls.jsonl"),
     }
     settings = load_settings(environment, DEV_DEFAULTS)
-    async with open_system(settings, environment=environment, logs=folder / "logs") as system:
+    async with open_system(
+        settings,
+        environment=environment,
+        logs=folder / "logs",
+        environment_of={"step.transcribe": _OF_VOICE},
+    ) as system:
         running = Running(system=system, call_log=folder / "calls.jsonl", logs=folder / "logs")
         url = f"http://{system.http_address}/api/v1"
         async with (

@@ -5,9 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.steps.gate.admission import Admission, Change
 from agents.steps.gate.flood_guard import (
-    Admission,
-    Change,
     Ending,
     FloodGuard,
     FloodGuardSettings,
