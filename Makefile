@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run image test test-fast simulate chaos defects fuzz secured-cluster noisy rolling dead-letters test-docker test-analytics test-postgres test-prometheus test-upgrade check-deploy check format bench bench-small bench-observing bench-scale bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
+.PHONY: help run image test test-fast simulate chaos defects fuzz secured-cluster noisy rolling outage dead-letters test-docker test-analytics test-postgres test-prometheus test-upgrade check-deploy check format bench bench-small bench-observing bench-scale bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -132,6 +132,9 @@ noisy: $(VENV)/.dev ## how much a noisy tenant slows the calls of another one do
 
 rolling: $(VENV)/.dev ## restart every process of a system under load, one after the other
 	@$(BIN)/python -m benchmarks.rolling
+
+outage: $(VENV)/.dev ## a service is down, refuses calls, or fails often: what its tasks and others pay
+	@$(BIN)/python -m benchmarks.outage
 
 bench-small: $(VENV)/.dev ## one short drain, beside the committed ratio to the raw chain; only warns
 	@$(BIN)/python -m benchmarks.drain --small $(RECORD)

@@ -18,13 +18,14 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
 import httpx
 
+from agents.steps.gate.retry_budget import RetryBudgetSettings
 from benchmarks.harness.deployment import running_servers
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
@@ -44,10 +45,13 @@ BATCH = 500
 SLOWED = 1.2
 """How much slower the other tasks may become."""
 WAIT_S = 600.0
+RETRIES_MIN = RetryBudgetSettings().per_minute_min
+SOME_ERRORS = "30 % errors"
 KINDS = {
+    # First: the budget of retries looks at the last minute.
+    SOME_ERRORS: Fault(service=SERVICE, status="UNAVAILABLE"),
     "down": Fault(service=SERVICE, status="UNAVAILABLE"),
     "429": Fault(service=SERVICE, status="RESOURCE_EXHAUSTED"),
-    "30 % errors": Fault(service=SERVICE, status="UNAVAILABLE"),
 }
 
 
@@ -67,7 +71,7 @@ class Outage(Faults):
         self.attempts[request.attempt] += 1
         if self.kind is None:
             return None
-        passes = self.kind == "30 % errors" and self.attempts.total() % 10 >= 3
+        passes = self.kind == SOME_ERRORS and self.attempts.total() % 10 >= 3
         return None if passes else KINDS[self.kind]
 
 
@@ -100,6 +104,15 @@ async def a_system(folder: Path) -> AsyncIterator[tuple[System, Outage]]:
         settings = load_settings(environment, DEV_DEFAULTS)
         system = open_system(settings, environment=environment, logs=folder)
         yield await stack.enter_async_context(system), outage
+
+
+async def until_ready(http: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(httpx.TransportError):
+                if (await http.get("/readyz")).status_code == 200:
+                    return
+            await asyncio.sleep(0.1)
 
 
 async def arrive(http: httpx.AsyncClient, others: Others) -> None:
@@ -159,22 +172,28 @@ async def one_outage(
     created_s = time.monotonic()
     await asyncio.sleep(max(0.0, began_s + seconds - created_s))
     over_s, spent = time.monotonic(), outage.attempts.copy()
-    if kind != "30 % errors":
+    if kind != SOME_ERRORS:
         outage.kind = None
     found = await ends(system, mark, count)
     ended_s = time.monotonic()
     outage.kind = None
     arriving.cancel()
     await asyncio.gather(arriving, return_exceptions=True)
-    before_s = others.median_s(quiet_s, began_s - 1)
-    # The router and the sink take the new tasks first, on the same cores.
-    beside_s = others.median_s(created_s + seconds / 4, over_s)
+    opened = (system.logs / "step.retrieve.log").read_text("utf-8").count("breaker_opened")
     calls = outage.attempts
     retries = sum(times for attempt, times in calls.items() if attempt > 1)
     print(f"\n{kind}: {count} tasks, {over_s - began_s:.0f} s")
     print(f"  calls in that time: {spent.total()}; until all had ended: {calls.total()}")
     print(f"  retries: {retries}, {retries / calls.total():.1%} of the calls")
+    print(f"  times that its breaker has opened since the start: {opened}")
     print(f"  ends: {dict(found)}, {ended_s - over_s:.0f} s later")
+    if kind == SOME_ERRORS:
+        # Its tasks run at full speed: what others lose is the cores, not the service.
+        allowed = max(RETRIES_MIN * (ended_s - began_s + 60) / 60, 0.2 * calls.total())
+        return not opened and retries <= allowed
+    before_s = others.median_s(quiet_s, began_s - 1)
+    # The router and the sink take the new tasks first, on the same cores.
+    beside_s = others.median_s(created_s + seconds / 4, over_s)
     print(
         f"  other tasks, median: {before_s * 1000:.0f} ms before, {beside_s * 1000:.0f} ms beside"
         f" it, {beside_s / before_s:.2f} times"
@@ -194,9 +213,7 @@ async def measure(count: int, seconds: float, kinds: list[str]) -> bool:
                 limits=httpx.Limits(max_connections=500),
             ) as http,
         ):
-            async with asyncio.timeout(60):
-                while (await http.get("/readyz")).status_code != 200:  # noqa: ASYNC110
-                    await asyncio.sleep(0.1)
+            await until_ready(http)
             for kind in kinds:
                 good &= await one_outage(system, http, outage, kind, count, seconds)
     return good
@@ -211,4 +228,4 @@ if __name__ == "__main__":
     print_machine()
     print(json.dumps({"slots": 64, "others a second": OTHERS_PER_S}))
     if not asyncio.run(measure(given.tasks, given.seconds, given.kinds.split(","))):
-        sys.exit("a task did not complete, or others were slowed by more than 20 %: see above")
+        sys.exit("a promise was not kept: see above")

@@ -147,6 +147,8 @@ async def running(
         "ORCH_ROUTER_HOLD_S": "2",
         "ORCH_ROUTER_SNAPSHOT_INTERVAL_S": "1",
         "ORCH_FLOOD_GUARD_PROBE_EVERY_S": "1",
+        # Tests make many retries, and none should wait because of those of another.
+        "ORCH_RETRY_BUDGET_PER_MINUTE_MIN": "10000",
         "ORCH_BREAKER_OPEN_S": "0.5",
         "ORCH_BREAKER_OPEN_MAX_S": "1",
     }
@@ -162,6 +164,8 @@ async def running(
             settings,
             environment={**environment, "ORCH_SERVICES_EXTRA": f"shout={address}"},
             logs=folder,
+            # Its breaker would open before its flood guard shuts.
+            environment_of={"step.retrieve": {"ORCH_BREAKER_ERRORS_PERCENT": "100"}},
         ) as system,
     ):
         yield Running(system=system, call_log=call_log, logs=folder)

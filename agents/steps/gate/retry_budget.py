@@ -20,8 +20,9 @@ class RetryBudgetSettings:
     percent: float = 20.0
     """The share of the calls of the last minute, in one worker process. Retries above it wait."""
 
-    per_minute_min: int = 60
-    """So many retries a minute are always allowed: with few calls a share means little."""
+    per_minute_min: int = 600
+    """So many retries a minute are always allowed: with few calls a share means little, and
+    retries that wait keep their slots. Lower it for a service that cannot take them."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.percent <= 100:

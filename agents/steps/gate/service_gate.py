@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 import structlog
@@ -20,7 +20,7 @@ from agents.steps.gate.note import note_of
 from agents.steps.gate.outcome import Outcome, outcome_of
 from agents.steps.gate.service_rules import (
     Asked,
-    Ended,
+    CallEnd,
     GateSettings,
     Pass,
     ServiceRules,
@@ -130,7 +130,7 @@ class ServiceGate:
         now_s, outcome = time.monotonic(), outcome_of(result, whole_time=whole_time)
         again = result is not None and calls_again(given, outcome)
         retry_after_ms = result.retry_after_ms if result is not None else None
-        how = Ended(
+        how = CallEnd(
             ending=Ending.OTHER if result is None or again else ending_of(command, result),
             outcome=outcome,
             retry_after_s=None if retry_after_ms is None else retry_after_ms / 1000,
@@ -207,7 +207,7 @@ class ServiceGate:
         finally:
             self._retries[service] -= waits
 
-    def _tell(self, service: str, rules: ServiceRules, changes: dict[Hold, Change]) -> None:
+    def _tell(self, service: str, rules: ServiceRules, changes: Mapping[Hold, Change]) -> None:
         for hold, change in changes.items():
             begins = change is Change.PAUSED
             facts: dict[str, object] = {"service": service}

@@ -45,7 +45,7 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CallEnd:
     """How the call of a command ended."""
 
     ending: Ending
@@ -107,7 +107,9 @@ class ServiceRules:
         self._budget.begin(now_s, retry=asked.retry)
         return Pass(asked, guard, self._breaker.begin(), now_s)
 
-    def ended(self, given: Pass, how: Ended, *, now_s: float, chance: float) -> dict[Hold, Change]:
+    def ended(
+        self, given: Pass, how: CallEnd, *, now_s: float, chance: float
+    ) -> dict[Hold, Change]:
         """Note how a command with a pass ended; return what begins and ends to hold commands.
 
         Args:
@@ -143,13 +145,13 @@ class ServiceRules:
             case Hold.RETRIES:
                 return self._budget.next_look_s(now_s)
 
-    def _failed(self, how: Ended) -> bool | None:
+    def _failed(self, how: CallEnd) -> bool | None:
         if how.outcome in (Outcome.UNKNOWN, Outcome.THROTTLED):
             return None
         slow = 0 < self._slow_s <= how.took_s
         return slow or how.outcome is Outcome.FAILED
 
-    def _tell_throttle(self, given: Pass, how: Ended, now_s: float, chance: float) -> None:
+    def _tell_throttle(self, given: Pass, how: CallEnd, now_s: float, chance: float) -> None:
         match how.outcome:
             case Outcome.THROTTLED:
                 retry_after_s = how.retry_after_s
