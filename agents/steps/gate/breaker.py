@@ -76,6 +76,9 @@ class Breaker:
     def __init__(self, settings: BreakerSettings) -> None:
         self._settings = settings
         self._counts = RollingCounts(settings.window_s)
+        self._begun = 0
+        self._running: set[int] = set()
+        """The numbers of the calls that run, without probes."""
         self._open_s = settings.open_s
         self._probes_at = 0.0
         """When probes may begin; only while the breaker is not closed."""
@@ -105,10 +108,12 @@ class Breaker:
 
     def begin(self) -> BreakerPass:
         """A call begins; only after :meth:`admits`. End it with :meth:`ended`."""
+        self._begun += 1
         if self._closed:
-            return BreakerPass(Admission.GO, self._opened)
+            self._running.add(self._begun)
+            return BreakerPass(Admission.GO, self._opened, self._begun)
         self._probing += 1
-        return BreakerPass(Admission.PROBE, self._opened)
+        return BreakerPass(Admission.PROBE, self._opened, self._begun)
 
     def ended(
         self, given: BreakerPass, failed: bool | None, *, now_s: float, chance: float
@@ -123,19 +128,26 @@ class Breaker:
         """
         if given.admission is Admission.PROBE:
             return self._probe_ended(given, failed, now_s, chance)
+        self._running.discard(given.number)
         if failed is None or not self._closed:
             return None
         self._counts.add(now_s, marked=failed)
-        return self._open(now_s, chance) if failed and self._is_too_much() else None
+        return self._open(now_s, chance) if failed and self._is_too_much(given) else None
 
     def next_look_s(self, now_s: float) -> float | None:
         """Seconds until a waiting call may begin; None: when another one has ended."""
         return self._probes_at - now_s if now_s < self._probes_at else None
 
-    def _is_too_much(self) -> bool:
+    def _is_too_much(self, last: BreakerPass) -> bool:
+        """Whether the service fails, now that ``last`` has failed.
+
+        Failures are often quicker than answers. So calls that began before ``last`` and still run
+        count as good: otherwise the first that come back of many calls would be failures only.
+        """
         counts, settings = self._counts, self._settings
+        calls = counts.calls + sum(number < last.number for number in self._running)
         enough = counts.calls >= settings.calls_min
-        return enough and counts.marked * 100 > settings.errors_percent * counts.calls
+        return enough and counts.marked * 100 > settings.errors_percent * calls
 
     def _probe_ended(
         self, given: BreakerPass, failed: bool | None, now_s: float, chance: float
@@ -172,3 +184,5 @@ class BreakerPass:
     admission: Admission
     opened: int
     """How often the breaker had opened when the call began."""
+    number: int
+    """The calls began in the order of their numbers."""

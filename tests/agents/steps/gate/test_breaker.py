@@ -64,6 +64,21 @@ def test_what_is_not_known_does_not_count() -> None:
     assert breaker.closed
 
 
+@pytest.mark.parametrize("at_once", [20, 64, 1000])
+def test_failures_that_are_quicker_than_answers_do_not_open_it_alone(at_once: int) -> None:
+    breaker = Breaker(SETTINGS)
+    calls = [breaker.begin() for _ in range(at_once)]
+    fails = [call for place, call in enumerate(calls) if place % 10 < 4]
+    assert [ended(breaker, True, 1.0, call) for call in fails] == [None] * len(fails)
+
+
+def test_calls_that_all_fail_open_it_although_later_ones_run() -> None:
+    breaker = Breaker(SETTINGS)
+    calls = [breaker.begin() for _ in range(64)]
+    changes = [ended(breaker, True, 1.0, call) for call in calls[:20]]
+    assert changes == [None] * 19 + [Change.PAUSED]
+
+
 def test_an_open_breaker_lets_nothing_through_for_5_s_then_three_probes_at_once() -> None:
     breaker = an_open_breaker(100.0)
     assert not breaker.admits(104.9)

@@ -118,7 +118,7 @@ def test_a_cancel_says_nothing_about_the_service() -> None:
 def test_a_throttled_call_and_the_failed_probe_of_a_last_attempt_are_made_again(
     admission: Admission, last: bool, outcome: Outcome, again: bool
 ) -> None:
-    given = Pass(Asked(last, last), Admission.GO, BreakerPass(admission, 1), 0.0)
+    given = Pass(Asked(last, last), Admission.GO, BreakerPass(admission, 1, 1), 0.0)
     assert calls_again(given, outcome) is again
 
 
