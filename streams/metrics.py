@@ -115,6 +115,16 @@ RETRIES_HELD = Counter(
     "Times that a retry waited because too many of the calls of its service were retries.",
     ["service"],
 )
+MODEL_FALLBACKS = Counter(
+    "orchestrator_model_fallbacks_total",
+    "Times that a model failed and the next one of its service was asked.",
+    ["service", "model"],
+)
+MODELS_UNPRICED = Counter(
+    "orchestrator_model_calls_unpriced_total",
+    "Calls of a model that has no price: they cost nothing in these figures.",
+    ["service", "model"],
+)
 STEP_SECONDS = Histogram(
     "orchestrator_step_duration_seconds",
     "Duration of a downstream call, by step and outcome.",

@@ -16,7 +16,7 @@ SERVICE_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 EVERY = "*"
 """Stands for every service with a secure address, in the settings that name files."""
 
-_SECURE = ("grpcs", "https")
+_SECURE = ("grpcs", "https", "openai+https")
 _FROM_FILE = re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9-]* )?file:(?P<path>.+)")
 
 

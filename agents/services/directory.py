@@ -10,6 +10,9 @@ from agents.services.grpc_client import GrpcStepClient
 from agents.services.headers import ServiceHeaders
 from agents.services.http_client import HttpStepClient
 from agents.services.inline_client import InlineStepClient, load_function
+from agents.services.models.address import SCHEMES, parse_address
+from agents.services.models.client import ModelClient, ModelTimes
+from agents.services.models.prices import load_prices
 from agents.services.service_tls import ServiceTls
 from agents.services.settings import ServicesSettings
 from schemas.errors import SettingsError
@@ -87,12 +90,25 @@ class Directory:
         if scheme == "python":
             return InlineStepClient(load_function(target), service=service)
         access = self._access.get(field_of(service), ServiceAccess())
-        secure = scheme in ("grpcs", "https")
+        secure = scheme in ("grpcs", "https", "openai+https")
         try:
             tls = ServiceTls(access.files) if secure else None
             headers = ServiceHeaders(access.headers)
         except SettingsError as error:
             raise SettingsError(f"service {service!r}: {error}") from error
+        if scheme in SCHEMES:
+            return ModelClient(
+                parse_address(target),
+                service=service,
+                max_message_bytes=limit,
+                prices=load_prices(self._settings.prices_file),
+                times=ModelTimes(
+                    first_token_s=self._settings.model_first_token_s,
+                    between_tokens_s=self._settings.model_between_tokens_s,
+                ),
+                tls=tls,
+                headers=headers,
+            )
         client = GrpcStepClient if scheme in ("grpc", "grpcs") else HttpStepClient
         return client(target, service=service, max_message_bytes=limit, tls=tls, headers=headers)
 
@@ -111,11 +127,18 @@ class Directory:
         if scheme == "python":
             load_function(target)
             return scheme, target
+        if scheme in SCHEMES:
+            try:
+                parse_address(address)
+            except ValueError as error:
+                raise SettingsError(f"{variable} is {_shown(address)}; {error}") from None
+            return scheme, address
         match = _GRPC.fullmatch(address) or _HTTP.fullmatch(address)
         if match is None:
             raise SettingsError(
                 f"{variable} is {_shown(address)}; it must be grpc(s)://host:port, "
-                "http(s)://host:port/path or python://package.module:function"
+                "http(s)://host:port/path, openai+http(s)://host:port/v1?model=NAME or "
+                "python://package.module:function"
             )
         if match["port"] is not None and not 1 <= int(match["port"]) <= 65535:
             raise SettingsError(f"{variable} is {_shown(address)}; the port must be 1 to 65535")

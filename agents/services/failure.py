@@ -214,7 +214,7 @@ OVERLOADED = Verdict(CallFailure.TRANSIENT, "SERVICE_OVERLOADED", ErrorCategory.
 _ABORTED = Verdict(CallFailure.TRANSIENT, "SERVICE_ABORTED", ErrorCategory.DOWNSTREAM)
 _REFUSED = Verdict(CallFailure.PERMANENT, "SERVICE_REFUSED", ErrorCategory.USER)
 # The user cannot change these two: an operator has to fix a pipeline or a credential.
-_METHOD_UNKNOWN = Verdict(CallFailure.PERMANENT, "SERVICE_METHOD_UNKNOWN", ErrorCategory.DOWNSTREAM)
+METHOD_UNKNOWN = Verdict(CallFailure.PERMANENT, "SERVICE_METHOD_UNKNOWN", ErrorCategory.DOWNSTREAM)
 ACCESS_DENIED = Verdict(CallFailure.PERMANENT, "SERVICE_ACCESS_DENIED", ErrorCategory.DOWNSTREAM)
 
 STATUS_VERDICTS: Mapping[grpc.StatusCode, Verdict] = MappingProxyType(
@@ -231,7 +231,7 @@ STATUS_VERDICTS: Mapping[grpc.StatusCode, Verdict] = MappingProxyType(
         grpc.StatusCode.FAILED_PRECONDITION: _REFUSED,
         grpc.StatusCode.ABORTED: _ABORTED,
         grpc.StatusCode.OUT_OF_RANGE: _REFUSED,
-        grpc.StatusCode.UNIMPLEMENTED: _METHOD_UNKNOWN,
+        grpc.StatusCode.UNIMPLEMENTED: METHOD_UNKNOWN,
         grpc.StatusCode.INTERNAL: FAILED,
         grpc.StatusCode.UNAVAILABLE: UNAVAILABLE,
         grpc.StatusCode.DATA_LOSS: FAILED,
@@ -244,7 +244,7 @@ HTTP_VERDICTS: Mapping[int, Verdict] = MappingProxyType(
     {
         401: ACCESS_DENIED,
         403: ACCESS_DENIED,
-        405: _METHOD_UNKNOWN,
+        405: METHOD_UNKNOWN,
         407: ACCESS_DENIED,
         408: TIMED_OUT,
         409: _ABORTED,

@@ -1,6 +1,7 @@
 """The addresses of the services."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from agents.services.access import SERVICE_NAME, ServiceAccess, field_of, read_access
 
@@ -12,8 +13,9 @@ class ServicesSettings:
     """``ORCH_SERVICES_<FIELD>``.
 
     An address is ``grpc://host:port``, ``http://host:port/path``, the same with TLS
-    (``grpcs://…``, ``https://…``), or ``python://package.module:function`` for a function in the
-    worker itself. A host name
+    (``grpcs://…``, ``https://…``), ``openai+https://host/v1?model=NAME`` for a model
+    (docs/models.md), or ``python://package.module:function`` for a function in the worker itself. A
+    host name
     is looked up again whenever a connection is opened, so a service may move behind its name.
     An address is checked at the start of a process, and only if a pipeline of that process uses
     the service.
@@ -60,6 +62,17 @@ class ServicesSettings:
     word. A file is read again when it changes: the next call carries what it holds. Headers of
     the connection, and those that every call carries anyway, cannot be set."""
 
+    prices_file: Path | None = None
+    """What the models of services with ``openai+http(s)://`` cost: a YAML file as
+    ``agents/services/models/prices.yaml``. None: that file, which only has local models."""
+
+    model_first_token_s: float = 60.0
+    """A model that has sent nothing of its answer for this time is given up, and the next one of
+    its service is asked; seconds."""
+
+    model_between_tokens_s: float = 20.0
+    """A model that sends no more of its answer for this time is given up; seconds."""
+
     max_message_bytes: int = 2 * 1024 * 1024
     """Size of one request or answer, inclusive. A larger one fails the step. Keep it above
     ``ORCH_LIMITS_STEP_OUTPUT_MAX_BYTES`` with room for an agent's substeps; calls in flight
@@ -70,6 +83,9 @@ class ServicesSettings:
             raise ValueError(
                 f"max_message_bytes is {self.max_message_bytes}; it must be at least 1024"
             )
+        for name in ("model_first_token_s", "model_between_tokens_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
         self.access()
 
     def addresses(self) -> dict[str, str]:

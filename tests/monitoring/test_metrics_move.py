@@ -52,6 +52,14 @@ MOVED_ELSEWHERE = {
         "tests/agents/steps/test_resilience.py",
         "test_retries_above_the_budget_wait_and_first_attempts_go_on",
     ),
+    "orchestrator_model_fallbacks_total": (
+        "tests/agents/services/models/test_model_client.py",
+        "test_a_model_that_fails_is_followed_by_the_next_one",
+    ),
+    "orchestrator_model_calls_unpriced_total": (
+        "tests/agents/services/models/test_model_client.py",
+        "test_a_model_without_a_price_is_counted_and_costs_nothing",
+    ),
     "orchestrator_unreadable_records_total": (
         "tests/streams/kafka/test_fetched_batches.py",
         "test_records_that_cannot_be_read_are_counted",
