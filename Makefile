@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run image test test-fast simulate chaos defects fuzz secured-cluster noisy rolling outage dead-letters test-docker test-analytics test-postgres test-prometheus test-upgrade check-deploy check format bench bench-small bench-observing bench-scale bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
+.PHONY: help run image test test-fast simulate chaos defects fuzz secured-cluster noisy rolling outage dead-letters test-docker test-models test-analytics test-postgres test-prometheus test-upgrade check-deploy check format bench bench-small bench-observing bench-scale bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ test-analytics: $(VENV)/.dev ## the examples that need a schema registry and kca
 
 test-postgres: $(VENV)/.dev ## pgbouncer, which is fetched, TLS, a standby and a recovery, with a Postgres of Debian
 	@$(BIN)/python -m pytest -m postgres tests/sinks $(PYTEST_ARGS)
+
+test-models: $(VENV)/.dev ## steps that call a real language model on this machine, which is fetched
+	@$(BIN)/python -m pytest -m models tests/agents/services/models $(PYTEST_ARGS)
 
 test-prometheus: $(VENV)/.dev ## rules, alerts and their page with Prometheus and Alertmanager, which are fetched
 	@$(BIN)/python -m pytest -m prometheus tests/monitoring $(PYTEST_ARGS)
