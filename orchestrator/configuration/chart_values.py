@@ -19,6 +19,7 @@ Schema = dict[str, Any]
 _TEXT: Schema = {"type": "string"}
 _NAMED: Schema = {"type": "string", "minLength": 1}
 _FLAG: Schema = {"type": "boolean"}
+_SIZE: Schema = {"type": "string", "pattern": r"^[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?$"}
 _ANY: Schema = {"type": "object"}
 _LIST: Schema = {"type": "array", "items": {"type": "object"}}
 _PORTS: Schema = {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}}
@@ -77,7 +78,8 @@ def _values() -> dict[str, Schema]:
                 "labels": _ANY,
                 "annotations": _ANY,
                 "topologySpread": _FLAG,
-                "tmpSizeLimit": _NAMED,
+                "tmpSizeLimit": _SIZE,
+                "endedTasksSizeLimit": _SIZE,
             }
         ),
         "stopSeconds": _number(39),

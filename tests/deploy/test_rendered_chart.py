@@ -195,6 +195,21 @@ def test_only_who_needs_a_secret_gets_it(path: Path) -> None:
     assert with_keys == {"serve"}
 
 
+@EACH_FILE
+def test_a_router_keeps_ended_tasks_on_a_disk(path: Path) -> None:
+    for pod in pods(objects(path)):
+        [*mounted] = (m["name"] for m in pod.container["volumeMounts"] if m["mountPath"] == ROOM)
+        assert bool(mounted) == (pod.role in ("router", "all")), pod.role
+        for name in mounted:
+            [volume] = [volume for volume in pod.spec["volumes"] if volume["name"] == name]
+            # Without a medium it is on the disk of the node.
+            assert volume["emptyDir"] == {"sizeLimit": "8Gi"}
+
+
+ROOM = "/var/tmp"
+"""Where SQLite prefers to make its temporary files."""
+
+
 def volumes(pod: Pod) -> set[str]:
     return {volume["name"] for volume in pod.spec["volumes"]}
 

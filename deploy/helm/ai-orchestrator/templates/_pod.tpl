@@ -12,6 +12,7 @@ The spec of a pod. Arguments:
 {{- $values := .root.Values -}}
 {{- $own := .own -}}
 {{- $postgres := has .role (list "sink" "dlq-index" "all" "serve" "migrate" "migrate-post") -}}
+{{- $remembers := has .role (list "router" "all") -}}
 {{- $kafkaSecret := dig "kafka" "existingSecret" $values.secrets.kafka.existingSecret $own -}}
 {{- $dsnSecret := default $values.secrets.postgres.existingSecret $own.existingSecret -}}
 {{- $folders := dict -}}
@@ -129,6 +130,9 @@ containers:
     resources: {{- toYaml $own.resources | nindent 6 }}
     volumeMounts:
       - {name: tmp, mountPath: /tmp}
+      {{- if $remembers }}
+      - {name: ended-tasks, mountPath: /var/tmp}
+      {{- end }}
       - {name: config, mountPath: /etc/orchestrator, readOnly: true}
       {{- range $folder, $_ := $folders }}
       - {name: {{ $folder }}, mountPath: /run/secrets/{{ $folder }}, readOnly: true}
@@ -142,6 +146,10 @@ containers:
 volumes:
   - name: tmp
     emptyDir: {sizeLimit: {{ $values.pods.tmpSizeLimit }}}
+  {{- if $remembers }}
+  - name: ended-tasks
+    emptyDir: {sizeLimit: {{ $values.pods.endedTasksSizeLimit }}}
+  {{- end }}
   - name: config
     configMap: {name: {{ .config }}}
   {{- range $folder, $secret := $folders }}
