@@ -21,6 +21,7 @@ from orchestrator.log_checks import (
     check_positions,
     check_transactions,
 )
+from orchestrator.row_checks import check_rows
 from orchestrator.service_checks import check_processes, check_registry, check_services
 from orchestrator.settings import Settings
 from schemas.errors import OrchestratorError
@@ -169,6 +170,7 @@ CHECKS: tuple[Check, ...] = (
         "version, encoding, migrations, rights and settings fit",
         check_postgres,
     ),
+    Check(Server.POSTGRES, "rows", "rows belong to the logs of this system", check_rows),
     Check(Server.OTHERS, "services", "services accept connections, or none is set", check_services),
     Check(Server.OTHERS, "registry", "the schema registry answers, or none is set", check_registry),
     Check(Server.OTHERS, "processes", "all known processes are ready", check_processes),

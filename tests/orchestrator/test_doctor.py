@@ -124,7 +124,7 @@ async def test_servers_that_fit_are_one_line_each_and_status_0(system: System) -
     assert ended.exit_code == 0
     assert lines[0] == "ok       kafka: all topics are as the table says"
     good = [line.split()[1] for line in lines if line.startswith("ok ")]
-    assert good == [f"{about}:" for about in (*OF_KAFKA, *OF_OTHERS)]
+    assert good == [f"{about}:" for about in (*OF_KAFKA, "rows", *OF_OTHERS)]
     [idle] = [line for line in lines if line.startswith("info ")]
     assert "no role of this system runs" in idle
     warned = [line for line in lines if line.startswith("warning  postgres: ")]
@@ -410,7 +410,7 @@ async def test_a_server_whose_address_is_not_set_is_left_out_and_the_other_is_ch
     [left_out] = found["warning"]
     assert (left_out["about"], left_out["fix"]) == ("postgres", "set ORCH_POSTGRES_DSN")
     assert "not set" in left_out["what"]
-    assert left_out["breaks"] == "nothing by itself; not checked: postgres"
+    assert left_out["breaks"] == "nothing by itself; not checked: postgres, rows"
     assert [one["about"] for one in found["ok"]] == [*OF_KAFKA, *OF_OTHERS]
 
 
@@ -442,3 +442,21 @@ def test_a_finding_is_one_line_for_a_program_and_wrapped_for_a_terminal() -> Non
     lines = finding_text(finding, 80).splitlines()
     assert all(len(line) <= 80 for line in lines)
     assert all(line.startswith(" " * 9) for line in lines[1:])
+
+
+async def test_rows_that_are_not_of_this_log_are_named_before_the_sink_finds_them(
+    system: System,
+) -> None:
+    await system.execute(
+        "INSERT INTO ai_orchestrator.sink_offsets VALUES (0, 1000, 1, 'another', now())"
+    )
+    await system.execute(
+        "INSERT INTO ai_orchestrator.dlq_index_offsets VALUES ('dlq.another.task-created.v1', 0, 5)"
+    )
+
+    status, found = await system.doctor()
+
+    [moved], [foreign] = found["fatal"], found["warning"]
+    assert status == 1
+    assert moved["what"].startswith("SINK_POSITION_MOVED: the sink stands at offset 1000 of ")
+    assert foreign["what"].endswith("other topics: dlq.another.task-created.v1 (1)")
