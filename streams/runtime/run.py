@@ -20,7 +20,8 @@ from streams.runtime.watchdog import watch
 log = structlog.get_logger()
 
 _STOP_TIMEOUT_S = 10.0
-_FORCE_AFTER_S = _STOP_TIMEOUT_S + 5.0
+FORCE_AFTER_S = _STOP_TIMEOUT_S + 5.0
+"""Time for an application to stop after its work has ended; then the process is ended."""
 # By default Python looks for cycles after 700 new objects, and a batch of records has far more: in
 # a measured drain, a seventh of the router's CPU time and a sixth of the sink's. Few are in cycles.
 _OBJECTS_BETWEEN_LOOKS = 50_000
@@ -55,7 +56,7 @@ async def run_app(app: App, health: Health, stopping: asyncio.Event, *, grace_s:
         except Exception as error:
             app.fail("watchdog_raised", error)
         failed = app.failed.is_set() or app.crashed
-        forced = exit_after(_FORCE_AFTER_S + (0.0 if failed else grace_s))
+        forced = exit_after(FORCE_AFTER_S + (0.0 if failed else grace_s))
         if failed:
             # These will not be acknowledged; Faust must not wait for them.
             app.let_go()

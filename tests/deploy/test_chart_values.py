@@ -109,7 +109,7 @@ def test_no_step_may_have_more_workers_than_partitions(path: Path) -> None:
 
 
 def test_a_process_has_stopped_before_it_is_killed() -> None:
-    longest_s = run._FORCE_AFTER_S + process._CLOSE_S + worker._END_S
+    longest_s = run.FORCE_AFTER_S + process._CLOSE_S + worker._END_S
 
     assert defaults()["stopSeconds"] > longest_s
 

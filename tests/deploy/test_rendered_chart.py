@@ -42,7 +42,10 @@ def settings_of(found: tuple[Object, ...], pod: Pod, folder: Path) -> Settings:
 def drain_s(settings: Settings, role: str) -> float:
     if role == "serve":
         return settings.api.drain_s
-    return settings.worker.drain_s if role.startswith("step.") else settings.kafka.drain_timeout_s
+    drains = settings.worker.drain_s, settings.kafka.drain_timeout_s
+    if role == "all":
+        return max(drains)
+    return drains[0] if role.startswith("step.") else drains[1]
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,7 @@ def drain_s(settings: Settings, role: str) -> float:
         *((path, ()) for path in VALUE_FILES),
         (SMALL, ("config.worker.drain_s=90s", "config.data.kafka.drain_timeout_s=1500ms")),
         (SMALL, ("config.server.drain_s=1m",)),
+        (SMALL, ("config.data.kafka.drain_timeout_s=2m",)),
         (
             SMALL,
             tuple(
@@ -68,7 +72,7 @@ def test_a_pod_may_drain_before_it_is_killed(
     for pod in pods(found):
         if pod.runs_on:
             drain = drain_s(settings_of(found, pod, tmp_path), pod.role)
-            stop_s = drain + run._FORCE_AFTER_S + process._CLOSE_S + worker._END_S
+            stop_s = drain + run.FORCE_AFTER_S + process._CLOSE_S + worker._END_S
 
             assert pod.spec["terminationGracePeriodSeconds"] > stop_s, pod.name
 

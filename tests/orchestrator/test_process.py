@@ -15,8 +15,10 @@ from orchestrator.local.dev.system import DEV_DEFAULTS, open_system
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from orchestrator.monitoring.target import read_targets
+from orchestrator.process import _CLOSE_S, StopBound
 from orchestrator.settings import load_settings
 from schemas.records import Json, TaskCreated
+from streams.runtime.run import FORCE_AFTER_S
 from tasks.pipeline_file import load_pipelines
 from tests.e2e.driving import ANY_PORTS, Running, a_database, a_rag_task
 from tests.e2e.one_role import OneRole
@@ -133,6 +135,16 @@ async def test_a_role_that_cannot_start_ends_the_process_with_its_error(
 
     assert code == 1
     assert "error MIGRATION" in both.process.log_tail()
+
+
+async def test_roles_that_end_together_close_within_the_time_of_the_slowest() -> None:
+    together, alone = StopBound(20.0, began_s=100.0), StopBound(None, began_s=100.0)
+    longest_s = 20.0 + FORCE_AFTER_S + _CLOSE_S
+
+    # The router has nothing in flight; a step worker was ended at the end of its drain.
+    for ended_s in (100.0, 105.0, 100.0 + 20.0 + FORCE_AFTER_S):
+        assert ended_s + together.close_s(ended_s) == 100.0 + longest_s
+    assert alone.close_s(135.0) == _CLOSE_S
 
 
 async def until_ready(client: httpx.AsyncClient, *, ready: bool) -> dict[str, str]:
