@@ -127,7 +127,11 @@ class _RoleRun:
         try:
             async with resources:
                 code = await run_app(
-                    app, self.health, self.stopping, grace_s=_grace_s(self.role, self.settings)
+                    app,
+                    self.health,
+                    self.stopping,
+                    grace_s=_grace_s(self.role, self.settings),
+                    others_grace_s=self.bound.longest_grace_s or 0.0,
                 )
                 # Nothing is left to be acknowledged: what cannot be closed must not keep the
                 # process.

@@ -11,7 +11,7 @@ from schemas.errors import OrchestratorError
 from schemas.findings import Finding, Severity
 from schemas.topics import Topics
 from sinks.errors import SinkPositionError
-from sinks.positions import read_all_positions
+from sinks.reads.positions import read_all_positions
 from streams.kafka.log_reader import LogReader
 from tasks.pipeline import Pipelines
 
@@ -28,7 +28,7 @@ async def rows_standing(
         settings: of the system.
         pipelines: their steps have topics.
         client_id: how the connection appears in the broker's logs.
-        reads: see :func:`~sinks.positions.read_all_positions`.
+        reads: see :func:`~sinks.reads.positions.read_all_positions`.
 
     Raises:
         KafkaUnavailableError: no broker answers.

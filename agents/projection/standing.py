@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from schemas.topics import Topics, dlq
 from sinks.errors import SinkPositionError
-from sinks.positions import StoredPositions
+from sinks.reads.positions import StoredPositions
 from sinks.writer import Position
 from streams.history.accepted import is_of_owner
 from streams.kafka.log_reader import LogReader

@@ -27,7 +27,14 @@ FORCE_AFTER_S = _STOP_TIMEOUT_S + 5.0
 _OBJECTS_BETWEEN_LOOKS = 50_000
 
 
-async def run_app(app: App, health: Health, stopping: asyncio.Event, *, grace_s: float) -> int:
+async def run_app(
+    app: App,
+    health: Health,
+    stopping: asyncio.Event,
+    *,
+    grace_s: float,
+    others_grace_s: float = 0.0,
+) -> int:
     """Run an application; return the exit code of its process.
 
     When ``stopping`` is set, no new work begins, the deliveries in flight have ``grace_s`` to end,
@@ -40,6 +47,8 @@ async def run_app(app: App, health: Health, stopping: asyncio.Event, *, grace_s:
         health: gets the state of the application, and notes that it has started.
         stopping: set once, by a signal (:mod:`streams.stop_signals`) or by another role.
         grace_s: a supervisor has to wait longer than this between its signal and a kill.
+        others_grace_s: the longest of other applications in this process, which an end by force
+            would end, too.
 
     Raises:
         KafkaUnavailableError: no broker answered at the start; build another application.
@@ -56,7 +65,7 @@ async def run_app(app: App, health: Health, stopping: asyncio.Event, *, grace_s:
         except Exception as error:
             app.fail("watchdog_raised", error)
         failed = app.failed.is_set() or app.crashed
-        forced = exit_after(FORCE_AFTER_S + (0.0 if failed else grace_s))
+        forced = exit_after(FORCE_AFTER_S + (0.0 if failed else max(grace_s, others_grace_s)))
         if failed:
             # These will not be acknowledged; Faust must not wait for them.
             app.let_go()
