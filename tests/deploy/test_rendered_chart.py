@@ -160,12 +160,17 @@ def test_what_scales_a_step_is_counted_and_is_of_that_step(tmp_path: Path) -> No
         assert f'role="{role}"' in waiting["query"]
         # Otherwise workers whose slots are all in use would seem to be too many.
         assert int(lag["threshold"]) < settings.worker.slots
-        for query in (lag["query"], waiting["query"]):
+        for query, of in ((lag["query"], "serve"), (waiting["query"], role)):
             assert 'namespace="tasks"' in query
+            [processes] = re.findall(r'process=~"([^"]*)"', query)
+            for name in by_role[of].names():
+                assert re.fullmatch(
+                    processes, name if of == role else f"{by_role[of].name}-7d9f8-x2"
+                )
             for metric in metrics_of(query):
                 assert f"| `{metric}` |" in page
             labels = {label for _, label in matchers_of(query)}
-            assert labels <= {"namespace", "role", "group"}
+            assert labels <= {"namespace", "process", "role", "group"}
 
 
 @EACH_FILE
@@ -408,18 +413,27 @@ def test_the_lag_of_a_step_is_counted_once_however_many_replicas_watch_it(tmp_pa
 
 
 _LAG, _BUFFERED = "orchestrator_group_lag_records", "orchestrator_buffered"
-_OURS = 'namespace="tasks", group="orchestrator.step.retrieve", role="serve"'
+_HERE, _POD = 'namespace="tasks"', "ai-orchestrator"
+_OURS = f'{_HERE}, group="orchestrator.step.retrieve", role="serve"'
+_SERVED = f'{_OURS}, process="{_POD}-serve-7d9-a"'
 WATCHED = [
     # Two replicas of the service, one a little later than the other; two lanes.
-    (_LAG, f'{_OURS}, process="serve-a", topic="high", partition="0"', 7),
-    (_LAG, f'{_OURS}, process="serve-b", topic="high", partition="0"', 6),
-    (_LAG, f'{_OURS}, process="serve-a", topic="high", partition="1"', 20),
-    (_LAG, f'{_OURS}, process="serve-b", topic="normal", partition="0"', 100),
-    # Another step, and another system.
-    (_LAG, f'{_OURS}, topic="high", partition="0"'.replace("retrieve", "generate"), 1000),
-    (_LAG, f'{_OURS}, topic="high", partition="0"'.replace("tasks", "trial"), 1000),
-    (_BUFFERED, 'namespace="tasks", role="step.retrieve", process="a", topic="high"', 30),
-    (_BUFFERED, 'namespace="tasks", role="step.retrieve", process="b", topic="high"', 12),
-    (_BUFFERED, 'namespace="tasks", role="step.generate", process="c", topic="high"', 1000),
-    (_BUFFERED, 'namespace="trial", role="step.retrieve", process="d", topic="high"', 1000),
+    (_LAG, f'{_OURS}, process="{_POD}-serve-7d9-a", topic="high", partition="0"', 7),
+    (_LAG, f'{_OURS}, process="{_POD}-serve-7d9-b", topic="high", partition="0"', 6),
+    (_LAG, f'{_OURS}, process="{_POD}-serve-7d9-a", topic="high", partition="1"', 20),
+    (_LAG, f'{_OURS}, process="{_POD}-serve-7d9-b", topic="normal", partition="0"', 100),
+    # Another step, another namespace, and another release of the namespace.
+    (_LAG, f'{_SERVED}, topic="high", partition="0"'.replace("retrieve", "generate"), 1000),
+    (_LAG, f'{_SERVED}, topic="high", partition="0"'.replace("tasks", "trial"), 1000),
+    (_LAG, f'{_OURS}, process="{_POD}-serve-serve-7d9-a", topic="high", partition="0"', 1000),
+    (_BUFFERED, f'{_HERE}, role="step.retrieve", process="{_POD}-step-retrieve-0"', 30),
+    (_BUFFERED, f'{_HERE}, role="step.retrieve", process="{_POD}-step-retrieve-1"', 12),
+    (_BUFFERED, f'{_HERE}, role="step.generate", process="{_POD}-step-generate-0"', 1000),
+    (_BUFFERED, f'{_HERE}, role="step.retrieve", process="second-step-retrieve-0"', 1000),
+    (_BUFFERED, f'{_HERE}, role="step.retrieve", process="{_POD}-2-step-retrieve-0"', 1000),
+    (
+        _BUFFERED,
+        f'namespace="trial", role="step.retrieve", process="{_POD}-step-retrieve-0"',
+        1000,
+    ),
 ]
