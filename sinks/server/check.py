@@ -4,7 +4,7 @@ from schemas.findings import Finding
 from sinks.errors import MigrationError
 from sinks.pool import Connection, close_pool, connection, open_pool
 from sinks.queries import query
-from sinks.schema.migrate import pending_migrations
+from sinks.schema.migrate import newer_migrations, pending_migrations
 from sinks.server.rules import ServerFacts, server_findings
 from sinks.settings import PostgresSettings
 
@@ -48,7 +48,9 @@ async def _facts(conn: Connection) -> ServerFacts:
     assert server is not None
     rights = await conn.fetch(query("read_rights"))
     settings = await conn.fetch(query("read_server_settings"))
+    newer: list[str] = []
     try:
+        newer = await newer_migrations(conn)
         pending, changed = await pending_migrations(conn), False
     except MigrationError:
         pending, changed = [], True
@@ -59,5 +61,6 @@ async def _facts(conn: Connection) -> ServerFacts:
         settings={row["name"]: row["setting"] for row in settings},
         pending=pending,
         changed=changed,
+        newer=newer,
         rights={row["wanted"]: row["granted"] for row in rights},
     )

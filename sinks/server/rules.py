@@ -26,6 +26,8 @@ class ServerFacts:
     """Migrations of this program that are not applied."""
     changed: bool
     """An applied migration differs from its file."""
+    newer: Sequence[str] = ()
+    """Applied migrations that only a newer program has."""
     rights: Mapping[str, bool]
     """By a text such as ``INSERT on tasks``: whether our account has it. Empty: no schema yet."""
 
@@ -80,6 +82,18 @@ def _migrations(facts: ServerFacts) -> Iterator[Finding]:
             what="an applied migration differs from its file",
             breaks="the schema is not the one of this program",
             fix="install the program that made the schema, or `orchestrator migrate status`",
+        )
+    if facts.newer:
+        after = [name for name in facts.newer if "_post_" in name]
+        yield Finding(
+            severity=Severity.WARNING if after else Severity.INFO,
+            about="postgres",
+            what=f"{len(facts.newer)} migrations of a newer program are applied, "
+            f"last {facts.newer[-1]}",
+            breaks="what the newer program removed is missing here"
+            if after
+            else "nothing: the version before a `pre` migration can run with it",
+            fix="install the program that applied them",
         )
     # A migration that runs after the deployment does not stop a process from starting.
     before = [name for name in facts.pending if "_post_" not in name]

@@ -164,6 +164,12 @@ async def test_analysts_of_a_database_without_tables_are_an_error(empty_database
         await grant_analysts(empty_database, "analysts")
 
 
+@pytest.mark.parametrize("name", ["a" * 64, "é" * 32, " ", "analysts ", "", "a\nb"])
+async def test_a_role_whose_name_postgres_would_change_is_refused(database: str, name: str) -> None:
+    with pytest.raises(MigrationError, match="1 to 63 bytes"):
+        await grant_analysts(database, name)
+
+
 async def test_months_are_made_ahead(database: str) -> None:
     months = await _value(
         database,
