@@ -1,10 +1,10 @@
 """From the name of a service in a pipeline to a client for it."""
 
 import asyncio
-import re
 from collections.abc import Iterable
 
 from agents.services.access import SERVICE_NAME, ServiceAccess, field_of
+from agents.services.address import parsed_address
 from agents.services.client import StepClient
 from agents.services.grpc_client import GrpcStepClient
 from agents.services.headers import ServiceHeaders
@@ -107,26 +107,4 @@ class Directory:
                 f"(ORCH_SERVICES_EXTRA={service}=grpc://host:port)"
             )
         variable = "ORCH_SERVICES_" + ("EXTRA" if field in extra else field.upper())
-        scheme, _, target = address.partition("://")
-        if scheme == "python":
-            load_function(target)
-            return scheme, target
-        match = _GRPC.fullmatch(address) or _HTTP.fullmatch(address)
-        if match is None:
-            raise SettingsError(
-                f"{variable} is {_shown(address)}; it must be grpc(s)://host:port, "
-                "http(s)://host:port/path or python://package.module:function"
-            )
-        if match["port"] is not None and not 1 <= int(match["port"]) <= 65535:
-            raise SettingsError(f"{variable} is {_shown(address)}; the port must be 1 to 65535")
-        return scheme, target if scheme in ("grpc", "grpcs") else address
-
-
-def _shown(address: str) -> str:
-    """The address for an error, without a user and a password."""
-    return repr(re.sub(r"//[^/]*@", "//…@", address))
-
-
-_HOST = r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])"
-_GRPC = re.compile(rf"grpcs?://{_HOST}:(?P<port>[0-9]{{1,5}})")
-_HTTP = re.compile(rf"https?://{_HOST}(:(?P<port>[0-9]{{1,5}}))?(/[!-~]*)?")
+        return parsed_address(variable, address)

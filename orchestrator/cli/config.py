@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.cli.output import Output, OutputOption, print_json, print_line, print_text
+from orchestrator.configuration.check import check_whole
 from orchestrator.configuration.file import config_path, read_config_file
 from orchestrator.configuration.keys import default_of, keys
 from orchestrator.configuration.load import CONFIG, process_settings, process_variables
@@ -28,17 +29,21 @@ def check(
 ) -> None:
     """Check a configuration file together with the variables of this shell.
 
-    Exit 1 with the file and the line of the first mistake. No server is asked.
+    Exit 1 with the file and the line of the first mistake. No server is asked, and a file that is
+    not on this machine is a note: other processes may have it.
     """
     path = file or config_path(os.environ)
     if path is None:
         raise SettingsError(f"no file: give one, or set {CONFIG}")
     found = read_config_file(path, os.environ)
-    process_settings({**os.environ, CONFIG: str(path)})
+    settings = process_settings({**os.environ, CONFIG: str(path)})
+    notes = check_whole(settings, found.places)
     overridden = sorted(name for name in found.variables if name in os.environ)
     print_line(f"{path}: {len(found.variables)} settings, all right")
     for name in overridden:
         print_line(f"overridden by the environment: {name}")
+    for note in notes:
+        print_line(note)
 
 
 @app.command()
