@@ -19,9 +19,10 @@ from orchestrator.roles import built_role
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from streams.errors import KafkaUnavailableError
+from streams.forced_end import exit_after
 from streams.health import Health
 from streams.kafka.patience import waits, when_there
-from streams.runtime.run import FORCE_AFTER_S, exit_after, run_app
+from streams.runtime.run import FORCE_AFTER_S, run_app
 from streams.stop_signals import stop_signals
 from tasks.pipeline import Pipelines
 
@@ -181,6 +182,11 @@ def _exit_code(ended: Mapping[str, int | BaseException], *, cancelled: Set[str])
         if isinstance(found, BaseException)
         and not (role in cancelled and isinstance(found, asyncio.CancelledError))
     }
+    # What all of them lack, such as topics, is said once.
+    said: dict[str, str] = {}
+    for role, error in errors.items():
+        said.setdefault(repr(error), role)
+    errors = {role: errors[role] for role in said.values()}
     for role, error in list(errors.items())[1:]:
         log.error("role_failed", role=role, exc_info=error)
     for error in errors.values():

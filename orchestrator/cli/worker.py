@@ -16,8 +16,8 @@ from orchestrator.process import run_roles
 from orchestrator.settings import Settings
 from orchestrator.traces import exported_traces
 from schemas.errors import SettingsError
+from streams.forced_end import exit_after
 from streams.health import Health
-from streams.runtime.run import exit_after
 
 _WRITERS = (SINK, DLQ_INDEX)
 _END_S = 8.0

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import SettingsError
+from streams.forced_end import before_forced_end
 
 
 def target_text(address: str, *, role: str, process: str) -> bytes:
@@ -47,9 +48,14 @@ def written_target(folder: Path, address: str, *, role: str, process: str) -> It
         part.replace(path)
     except OSError as error:
         raise SettingsError(f"ORCH_METRICS_TARGETS_DIR: {path}: {error.strerror}") from error
-    try:
-        yield
-    finally:
+
+    def remove() -> None:
         with suppress(OSError):
             if path.read_bytes() == text:
                 path.unlink()
+
+    with before_forced_end(remove):
+        try:
+            yield
+        finally:
+            remove()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -13,6 +11,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from streams.errors import KafkaUnavailableError
+from streams.forced_end import exit_after
 from streams.health import Health
 from streams.runtime.app import App
 from streams.runtime.watchdog import watch
@@ -102,24 +101,6 @@ async def _started(app: App) -> AsyncIterator[None]:
                 await app.stop()
         except TimeoutError:
             log.error("stop_timed_out", group=app.conf.id)
-
-
-def exit_after(bound_s: float, *, code: int = 1) -> threading.Timer:
-    """End the process if it still runs then; a thread, because the event loop may hang.
-
-    Args:
-        bound_s: seconds from now; cancel the timer when the process ends by itself.
-        code: the exit code.
-    """
-
-    def end() -> None:
-        log.error("exit_forced", after_s=bound_s)
-        os._exit(code)
-
-    timer = threading.Timer(bound_s, end)
-    timer.daemon = True
-    timer.start()
-    return timer
 
 
 async def _first(*awaitables: object) -> None:

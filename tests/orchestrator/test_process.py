@@ -15,14 +15,17 @@ from orchestrator.local.dev.system import DEV_DEFAULTS, open_system
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from orchestrator.monitoring.target import read_targets
-from orchestrator.process import _CLOSE_S, StopBound
+from orchestrator.process import _CLOSE_S, StopBound, _exit_code
 from orchestrator.settings import load_settings
+from schemas.errors import SettingsError
 from schemas.records import Json, TaskCreated
+from streams.errors import TopicsDifferError
 from streams.runtime.run import FORCE_AFTER_S
 from tasks.pipeline_file import load_pipelines
 from tests.e2e.driving import ANY_PORTS, Running, a_database, a_rag_task
 from tests.e2e.one_role import OneRole
 from tests.e2e.test_task_types import INPUTS
+from tests.logged import logged
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
@@ -135,6 +138,18 @@ async def test_a_role_that_cannot_start_ends_the_process_with_its_error(
 
     assert code == 1
     assert "error MIGRATION" in both.process.log_tail()
+
+
+async def test_what_every_role_lacks_is_said_once() -> None:
+    missing, refused = TopicsDifferError("a.v1: is missing"), SettingsError("no address")
+    same = TopicsDifferError("a.v1: is missing")
+    with (
+        logged("orchestrator.process.log") as lines,
+        pytest.raises(TopicsDifferError),
+    ):
+        _exit_code({"router": missing, "sink": same, "step.a": refused}, cancelled=set())
+
+    assert [line["role"] for line in lines] == ["step.a"]
 
 
 async def test_roles_that_end_together_close_within_the_time_of_the_slowest() -> None:
