@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from schemas.topics import Topics, dlq
@@ -70,7 +70,7 @@ async def standing(
     Raises:
         KafkaUnavailableError: a log could not be read.
     """
-    log, prefix = topics.task_events, topics.settings.prefix
+    log = topics.task_events
     bounds = await reader.all_bounds(await reader.all_partitions([log, *indexed]))
     wrong = []
     at: dict[Place, int] = dict(stored.index)
@@ -85,8 +85,14 @@ async def standing(
     return Standing(
         unwritten=sum(lag_by_place(at, bounds).values()),
         wrong=tuple(wrong),
-        # A topic of ours may be that of a step that no pipeline has any more.
-        foreign=tuple(
-            sorted({name for name, _ in stored.index if not name.startswith((prefix, dlq(prefix)))})
-        ),
+        foreign=tuple(of_others({name for name, _ in stored.index}, topics)),
     )
+
+
+def of_others(indexed: Iterable[str], topics: Topics) -> list[str]:
+    """The topics in an index that are not of a system, in order.
+
+    By its prefix: a topic of ours may be that of a step that no pipeline has any more.
+    """
+    prefix = topics.settings.prefix
+    return sorted(name for name in indexed if not name.startswith((prefix, dlq(prefix))))

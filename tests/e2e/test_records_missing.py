@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import asyncpg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
@@ -93,16 +94,32 @@ async def test_letters_that_left_their_topic_before_the_index_are_counted_and_na
     await publish_garbage(role, topic)
     async with role.running():
         await until_committed(role, topic)
+    assert role.lines("index_holds_other_topics") == []
     await publish_garbage(role, topic)
     await remove_all(role, topic)
     await publish_garbage(role, topic)
+    await index_for_another_system(dsn)
 
     async with role.running():
         await until_committed(role, topic)
 
     [line] = role.lines("records_missing")
     assert (line["topic"], line["partition"], line["missing"]) == (topic, 0, COUNT)
+    [line] = role.lines("index_holds_other_topics")
+    assert line["topics"] == ["dlq.another.task-created.v1"]
     assert role.lines("positions_unknown") == []
+
+
+async def index_for_another_system(dsn: str) -> None:
+    """What its index leaves in a database that was meant for it."""
+    conn = await asyncpg.connect(dsn)
+    try:
+        await conn.execute(
+            "INSERT INTO ai_orchestrator.dlq_index_offsets"
+            " VALUES ('dlq.another.task-created.v1', 0, 5)"
+        )
+    finally:
+        await conn.close()
 
 
 async def test_a_role_whose_topic_is_missing_does_not_start(
