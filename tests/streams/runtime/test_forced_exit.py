@@ -61,3 +61,16 @@ def test_a_process_that_ends_in_time_is_not_ended_by_force() -> None:
     ended = subprocess.run([sys.executable, "-c", _ENDS], timeout=60, check=False)
 
     assert ended.returncode == 0
+
+
+def test_a_further_signal_does_not_change_how_an_ending_process_ends() -> None:
+    program = """
+import os, signal
+from streams.stop_signals import ignore_stops
+ignore_stops()
+os.kill(os.getpid(), signal.SIGTERM)
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
+
+    assert ended.returncode == 0
