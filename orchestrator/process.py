@@ -152,7 +152,8 @@ def _exit_code(ended: Mapping[str, int | BaseException], *, cancelled: Set[str])
         and not (role in cancelled and isinstance(found, asyncio.CancelledError))
     }
     for role, error in list(errors.items())[1:]:
-        log.error("role_failed", role=role, exc_info=error)
+        code = getattr(error, "code", "INTERNAL")
+        log.error("role_failed", role=role, code=code, exc_info=error)
     for error in errors.values():
         raise error
     return max((code for code in ended.values() if isinstance(code, int)), default=0)
