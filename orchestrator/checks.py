@@ -169,7 +169,9 @@ CHECKS: tuple[Check, ...] = (
         "version, encoding, migrations, rights and settings fit",
         check_postgres,
     ),
-    Check(Server.OTHERS, "services", "services accept connections, or none is set", check_services),
+    Check(
+        Server.OTHERS, "services", "the service of every step accepts connections", check_services
+    ),
     Check(Server.OTHERS, "registry", "the schema registry answers, or none is set", check_registry),
     Check(Server.OTHERS, "processes", "all known processes are ready", check_processes),
 )

@@ -41,6 +41,7 @@ NO_SYSTEM = (
     "ORCH_KAFKA_BOOTSTRAP and ORCH_POSTGRES_DSN are not set, and no running system was found: "
     "start one with `make run` (`orchestrator dev`), or set the variables"
 )
+SERVICES = ("RETRIEVAL", "RAG_ENGINE", "AGENT_ENGINE", "VOICE_ENGINE", "MULTIMODAL_ENGINE")
 OF_KAFKA = ["kafka", "identities", "positions", "transactions", "rights", "clock"]
 OF_OTHERS = ["services", "registry", "processes"]
 
@@ -57,6 +58,8 @@ class System:
             "ORCH_TOPICS_REPLICATION_FACTOR": "1",
             "ORCH_LOG_LEVEL": "error",
             "ORCH_DEV_FIND": "false",
+            # Nothing listens at the defaults.
+            **{f"ORCH_SERVICES_{name}": "python://builtins:print" for name in SERVICES},
         }
 
     @property
