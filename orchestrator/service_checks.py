@@ -109,11 +109,26 @@ async def check_registry(settings: Settings, _pipelines: Pipelines) -> list[Find
 async def check_processes(settings: Settings, _pipelines: Pipelines) -> list[Finding]:
     """Ask each process whose address is in the folder of targets whether it is ready."""
     folder = settings.metrics.targets_dir
-    if folder is None:
-        return []
+    targets = [] if folder is None else list(read_targets(folder))
+    if not targets:
+        where = f"no process is in {folder}" if folder else "ORCH_METRICS_TARGETS_DIR is not set"
+        return [_not_asked(where)]
     async with httpx.AsyncClient(timeout=_ANSWER_S, trust_env=False) as client:
-        found = await asyncio.gather(*(_process(client, *one) for one in read_targets(folder)))
+        found = await asyncio.gather(
+            *(_process(client, one.process, one.address) for one in targets)
+        )
     return [finding for finding in found if finding is not None]
+
+
+def _not_asked(where: str) -> Finding:
+    return Finding(
+        severity=Severity.INFO,
+        about="processes",
+        what=f"no process was asked whether it is ready: {where}",
+        breaks="nothing by itself; a process that hangs shows as a group without a process",
+        fix="set ORCH_METRICS_TARGETS_DIR to one folder in every process of this machine; "
+        "elsewhere ask /readyz of each process",
+    )
 
 
 class _NotReady(msgspec.Struct):
@@ -133,8 +148,8 @@ async def _process(client: httpx.AsyncClient, name: str, address: str) -> Findin
             about=name,
             what=f"not ready: process: it does not answer at {address} ({type(error).__name__})",
             breaks="what this process does waits, unless another process does it",
-            fix="kill it and start it again, if it runs (`orchestrator status` has its pid); if it "
-            "is gone for good, remove its file from ORCH_METRICS_TARGETS_DIR",
+            fix="if it runs, end it with kill -9 (`orchestrator status` has its pid), and start it; "
+            "if it is gone for good, remove its file from ORCH_METRICS_TARGETS_DIR",
         )
     return Finding(
         severity=Severity.WARNING,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,8 @@ async def test_an_answer_without_an_end_is_given_up(
 async def test_a_file_that_is_no_target_is_left_out(tmp_path: Path, text: str) -> None:
     settings = a_target(tmp_path, text)
 
-    assert await check_processes(settings, installed_pipelines(settings.pipelines)) == []
+    [found] = await check_processes(settings, installed_pipelines(settings.pipelines))
+    assert found.what == f"no process was asked whether it is ready: no process is in {tmp_path}"
 
 
 async def test_an_address_that_is_none_is_a_service_that_accepts_no_connection() -> None:
@@ -109,6 +111,6 @@ async def test_services_that_nobody_set_and_that_do_not_run_are_one_finding(
 
 async def services_found(**addresses: str) -> list[Finding]:
     """What is found about three of the services; the two others are functions."""
-    given = {"rag_engine": FUNCTION, "multimodal_engine": FUNCTION, **addresses}
-    settings = Settings(services=ServicesSettings(**given))
+    services = ServicesSettings(rag_engine=FUNCTION, multimodal_engine=FUNCTION)
+    settings = Settings(services=replace(services, **addresses))  # type: ignore[arg-type]
     return await check_services(settings, installed_pipelines(settings.pipelines))

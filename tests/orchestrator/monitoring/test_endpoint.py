@@ -142,6 +142,8 @@ def test_the_target_is_there_while_the_process_runs(health: Health, tmp_path: Pa
             "job": "ai-orchestrator",
             "role": "router",
             "process": "router.2",
+            "__meta_orchestrator_pid": str(os.getpid()),
+            "__meta_orchestrator_host": socket.gethostname(),
         }
         # The successor of a process that was killed has the same name.
         with monitored(settings, health, role="router"):
