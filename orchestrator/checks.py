@@ -27,7 +27,7 @@ from schemas.errors import OrchestratorError
 from schemas.findings import Finding, Severity, described, fatal
 from schemas.topic_rules import topic_findings
 from schemas.topics import Topics
-from sinks.errors import PostgresRefusedError
+from sinks.errors import PostgresRefusedError, SinkBlockedError
 from sinks.server.check import check_server
 from streams.errors import KafkaRightMissingError, TopicsDifferError
 from streams.kafka.admin import Admin
@@ -272,5 +272,8 @@ def _unanswered(check: Check, error: OrchestratorError) -> Finding:
         about=check.about,
         what=f"{error.code}: {error}",
         breaks="whoever needs it waits",
-        fix="see that the server runs, and that its address is right",
+        # A server that answered, and refuses, is not away: the message says what to change.
+        fix="see that the server runs, and that its address is right"
+        if error.retriable and not isinstance(error, SinkBlockedError)
+        else "change what the message names; the page of errors explains its code",
     )

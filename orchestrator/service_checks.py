@@ -148,7 +148,7 @@ async def _process(client: httpx.AsyncClient, name: str, address: str) -> Findin
             about=name,
             what=f"not ready: process: it does not answer at {address} ({type(error).__name__})",
             breaks="what this process does waits, unless another process does it",
-            fix="if it runs, end it with kill -9 (`orchestrator status` has its pid), and start it; "
+            fix="if it runs, end it with kill -9 (`orchestrator status` has its pid) and start it; "
             "if it is gone for good, remove its file from ORCH_METRICS_TARGETS_DIR",
         )
     return Finding(

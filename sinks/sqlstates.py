@@ -37,6 +37,7 @@ class Rule(NamedTuple):
 _A_BUG = "a statement of this program is wrong: report it"
 _MIGRATE = "the schema is not the one of this program: run `orchestrator migrate up`"
 _RESTORED = "wait for the restore that runs; without one, run `orchestrator migrate up`"
+_RIGHTS = "the account lacks a right: `orchestrator doctor` lists all that are missing"
 _A_FUNCTION = "a function or trigger that somebody added to the tables raises"
 
 CLASSES: dict[str, Rule] = {
@@ -91,7 +92,10 @@ CODES: dict[str, Rule] = {
     "25006": Rule(Policy.WAIT, "the server is a standby, until it is promoted"),
     "25P03": Rule(Policy.WAIT, "the transaction was idle for too long"),
     "25P04": Rule(Policy.WAIT, "the transaction took too long"),
-    "42501": Rule(Policy.WAIT_FOR_A_PERSON, "the account lacks a right: GRANT it"),
+    "42501": Rule(
+        Policy.WAIT_FOR_A_PERSON,
+        _RIGHTS,
+    ),
     "42704": Rule(Policy.WAIT_FOR_TABLES, _RESTORED),
     "42883": Rule(Policy.WAIT_FOR_TABLES, _RESTORED),
     # A dump makes the keys of the tables last of all.

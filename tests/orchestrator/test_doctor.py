@@ -113,6 +113,11 @@ class System:
         await check_cluster("router", self.settings, installed_pipelines(self.settings.pipelines))
 
 
+def as_account(dsn: str, role: str) -> str:
+    scheme, rest = dsn.split("://", 1)
+    return f"{scheme}://{role}:p@{rest.split('@', 1)[1]}"
+
+
 @pytest.fixture
 async def system(kafka_bootstrap: str, postgres_dsn: str) -> System:
     system = System(kafka_bootstrap, await a_database(postgres_dsn))
@@ -373,8 +378,7 @@ async def test_rights_that_are_missing_are_named(system: System) -> None:
         f"CREATE ROLE {role} LOGIN PASSWORD 'p'; GRANT USAGE ON SCHEMA ai_orchestrator TO {role};"
         f"GRANT SELECT ON ALL TABLES IN SCHEMA ai_orchestrator TO {role}"
     )
-    scheme, rest = dsn.split("://", 1)
-    system.variables["ORCH_POSTGRES_DSN"] = f"{scheme}://{role}:p@{rest.split('@', 1)[1]}"
+    system.variables["ORCH_POSTGRES_DSN"] = as_account(dsn, role)
     status, found = await system.doctor()
     system.variables["ORCH_POSTGRES_DSN"] = dsn
     await system.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
@@ -384,6 +388,24 @@ async def test_rights_that_are_missing_are_named(system: System) -> None:
     assert "INSERT on tasks" in finding["what"]
     assert "ownership of tasks" in finding["what"]
     assert "SELECT on tasks" not in finding["what"]
+
+
+async def test_an_account_without_any_right_is_one_finding_that_lists_them(
+    system: System,
+) -> None:
+    dsn = system.variables["ORCH_POSTGRES_DSN"]
+    role = f"doctor_{uuid.uuid4().hex[:8]}"
+    await system.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'p'")
+    system.variables["ORCH_POSTGRES_DSN"] = as_account(dsn, role)
+    status, found = await system.doctor()
+    system.variables["ORCH_POSTGRES_DSN"] = dsn
+    await system.execute(f"DROP ROLE {role}")
+
+    assert status == 0
+    [finding] = found["warning"]
+    assert "SELECT on schema_migrations" in finding["what"]
+    assert "USAGE on schema ai_orchestrator" in finding["what"]
+    assert "act as the owner" in finding["fix"]
 
 
 @pytest.mark.parametrize(
