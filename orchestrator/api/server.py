@@ -201,7 +201,8 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
 
 def ring_of(settings: ApiSettings) -> KeyRing:
     """The keys of the settings; SettingsError with the line if the file is wrong."""
-    file = None if settings.keys_file is None else WatchedFile(settings.keys_file, parse_keys)
+    path, setting = settings.keys_file, "ORCH_API_KEYS_FILE"
+    file = None if path is None else WatchedFile(path, parse_keys, setting=setting)
     return KeyRing(Keys.parse(settings.keys), file)
 
 
