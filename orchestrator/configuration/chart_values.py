@@ -121,6 +121,7 @@ def _values() -> dict[str, Schema]:
                 **dict.fromkeys(("podMonitor", "rules", "dashboards"), _FLAG),
                 "labels": _ANY,
                 "interval": _NAMED,
+                "runbookUrl": _NAMED,
             }
         ),
     }
