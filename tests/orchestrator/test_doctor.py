@@ -143,6 +143,19 @@ async def test_servers_that_fit_are_one_line_each_and_status_0(system: System) -
     assert len(warned) == len(lines) - len(good) - 2 == len(NOT_DURABLE)
 
 
+async def test_checks_can_be_chosen_and_left_out(system: System) -> None:
+    chosen = await system.run("doctor", "--only", "clock", "--only", "services")
+    without = await system.run("doctor", "--skip", "services", "--skip", "postgres")
+    wrong = await system.run("doctor", "--skip", "service")
+
+    assert [line.split()[1] for line in chosen.stdout.splitlines()] == ["clock:", "services:"]
+    assert not {"services:", "postgres:"} & {
+        line.split()[1] for line in without.stdout.splitlines()
+    }
+    assert "registry:" in without.stdout
+    assert (wrong.exit_code, "there is no check" in wrong.output) == (2, True)
+
+
 async def test_snapshots_that_are_not_compacted_stop_every_start_until_they_are_fixed(
     system: System,
 ) -> None:
