@@ -79,12 +79,19 @@ def test_check_says_the_line_of_a_mistake(tmp_path: Path) -> None:
 
 def test_show_masks_secrets_and_names_sources(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("data: {database: {source: 'postgres://u:hunter2@h/d'}}\n")
-    environment = {"ORCH_CONFIG": str(tmp_path / "c.yaml"), "ORCH_TOPICS_PARTITIONS": "3"}
+    environment = {
+        "ORCH_CONFIG": str(tmp_path / "c.yaml"),
+        "ORCH_TOPICS_PARTITIONS": "3",
+        "ORCH_DEV_FIND": "false",
+        "ORCH_EMBEDDED_KAFKA_PORT": "9099",
+    }
     shown = run_command(["config", "show"], environment).out
     assert "hunter2" not in shown
     assert 'data.database.source: "********"  # ORCH_POSTGRES_DSN' in shown
     assert "c.yaml:1" in shown
-    assert 'topics.partitions: "3"  # ORCH_TOPICS_PARTITIONS, environment' in shown
+    assert "topics.partitions: 3  # ORCH_TOPICS_PARTITIONS, environment" in shown
+    assert "dev.find: false  # ORCH_DEV_FIND, environment" in shown
+    assert "embedded.kafka_port: 9099  # ORCH_EMBEDDED_KAFKA_PORT, environment" in shown
     assert 'topics.prefix: "orchestrator."  # ORCH_TOPICS_PREFIX, default' in shown
 
 
