@@ -188,7 +188,8 @@ def _exit_code(ended: Mapping[str, int | BaseException], *, cancelled: Set[str])
         said.setdefault(repr(error), role)
     errors = {role: errors[role] for role in said.values()}
     for role, error in list(errors.items())[1:]:
-        log.error("role_failed", role=role, exc_info=error)
+        code = getattr(error, "code", "INTERNAL")
+        log.error("role_failed", role=role, code=code, exc_info=error)
     for error in errors.values():
         raise error
     return max((code for code in ended.values() if isinstance(code, int)), default=0)

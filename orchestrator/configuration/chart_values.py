@@ -133,6 +133,7 @@ def _values() -> dict[str, Schema]:
                 **dict.fromkeys(("podMonitor", "rules", "dashboards"), _FLAG),
                 "labels": _LABELS,
                 "interval": {"type": "string", "pattern": "^([0-9]+(ms|s|m|h|d))+$"},
+                "runbookUrl": _NAMED,
             }
         ),
     }

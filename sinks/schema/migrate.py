@@ -14,7 +14,7 @@ import asyncpg
 import structlog
 
 from sinks.dsn import check_files, wrong_dsn
-from sinks.errors import MigrationError, SinkBlockedError, ours
+from sinks.errors import MigrationError, SchemaMissingError, SinkBlockedError, ours
 from sinks.pool import Connection
 from sinks.queries import query
 from sinks.schema.migration import Migration, load_migrations, of_phase, pending
@@ -117,9 +117,16 @@ async def check_migrated(conn: Connection) -> None:
     """Check that all of this program's migrations but ``post`` ones are applied.
 
     Raises:
+        SchemaMissingError: none was ever applied: the database is new, or a restore fills it.
         MigrationError: a migration is not applied, or has changed; the message names it.
     """
-    waiting = pending(load_migrations(), await _applied(conn))
+    applied = await _applied(conn)
+    if not applied:
+        raise SchemaMissingError(
+            "the database has no schema of ours: run `orchestrator migrate up`, or wait for the"
+            " restore that runs"
+        )
+    waiting = pending(load_migrations(), applied)
     missing = [migration.name for migration in waiting if not migration.after_deployment]
     if missing:
         raise MigrationError(f"{missing[0]} is not applied: run the migrations first")

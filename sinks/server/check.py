@@ -1,5 +1,7 @@
 """Reads the facts of a Postgres server that :mod:`sinks.server.rules` compares."""
 
+import asyncpg
+
 from schemas.findings import Finding
 from sinks.errors import MigrationError
 from sinks.pool import Connection, close_pool, connection, open_pool
@@ -54,6 +56,9 @@ async def _facts(conn: Connection) -> ServerFacts:
         pending, changed = await pending_migrations(conn), False
     except MigrationError:
         pending, changed = [], True
+    except asyncpg.InsufficientPrivilegeError:
+        # The list of rights says so, with all the others that are missing.
+        pending, changed = [], False
     return ServerFacts(
         version=server["version"] // 10_000,
         encoding=server["encoding"],

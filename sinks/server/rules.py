@@ -115,7 +115,9 @@ def _rights(facts: ServerFacts) -> Iterator[Finding]:
             about="postgres",
             what=f"the account lacks {', '.join(missing)}",
             breaks="the sink or the dead-letter index waits where it needs it",
-            fix="GRANT it; new months need the owner of the tables: GRANT the owner's role",
+            fix="let the account of the sink and the index act as the owner of the tables: only an "
+            "owner makes the tables of new months. GRANT owner TO account; ALTER ROLE account SET "
+            "role = owner",
         )
 
 

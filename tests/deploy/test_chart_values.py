@@ -140,6 +140,10 @@ def test_rules_and_dashboards_of_the_chart_are_those_of_deploy(name: str) -> Non
     assert (CHART / name).read_bytes() == Path("deploy", name).read_bytes()
 
 
+def test_the_chart_can_be_copied_elsewhere_as_a_folder() -> None:
+    assert [path for path in CHART.rglob("*") if path.is_symlink()] == []
+
+
 def test_the_image_runs_what_the_pods_ask_for() -> None:
     last = {line.split()[0]: line for line in IMAGE.read_text("utf-8").splitlines() if line.strip()}
     pod = (CHART / "templates" / "_pod.tpl").read_text("utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Mapping
@@ -372,8 +373,26 @@ def test_prometheus_gets_the_rules_and_the_labels_that_they_select_by() -> None:
     given = [one["spec"] for one in of_kind(found, "PrometheusRule")]
 
     assert given == [read(RULES), read(ALERTS)]
-    assert relabelled.keys() == written[0]["labels"].keys()
+    kept = {name for name in written[0]["labels"] if not name.startswith("__")}
+    assert relabelled.keys() == kept
     assert relabelled["job"]["replacement"] == written[0]["labels"]["job"]
+
+
+def test_alerts_and_dashboards_link_to_the_runbook_of_the_values() -> None:
+    address = "https://wiki.example.com/runbook.md"
+    found = objects(PRODUCTION, settings=(f"monitoring.runbookUrl={address}",))
+    groups = [group for one in of_kind(found, "PrometheusRule") for group in one["spec"]["groups"]]
+    links = {
+        rule["annotations"]["runbook_url"].partition("#")[0]
+        for group in groups
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    texts = named(found, "ConfigMap", "ai-orchestrator-dashboards")["data"].values()
+    variables = [v for text in texts for v in json.loads(text)["templating"]["list"]]
+
+    assert links == {address}
+    assert {v["query"] for v in variables if v["name"] == "runbook"} == {address}
 
 
 def test_grafana_gets_every_dashboard() -> None:

@@ -19,6 +19,8 @@ from orchestrator.process import _CLOSE_S, StopBound, _exit_code
 from orchestrator.settings import load_settings
 from schemas.errors import SettingsError
 from schemas.records import Json, TaskCreated
+from sinks.schema.migrate import migrate_up
+from sinks.schema.migration import load_migrations
 from streams.errors import TopicsDifferError
 from streams.runtime.run import FORCE_AFTER_S
 from tasks.pipeline_file import load_pipelines
@@ -111,7 +113,7 @@ async def test_asked_to_stop_it_finishes_its_calls_and_makes_none_again(together
 async def test_its_readiness_names_the_role_that_is_not_ready(
     together: Running, postgres_server: EmbeddedPostgres
 ) -> None:
-    [address] = [at for name, at in read_targets(together.system.targets) if name == ALL]
+    [address] = [one.address for one in read_targets(together.system.targets) if one.process == ALL]
     task = a_rag_task()
     async with httpx.AsyncClient(base_url=f"http://{address}") as client:
         await until_ready(client, ready=True)
@@ -130,8 +132,9 @@ async def test_its_readiness_names_the_role_that_is_not_ready(
 async def test_a_role_that_cannot_start_ends_the_process_with_its_error(
     kafka_bootstrap: str, postgres_dsn: str, tmp_path: Path
 ) -> None:
-    without_tables = await a_database(postgres_dsn)
-    both = OneRole("router sink", kafka_bootstrap, tmp_path, ORCH_POSTGRES_DSN=without_tables)
+    of_another_version = await a_database(postgres_dsn)
+    await migrate_up(of_another_version, load_migrations()[:1])
+    both = OneRole("router sink", kafka_bootstrap, tmp_path, ORCH_POSTGRES_DSN=of_another_version)
     await both.make_topics()
     async with both.running():
         code = await both.process.wait(60)
