@@ -179,14 +179,18 @@ asyncapi: $(VENV)/.dev ## generate schemas/asyncapi.yaml from the topic table an
 
 dashboards: $(VENV)/.dev ## generate deploy/grafana from the table of panels
 	@$(BIN)/python -m orchestrator.monitoring.dashboards deploy/grafana
+	@cp deploy/grafana/*.json $(CHART)/grafana/
 
 observe: $(VENV)/.dev ## a system with faults under the real Prometheus: every dashboard and rule expression
 	@$(BIN)/python -m tests.monitoring.observe
 
-configuration: $(VENV)/.dev ## generate the pages of settings and metrics, the example and the schema of the chart
+# The chart has copies: Helm packs links, but a chart that is copied elsewhere would lose them.
+CHART := deploy/helm/ai-orchestrator
+configuration: $(VENV)/.dev ## generate the pages of settings and metrics, the example, the schema and the rules of the chart
 	@$(BIN)/python -m orchestrator.configuration.page > docs/configuration.md
 	@$(BIN)/python -m orchestrator.configuration.example > deploy/config.example.yaml
-	@$(BIN)/python -m orchestrator.configuration.chart_values > deploy/helm/ai-orchestrator/values.schema.json
+	@$(BIN)/python -m orchestrator.configuration.chart_values > $(CHART)/values.schema.json
+	@cp deploy/prometheus/rules.yaml deploy/prometheus/alerts.yaml $(CHART)/prometheus/
 	@$(BIN)/python -m orchestrator.monitoring.page > docs/metrics.md
 
 clean: ## remove the environments and the data of `make run`

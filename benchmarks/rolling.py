@@ -105,7 +105,7 @@ async def until_ready(system: System, name: str) -> None:
     """Wait until a process says that it is ready, as a supervisor does between two restarts."""
     async with asyncio.timeout(WAIT_S), httpx.AsyncClient() as client:
         while not await is_ready(  # noqa: ASYNC110  # it happens in another process
-            client, dict(read_targets(system.targets)).get(name)
+            client, {one.process: one.address for one in read_targets(system.targets)}.get(name)
         ):
             await asyncio.sleep(0.05)
 

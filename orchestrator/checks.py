@@ -21,13 +21,14 @@ from orchestrator.log_checks import (
     check_positions,
     check_transactions,
 )
+from orchestrator.row_checks import check_rows
 from orchestrator.service_checks import check_processes, check_registry, check_services
 from orchestrator.settings import Settings
 from schemas.errors import OrchestratorError
 from schemas.findings import Finding, Severity, described, fatal
 from schemas.topic_rules import topic_findings
 from schemas.topics import Topics
-from sinks.errors import PostgresRefusedError
+from sinks.errors import PostgresRefusedError, SinkBlockedError
 from sinks.server.check import check_server
 from streams.errors import KafkaRightMissingError, TopicsDifferError
 from streams.kafka.admin import Admin
@@ -169,7 +170,10 @@ CHECKS: tuple[Check, ...] = (
         "version, encoding, migrations, rights and settings fit",
         check_postgres,
     ),
-    Check(Server.OTHERS, "services", "services accept connections, or none is set", check_services),
+    Check(Server.POSTGRES, "rows", "rows belong to the logs of this system", check_rows),
+    Check(
+        Server.OTHERS, "services", "the service of every step accepts connections", check_services
+    ),
     Check(Server.OTHERS, "registry", "the schema registry answers, or none is set", check_registry),
     Check(Server.OTHERS, "processes", "all known processes are ready", check_processes),
 )
@@ -180,10 +184,11 @@ async def examine(
     settings: Settings,
     pipelines: Pipelines,
     *,
+    checks: Sequence[Check] | None = None,
     on_slow: Callable[[Check], None] = lambda _: None,
     slow_s: float = 2.0,
 ) -> list[Finding]:
-    """Run all checks; a server that does not answer, or is not set, is a finding, too.
+    """Run checks; a server that does not answer, or is not set, is a finding, too.
 
     The checks of a server run at the same time when its first one has had an answer. A server
     that does not answer is one finding. A server whose address is not set is left out, with a
@@ -192,6 +197,7 @@ async def examine(
     Args:
         settings: with the addresses of the servers.
         pipelines: their steps have topics.
+        checks: some of :data:`CHECKS`, in their order; all of them by default.
         on_slow: called with each check that has not ended after ``slow_s``.
         slow_s: seconds.
     """
@@ -199,8 +205,10 @@ async def examine(
         Server.KAFKA: settings.kafka.bootstrap,
         Server.POSTGRES: settings.postgres.dsn,
     }
-    away = {server for server in Server if not addresses.get(server, "itself")}
-    found = [_not_set(server) for server in Server if server in away]
+    checks = CHECKS if checks is None else checks
+    asked = [server for server in Server if any(check.server is server for check in checks)]
+    away = {server for server in asked if not addresses.get(server, "itself")}
+    found = [_not_set(server, checks) for server in asked if server in away]
 
     async def run(check: Check) -> Sequence[Finding] | OrchestratorError:
         slow = asyncio.get_running_loop().call_later(slow_s, on_slow, check)
@@ -211,18 +219,20 @@ async def examine(
         finally:
             slow.cancel()
 
-    ended = await asyncio.gather(*(_ended(server, run) for server in Server if server not in away))
+    of_servers = [
+        [check for check in checks if check.server is server]
+        for server in asked
+        if server not in away
+    ]
+    ended = await asyncio.gather(*(_ended(of_server, run) for of_server in of_servers))
     return found + [finding for findings in ended for finding in findings]
 
 
 _Run = Callable[[Check], Awaitable[Sequence[Finding] | OrchestratorError]]
 
 
-async def _ended(server: Server, run: _Run) -> list[Finding]:
+async def _ended(checks: Sequence[Check], run: _Run) -> list[Finding]:
     """The findings of a server's checks, in the order of the table."""
-    checks = [check for check in CHECKS if check.server is server]
-    if not checks:
-        return []
     first, *others = checks
     answers = {first: await run(first)}
     if not isinstance(answers[first], OrchestratorError):
@@ -253,8 +263,8 @@ def log_findings(findings: Sequence[Finding]) -> None:
             )
 
 
-def _not_set(server: Server) -> Finding:
-    left_out = ", ".join(check.about for check in CHECKS if check.server is server)
+def _not_set(server: Server, checks: Sequence[Check]) -> Finding:
+    left_out = ", ".join(check.about for check in checks if check.server is server)
     return Finding(
         severity=Severity.WARNING,
         about=server.name.lower(),
@@ -270,5 +280,8 @@ def _unanswered(check: Check, error: OrchestratorError) -> Finding:
         about=check.about,
         what=f"{error.code}: {error}",
         breaks="whoever needs it waits",
-        fix="see that the server runs, and that its address is right",
+        # A server that answered, and refuses, is not away: the message says what to change.
+        fix="see that the server runs, and that its address is right"
+        if error.retriable and not isinstance(error, SinkBlockedError)
+        else "change what the message names; the page of errors explains its code",
     )

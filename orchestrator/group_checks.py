@@ -51,14 +51,7 @@ async def read_groups(
 def group_findings(readings: Mapping[str, GroupReading], *, prefix: str) -> Iterator[Finding]:
     """What is wrong with the groups of a system. Pure."""
     if not any(reading.members for reading in readings.values()):
-        unread = sum(reading.unread for reading in readings.values())
-        yield Finding(
-            severity=Severity.WARNING if unread else Severity.INFO,
-            about="groups",
-            what=f"no role of this system runs; {unread} records wait",
-            breaks="nothing is lost; nothing goes on",
-            fix="orchestrator worker ROLE for each role, or orchestrator dev",
-        )
+        yield _nothing_runs(readings, prefix)
         return
     for group, reading in readings.items():
         role = group.removeprefix(prefix)
@@ -87,6 +80,27 @@ def group_findings(readings: Mapping[str, GroupReading], *, prefix: str) -> Iter
                 fix="bring the service back, or give it room: `orchestrator dlq stats --by code` "
                 "says what it answers; the worker finds out by itself when it works again",
             )
+
+
+def _nothing_runs(readings: Mapping[str, GroupReading], prefix: str) -> Finding:
+    unread = sum(reading.unread for reading in readings.values())
+    if any(reading.has_read for reading in readings.values()):
+        return Finding(
+            severity=Severity.FATAL,
+            about="groups",
+            what=f"no role of this system runs any more; {unread} records wait",
+            breaks="no task goes on; nothing is lost",
+            fix="orchestrator worker all, or worker ROLE for each role; a process that is there "
+            "hangs, or is cut off from Kafka: end it with kill -9, and start it",
+        )
+    return Finding(
+        severity=Severity.WARNING if unread else Severity.INFO,
+        about="groups",
+        what=f"no role of this system has run yet with the prefix {prefix}; {unread} records wait",
+        breaks="nothing is lost; nothing goes on",
+        fix="orchestrator worker all, or worker ROLE for each role; if roles run, set "
+        "ORCH_TOPICS_PREFIX or ORCH_CONFIG as they do",
+    )
 
 
 def owner_findings(members: list[Member], *, partitions: int) -> Iterator[Finding]:

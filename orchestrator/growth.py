@@ -18,6 +18,8 @@ class Left:
 
     unread: int
     """Records that its groups have not read: without these, rows do not say what is left."""
+    unwritten: int
+    """Records that Postgres does not have yet: the rows are those of an earlier time."""
     tasks: int
     """Tasks that have not ended, also those that are held."""
     letters: int
@@ -26,7 +28,7 @@ class Left:
     @property
     def drained(self) -> bool:
         """Whether the present system can be stopped without leaving work behind."""
-        return not (self.unread or self.tasks or self.letters)
+        return not (self.unread or self.unwritten or self.tasks or self.letters)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from orchestrator.roles import built_role
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
 from streams.errors import KafkaUnavailableError
+from streams.forced_end import exit_after
 from streams.health import Health
 from streams.kafka.patience import waits, when_there
-from streams.runtime.run import exit_after, run_app
+from streams.runtime.run import FORCE_AFTER_S, run_app
 from streams.stop_signals import stop_signals
 from tasks.pipeline import Pipelines
 
@@ -52,21 +54,43 @@ async def run_roles(names: Sequence[str], settings: Settings, health: Health) ->
     """
     pipelines = installed_pipelines(settings.pipelines)
     parts = {name: health if len(names) == 1 else health.part(name) for name in names}
-    # While one role closes its connections, another one may still finish its calls.
-    close_s = _CLOSE_S + (settings.worker.drain_s if len(names) > 1 else 0.0)
+    bound = StopBound(max(_grace_s(name, settings) for name in names) if len(names) > 1 else None)
     with stop_signals() as stopping:
         runs = {
-            name: _RoleRun(name, settings, pipelines, parts[name], stopping, close_s)
+            name: _RoleRun(name, settings, pipelines, parts[name], stopping, bound)
             for name in names
         }
         running = {name: asyncio.create_task(run.to_its_end()) for name, run in runs.items()}
         await _first_end(list(running.values()), stopping)
+        bound.began_s = time.monotonic()
         stopping.set()
         # They wait for their servers, and have no work to finish.
         starting = {name for name in names if parts[name].start_problem()}
         await _cancelled([running[name] for name in starting])
         ended = await asyncio.gather(*running.values(), return_exceptions=True)
     return _exit_code(dict(zip(names, ended, strict=True)), cancelled=starting)
+
+
+@dataclass(slots=True)
+class StopBound:
+    """How long the roles of a process may close their connections; then the process is ended."""
+
+    longest_grace_s: float | None
+    """Of several roles, the longest time for work in flight; None: there is one role."""
+    began_s: float | None = None
+    """When the roles were asked to stop, as :func:`time.monotonic` says it."""
+
+    def close_s(self, now_s: float) -> float:
+        """Time for a role that ends now.
+
+        While it closes its connections, another one may still finish its calls: an end of the
+        process would end these. So all have until the slowest one must have closed its own.
+        """
+        if self.longest_grace_s is None:
+            return _CLOSE_S
+        longest_s = self.longest_grace_s + FORCE_AFTER_S + _CLOSE_S
+        began_s = now_s if self.began_s is None else self.began_s
+        return max(_CLOSE_S, began_s + longest_s - now_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +102,7 @@ class _RoleRun:
     pipelines: Pipelines
     health: Health
     stopping: asyncio.Event
-    close_s: float
-    """Time to close its connections; then the process is ended."""
+    bound: StopBound
 
     async def to_its_end(self) -> int:
         """Wait for the brokers, run the role, and return the exit code for its process."""
@@ -104,10 +127,16 @@ class _RoleRun:
         bounds = ExitStack()
         try:
             async with resources:
-                code = await run_app(app, self.health, self.stopping, grace_s=self._grace_s())
+                code = await run_app(
+                    app,
+                    self.health,
+                    self.stopping,
+                    grace_s=_grace_s(self.role, self.settings),
+                    others_grace_s=self.bound.longest_grace_s or 0.0,
+                )
                 # Nothing is left to be acknowledged: what cannot be closed must not keep the
                 # process.
-                bounds.callback(exit_after(self.close_s, code=code).cancel)
+                bounds.callback(exit_after(self.bound.close_s(time.monotonic()), code=code).cancel)
         except KafkaUnavailableError as error:
             # After a run the result stands, even if some part could not be closed.
             if code is None:
@@ -117,10 +146,12 @@ class _RoleRun:
             bounds.close()
         return code
 
-    def _grace_s(self) -> float:
-        if self.role.startswith(STEP_PREFIX):
-            return self.settings.worker.drain_s
-        return self.settings.kafka.drain_timeout_s
+
+def _grace_s(role: str, settings: Settings) -> float:
+    """Time for the work that a role has in flight when it is asked to stop."""
+    if role.startswith(STEP_PREFIX):
+        return settings.worker.drain_s
+    return settings.kafka.drain_timeout_s
 
 
 async def _first_end(tasks: Sequence[asyncio.Task[int]], stopping: asyncio.Event) -> None:
@@ -151,8 +182,14 @@ def _exit_code(ended: Mapping[str, int | BaseException], *, cancelled: Set[str])
         if isinstance(found, BaseException)
         and not (role in cancelled and isinstance(found, asyncio.CancelledError))
     }
+    # What all of them lack, such as topics, is said once.
+    said: dict[str, str] = {}
+    for role, error in errors.items():
+        said.setdefault(repr(error), role)
+    errors = {role: errors[role] for role in said.values()}
     for role, error in list(errors.items())[1:]:
-        log.error("role_failed", role=role, exc_info=error)
+        code = getattr(error, "code", "INTERNAL")
+        log.error("role_failed", role=role, code=code, exc_info=error)
     for error in errors.values():
         raise error
     return max((code for code in ended.values() if isinstance(code, int)), default=0)

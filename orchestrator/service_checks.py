@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields
 from urllib.parse import urlsplit
@@ -22,22 +23,51 @@ _BODY_MAX = 65_536
 _NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, *_NOT_JSON)
 _PORTS = {"http": 80, "https": 443}
+_STEP_BREAKS = "its step is tried again and again, and then becomes dead letters"
 
 
 async def check_services(settings: Settings, pipelines: Pipelines) -> list[Finding]:
-    """Find services that accept no connection; only those whose address is set."""
+    """Find services of any step that accept no connection, also at an address that is a default.
+
+    A step worker uses the default of a service whose address nobody set.
+    """
     usual = {item.name: item.default for item in fields(ServicesSettings)}
     used = {field_of(service) for service in pipelines.services.values()}
     addresses = {
-        name: address
-        for name, address in settings.services.addresses().items()
-        if name in used and address != usual.get(name)
+        name: address for name, address in settings.services.addresses().items() if name in used
     }
-    found = await asyncio.gather(*(_service(name, at) for name, at in addresses.items()))
-    return [finding for finding in found if finding is not None]
+    refused = await asyncio.gather(*map(_refusal, addresses.values()))
+    away = {name: why for name, why in zip(addresses, refused, strict=True) if why is not None}
+    unset = {name: addresses[name] for name in away if addresses[name] == usual.get(name)}
+    found = [_away(name, why) for name, why in away.items() if name not in unset]
+    return [*found, _at_defaults(unset)] if unset else found
 
 
-async def _service(name: str, address: str) -> Finding | None:
+def _away(name: str, why: str) -> Finding:
+    return Finding(
+        severity=Severity.WARNING,
+        about=name,
+        what=f"the service accepts no connection from here ({why})",
+        breaks=_STEP_BREAKS,
+        fix=f"start the service, or set ORCH_SERVICES_{name.upper()} (or ..._EXTRA)",
+    )
+
+
+def _at_defaults(unset: Mapping[str, str]) -> Finding:
+    """One finding for all: a system that uses two services would otherwise have three of them."""
+    return Finding(
+        severity=Severity.WARNING,
+        about="services",
+        what="no connection from here at the default of "
+        + ", ".join(f"{name} ({address})" for name, address in unset.items()),
+        breaks=_STEP_BREAKS,
+        fix="set " + ", ".join(f"ORCH_SERVICES_{name.upper()}" for name in unset) + ", or start "
+        "what listens there; harmless while no task needs these services",
+    )
+
+
+async def _refusal(address: str) -> str | None:
+    """Why an address accepts no connection; None: it does, or is a function."""
     if address.startswith("python:"):
         return None
     try:
@@ -46,13 +76,7 @@ async def _service(name: str, address: str) -> Finding | None:
             port = parts.port or _PORTS.get(parts.scheme)
             _, writer = await asyncio.open_connection(parts.hostname, port)
     except (OSError, TimeoutError, ValueError) as error:
-        return Finding(
-            severity=Severity.WARNING,
-            about=name,
-            what=f"the service accepts no connection from here ({type(error).__name__})",
-            breaks="its step is tried again and again, and then becomes dead letters",
-            fix=f"start the service, or set ORCH_SERVICES_{name.upper()} (or ..._EXTRA)",
-        )
+        return type(error).__name__
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
@@ -85,11 +109,26 @@ async def check_registry(settings: Settings, _pipelines: Pipelines) -> list[Find
 async def check_processes(settings: Settings, _pipelines: Pipelines) -> list[Finding]:
     """Ask each process whose address is in the folder of targets whether it is ready."""
     folder = settings.metrics.targets_dir
-    if folder is None:
-        return []
+    targets = [] if folder is None else list(read_targets(folder))
+    if not targets:
+        where = f"no process is in {folder}" if folder else "ORCH_METRICS_TARGETS_DIR is not set"
+        return [_not_asked(where)]
     async with httpx.AsyncClient(timeout=_ANSWER_S, trust_env=False) as client:
-        found = await asyncio.gather(*(_process(client, *one) for one in read_targets(folder)))
+        found = await asyncio.gather(
+            *(_process(client, one.process, one.address) for one in targets)
+        )
     return [finding for finding in found if finding is not None]
+
+
+def _not_asked(where: str) -> Finding:
+    return Finding(
+        severity=Severity.INFO,
+        about="processes",
+        what=f"no process was asked whether it is ready: {where}",
+        breaks="nothing by itself; a process that hangs shows as a group without a process",
+        fix="set ORCH_METRICS_TARGETS_DIR to one folder in every process of this machine; "
+        "elsewhere ask /readyz of each process",
+    )
 
 
 class _NotReady(msgspec.Struct):
@@ -109,8 +148,8 @@ async def _process(client: httpx.AsyncClient, name: str, address: str) -> Findin
             about=name,
             what=f"not ready: process: it does not answer at {address} ({type(error).__name__})",
             breaks="what this process does waits, unless another process does it",
-            fix="kill it and start it again, if it runs (`orchestrator status` has its pid); if it "
-            "is gone for good, remove its file from ORCH_METRICS_TARGETS_DIR",
+            fix="if it runs, end it with kill -9 (`orchestrator status` has its pid) and start it; "
+            "if it is gone for good, remove its file from ORCH_METRICS_TARGETS_DIR",
         )
     return Finding(
         severity=Severity.WARNING,

@@ -30,6 +30,8 @@ from streams.ownership.settings import RouterSettings
 from streams.settings import KafkaSettings, SchemasSettings
 
 PREFIX = "ORCH_"
+_NUMBER_MAX = 2**53
+"""More is a mistake in every setting; not a number and infinity are neither times nor sizes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,10 @@ def _value(name: str, text: str, kind: Any, *, secret: bool) -> Any:
         if kind is bool:
             return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
         if kind in (int, float):
-            return kind(text)
+            number = kind(text)
+            if not -_NUMBER_MAX <= number <= _NUMBER_MAX:
+                raise ValueError(text)
+            return number
         return Path(text) if kind is Path else text
     except (ValueError, KeyError) as error:
         shown = "wrong" if secret else repr(text)

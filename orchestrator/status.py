@@ -15,7 +15,7 @@ import httpx
 from msgspec import Struct
 
 from orchestrator.layout import consumer_groups
-from orchestrator.monitoring.target import read_targets
+from orchestrator.monitoring.target import ProcessTarget, read_targets
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.running.address import dsn_address
 from orchestrator.running.file import process_identity
@@ -56,6 +56,8 @@ class GroupLag(Struct, frozen=True, kw_only=True):
     group: str
     lag: int
     topics: dict[str, int]
+    members: int
+    """Processes in the group; a process that hangs leaves it when its session ends."""
 
 
 class SystemStatus(Struct, frozen=True, kw_only=True):
@@ -87,7 +89,7 @@ async def ask_status(
     kafka, postgres, processes, lag = await asyncio.gather(
         _kafka(settings, system, timeout_s),
         _postgres(settings, system, timeout_s),
-        _processes(system, timeout_s),
+        _processes(settings, system, timeout_s),
         _lag(settings, timeout_s),
     )
     return SystemStatus(
@@ -153,9 +155,14 @@ def _record(name: str, address: str, system: RunningSystem | None) -> ServerReco
     return found[0] if found else ServerRecord(name=name, address=address)
 
 
-async def _processes(system: RunningSystem | None, timeout_s: float) -> tuple[PartStatus, ...]:
+async def _processes(
+    settings: Settings, system: RunningSystem | None, timeout_s: float
+) -> tuple[PartStatus, ...]:
+    """Those of ``orchestrator dev``, or those that wrote their addresses into the folder."""
     if system is None:
-        return ()
+        folder = settings.metrics.targets_dir
+        targets = () if folder is None else read_targets(folder)
+        return tuple(await asyncio.gather(*(_target(one, timeout_s) for one in targets)))
     return tuple(
         await asyncio.gather(*(_process(one, system, timeout_s) for one in system.processes))
     )
@@ -184,10 +191,28 @@ async def _process(process: ProcessRecord, system: RunningSystem, timeout_s: flo
     )
 
 
+async def _target(target: ProcessTarget, timeout_s: float) -> PartStatus:
+    url = f"http://{target.address}/healthz"
+    _, took_ms, problem = await _asked(lambda: _good(url), timeout_s)
+    return PartStatus(
+        name=target.process,
+        address=target.address,
+        pid=target.pid,
+        ports=tuple(_ports(target.address)),
+        log=None,
+        restarts=None,
+        version=None,
+        answers=not problem,
+        took_ms=took_ms,
+        problem=problem or None,
+    )
+
+
 def _monitored(system: RunningSystem) -> dict[str, str]:
     """The address of the health of each process, as far as it is known."""
     folder = system.variables.get("ORCH_METRICS_TARGETS_DIR")
-    return dict(read_targets(Path(folder))) if folder else {}
+    targets = read_targets(Path(folder)) if folder else ()
+    return {one.process: one.address for one in targets}
 
 
 async def _good(url: str) -> None:
@@ -231,9 +256,11 @@ async def _lag_of_groups(settings: Settings) -> tuple[GroupLag, ...]:
         LogReader(settings.kafka, client_id=client_id, committed=False) as reader,
         Admin(settings.kafka) as admin,
     ):
+        members = await admin.members(list(groups))
         async for group, committed, bounds in group_positions(reader, admin, groups):
             topics = lag_by_topic(committed, bounds)
-            found.append(GroupLag(group=group, lag=sum(topics.values()), topics=topics))
+            lag = sum(topics.values())
+            found.append(GroupLag(group=group, lag=lag, topics=topics, members=members[group]))
     return tuple(found)
 
 

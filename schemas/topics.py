@@ -33,6 +33,8 @@ COPIES_MAX = 3
 """Copies of a partition on a cluster with at least this number of brokers."""
 
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,100}")
+_PARTITIONS_MAX = 100_000
+"""More than a cluster bears of one topic."""
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 # A batch adds its own header, and its records their keys and headers, to the values, whose
@@ -63,6 +65,10 @@ class TopicsSettings:
             )
         if self.partitions < 1:
             raise ValueError(f"partitions is {self.partitions}; it must be at least 1")
+        if self.partitions > _PARTITIONS_MAX:
+            raise ValueError(
+                f"partitions is {self.partitions}; it must be at most {_PARTITIONS_MAX}"
+            )
         if self.replication_factor is not None and self.replication_factor < 1:
             raise ValueError(
                 f"replication_factor is {self.replication_factor}; it must be at least 1"

@@ -49,7 +49,7 @@ class Database:
         """Connect; with ``migrated`` check that the schema exists. Closed again if it raises.
 
         Raises:
-            SinkUnavailableError: try again later.
+            SinkUnavailableError: try again later; SchemaMissingError: no migration was applied.
             MigrationError: a migration that this program needs was not applied.
         """
         self._pool = await open_pool(self.settings, planning=self._planning, pooled=self._pooled)

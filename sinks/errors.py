@@ -44,6 +44,16 @@ class SinkBlockedError(SinkUnavailableError):
     code = "SINK_BLOCKED"
 
 
+class SchemaMissingError(SinkBlockedError):
+    """A table, the schema or a key of ours is not in the database. Nothing was written.
+
+    As for its base: a restore makes it again, or an operator runs the migrations. A schema that
+    is there in another version is a :class:`MigrationError` instead.
+    """
+
+    code = "SCHEMA_MISSING"
+
+
 class PostgresTlsError(SinkBlockedError):
     """TLS to Postgres failed: a certificate, a file of the DSN, or a server without TLS.
 
@@ -116,6 +126,7 @@ _BY_POLICY: dict[Policy, type[SinkError]] = {
     Policy.WAIT: SinkUnavailableError,
     Policy.WAIT_FOR_LOCK: SinkLockedError,
     Policy.WAIT_FOR_A_PERSON: SinkBlockedError,
+    Policy.WAIT_FOR_TABLES: SchemaMissingError,
     Policy.ISOLATE: SinkRowError,
     Policy.STOP: PostgresRefusedError,
 }
@@ -140,7 +151,7 @@ def ours(error: BaseException, *, connection_lost: bool = False) -> SinkError | 
         rule = _rule_of(error)
         # The message names table, column and constraint. The detail holds values: left out.
         said = f"{error.sqlstate}: {error.args[0]}"
-        if rule.policy in (Policy.WAIT_FOR_A_PERSON, Policy.STOP):
+        if rule.policy in (Policy.WAIT_FOR_A_PERSON, Policy.WAIT_FOR_TABLES, Policy.STOP):
             said = f"{said} ({rule.reason})"
         return _BY_POLICY[rule.policy](said)
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):

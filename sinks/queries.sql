@@ -10,6 +10,15 @@ FROM ai_orchestrator.sink_offsets
 WHERE log_partition = ANY ($1::integer[]);
 
 
+-- name: positions_are_keyed
+-- Whether the table of positions has its key. A restore fills a table before it makes its key: until
+-- then a position that is not there may still come.
+SELECT EXISTS (
+    SELECT FROM pg_index
+    WHERE indrelid = to_regclass('ai_orchestrator.sink_offsets') AND indisprimary
+);
+
+
 -- name: begin_positions
 -- Create the first row of partitions ($1), each with its next offset, epoch and owner ($2, $3,
 -- $4); returns the partitions that had no row. Counts go with the position: those of a partition

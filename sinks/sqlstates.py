@@ -18,6 +18,9 @@ class Policy(Enum):
     WAIT_FOR_A_PERSON = auto()
     """Every row would be refused until an operator changes something in Postgres. Pause, log the
     reason, and write the same batch again: the writer goes on by itself after that change."""
+    WAIT_FOR_TABLES = auto()
+    """Something of the schema is not there: a restore drops and makes it while we run. As
+    WAIT_FOR_A_PERSON, and the migrations are compared again before the next write."""
     ISOLATE = auto()
     """A row may be at fault: write the rows one by one."""
     STOP = auto()
@@ -33,6 +36,8 @@ class Rule(NamedTuple):
 
 _A_BUG = "a statement of this program is wrong: report it"
 _MIGRATE = "the schema is not the one of this program: run `orchestrator migrate up`"
+_RESTORED = "wait for the restore that runs; without one, run `orchestrator migrate up`"
+_RIGHTS = "the account lacks a right: `orchestrator doctor` lists all that are missing"
 _A_FUNCTION = "a function or trigger that somebody added to the tables raises"
 
 CLASSES: dict[str, Rule] = {
@@ -66,7 +71,7 @@ CLASSES: dict[str, Rule] = {
     "39": Rule(Policy.ISOLATE, _A_FUNCTION),
     "3B": Rule(Policy.STOP, _A_BUG),
     "3D": Rule(Policy.WAIT_FOR_A_PERSON, "the database does not exist"),
-    "3F": Rule(Policy.STOP, _MIGRATE),
+    "3F": Rule(Policy.WAIT_FOR_TABLES, _RESTORED),
     "40": Rule(Policy.WAIT, "the transaction lost against another one"),
     "42": Rule(Policy.STOP, _MIGRATE),
     "44": Rule(Policy.ISOLATE, "a row is outside of the view that somebody put before a table"),
@@ -87,7 +92,15 @@ CODES: dict[str, Rule] = {
     "25006": Rule(Policy.WAIT, "the server is a standby, until it is promoted"),
     "25P03": Rule(Policy.WAIT, "the transaction was idle for too long"),
     "25P04": Rule(Policy.WAIT, "the transaction took too long"),
-    "42501": Rule(Policy.WAIT_FOR_A_PERSON, "the account lacks a right: GRANT it"),
+    "42501": Rule(
+        Policy.WAIT_FOR_A_PERSON,
+        _RIGHTS,
+    ),
+    "42704": Rule(Policy.WAIT_FOR_TABLES, _RESTORED),
+    "42883": Rule(Policy.WAIT_FOR_TABLES, _RESTORED),
+    # A dump makes the keys of the tables last of all.
+    "42P10": Rule(Policy.WAIT_FOR_TABLES, _RESTORED),
+    "42P01": Rule(Policy.WAIT_FOR_TABLES, _RESTORED),
     "42804": Rule(Policy.WAIT_FOR_A_PERSON, "the type of a column was changed: change it back"),
     "428C9": Rule(Policy.WAIT_FOR_A_PERSON, "a column was made GENERATED ALWAYS: change it back"),
     "42P07": Rule(Policy.WAIT_FOR_A_PERSON, "a table has the name of a month's partition"),

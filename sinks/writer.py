@@ -21,7 +21,7 @@ from sinks.counts import store
 from sinks.counts.naming import Naming
 from sinks.counts.row import CountRow
 from sinks.database import Database
-from sinks.errors import SinkPositionError, SinkRowError
+from sinks.errors import SchemaMissingError, SinkPositionError, SinkRowError
 from sinks.group_commit import GroupCommit
 from sinks.pool import (
     FIND_BY_KEY,
@@ -31,6 +31,7 @@ from sinks.pool import (
 from sinks.probe import blocked, check_tasks_are_accepted
 from sinks.queries import SCHEMA, query
 from sinks.rows import Batch, LogEvent, joined, project
+from sinks.schema.migrate import check_migrated
 from sinks.schema.partitions import ensure_months, months_ahead
 from sinks.settings import PostgresSettings
 from sinks.statements import write_batch
@@ -117,8 +118,14 @@ class Writer:
         Raises:
             SinkUnavailableError: try again later.
         """
+        wanted = list(partitions)
         async with self._database.connection() as conn:
-            rows = await conn.fetch(query("read_positions", self._schema), list(partitions))
+            rows = await conn.fetch(query("read_positions", self._schema), wanted)
+            if len(rows) < len(wanted) and not await conn.fetchval(
+                query("positions_are_keyed", self._schema)
+            ):
+                # Without this the log would be read from its beginning, and in vain.
+                raise SchemaMissingError("sink_offsets has no key yet: a restore fills it")
         return {
             row["log_partition"]: Position(row["next_offset"], row["epoch"], row["owner"])
             for row in rows
@@ -197,6 +204,7 @@ class Writer:
             SinkUnavailableError: try again later; a batch makes the months that it needs anyway.
         """
         async with self._database.connection() as conn:
+            await self._check_schema(conn)
             made = await ensure_months(conn, await months_ahead(conn))
         if made:
             _log.info("sink_months_made", months=[month.isoformat()[:7] for month in made])
@@ -232,10 +240,22 @@ class Writer:
         missing = months - self._months
         if not missing:
             return
+        await self._check_schema(conn)
         made = await ensure_months(conn, missing, schema=self._schema)
         if made:
             _log.info("sink_months_made", months=[month.isoformat()[:7] for month in made])
         self._months |= missing
+
+    async def _check_schema(self, conn: Connection) -> None:
+        """Before a table is made: beside a restore that has not made its own yet, ours would be
+        in its way.
+
+        Raises:
+            SchemaMissingError: a restore runs; try again later.
+            MigrationError: the restored schema is of another version.
+        """
+        if self._schema == SCHEMA:
+            await check_migrated(conn)
 
     async def _commit(self, conn: Connection, writes: Sequence[_Write], batch: Batch) -> None:
         transaction = conn.transaction()

@@ -10,6 +10,8 @@ MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9._-]{1,249}")  # what Kafka accepts
 
+_BROKER = re.compile(r"(?:[^\s:/@\[\]]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+
 _OF_SASL = ("username", "password", "password_file", "token_provider")
 _OF_TLS = ("ca_file", "certificate_file", "key_file")
 
@@ -90,6 +92,7 @@ class KafkaSettings:
     does not hold the reading back, ends with exit code 1: its consumer is stuck."""
 
     def __post_init__(self) -> None:
+        self._check_bootstrap()
         if self.session_timeout_s < 6:
             raise ValueError(f"session_timeout_s is {self.session_timeout_s}; at least 6")
         if self.instance_id and not _INSTANCE_ID.fullmatch(self.instance_id):
@@ -101,6 +104,16 @@ class KafkaSettings:
         if self.session_timeout_s >= self.request_timeout_s:
             raise ValueError("session_timeout_s must be below request_timeout_s")
         self._check_security()
+
+    def _check_bootstrap(self) -> None:
+        if self.bootstrap.strip() and not self.servers:
+            raise ValueError(f"bootstrap is {self.bootstrap!r}; it names no broker")
+        for server in self.servers:
+            match = _BROKER.fullmatch(server)
+            if match is None or not 1 <= int(match["port"] or 9092) <= 65535:
+                raise ValueError(
+                    f"bootstrap has {server!r}; it must be host:port of each broker, with commas"
+                )
 
     def _check_security(self) -> None:
         if self.security_protocol not in PROTOCOLS:

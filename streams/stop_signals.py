@@ -10,6 +10,15 @@ from contextlib import contextmanager
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
+def ignore_stops() -> None:
+    """Let a further SIGTERM or SIGINT change nothing, also not the exit code.
+
+    For a process that ends by itself within a bound. Only in its main thread.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: None)
+
+
 @contextmanager
 def stop_signals() -> Iterator[asyncio.Event]:
     """The event that SIGTERM or SIGINT sets inside the block."""

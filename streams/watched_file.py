@@ -28,26 +28,28 @@ class WatchedFile(Generic[T]):
     out nor lets others in.
     """
 
-    def __init__(self, path: Path, parse: Callable[[bytes], T]) -> None:
+    def __init__(self, path: Path, parse: Callable[[bytes], T], *, setting: str = "") -> None:
         """Read the file.
 
         Args:
             path: the file, or a link to it.
             parse: makes the value; it raises ``ValueError`` if the contents are wrong. The message
                 is logged, so it must not quote them.
+            setting: the variable that names the file, for errors; the configuration file may.
 
         Raises:
             SettingsError: the file cannot be read or parsed; the message names it.
         """
         self.path = path
         self._parse = parse
+        named = f"{setting}: " if setting else ""
         try:
             self._seen = self._stamp()
             self._value = self._read()
         except OSError as error:
-            raise SettingsError(f"{path}: {error.strerror}") from error
+            raise SettingsError(f"{named}{path}: {error.strerror}") from error
         except ValueError as error:
-            raise SettingsError(f"{path}: {error}") from error
+            raise SettingsError(f"{named}{path}: {error}") from error
 
     def value(self) -> T:
         """The contents as they are now; the last good ones if the file is gone or wrong."""

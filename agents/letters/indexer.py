@@ -11,6 +11,7 @@ import structlog
 from agents.letters.closing import Closing
 from agents.letters.open_letters import OpenLetters
 from agents.letters.parts import IndexerParts
+from agents.projection.standing import of_others
 from schemas.codec import decode
 from schemas.dead_letter import Origin
 from schemas.dead_letter_record import DeadLetter, read_dead_letter
@@ -29,6 +30,7 @@ log = structlog.get_logger()
 
 _LOOK_EVERY_S = 5.0
 """How long a restored database may go unnoticed in partitions without new letters."""
+_SHOWN_MAX = 3
 _REOPENS_MAX = 3
 """How often the positions may move under one batch: a restore moves them once."""
 
@@ -57,6 +59,8 @@ class Indexer:
     async def open(self) -> None:
         """Read on from the stored positions up to the current ends of the topics."""
         writer, reader = self._parts.writer, self._reader()
+        if self._closing is not None:
+            await self._look_for_others()
         async with reader:
             # Partitions may have been added: the group assigns them to us as well.
             found = await reader.all_partitions(self._names)
@@ -78,6 +82,12 @@ class Indexer:
                 async for records in reader.read(topic, self._partition, start, end):
                     await self._write(records)
         self._look_due = time.monotonic() + _LOOK_EVERY_S
+
+    async def _look_for_others(self) -> None:
+        """Log that the database has letters of another system, which are listed with ours."""
+        topics = await when_taken(self._parts.waits, self._parts.writer.topics)
+        if others := of_others(topics, self._parts.topics):
+            log.error("index_holds_other_topics", topics=others[:_SHOWN_MAX], count=len(others))
 
     async def _begin_again(self, topic: str, at: int, first: int) -> None:
         """Move back a position that its topic does not reach: the topic was made again."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from agents.projection.spans import WriteSpans
+from agents.projection.standing import check_position
 from schemas.dead_letter import Failure, FailureClass, Origin, Stage
 from schemas.errors import OrchestratorError
 from schemas.limits import Limits
@@ -22,7 +23,7 @@ from sinks.writer import Position, Writer
 from streams import metrics
 from streams.clock import now_ms
 from streams.history.acceptance import Ownership
-from streams.history.accepted import is_of_owner, ownership_at_start, read_accepted
+from streams.history.accepted import ownership_at_start, read_accepted
 from streams.kafka.admin import Admin
 from streams.kafka.dead_letters import DeadLetters, failure_of
 from streams.kafka.log_reader import LogReader
@@ -91,28 +92,9 @@ class Projector:
                 self._ownership = await ownership_at_start(reader, topic, partition, first, end)
             else:
                 self._follow(self._stored)
-            if not first <= self._next_offset <= end:
-                raise SinkPositionError(
-                    f"the sink stands at offset {self._next_offset} of {topic}[{partition}], "
-                    f"whose log goes from {first} to {end}"
-                )
-            if self._stored is not None:
-                await self._check_log(reader, self._stored)
+                place = (topic, partition)
+                await check_position(reader, place, self._stored, (first, end))
         await self._catch_up(min(committed.get((topic, partition), 0), end))
-
-    async def _check_log(self, reader: LogReader, stored: Position) -> None:
-        """Detect a log of the same name that was made again, and is as long as the former one.
-
-        Raises:
-            SinkPositionError: another owner wrote the event before the stored position.
-        """
-        topic, partition = self._parts.topics.task_events, self._partition
-        offset, owner = stored.next_offset, stored.owner
-        if owner and not await is_of_owner(reader, topic, partition, offset, owner):
-            raise SinkPositionError(
-                f"the sink stands at offset {offset} of {topic}[{partition}], which others wrote: "
-                "the topic was made again; restore it, or rebuild the projection"
-            )
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Write a batch, then acknowledge it. From time to time create partitions for the coming

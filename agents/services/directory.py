@@ -1,16 +1,16 @@
 """From the name of a service in a pipeline to a client for it."""
 
 import asyncio
-import re
 from collections.abc import Iterable
 
 from agents.services.access import SERVICE_NAME, ServiceAccess, field_of
+from agents.services.address import parsed_address
 from agents.services.client import StepClient
 from agents.services.grpc_client import GrpcStepClient
 from agents.services.headers import ServiceHeaders
 from agents.services.http_client import HttpStepClient
 from agents.services.inline_client import InlineStepClient, load_function
-from agents.services.models.address import SCHEMES, parse_address
+from agents.services.models.address import MODEL_SCHEMES, parse_address
 from agents.services.models.client import ModelClient, ModelTimes
 from agents.services.models.prices import load_prices
 from agents.services.service_tls import ServiceTls
@@ -96,7 +96,7 @@ class Directory:
             headers = ServiceHeaders(access.headers)
         except SettingsError as error:
             raise SettingsError(f"service {service!r}: {error}") from error
-        if scheme in SCHEMES:
+        if scheme in MODEL_SCHEMES:
             return ModelClient(
                 parse_address(target),
                 service=service,
@@ -123,33 +123,4 @@ class Directory:
                 f"(ORCH_SERVICES_EXTRA={service}=grpc://host:port)"
             )
         variable = "ORCH_SERVICES_" + ("EXTRA" if field in extra else field.upper())
-        scheme, _, target = address.partition("://")
-        if scheme == "python":
-            load_function(target)
-            return scheme, target
-        if scheme in SCHEMES:
-            try:
-                parse_address(address)
-            except ValueError as error:
-                raise SettingsError(f"{variable} is {_shown(address)}; {error}") from None
-            return scheme, address
-        match = _GRPC.fullmatch(address) or _HTTP.fullmatch(address)
-        if match is None:
-            raise SettingsError(
-                f"{variable} is {_shown(address)}; it must be grpc(s)://host:port, "
-                "http(s)://host:port/path, openai+http(s)://host:port/v1?model=NAME or "
-                "python://package.module:function"
-            )
-        if match["port"] is not None and not 1 <= int(match["port"]) <= 65535:
-            raise SettingsError(f"{variable} is {_shown(address)}; the port must be 1 to 65535")
-        return scheme, target if scheme in ("grpc", "grpcs") else address
-
-
-def _shown(address: str) -> str:
-    """The address for an error, without a user and a password."""
-    return repr(re.sub(r"//[^/]*@", "//…@", address))
-
-
-_HOST = r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])"
-_GRPC = re.compile(rf"grpcs?://{_HOST}:(?P<port>[0-9]{{1,5}})")
-_HTTP = re.compile(rf"https?://{_HOST}(:(?P<port>[0-9]{{1,5}}))?(/[!-~]*)?")
+        return parsed_address(variable, address)

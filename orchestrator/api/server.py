@@ -141,6 +141,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
     certificate = ServerCertificate(settings.api_tls) if settings.api_tls.on else None
     ring = ring_of(settings.api)
+    _check_ports(settings.api)
     pipelines = installed_pipelines(settings.pipelines)
     first_contact = partial(check_cluster, SERVE, settings, pipelines)
     await when_there("kafka", first_contact, refusals_wait=False)
@@ -201,8 +202,19 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
 
 def ring_of(settings: ApiSettings) -> KeyRing:
     """The keys of the settings; SettingsError with the line if the file is wrong."""
-    file = None if settings.keys_file is None else WatchedFile(settings.keys_file, parse_keys)
+    path, setting = settings.keys_file, "ORCH_API_KEYS_FILE"
+    file = None if path is None else WatchedFile(path, parse_keys, setting=setting)
     return KeyRing(Keys.parse(settings.keys), file)
+
+
+def _check_ports(settings: ApiSettings) -> None:
+    """Refuse taken ports before the logs are read, which takes seconds.
+
+    Raises:
+        SettingsError: a port is taken; the message names its setting.
+    """
+    for name, port in (("HTTP", settings.http_port), ("GRPC", settings.grpc_port)):
+        _listen(settings.host, port, setting=f"ORCH_API_{name}_PORT").close()
 
 
 def _not_ready(parts: Parts) -> str | None:
@@ -361,7 +373,7 @@ async def _http(
         listening.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, setting: str = "ORCH_API_HTTP_PORT") -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -369,5 +381,5 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise SettingsError(f"ORCH_API_HTTP_PORT: {port} on {host}: {error.strerror}") from error
+        raise SettingsError(f"{setting}: {port} on {host}: {error.strerror}") from error
     return listening

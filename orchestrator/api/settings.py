@@ -176,9 +176,7 @@ class ApiSettings:
         return BrowserRules(open=not self.protected, hosts=hosts, origins=origins)
 
     def __post_init__(self) -> None:
-        for name in ("grpc_port", "http_port"):
-            if not 0 <= getattr(self, name) <= 65535:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 to 65535")
+        self._check_ports()
         for name in self.__slots__:
             value = getattr(self, name)
             if name == "drain_s":
@@ -193,6 +191,13 @@ class ApiSettings:
             raise ValueError("key holds a space, or what is not ASCII; it must be one key")
         if self.tenant and not ID_PATTERN.fullmatch(self.tenant):
             raise ValueError(f"tenant is {self.tenant!a}; it must match {ID_PATTERN.pattern}")
+
+    def _check_ports(self) -> None:
+        for name in ("grpc_port", "http_port"):
+            if not 0 <= getattr(self, name) <= 65535:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 to 65535")
+        if self.grpc_port == self.http_port != 0:
+            raise ValueError(f"grpc_port is {self.grpc_port}, as http_port; each needs its own")
 
     def _check_callers(self) -> None:
         if self.oidc is None and (self.oidc_audience or self.oidc_jwks_url):

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from orchestrator.cli.output import Output, OutputOption, print_json, print_line, print_text
+from orchestrator.configuration.check import check_whole
 from orchestrator.configuration.file import config_path, read_config_file
 from orchestrator.configuration.keys import default_of, keys
 from orchestrator.configuration.load import CONFIG, process_settings, process_variables
@@ -28,17 +30,21 @@ def check(
 ) -> None:
     """Check a configuration file together with the variables of this shell.
 
-    Exit 1 with the file and the line of the first mistake. No server is asked.
+    Exit 1 with the file and the line of the first mistake. No server is asked, and a file that is
+    not on this machine is a note: other processes may have it.
     """
     path = file or config_path(os.environ)
     if path is None:
         raise SettingsError(f"no file: give one, or set {CONFIG}")
     found = read_config_file(path, os.environ)
-    process_settings({**os.environ, CONFIG: str(path)})
+    settings = process_settings({**os.environ, CONFIG: str(path)})
+    notes = check_whole(settings, found.places)
     overridden = sorted(name for name in found.variables if name in os.environ)
     print_line(f"{path}: {len(found.variables)} settings, all right")
     for name in overridden:
         print_line(f"overridden by the environment: {name}")
+    for note in notes:
+        print_line(note)
 
 
 @app.command()
@@ -51,7 +57,7 @@ def show(output: OutputOption = Output.TABLE) -> None:
     file = {} if path is None else read_config_file(path, os.environ).places
     process_settings(os.environ)
     given = process_variables(os.environ)
-    rows = [_row(variable, secret, given, file) for variable, secret in _variables()]
+    rows = [_row(*one, given, file) for one in _variables()]
     if output is Output.JSON:
         print_json(rows)
         return
@@ -66,21 +72,37 @@ def schema() -> None:
     print_text(json.dumps(config_schema(), indent=2))
 
 
-def _variables() -> list[tuple[str, bool]]:
-    return [(key.variable, key.secret) for key in keys().values()] + [
-        (f"{PREFIX}API_{name}", False) for name in ("HOST", "HTTP_PORT", "GRPC_PORT")
+def _variables() -> list[tuple[str, bool, Any]]:
+    """Each variable, whether it is a secret, and the type of its setting."""
+    addresses = {"HOST": str, "HTTP_PORT": int, "GRPC_PORT": int}
+    return [(key.variable, key.secret, key.kind) for key in keys().values()] + [
+        (f"{PREFIX}API_{name}", False, kind) for name, kind in addresses.items()
     ]
 
 
 def _row(
-    variable: str, secret: bool, given: dict[str, str], file: dict[str, str]
+    variable: str, secret: bool, kind: Any, given: dict[str, str], file: dict[str, str]
 ) -> dict[str, Any]:
     value: Any = given.get(variable, default_of(variable))
     if secret and value:
         value = _MASKED
+    elif variable in given:
+        value = _typed(given[variable], kind)
     source = "default"
     if variable in given:
         source = "environment" if variable in os.environ else file.get(variable, "file")
     path = next((".".join(p) for p, key in keys().items() if key.variable == variable), "")
     shown = value if isinstance(value, str | int | float | bool | None) else str(value)
     return {"key": path or variable, "value": shown, "variable": variable, "from": source}
+
+
+def _typed(text: str, kind: Any) -> Any:
+    """A number or a truth value as such: it is shown as a default of its setting would be."""
+    kinds = {kind, *get_args(kind)}
+    if bool in kinds:
+        return text.lower() in ("true", "1")
+    is_number = kinds & {int, float} and _NUMBER.fullmatch(text)
+    return json.loads(text) if is_number else text
+
+
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")

@@ -1,9 +1,11 @@
 """``orchestrator keys``: API keys."""
 
 import os
+import stat
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from msgspec import UNSET
@@ -14,7 +16,14 @@ from orchestrator.api.access.key_store import add_key, read_key_file, revoke_key
 from orchestrator.api.access.keys import key_hash, new_key
 from orchestrator.api.access.rights import TENANT_SCOPES, Right
 from orchestrator.cli import arguments
-from orchestrator.cli.output import Output, OutputOption, print_json, print_line, print_table
+from orchestrator.cli.output import (
+    Output,
+    OutputOption,
+    print_json,
+    print_line,
+    print_note,
+    print_table,
+)
 from orchestrator.cli.times import iso
 from schemas.limits import ID_PATTERN
 
@@ -149,6 +158,8 @@ def revoke(
 
 
 def _show(key: str, made: dict[str, str], output: Output) -> None:
+    if _others_can_read(sys.stdout):
+        print_note("note: others can read the file with the key: chmod 600, or umask 077 before")
     if output is Output.JSON:
         print_json(made)
         return
@@ -157,3 +168,11 @@ def _show(key: str, made: dict[str, str], output: Output) -> None:
         print_line(f"add to ORCH_API_KEYS (commas between them):   {made['setting']}")
     else:
         print_line(f"id (for `orchestrator keys revoke`):          {made['id']}")
+
+
+def _others_can_read(output: TextIO) -> bool:
+    try:
+        mode = os.fstat(output.fileno()).st_mode
+    except (OSError, ValueError):
+        return False  # a stream of a test, or none
+    return stat.S_ISREG(mode) and bool(mode & (stat.S_IRGRP | stat.S_IROTH))

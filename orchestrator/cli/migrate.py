@@ -44,33 +44,39 @@ def up(
 ) -> None:
     """Apply the migrations that are missing. Safe to run from several machines at once.
 
-    `-o json` prints one object: applied, the names of the migrations.
+    `-o json` prints one object: applied, and newer (applied before by a newer program), the names
+    of migrations.
     """
     dsn = _dsn()
     applied = run(migrate_up(dsn, before_deployment=phase is MigrationPhase.PRE))
     if analysts:
         run(grant_analysts(dsn, analysts))
+    newer = [one.name for one in run(migrate_status(dsn)) if not one.known]
     if output is Output.JSON:
-        print_json({"applied": list(applied)})
+        print_json({"applied": list(applied), "newer": newer})
         return
     for name in applied:
         print_line(f"applied {name}")
     print_line(f"{len(applied)} applied")
+    for name in newer:
+        print_line(f"newer than this program: {name}")
 
 
 @app.command()
 def status(output: OutputOption = Output.TABLE) -> None:
     """Show each migration and whether it is applied.
 
-    `-o json` prints one object a line: name and applied_at, which is null if it is pending.
+    `changed`: it was applied with another content than its file has, and `migrate up` refuses to
+    go on. `newer`: this program does not have it.
+
+    `-o json` prints one object a line: name, applied_at, which is null if it is pending, and state.
     """
-    found = [(m.name, iso(m.applied_at)) for m in run(migrate_status(_dsn()))]
+    found = [(m.state, m.name, iso(m.applied_at)) for m in run(migrate_status(_dsn()))]
     if output is Output.JSON:
-        for name, applied_at in found:
-            print_json({"name": name, "applied_at": applied_at})
+        for state, name, applied_at in found:
+            print_json({"name": name, "applied_at": applied_at, "state": state})
         return
-    rows = [("applied" if at else "pending", name, at) for name, at in found]
-    print_table(("status", "migration", "applied at"), rows, output=output)
+    print_table(("status", "migration", "applied at"), found, output=output)
 
 
 def _dsn() -> str:

@@ -16,7 +16,7 @@ from orchestrator.status import GroupLag, PartStatus, SystemStatus, ask_status
 _PORTS_SHOWN = 2
 _PARTS = ("name", "pid", "port", "answers", "log", "restarts")
 _DROP = ("restarts", "log")
-_LAG = ("group", "lag", "by topic")
+_LAG = ("group", "processes", "lag", "by topic")
 
 
 def status(
@@ -28,13 +28,14 @@ def status(
     """Show what runs where: servers, processes, ports, logs, versions, and consumer lag.
 
     The system is the one that `orchestrator dev` runs on this machine, or the servers that
-    ORCH_KAFKA_BOOTSTRAP and ORCH_POSTGRES_DSN name. All are asked at once; none is waited for
+    ORCH_KAFKA_BOOTSTRAP and ORCH_POSTGRES_DSN name; its processes are then those that wrote
+    their addresses into ORCH_METRICS_TARGETS_DIR. All are asked at once; none is waited for
     longer than --timeout-s.
 
     `-o json` prints one object: pid, started_at, folder (null without `orchestrator dev`),
     servers and processes (name, address, pid, ports, log, restarts, version, answers, took_ms,
-    problem), and lag (group, lag, topics), null if Kafka does not answer. Names stay; new ones
-    may come.
+    problem), and lag (group, lag, topics, members), null if Kafka does not answer. Names stay; new
+    ones may come.
 
     Exit status: 0 everything runs and answers; 1 something does not, or no system was found.
     """
@@ -69,11 +70,14 @@ def _show(shown: SystemStatus, prefix: str, output: Output) -> None:
     for part in parts:
         if part.problem:
             print_line(f"{part.name}: {part.problem}")
+    if not shown.processes:
+        print_line("processes: none is known; ORCH_METRICS_TARGETS_DIR names their folder")
     print_line("")
     if shown.lag is None:
         print_line("consumer lag: not known, because Kafka did not answer")
         return
     lag = [_lag_row(group, prefix) for group in shown.lag]
+    print_line(f"consumer groups with the prefix {prefix}")
     print_table(_LAG, lag, output=output, drop=(), wrap=True)
 
 
@@ -97,7 +101,7 @@ def _row(part: PartStatus, folder: str | None) -> tuple[object, ...]:
 
 def _lag_row(group: GroupLag, prefix: str) -> tuple[object, ...]:
     behind = (f"{_bare(name, prefix)} {lag}" for name, lag in group.topics.items() if lag)
-    return group.group.removeprefix(prefix), group.lag, ", ".join(behind)
+    return group.group.removeprefix(prefix), group.members, group.lag, ", ".join(behind)
 
 
 def _bare(topic: str, prefix: str) -> str:

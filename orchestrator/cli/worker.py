@@ -16,8 +16,9 @@ from orchestrator.process import run_roles
 from orchestrator.settings import Settings
 from orchestrator.traces import exported_traces
 from schemas.errors import SettingsError
+from streams.forced_end import exit_after
 from streams.health import Health
-from streams.runtime.run import exit_after
+from streams.stop_signals import ignore_stops
 
 _WRITERS = (SINK, DLQ_INDEX)
 _END_S = 8.0
@@ -59,6 +60,7 @@ async def _run(names: Sequence[str], settings: Settings, health: Health) -> int:
         code = await run_roles(names, settings, health)
         return code
     finally:
+        ignore_stops()
         # A thread of a client that does not end must not keep the process.
         exit_after(_END_S, code=code)
 

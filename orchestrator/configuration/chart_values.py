@@ -7,6 +7,7 @@ file, and a test fails when the file is stale.
 import json
 import sys
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from orchestrator.configuration.keys import keys
@@ -19,9 +20,18 @@ Schema = dict[str, Any]
 _TEXT: Schema = {"type": "string"}
 _NAMED: Schema = {"type": "string", "minLength": 1}
 _FLAG: Schema = {"type": "boolean"}
+_DNS_LABEL = "[a-z]([-a-z0-9]*[a-z0-9])?"
+_SIZE: Schema = {"type": "string", "pattern": r"^[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?$"}
 _ANY: Schema = {"type": "object"}
 _LIST: Schema = {"type": "array", "items": {"type": "object"}}
 _PORTS: Schema = {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}}
+_REPOSITORY = "^[A-Za-z0-9]+([._:/-]+[A-Za-z0-9]+)*$"
+_OURS = "^(app[.]kubernetes[.]io/(name|instance|version|managed-by|component)|helm[.]sh/chart)$"
+"""Labels that the chart gives: a second one of the name would be two keys of one mapping."""
+_LABELS: Schema = {"type": "object", "propertyNames": {"not": {"pattern": _OURS}}}
+_NOTES: Schema = {"type": "object", "propertyNames": {"not": {"const": "checksum/config"}}}
+_EVERYWHERE = r"(0\.0\.0\.0|\[::\])?"
+"""A host whose ports are reached from outside of the pod."""
 _STEP_NAME = "^[a-z][a-z0-9_]*$"
 _ONE_REFERENCE = r"([A-Za-z0-9_.-]+[=:])*(file:[^ ,]+|\$\{[A-Za-z_][A-Za-z0-9_]*\})"
 _REFERENCE = rf"^{_ONE_REFERENCE}([ ,]+{_ONE_REFERENCE})*$"
@@ -52,12 +62,13 @@ def _values() -> dict[str, Schema]:
     job = {**_component(), "enabled": _FLAG}
     return {
         "global": _ANY,
-        "nameOverride": _TEXT,
-        "fullnameOverride": _TEXT,
+        # A name that begins names of objects.
+        "nameOverride": {"type": "string", "pattern": f"^({_DNS_LABEL})?$", "maxLength": 28},
+        "fullnameOverride": {"type": "string", "pattern": f"^({_DNS_LABEL})?$", "maxLength": 28},
         "image": _closed(
             {
-                "repository": _NAMED,
-                "tag": _TEXT,
+                "repository": {"type": "string", "pattern": _REPOSITORY},
+                "tag": {"type": "string", "pattern": "^([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$"},
                 "digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
                 "pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
                 "pullSecrets": {"type": "array", "items": _NAMED},
@@ -74,10 +85,11 @@ def _values() -> dict[str, Schema]:
         "pods": _closed(
             {
                 **_placement(),
-                "labels": _ANY,
-                "annotations": _ANY,
+                "labels": _LABELS,
+                "annotations": _NOTES,
                 "topologySpread": _FLAG,
-                "tmpSizeLimit": _NAMED,
+                "tmpSizeLimit": _SIZE,
+                "endedTasksSizeLimit": _SIZE,
             }
         ),
         "stopSeconds": _number(39),
@@ -119,8 +131,9 @@ def _values() -> dict[str, Schema]:
         "monitoring": _closed(
             {
                 **dict.fromkeys(("podMonitor", "rules", "dashboards"), _FLAG),
-                "labels": _ANY,
-                "interval": _NAMED,
+                "labels": _LABELS,
+                "interval": {"type": "string", "pattern": "^([0-9]+(ms|s|m|h|d))+$"},
+                "runbookUrl": _NAMED,
             }
         ),
     }
@@ -205,9 +218,23 @@ def _config() -> Schema:
             names = section.setdefault("required", [])
             if path[depth] not in names:
                 names.append(path[depth])
-    partitions = _section(schema, ("topics",))["properties"]
-    partitions["partitions"] = {**partitions["partitions"], "type": "integer"}
+    for place, narrower in _NARROWER.items():
+        _section(schema, place[:-1])["properties"][place[-1]] |= narrower
     return schema
+
+
+_ADDR: Schema = {"pattern": f"^{_EVERYWHERE}:[1-9][0-9]{{0,4}}$"}
+_NARROWER: Mapping[tuple[str, ...], Schema] = MappingProxyType(
+    {
+        ("server", "http", "addr"): _ADDR,
+        ("server", "grpc", "addr"): _ADDR,
+        ("metrics", "host"): {"enum": ["0.0.0.0", "::"]},
+        ("topics", "partitions"): {"type": "integer", "minimum": 1},
+        # It is a part of Prometheus' queries.
+        ("topics", "prefix"): {"type": "string", "pattern": "^[A-Za-z0-9._-]{0,100}$"},
+    }
+)
+"""What works in a pod, of what a process takes."""
 
 
 _ADDRESSES = (

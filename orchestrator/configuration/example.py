@@ -76,6 +76,9 @@ def _lines(key: ConfigKey, meaning: str) -> list[str]:
     default = default_of(key.variable)
     if default is None:
         return [*comment, f"# {key.path[-1]}:"]
+    if key.is_path:
+        # A default begins at the folder of the process, a path of the file at that of the file.
+        return [*comment, f"# {key.path[-1]}: {_as_yaml(default)}"]
     return [*comment, f"{key.path[-1]}: {_as_yaml(default)}"]
 
 

@@ -124,6 +124,22 @@ class _ConfigReader:
 
     def _value(self, key: ConfigKey, node: Node) -> str | None:
         """The value as the text of a variable; None: not set."""
+        text = self._text(key, node)
+        if not text:
+            return text
+        if key.is_path:
+            return str(self._folder / text)
+        return self._named_paths(text) if key.holds_paths else text
+
+    def _named_paths(self, text: str) -> str:
+        """``name=path`` with commas between; each path begins at the folder of the file."""
+        pairs = (pair.partition("=") for pair in text.split(","))
+        return ",".join(
+            f"{name}={self._folder / path.strip()}" if equals else name
+            for name, equals, path in pairs
+        )
+
+    def _text(self, key: ConfigKey, node: Node) -> str | None:
         if isinstance(node, MappingNode):
             pairs = self._pairs(node)
             return self._list(key, node, map(self._absolute, pairs) if key.secret else pairs)

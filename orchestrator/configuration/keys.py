@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
+from pathlib import Path as FilePath
 from types import MappingProxyType
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from orchestrator.settings import PREFIX, Settings
 
@@ -47,6 +48,10 @@ SERVICES: Path = ("services",)
 EXTRA_SERVICES = "ORCH_SERVICES_EXTRA"
 
 
+_PATHS_AS_TEXT = ("ORCH_EMBEDDED_CACHE_DIR",)
+_NAMED_PATHS = tuple(f"ORCH_SERVICES_{name}_FILES" for name in ("CA", "CERTIFICATE", "KEY"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigKey:
     """One key, which stands for one variable."""
@@ -57,6 +62,16 @@ class ConfigKey:
     """The type of the setting."""
     secret: bool
     """True: the value is never printed, and may be ``file:PATH``."""
+
+    @property
+    def is_path(self) -> bool:
+        """Whether the value is the path of a file or of a folder."""
+        return FilePath in (self.kind, *get_args(self.kind)) or self.variable in _PATHS_AS_TEXT
+
+    @property
+    def holds_paths(self) -> bool:
+        """Whether the value is ``name=path`` once or several times, with commas between."""
+        return self.variable in _NAMED_PATHS
 
     @property
     def seconds(self) -> float | None:

@@ -41,6 +41,7 @@ _CONNECTIONS_MAX = 32
 """Open connections, each with a thread; one more ends the oldest. The files that a process may open
 are needed for Kafka and Postgres."""
 
+_ANY = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1"}
 _RULES = BrowserRules(open=True)
 
 
@@ -70,6 +71,8 @@ def monitored(settings: MetricsSettings, health: Health, *, role: str) -> Iterat
         if settings.targets_dir is None:
             yield
             return
+        # An address of every interface is none at which a reader of the folder can ask.
+        address = f"{_ANY.get(settings.host, settings.host)}:{server.server_port}"
         process = settings.name or f"{role}-{os.getpid()}"
         with written_target(settings.targets_dir, address, role=role, process=process):
             yield

@@ -91,6 +91,11 @@ class DeadLetterWriter:
             rows = await conn.fetch(query("read_index_positions"), list(topics), partition)
         return {row["topic"]: row["next_offset"] for row in rows}
 
+    async def topics(self) -> set[str]:
+        """Every topic that was read into this index, also those of another system."""
+        async with self._database.connection() as conn:
+            return {row["topic"] for row in await conn.fetch(query("all_index_positions"))}
+
     async def write(
         self,
         letters: Sequence[DeadLetter],

@@ -140,3 +140,13 @@ ORDER BY 4, 3, 2, 1, 5;
 -- name: next_offsets
 -- The first unwritten offset of each partition of the log.
 SELECT log_partition, next_offset FROM ai_orchestrator.sink_offsets;
+
+
+-- name: all_sink_positions
+-- The position of every partition of the log that was written.
+SELECT log_partition, next_offset, epoch, owner FROM ai_orchestrator.sink_offsets;
+
+
+-- name: all_index_positions
+-- The position of every partition that the dead-letter index has read.
+SELECT topic, log_partition, next_offset FROM ai_orchestrator.dlq_index_offsets;

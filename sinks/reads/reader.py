@@ -10,6 +10,7 @@ from sinks.database import Database
 from sinks.errors import (
     PostgresRefusedError,
     PostgresTlsError,
+    SchemaMissingError,
     SinkBlockedError,
     SinkRowError,
     SinkUnavailableError,
@@ -37,13 +38,15 @@ class Reader:
         """Connect, and check that the schema exists.
 
         Raises:
-            SinkUnavailableError: try again later.
+            SinkUnavailableError: try again later; SchemaMissingError: no migration was applied.
             PostgresRefusedError: a wrong password, an unknown database, a missing right, a wrong
                 DSN, or a wrong certificate; its code is that of the cause.
             MigrationError: a migration that this program needs was not applied.
         """
         try:
             await self._database.open()
+        except SchemaMissingError:
+            raise
         except PostgresTlsError as error:
             refused = PostgresRefusedError(str(error))
             refused.code = error.code

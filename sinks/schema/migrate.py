@@ -14,7 +14,7 @@ import asyncpg
 import structlog
 
 from sinks.dsn import check_files, wrong_dsn
-from sinks.errors import MigrationError, SinkBlockedError, ours
+from sinks.errors import MigrationError, SchemaMissingError, SinkBlockedError, ours
 from sinks.pool import Connection
 from sinks.queries import query
 from sinks.schema.migration import Migration, load_migrations, of_phase, pending
@@ -22,6 +22,8 @@ from sinks.schema.partitions import ensure_months, months_ahead
 
 _log = structlog.get_logger()
 
+_NAME_MAX_BYTES = 63
+"""Postgres cuts a longer name, and says so in a notice only."""
 _CONNECT_TIMEOUT_S = 10.0
 _LOCK_TIMEOUT_MS = 5_000
 """For locks on tables: while a migration waits for one, all later statements wait behind it."""
@@ -38,6 +40,16 @@ class MigrationStatus:
     """The file differs from the one that was applied."""
     known: bool
     """This program has the file."""
+
+    @property
+    def state(self) -> str:
+        """``pending``, ``applied``, ``changed`` (applied with another content: no further one is
+        applied), or ``newer`` (applied by a newer program)."""
+        if self.applied_at is None:
+            return "pending"
+        if not self.known:
+            return "newer"
+        return "changed" if self.changed else "applied"
 
 
 async def migrate_up(
@@ -105,9 +117,16 @@ async def check_migrated(conn: Connection) -> None:
     """Check that all of this program's migrations but ``post`` ones are applied.
 
     Raises:
+        SchemaMissingError: none was ever applied: the database is new, or a restore fills it.
         MigrationError: a migration is not applied, or has changed; the message names it.
     """
-    waiting = pending(load_migrations(), await _applied(conn))
+    applied = await _applied(conn)
+    if not applied:
+        raise SchemaMissingError(
+            "the database has no schema of ours: run `orchestrator migrate up`, or wait for the"
+            " restore that runs"
+        )
+    waiting = pending(load_migrations(), applied)
     missing = [migration.name for migration in waiting if not migration.after_deployment]
     if missing:
         raise MigrationError(f"{missing[0]} is not applied: run the migrations first")
@@ -122,6 +141,11 @@ async def pending_migrations(conn: Connection) -> list[str]:
     return [migration.name for migration in pending(load_migrations(), await _applied(conn))]
 
 
+async def newer_migrations(conn: Connection) -> list[str]:
+    """The names of applied migrations that only a newer program has, in order."""
+    return sorted((await _applied(conn)).keys() - {one.name for one in load_migrations()})
+
+
 async def grant_analysts(dsn: str, role: str, *, timeout_s: float = 30.0) -> None:
     """Let a role read the tasks, their attempts, the trail and the positions, and nothing else.
 
@@ -134,8 +158,15 @@ async def grant_analysts(dsn: str, role: str, *, timeout_s: float = 30.0) -> Non
 
     Raises:
         SinkUnavailableError: try again later.
-        MigrationError: the tables are missing, or the account may not do it.
+        MigrationError: the tables are missing, the account may not do it, or Postgres would not
+            keep the name as it is.
     """
+    size = len(role.encode(errors="replace"))
+    if role != role.strip() or not role.isprintable() or not 0 < size <= _NAME_MAX_BYTES:
+        raise MigrationError(
+            f"role {role!r}: a name has 1 to {_NAME_MAX_BYTES} bytes ({size} here), which can be "
+            "printed, and no space at its ends"
+        )
     async with _session(dsn, timeout_s) as conn:
         try:
             async with conn.transaction():

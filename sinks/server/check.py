@@ -1,10 +1,12 @@
 """Reads the facts of a Postgres server that :mod:`sinks.server.rules` compares."""
 
+import asyncpg
+
 from schemas.findings import Finding
 from sinks.errors import MigrationError
 from sinks.pool import Connection, close_pool, connection, open_pool
 from sinks.queries import query
-from sinks.schema.migrate import pending_migrations
+from sinks.schema.migrate import newer_migrations, pending_migrations
 from sinks.server.rules import ServerFacts, server_findings
 from sinks.settings import PostgresSettings
 
@@ -48,10 +50,15 @@ async def _facts(conn: Connection) -> ServerFacts:
     assert server is not None
     rights = await conn.fetch(query("read_rights"))
     settings = await conn.fetch(query("read_server_settings"))
+    newer: list[str] = []
     try:
+        newer = await newer_migrations(conn)
         pending, changed = await pending_migrations(conn), False
     except MigrationError:
         pending, changed = [], True
+    except asyncpg.InsufficientPrivilegeError:
+        # The list of rights says so, with all the others that are missing.
+        pending, changed = [], False
     return ServerFacts(
         version=server["version"] // 10_000,
         encoding=server["encoding"],
@@ -59,5 +66,6 @@ async def _facts(conn: Connection) -> ServerFacts:
         settings={row["name"]: row["setting"] for row in settings},
         pending=pending,
         changed=changed,
+        newer=newer,
         rights={row["wanted"]: row["granted"] for row in rights},
     )

@@ -33,6 +33,7 @@ WHERE name IN (
 -- rows if the schema does not exist.
 WITH tables (name, wanted) AS (
     VALUES
+        ('schema_migrations', 'SELECT'),
         ('tasks', 'SELECT'), ('tasks', 'INSERT'), ('tasks', 'UPDATE'), ('tasks', 'DELETE'),
         ('task_steps', 'SELECT'), ('task_steps', 'INSERT'), ('task_steps', 'UPDATE'),
         ('task_steps', 'DELETE'), ('task_execution_logs', 'SELECT'),

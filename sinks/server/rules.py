@@ -26,6 +26,8 @@ class ServerFacts:
     """Migrations of this program that are not applied."""
     changed: bool
     """An applied migration differs from its file."""
+    newer: Sequence[str] = ()
+    """Applied migrations that only a newer program has."""
     rights: Mapping[str, bool]
     """By a text such as ``INSERT on tasks``: whether our account has it. Empty: no schema yet."""
 
@@ -81,6 +83,18 @@ def _migrations(facts: ServerFacts) -> Iterator[Finding]:
             breaks="the schema is not the one of this program",
             fix="install the program that made the schema, or `orchestrator migrate status`",
         )
+    if facts.newer:
+        after = [name for name in facts.newer if "_post_" in name]
+        yield Finding(
+            severity=Severity.WARNING if after else Severity.INFO,
+            about="postgres",
+            what=f"{len(facts.newer)} migrations of a newer program are applied, "
+            f"last {facts.newer[-1]}",
+            breaks="what the newer program removed is missing here"
+            if after
+            else "nothing: the version before a `pre` migration can run with it",
+            fix="install the program that applied them",
+        )
     # A migration that runs after the deployment does not stop a process from starting.
     before = [name for name in facts.pending if "_post_" not in name]
     if before:
@@ -101,7 +115,9 @@ def _rights(facts: ServerFacts) -> Iterator[Finding]:
             about="postgres",
             what=f"the account lacks {', '.join(missing)}",
             breaks="the sink or the dead-letter index waits where it needs it",
-            fix="GRANT it; new months need the owner of the tables: GRANT the owner's role",
+            fix="let the account of the sink and the index act as the owner of the tables: only an "
+            "owner makes the tables of new months. GRANT owner TO account; ALTER ROLE account SET "
+            "role = owner",
         )
 
 

@@ -96,7 +96,7 @@ def password(kafka: KafkaSettings) -> str:
 
 @cache
 def _password_file(path: Path) -> WatchedFile[str]:
-    return WatchedFile(path, secret_line)
+    return WatchedFile(path, secret_line, setting="ORCH_KAFKA_PASSWORD_FILE")
 
 
 def _options(kafka: KafkaSettings, client_id: str) -> dict[str, Any]:

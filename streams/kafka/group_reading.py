@@ -22,6 +22,8 @@ class GroupReading:
     """Offsets that it has not committed."""
     note: str
     """What a member says beside one of its offsets (:mod:`streams.kafka.group_note`)."""
+    has_read: bool = False
+    """It has committed offsets: members were in it, and may have gone."""
     missing: bool = False
     """None of the partitions exists."""
 
@@ -74,5 +76,6 @@ async def group_readings(
                 members=members[group],
                 unread=sum(unread.values()),
                 note=next(filter(None, notes), ""),
+                has_read=bool(commits),
             )
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence, Set
 from contextlib import suppress
 from typing import Any
 
@@ -82,6 +82,7 @@ class LogReader:
     ) -> dict[tuple[str, int], tuple[int, int]]:
         """The :meth:`bounds` of many partitions at once."""
         tps = [TopicPartition(topic, partition) for topic, partition in partitions]
+        await self._bounded(self._learn_of({tp.topic for tp in tps}))
         first = await self._bounded(self._consumer.beginning_offsets(tps))
         ends = await self._bounded(self._consumer.end_offsets(tps))
         return {(tp.topic, tp.partition): (int(first[tp]), int(ends[tp])) for tp in tps}
@@ -92,8 +93,25 @@ class LogReader:
         May be called at any time, also during a read.
         """
         tps = [TopicPartition(topic, partition) for topic, partition in partitions]
+        await self._bounded(self._learn_of({tp.topic for tp in tps}))
         found = await self._bounded(self._consumer.end_offsets(tps))
         return {(tp.topic, tp.partition): int(offset) for tp, offset in found.items()}
+
+    async def _learn_of(self, topics: Set[str]) -> None:
+        """Get the leaders of topics in one request.
+
+        aiokafka would ask for one topic at a time, with a pause of 0.1 s after each. A topic that
+        does not exist stays unknown.
+        """
+        client = self._consumer._client
+        # A request that is on its way may have been sent without the new topics.
+        for _ in range(2):
+            unknown = {one for one in topics if client.cluster.partitions_for_topic(one) is None}
+            if not unknown:
+                return
+            for topic in unknown:
+                client.add_topic(topic)
+            await client.force_metadata_update()
 
     async def offset_at(self, topic: str, partition: int, time_ms: int) -> int:
         """The first offset whose record is not before a time (Unix ms); otherwise the end."""

@@ -143,10 +143,13 @@ class Publisher:
         )
         try:
             await self._bounded(self._producer.start())
-        except PublishError as error:
+        except BaseException as error:
+            # Also if it is cancelled, as when another role of the process cannot start.
             with suppress(PublishError):
                 await self._bounded(self._producer.stop())
-            raise await why_unavailable(self._kafka, error) from error
+            if isinstance(error, PublishError):
+                raise await why_unavailable(self._kafka, error) from error
+            raise
         self._producer._message_accumulator._batch_ttl = _BATCH_TTL_S
 
     async def close(self) -> None:

@@ -104,7 +104,8 @@ class App(faust.App):  # type: ignore[misc]
         """
         self.leaves_group |= leave
         if not self.failed.is_set():
-            log.error("process_fails", reason=reason, exc_info=error)
+            code = {} if error is None else {"code": getattr(error, "code", "INTERNAL")}
+            log.error("process_fails", reason=reason, **code, exc_info=error)
         self.failed.set()
 
     def not_assigned(self) -> str | None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -13,6 +11,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from streams.errors import KafkaUnavailableError
+from streams.forced_end import exit_after
 from streams.health import Health
 from streams.runtime.app import App
 from streams.runtime.watchdog import watch
@@ -20,13 +19,21 @@ from streams.runtime.watchdog import watch
 log = structlog.get_logger()
 
 _STOP_TIMEOUT_S = 10.0
-_FORCE_AFTER_S = _STOP_TIMEOUT_S + 5.0
+FORCE_AFTER_S = _STOP_TIMEOUT_S + 5.0
+"""Time for an application to stop after its work has ended; then the process is ended."""
 # By default Python looks for cycles after 700 new objects, and a batch of records has far more: in
 # a measured drain, a seventh of the router's CPU time and a sixth of the sink's. Few are in cycles.
 _OBJECTS_BETWEEN_LOOKS = 50_000
 
 
-async def run_app(app: App, health: Health, stopping: asyncio.Event, *, grace_s: float) -> int:
+async def run_app(
+    app: App,
+    health: Health,
+    stopping: asyncio.Event,
+    *,
+    grace_s: float,
+    others_grace_s: float = 0.0,
+) -> int:
     """Run an application; return the exit code of its process.
 
     When ``stopping`` is set, no new work begins, the deliveries in flight have ``grace_s`` to end,
@@ -39,6 +46,8 @@ async def run_app(app: App, health: Health, stopping: asyncio.Event, *, grace_s:
         health: gets the state of the application, and notes that it has started.
         stopping: set once, by a signal (:mod:`streams.stop_signals`) or by another role.
         grace_s: a supervisor has to wait longer than this between its signal and a kill.
+        others_grace_s: the longest of other applications in this process, which an end by force
+            would end, too.
 
     Raises:
         KafkaUnavailableError: no broker answered at the start; build another application.
@@ -55,7 +64,7 @@ async def run_app(app: App, health: Health, stopping: asyncio.Event, *, grace_s:
         except Exception as error:
             app.fail("watchdog_raised", error)
         failed = app.failed.is_set() or app.crashed
-        forced = exit_after(_FORCE_AFTER_S + (0.0 if failed else grace_s))
+        forced = exit_after(FORCE_AFTER_S + (0.0 if failed else max(grace_s, others_grace_s)))
         if failed:
             # These will not be acknowledged; Faust must not wait for them.
             app.let_go()
@@ -92,24 +101,6 @@ async def _started(app: App) -> AsyncIterator[None]:
                 await app.stop()
         except TimeoutError:
             log.error("stop_timed_out", group=app.conf.id)
-
-
-def exit_after(bound_s: float, *, code: int = 1) -> threading.Timer:
-    """End the process if it still runs then; a thread, because the event loop may hang.
-
-    Args:
-        bound_s: seconds from now; cancel the timer when the process ends by itself.
-        code: the exit code.
-    """
-
-    def end() -> None:
-        log.error("exit_forced", after_s=bound_s)
-        os._exit(code)
-
-    timer = threading.Timer(bound_s, end)
-    timer.daemon = True
-    timer.start()
-    return timer
 
 
 async def _first(*awaitables: object) -> None:

@@ -145,7 +145,7 @@ async def in_processes(system: System) -> Counter[Any]:
     """Calls by method and status, statements by operation, added up over the processes."""
     found: Counter[Any] = Counter()
     async with httpx.AsyncClient() as client:
-        for name, address in read_targets(system.targets):
+        for name, address, _ in read_targets(system.targets):
             if name not in PROCESSES:
                 continue
             text = (await client.get(f"http://{address}/metrics")).text

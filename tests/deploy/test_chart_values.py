@@ -81,11 +81,30 @@ def test_a_secret_in_the_environment_of_a_pod_is_a_reference(key: Any) -> None:
         {"router": {"replica": 2}},
         {"stopSeconds": 5},
         {"autoscaling": {"slotsInUse": 1.5}},
+        {"config": {"topics": {"partitions": 0}}},
+        {"config": {"topics": {"prefix": 'a"} or {b="'}}},
+        {"config": {"server": {"http": {"addr": "127.0.0.1:8000"}}}},
+        {"config": {"server": {"grpc": {"addr": ":0"}}}},
+        {"config": {"metrics": {"host": "127.0.0.1"}}},
+        {"fullnameOverride": "Abc_d"},
+        {"fullnameOverride": "1abc"},
+        {"nameOverride": "ai.orchestrator"},
+        {"image": {"repository": "a b"}},
+        {"image": {"tag": "a:b"}},
+        {"pods": {"labels": {"app.kubernetes.io/component": "router"}}},
+        {"pods": {"annotations": {"checksum/config": "0"}}},
+        {"monitoring": {"labels": {"helm.sh/chart": "another"}}},
+        {"monitoring": {"interval": "bogus"}},
+        {"pods": {"tmpSizeLimit": "bogus"}},
     ],
     ids=str,
 )
 def test_a_mistake_in_the_values_is_refused(values: Any) -> None:
-    assert mistakes(values)
+    assert mistakes(merged(defaults(), values))
+
+
+def test_the_values_of_the_chart_are_no_mistake() -> None:
+    assert mistakes(defaults()) == []
 
 
 def test_the_chart_has_every_role_once() -> None:
@@ -109,7 +128,7 @@ def test_no_step_may_have_more_workers_than_partitions(path: Path) -> None:
 
 
 def test_a_process_has_stopped_before_it_is_killed() -> None:
-    longest_s = run._FORCE_AFTER_S + process._CLOSE_S + worker._END_S
+    longest_s = run.FORCE_AFTER_S + process._CLOSE_S + worker._END_S
 
     assert defaults()["stopSeconds"] > longest_s
 
@@ -119,6 +138,10 @@ def test_a_process_has_stopped_before_it_is_killed() -> None:
 )
 def test_rules_and_dashboards_of_the_chart_are_those_of_deploy(name: str) -> None:
     assert (CHART / name).read_bytes() == Path("deploy", name).read_bytes()
+
+
+def test_the_chart_can_be_copied_elsewhere_as_a_folder() -> None:
+    assert [path for path in CHART.rglob("*") if path.is_symlink()] == []
 
 
 def test_the_image_runs_what_the_pods_ask_for() -> None:

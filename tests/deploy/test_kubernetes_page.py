@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import pytest
 import yaml
 
 from tests.commands import run_command
-from tests.deploy.chart import SMALL, defaults
-from tests.deploy.rendered import objects, pods, run_helm
+from tests.deploy.chart import CHART, EXTERNAL_KAFKA, PRODUCTION, SMALL, defaults
+from tests.deploy.rendered import Pod, objects, of_kind, pods, run_helm
 from tests.deploy.tools import kubectl
 
 pytestmark = pytest.mark.helm
@@ -100,9 +101,49 @@ def asked_for() -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.parametrize("path", [PRODUCTION, EXTERNAL_KAFKA], ids=lambda path: path.stem)
+def test_the_page_names_every_secret_of_the_larger_systems_with_its_keys(path: Path) -> None:
+    rendered = objects(path)
+    pods_of = list(pods(rendered))
+    names = {name for name, _ in secrets_of(pods_of)}
+    names |= {
+        tls["secretName"] for one in of_kind(rendered, "Ingress") for tls in one["spec"]["tls"]
+    }
+    keys = {key for _, key in secrets_of(pods_of) if key}
+
+    assert [word for word in sorted(names | keys) if f"`{word}`" not in PAGE] == []
+
+
+def secrets_of(found: list[Pod]) -> Iterator[tuple[str, str]]:
+    """Each Secret of some pods, with a key that is asked for; no key: it is mounted whole."""
+    for pod in found:
+        for variable in pod.container["env"]:
+            if reference := variable.get("valueFrom", {}).get("secretKeyRef"):
+                yield reference["name"], reference["key"]
+        for volume in pod.spec["volumes"]:
+            if secret := volume.get("secret"):
+                yield secret["secretName"], ""
+                yield from ((secret["secretName"], one["key"]) for one in secret.get("items", ()))
+
+
+def test_the_notes_name_pods_that_exist_and_checks_that_they_can_make() -> None:
+    for path in (SMALL, PRODUCTION):
+        names = {f"{pod.kind.lower()}/{pod.name}" for pod in pods(objects(path))}
+        said = run_helm(
+            "install", "ai-orchestrator", str(CHART), "--dry-run=client", "-f", str(path)
+        )
+        commands = re.findall(r"exec (\S+) -- orchestrator (.+)", said.stdout)
+
+        assert commands, said.stderr
+        for name, command in commands:
+            assert name.replace("deploy/", "deployment/") in names
+            asked = run_command(command.split(), {"ORCH_DEV_FIND": "false"})
+            assert "SETTINGS_INVALID: ORCH_KAFKA_BOOTSTRAP" in asked.err
+
+
 def test_the_page_names_the_objects_as_helm_names_them() -> None:
-    names = {pod.name for pod in pods(objects(SMALL))}
-    said = set(re.findall(r" (?:deploy|job|statefulset)/(ai-[a-z-]+)", PAGE))
+    names = {pod.name for path in (SMALL, PRODUCTION) for pod in pods(objects(path))}
+    said = set(re.findall(r" (?:deploy|job|statefulset|pod)[/ ](ai-[a-z-]+[a-z])", PAGE))
 
     assert said
     assert said <= names

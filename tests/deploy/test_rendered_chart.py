@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Mapping
@@ -42,7 +43,10 @@ def settings_of(found: tuple[Object, ...], pod: Pod, folder: Path) -> Settings:
 def drain_s(settings: Settings, role: str) -> float:
     if role == "serve":
         return settings.api.drain_s
-    return settings.worker.drain_s if role.startswith("step.") else settings.kafka.drain_timeout_s
+    drains = settings.worker.drain_s, settings.kafka.drain_timeout_s
+    if role == "all":
+        return max(drains)
+    return drains[0] if role.startswith("step.") else drains[1]
 
 
 @pytest.mark.parametrize(
@@ -51,6 +55,7 @@ def drain_s(settings: Settings, role: str) -> float:
         *((path, ()) for path in VALUE_FILES),
         (SMALL, ("config.worker.drain_s=90s", "config.data.kafka.drain_timeout_s=1500ms")),
         (SMALL, ("config.server.drain_s=1m",)),
+        (SMALL, ("config.data.kafka.drain_timeout_s=2m",)),
         (
             SMALL,
             tuple(
@@ -68,7 +73,7 @@ def test_a_pod_may_drain_before_it_is_killed(
     for pod in pods(found):
         if pod.runs_on:
             drain = drain_s(settings_of(found, pod, tmp_path), pod.role)
-            stop_s = drain + run._FORCE_AFTER_S + process._CLOSE_S + worker._END_S
+            stop_s = drain + run.FORCE_AFTER_S + process._CLOSE_S + worker._END_S
 
             assert pod.spec["terminationGracePeriodSeconds"] > stop_s, pod.name
 
@@ -156,12 +161,17 @@ def test_what_scales_a_step_is_counted_and_is_of_that_step(tmp_path: Path) -> No
         assert f'role="{role}"' in waiting["query"]
         # Otherwise workers whose slots are all in use would seem to be too many.
         assert int(lag["threshold"]) < settings.worker.slots
-        for query in (lag["query"], waiting["query"]):
+        for query, of in ((lag["query"], "serve"), (waiting["query"], role)):
             assert 'namespace="tasks"' in query
+            [processes] = re.findall(r'process=~"([^"]*)"', query)
+            for name in by_role[of].names():
+                assert re.fullmatch(
+                    processes, name if of == role else f"{by_role[of].name}-7d9f8-x2"
+                )
             for metric in metrics_of(query):
                 assert f"| `{metric}` |" in page
             labels = {label for _, label in matchers_of(query)}
-            assert labels <= {"namespace", "role", "group"}
+            assert labels <= {"namespace", "process", "role", "group"}
 
 
 @EACH_FILE
@@ -193,6 +203,21 @@ def test_only_who_needs_a_secret_gets_it(path: Path) -> None:
     workers = {"all"} if path == SMALL else {"sink", "dlq-index"}
     assert with_dsn == {*workers, "serve", "migrate", "migrate-post"}
     assert with_keys == {"serve"}
+
+
+@EACH_FILE
+def test_a_router_keeps_ended_tasks_on_a_disk(path: Path) -> None:
+    for pod in pods(objects(path)):
+        [*mounted] = (m["name"] for m in pod.container["volumeMounts"] if m["mountPath"] == ROOM)
+        assert bool(mounted) == (pod.role in ("router", "all")), pod.role
+        for name in mounted:
+            [volume] = [volume for volume in pod.spec["volumes"] if volume["name"] == name]
+            # Without a medium it is on the disk of the node.
+            assert volume["emptyDir"] == {"sizeLimit": "8Gi"}
+
+
+ROOM = "/var/tmp"
+"""Where SQLite prefers to make its temporary files."""
 
 
 def volumes(pod: Pod) -> set[str]:
@@ -348,8 +373,26 @@ def test_prometheus_gets_the_rules_and_the_labels_that_they_select_by() -> None:
     given = [one["spec"] for one in of_kind(found, "PrometheusRule")]
 
     assert given == [read(RULES), read(ALERTS)]
-    assert relabelled.keys() == written[0]["labels"].keys()
+    kept = {name for name in written[0]["labels"] if not name.startswith("__")}
+    assert relabelled.keys() == kept
     assert relabelled["job"]["replacement"] == written[0]["labels"]["job"]
+
+
+def test_alerts_and_dashboards_link_to_the_runbook_of_the_values() -> None:
+    address = "https://wiki.example.com/runbook.md"
+    found = objects(PRODUCTION, settings=(f"monitoring.runbookUrl={address}",))
+    groups = [group for one in of_kind(found, "PrometheusRule") for group in one["spec"]["groups"]]
+    links = {
+        rule["annotations"]["runbook_url"].partition("#")[0]
+        for group in groups
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    texts = named(found, "ConfigMap", "ai-orchestrator-dashboards")["data"].values()
+    variables = [v for text in texts for v in json.loads(text)["templating"]["list"]]
+
+    assert links == {address}
+    assert {v["query"] for v in variables if v["name"] == "runbook"} == {address}
 
 
 def test_grafana_gets_every_dashboard() -> None:
@@ -389,18 +432,27 @@ def test_the_lag_of_a_step_is_counted_once_however_many_replicas_watch_it(tmp_pa
 
 
 _LAG, _BUFFERED = "orchestrator_group_lag_records", "orchestrator_buffered"
-_OURS = 'namespace="tasks", group="orchestrator.step.retrieve", role="serve"'
+_HERE, _POD = 'namespace="tasks"', "ai-orchestrator"
+_OURS = f'{_HERE}, group="orchestrator.step.retrieve", role="serve"'
+_SERVED = f'{_OURS}, process="{_POD}-serve-7d9-a"'
 WATCHED = [
     # Two replicas of the service, one a little later than the other; two lanes.
-    (_LAG, f'{_OURS}, process="serve-a", topic="high", partition="0"', 7),
-    (_LAG, f'{_OURS}, process="serve-b", topic="high", partition="0"', 6),
-    (_LAG, f'{_OURS}, process="serve-a", topic="high", partition="1"', 20),
-    (_LAG, f'{_OURS}, process="serve-b", topic="normal", partition="0"', 100),
-    # Another step, and another system.
-    (_LAG, f'{_OURS}, topic="high", partition="0"'.replace("retrieve", "generate"), 1000),
-    (_LAG, f'{_OURS}, topic="high", partition="0"'.replace("tasks", "trial"), 1000),
-    (_BUFFERED, 'namespace="tasks", role="step.retrieve", process="a", topic="high"', 30),
-    (_BUFFERED, 'namespace="tasks", role="step.retrieve", process="b", topic="high"', 12),
-    (_BUFFERED, 'namespace="tasks", role="step.generate", process="c", topic="high"', 1000),
-    (_BUFFERED, 'namespace="trial", role="step.retrieve", process="d", topic="high"', 1000),
+    (_LAG, f'{_OURS}, process="{_POD}-serve-7d9-a", topic="high", partition="0"', 7),
+    (_LAG, f'{_OURS}, process="{_POD}-serve-7d9-b", topic="high", partition="0"', 6),
+    (_LAG, f'{_OURS}, process="{_POD}-serve-7d9-a", topic="high", partition="1"', 20),
+    (_LAG, f'{_OURS}, process="{_POD}-serve-7d9-b", topic="normal", partition="0"', 100),
+    # Another step, another namespace, and another release of the namespace.
+    (_LAG, f'{_SERVED}, topic="high", partition="0"'.replace("retrieve", "generate"), 1000),
+    (_LAG, f'{_SERVED}, topic="high", partition="0"'.replace("tasks", "trial"), 1000),
+    (_LAG, f'{_OURS}, process="{_POD}-serve-serve-7d9-a", topic="high", partition="0"', 1000),
+    (_BUFFERED, f'{_HERE}, role="step.retrieve", process="{_POD}-step-retrieve-0"', 30),
+    (_BUFFERED, f'{_HERE}, role="step.retrieve", process="{_POD}-step-retrieve-1"', 12),
+    (_BUFFERED, f'{_HERE}, role="step.generate", process="{_POD}-step-generate-0"', 1000),
+    (_BUFFERED, f'{_HERE}, role="step.retrieve", process="second-step-retrieve-0"', 1000),
+    (_BUFFERED, f'{_HERE}, role="step.retrieve", process="{_POD}-2-step-retrieve-0"', 1000),
+    (
+        _BUFFERED,
+        f'namespace="trial", role="step.retrieve", process="{_POD}-step-retrieve-0"',
+        1000,
+    ),
 ]

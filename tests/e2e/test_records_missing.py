@@ -3,15 +3,19 @@
 import asyncio
 from pathlib import Path
 
+import asyncpg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from schemas.records import StepName
+from schemas.topics import dlq
+from sinks.schema.migrate import migrate_up
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Outgoing, Publisher
 from tests.checker.reading import read_committed
+from tests.e2e.driving import a_database
 from tests.e2e.one_role import WAIT_S, OneRole
 
 COUNT = 5
@@ -47,6 +51,16 @@ async def until_committed(role: OneRole, topic: str) -> None:
             await asyncio.sleep(0.2)
 
 
+async def remove_all(role: OneRole, topic: str) -> None:
+    """Remove every record of a topic's first partition, as its retention would."""
+    client = AIOKafkaAdminClient(bootstrap_servers=role.settings.kafka.servers)
+    await client.start()
+    try:
+        await client.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=-1)})
+    finally:
+        await client.close()
+
+
 @pytest.mark.parametrize("topic", ["task_created", "task_commands", "step_results", "lane"])
 async def test_records_that_left_an_input_unread_are_counted_and_named(
     kafka_bootstrap: str, tmp_path: Path, topic: str
@@ -59,12 +73,7 @@ async def test_records_that_left_an_input_unread_are_counted_and_named(
     async with role.running():
         await until_committed(role, name)
     await publish_garbage(role, name)
-    client = AIOKafkaAdminClient(bootstrap_servers=role.settings.kafka.servers)
-    await client.start()
-    try:
-        await client.delete_records({TopicPartition(name, 0): RecordsToDelete(before_offset=-1)})
-    finally:
-        await client.close()
+    await remove_all(role, name)
     await publish_garbage(role, name)
 
     async with role.running():
@@ -72,6 +81,45 @@ async def test_records_that_left_an_input_unread_are_counted_and_named(
 
     [line] = role.lines("records_missing")
     assert (line["topic"], line["partition"], line["missing"]) == (name, 0, COUNT)
+
+
+async def test_letters_that_left_their_topic_before_the_index_are_counted_and_named(
+    kafka_bootstrap: str, postgres_dsn: str, tmp_path: Path
+) -> None:
+    dsn = await a_database(postgres_dsn)
+    await migrate_up(dsn)
+    role = OneRole("dlq-index", kafka_bootstrap, tmp_path, ORCH_POSTGRES_DSN=dsn)
+    topic = dlq(role.topics.task_events)
+    await role.make_topics()
+    await publish_garbage(role, topic)
+    async with role.running():
+        await until_committed(role, topic)
+    assert role.lines("index_holds_other_topics") == []
+    await publish_garbage(role, topic)
+    await remove_all(role, topic)
+    await publish_garbage(role, topic)
+    await index_for_another_system(dsn)
+
+    async with role.running():
+        await until_committed(role, topic)
+
+    [line] = role.lines("records_missing")
+    assert (line["topic"], line["partition"], line["missing"]) == (topic, 0, COUNT)
+    [line] = role.lines("index_holds_other_topics")
+    assert line["topics"] == ["dlq.another.task-created.v1"]
+    assert role.lines("positions_unknown") == []
+
+
+async def index_for_another_system(dsn: str) -> None:
+    """What its index leaves in a database that was meant for it."""
+    conn = await asyncpg.connect(dsn)
+    try:
+        await conn.execute(
+            "INSERT INTO ai_orchestrator.dlq_index_offsets"
+            " VALUES ('dlq.another.task-created.v1', 0, 5)"
+        )
+    finally:
+        await conn.close()
 
 
 async def test_a_role_whose_topic_is_missing_does_not_start(

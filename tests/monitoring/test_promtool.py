@@ -3,6 +3,7 @@
 The programs are fetched once a machine: ``make test-prometheus`` runs this module.
 """
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -62,3 +63,13 @@ def test_an_alert_goes_to_the_receiver_of_its_severity(severity: str, receiver: 
     routes = ("config", "routes", "test", "--config.file", ALERTMANAGER)
 
     assert amtool(*routes, f"severity={severity}").strip() == receiver
+
+
+def test_prometheus_takes_the_configuration_of_the_page_about_operations(tmp_path: Path) -> None:
+    page = Path("docs/operations.md").read_text("utf-8")
+    [text] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    for rules in (RULES, ALERTS):
+        (tmp_path / rules.name).symlink_to(rules.absolute())
+    (tmp_path / "prometheus.yaml").write_text(text)
+
+    promtool("check", "config", tmp_path / "prometheus.yaml")

@@ -82,6 +82,13 @@ def test_every_metric_and_label_of_an_expression_exists(expression: str) -> None
     assert [name for name, label in matchers_of(expression) if label not in labels_of(name)] == []
 
 
+@pytest.mark.parametrize(
+    "expression", dict.fromkeys([*(rule["expr"] for rule in rules()), *EXPRESSIONS])
+)
+def test_an_expression_finds_its_series_whatever_roles_a_process_has(expression: str) -> None:
+    assert [label for _, label in matchers_of(expression) if label in {"role", "process"}] == []
+
+
 @_each_alert
 def test_an_alert_says_how_urgent_it_is_what_happens_and_where_to_read_on(alert: Rule) -> None:
     said = alert["annotations"]

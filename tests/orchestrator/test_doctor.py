@@ -41,8 +41,9 @@ NO_SYSTEM = (
     "ORCH_KAFKA_BOOTSTRAP and ORCH_POSTGRES_DSN are not set, and no running system was found: "
     "start one with `make run` (`orchestrator dev`), or set the variables"
 )
+SERVICES = ("RETRIEVAL", "RAG_ENGINE", "AGENT_ENGINE", "VOICE_ENGINE", "MULTIMODAL_ENGINE")
 OF_KAFKA = ["kafka", "identities", "positions", "transactions", "rights", "clock"]
-OF_OTHERS = ["services", "registry", "processes"]
+OF_OTHERS = ["services", "registry"]
 
 
 class System:
@@ -57,6 +58,8 @@ class System:
             "ORCH_TOPICS_REPLICATION_FACTOR": "1",
             "ORCH_LOG_LEVEL": "error",
             "ORCH_DEV_FIND": "false",
+            # Nothing listens at the defaults.
+            **{f"ORCH_SERVICES_{name}": "python://builtins:print" for name in SERVICES},
         }
 
     @property
@@ -80,7 +83,9 @@ class System:
         for line in ended.stdout.splitlines():
             finding = json.loads(line)
             # No role runs in these tests, which is a finding of its own.
-            if finding["what"].startswith((*NOT_DURABLE, "no role of this system runs")):
+            if finding["what"].startswith(
+                (*NOT_DURABLE, "no role of this system", "no process was asked")
+            ):
                 continue
             found.setdefault(finding["severity"], []).append(finding)
         return ended.exit_code, found
@@ -108,6 +113,11 @@ class System:
         await check_cluster("router", self.settings, installed_pipelines(self.settings.pipelines))
 
 
+def as_account(dsn: str, role: str) -> str:
+    scheme, rest = dsn.split("://", 1)
+    return f"{scheme}://{role}:p@{rest.split('@', 1)[1]}"
+
+
 @pytest.fixture
 async def system(kafka_bootstrap: str, postgres_dsn: str) -> System:
     system = System(kafka_bootstrap, await a_database(postgres_dsn))
@@ -124,12 +134,26 @@ async def test_servers_that_fit_are_one_line_each_and_status_0(system: System) -
     assert ended.exit_code == 0
     assert lines[0] == "ok       kafka: all topics are as the table says"
     good = [line.split()[1] for line in lines if line.startswith("ok ")]
-    assert good == [f"{about}:" for about in (*OF_KAFKA, *OF_OTHERS)]
-    [idle] = [line for line in lines if line.startswith("info ")]
-    assert "no role of this system runs" in idle
+    assert good == [f"{about}:" for about in (*OF_KAFKA, "rows", *OF_OTHERS)]
+    idle, unasked = [line for line in lines if line.startswith("info ")]
+    assert "no role of this system has run yet" in idle
+    assert "no process was asked whether it is ready: ORCH_METRICS_TARGETS_DIR" in unasked
     warned = [line for line in lines if line.startswith("warning  postgres: ")]
     assert [text for text in NOT_DURABLE if not any(text in line for line in warned)] == []
-    assert len(warned) == len(lines) - len(good) - 1 == len(NOT_DURABLE)
+    assert len(warned) == len(lines) - len(good) - 2 == len(NOT_DURABLE)
+
+
+async def test_checks_can_be_chosen_and_left_out(system: System) -> None:
+    chosen = await system.run("doctor", "--only", "clock", "--only", "services")
+    without = await system.run("doctor", "--skip", "services", "--skip", "postgres")
+    wrong = await system.run("doctor", "--skip", "service")
+
+    assert [line.split()[1] for line in chosen.stdout.splitlines()] == ["clock:", "services:"]
+    assert not {"services:", "postgres:"} & {
+        line.split()[1] for line in without.stdout.splitlines()
+    }
+    assert "registry:" in without.stdout
+    assert (wrong.exit_code, "there is no check" in wrong.output) == (2, True)
 
 
 async def test_snapshots_that_are_not_compacted_stop_every_start_until_they_are_fixed(
@@ -367,8 +391,7 @@ async def test_rights_that_are_missing_are_named(system: System) -> None:
         f"CREATE ROLE {role} LOGIN PASSWORD 'p'; GRANT USAGE ON SCHEMA ai_orchestrator TO {role};"
         f"GRANT SELECT ON ALL TABLES IN SCHEMA ai_orchestrator TO {role}"
     )
-    scheme, rest = dsn.split("://", 1)
-    system.variables["ORCH_POSTGRES_DSN"] = f"{scheme}://{role}:p@{rest.split('@', 1)[1]}"
+    system.variables["ORCH_POSTGRES_DSN"] = as_account(dsn, role)
     status, found = await system.doctor()
     system.variables["ORCH_POSTGRES_DSN"] = dsn
     await system.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
@@ -378,6 +401,24 @@ async def test_rights_that_are_missing_are_named(system: System) -> None:
     assert "INSERT on tasks" in finding["what"]
     assert "ownership of tasks" in finding["what"]
     assert "SELECT on tasks" not in finding["what"]
+
+
+async def test_an_account_without_any_right_is_one_finding_that_lists_them(
+    system: System,
+) -> None:
+    dsn = system.variables["ORCH_POSTGRES_DSN"]
+    role = f"doctor_{uuid.uuid4().hex[:8]}"
+    await system.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'p'")
+    system.variables["ORCH_POSTGRES_DSN"] = as_account(dsn, role)
+    status, found = await system.doctor()
+    system.variables["ORCH_POSTGRES_DSN"] = dsn
+    await system.execute(f"DROP ROLE {role}")
+
+    assert status == 0
+    [finding] = found["warning"]
+    assert "SELECT on schema_migrations" in finding["what"]
+    assert "USAGE on schema ai_orchestrator" in finding["what"]
+    assert "act as the owner" in finding["fix"]
 
 
 @pytest.mark.parametrize(
@@ -410,7 +451,7 @@ async def test_a_server_whose_address_is_not_set_is_left_out_and_the_other_is_ch
     [left_out] = found["warning"]
     assert (left_out["about"], left_out["fix"]) == ("postgres", "set ORCH_POSTGRES_DSN")
     assert "not set" in left_out["what"]
-    assert left_out["breaks"] == "nothing by itself; not checked: postgres"
+    assert left_out["breaks"] == "nothing by itself; not checked: postgres, rows"
     assert [one["about"] for one in found["ok"]] == [*OF_KAFKA, *OF_OTHERS]
 
 

@@ -1,6 +1,7 @@
-"""What `orchestrator doctor` says of positions, identities, transactions and clocks."""
+"""What `orchestrator doctor` says of logs and rows: positions, identities, transactions, clocks."""
 
 import asyncio
+import json
 import os
 
 import pytest
@@ -208,3 +209,41 @@ async def test_a_topic_that_keeps_the_writers_times_leaves_the_clock_unknown(
     _, found = await system.doctor()
 
     assert "clock" in {finding["about"] for finding in found["warning"]}
+
+
+async def test_rows_that_are_not_of_this_log_are_named_before_the_sink_finds_them(
+    system: System,
+) -> None:
+    await system.execute(
+        "INSERT INTO ai_orchestrator.sink_offsets VALUES (0, 1000, 1, 'another', now())"
+    )
+    await system.execute(
+        "INSERT INTO ai_orchestrator.dlq_index_offsets VALUES ('dlq.another.task-created.v1', 0, 5)"
+    )
+
+    status, found = await system.doctor()
+
+    [moved], [foreign] = found["fatal"], found["warning"]
+    assert status == 1
+    assert moved["what"].startswith("SINK_POSITION_MOVED: the sink stands at offset 1000 of ")
+    assert foreign["what"].endswith("other topics: dlq.another.task-created.v1 (1)")
+
+
+async def test_migrations_that_do_not_fit_this_program_are_shown_wherever_one_looks(
+    system: System,
+) -> None:
+    table = "ai_orchestrator.schema_migrations"
+    await system.execute(f"INSERT INTO {table} (name, checksum) VALUES ('0099_post_drop.sql', 'x')")
+
+    applied = await system.run("migrate", "up")
+    assert "newer than this program: 0099_post_drop.sql" in applied.stdout.splitlines()
+    [newer] = (await system.doctor())[1]["warning"]
+    assert "1 migrations of a newer program are applied" in newer["what"]
+
+    await system.execute(f"UPDATE {table} SET checksum = 'x' WHERE name LIKE '0002%'")
+    ended = await system.run("migrate", "status", "-o", "json")
+    states = {one["name"]: one["state"] for one in map(json.loads, ended.stdout.splitlines())}
+    assert states.pop("0099_post_drop.sql") == "newer"
+    assert states.pop("0002_pre_create_task_steps.sql") == "changed"
+    assert set(states.values()) == {"applied"}
+    assert (await system.run("migrate", "up")).exit_code == 1

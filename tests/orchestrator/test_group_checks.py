@@ -6,8 +6,10 @@ from streams.kafka.admin import Member
 from streams.kafka.group_reading import GroupReading
 
 
-def a_reading(members: int = 1, unread: int = 0, note: str = "") -> GroupReading:
-    return GroupReading(members=members, unread=unread, note=note)
+def a_reading(
+    members: int = 1, unread: int = 0, note: str = "", *, has_read: bool = False
+) -> GroupReading:
+    return GroupReading(members=members, unread=unread, note=note, has_read=has_read)
 
 
 def test_groups_that_read_are_fine() -> None:
@@ -22,6 +24,13 @@ def test_a_system_of_which_nothing_runs_is_one_finding() -> None:
 
     [idle], [stopped] = (list(group_findings(r, prefix="o.")) for r in (nothing, waiting))
     assert (idle.severity, stopped.severity) == (Severity.INFO, Severity.WARNING)
+
+
+def test_a_system_that_ran_and_of_which_nothing_runs_is_fatal_also_if_nothing_waits() -> None:
+    gone = {"o.router": a_reading(members=0, has_read=True), "o.sink": a_reading(members=0)}
+
+    [found] = group_findings(gone, prefix="o.")
+    assert (found.severity, "kill -9" in found.fix) == (Severity.FATAL, True)
 
 
 def test_a_group_that_is_far_behind_is_named_with_its_processes() -> None:

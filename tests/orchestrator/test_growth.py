@@ -83,10 +83,23 @@ async def test_a_small_system_grows_as_its_plan_says_and_no_task_is_lost(
             await drained(old_variables)
 
             await new.ended([task.task_id for task in after])
+            await is_not_fooled(old_variables, new_variables["ORCH_POSTGRES_DSN"])
             await old.check([task.task_id for task in before], quiet=True)
             await new.check([task.task_id for task in after], quiet=True)
 
     assert new.system.settings.topics.partitions == 3
+
+
+async def is_not_fooled(variables: dict[str, str], other_database: str) -> None:
+    """A plan says of no database that nothing is left, unless its rows are all of this system's."""
+    for_other = variables | {"ORCH_POSTGRES_DSN": other_database}
+    refused = await commanded(("topics", "plan-growth", "--partitions", "3"), for_other)
+    assert (refused.status, "SINK_POSITION_MOVED" in refused.err) == (1, True), refused.err
+    restored = variables | {"ORCH_POSTGRES_DSN": await a_database(other_database)}
+    assert (await commanded(("migrate", "up"), restored)).status == 0
+    left = (await planned(restored))["left"]
+    assert (left["unread"], left["tasks"]) == (0, 0)
+    assert left["unwritten"] > 0
 
 
 @asynccontextmanager

@@ -1,25 +1,35 @@
 """The steps of docs/operations.md, run as they stand there, until a task has ended."""
 
 import asyncio
+import configparser
+import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 import pytest_asyncio
+import yaml
 
+from agents.steps.settings import WorkerSettings
+from orchestrator.api.settings import ApiSettings
 from orchestrator.local.embedded.process import Child
 from tests.api.calling import free_ports
 from tests.api.snippets import Page, written_by
-from tests.e2e.driving import WAIT_S, a_database
+from tests.e2e.driving import WAIT_S
 
 PAGE = Page("docs/operations.md")
 _PROMTOOL = "promtool check rules"
 """`make test-prometheus` checks the same files: this test fetches no program."""
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+_NAME = f"page_{os.urandom(3).hex()}"
+_ANALYSTS = f"{_NAME}_analysts"
+DSN = "postgresql://orchestrator:PASSWORD@db.internal:5432/orchestrator"
 
 
 class Machine:
@@ -32,7 +42,7 @@ class Machine:
 
     async def run(self, snippet: str) -> str:
         """What a snippet writes; what it exports stays."""
-        script = f"set -eu\n{self._exported}\n{self._here(snippet)}"
+        script = self._here(f"set -eu\n{self._exported}\n{snippet}")
         status, written = await written_by(
             *("bash", "-c", script),
             environment=self._environment(),
@@ -48,11 +58,15 @@ class Machine:
         name = snippet.strip().replace(" ", "-")
         return Child(
             name,
-            ["/bin/bash", "-c", f"{self._exported}\nexec {snippet}"],
+            ["/bin/bash", "-c", self._here(f"{self._exported}\nexec {snippet}")],
             env=self._environment(),
             cwd=self._folder,
             log_path=self._folder / f"{name}.log",
         )
+
+    def modes(self, *files: str) -> set[int]:
+        """The modes of files in the folder."""
+        return {(self._folder / file).stat().st_mode & 0o777 for file in files}
 
     def _here(self, snippet: str) -> str:
         for place, ours in self._places.items():
@@ -65,8 +79,6 @@ class Machine:
             **kept,
             "PATH": f"{Path('.venv/bin').absolute()}:{kept['PATH']}",
             "PYTHONPATH": str(Path.cwd()),
-            "ORCH_API_GRPC_PORT": self._places["9000"],
-            "ORCH_API_HTTP_PORT": self._places["8000"],
             "ORCH_API_SERVER": f"127.0.0.1:{self._places['9000']}",
         }
 
@@ -75,8 +87,7 @@ class Machine:
 async def machine(
     kafka_bootstrap: str, postgres_dsn: str, tmp_path: Path
 ) -> AsyncIterator[Machine]:
-    (tmp_path / "dsn").write_text(await a_database(postgres_dsn))
-    grpc_port, http_port, *services = map(str, free_ports(4))
+    grpc_port, http_port, worker_port, serve_port, *services = map(str, free_ports(6))
     services_of = {
         "ORCH_DEMO_RETRIEVAL_PORT": services[0],
         "ORCH_DEMO_RAG_ENGINE_PORT": services[1],
@@ -85,12 +96,17 @@ async def machine(
         tmp_path,
         {
             "kafka.internal:9092": kafka_bootstrap,
-            "/run/secrets/orchestrator-dsn": str(tmp_path / "dsn"),
+            DSN: await database_of_the_page(postgres_dsn),
+            "--analysts analysts": f"--analysts {_ANALYSTS}",
+            "/etc/orchestrator": str(tmp_path / "etc"),
+            "/var/lib/orchestrator": str(tmp_path / "lib"),
             "retrieval.internal:9001": f"127.0.0.1:{services[0]}",
             "rag-engine.internal:9001": f"127.0.0.1:{services[1]}",
             "prefix: orchestrator.": f"prefix: page-{os.urandom(3).hex()}.",
             "9000": grpc_port,
             "8000": http_port,
+            "9101": worker_port,
+            "9102": serve_port,
         },
     )
     others = free_ports(3)
@@ -107,14 +123,28 @@ async def machine(
     await demo.stop(10)
 
 
+async def database_of_the_page(server_dsn: str) -> str:
+    """What an administrator makes, with its statements, under names of this test; its DSN."""
+    [statements] = re.findall(r"```sql\n(.*?)```", PAGE.text, re.DOTALL)
+    administrator = await asyncpg.connect(server_dsn)
+    for statement in filter(str.strip, statements.split(";")):
+        named = re.sub(r"\borchestrator\b", _NAME, re.sub(r"\banalysts\b", _ANALYSTS, statement))
+        await administrator.execute(named)
+    await administrator.close()
+    server = urlsplit(server_dsn)
+    return f"postgresql://{_NAME}:PASSWORD@{server.hostname}:{server.port}/{_NAME}"
+
+
+@pytest.mark.asyncio(loop_scope="session")
 async def test_the_page_leads_from_nothing_to_a_task_that_has_ended(machine: Machine) -> None:
-    [configure, kafka, postgres, key, worker, serve, look, create, rules] = PAGE.shell
+    [configure, kafka, postgres, key, worker, serve, look, create, rules, links] = PAGE.shell
     async with AsyncExitStack() as stack:
         shown = await machine.run(configure)
         assert "12" in shown
         assert "kafka-acls.sh" in await machine.run(kafka)
         assert "applied" in await machine.run(postgres)
         await machine.run(key)
+        assert machine.modes("acme.key", "etc/dsn", "etc/keys.jsonl") == {0o600}
         for snippet in (worker, serve):
             process = machine.process(snippet)
             process.start()
@@ -123,7 +153,39 @@ async def test_the_page_leads_from_nothing_to_a_task_that_has_ended(machine: Mac
         await until_well(machine, look)
         assert '"status":"completed"' in (await machine.run(create)).replace('": "', '":"')
 
+        status = await machine.run("orchestrator status -o json")
+        processes = json.loads(status)["processes"]
+        assert [one["name"].partition("-")[0] for one in processes] == ["all", "serve"]
+        assert all(one["pid"] for one in processes)
+
     assert _PROMTOOL in rules
+    assert "sed " in links
+
+
+def test_the_alerts_of_the_page_link_to_the_address_that_the_command_puts_in(
+    tmp_path: Path,
+) -> None:
+    command = PAGE.shell[-1].replace("> alerts.yaml", f"> {tmp_path}/alerts.yaml")
+    subprocess.run(["bash", "-c", command], check=True, timeout=10)
+    changed = yaml.safe_load((tmp_path / "alerts.yaml").read_text())
+    links = {
+        rule["annotations"]["runbook_url"] for group in changed["groups"] for rule in group["rules"]
+    }
+
+    assert {link.partition("#")[0] for link in links} == {
+        "https://wiki.internal/orchestrator/runbook.md"
+    }
+
+
+def test_the_unit_of_the_page_waits_longer_than_a_process_takes_to_end() -> None:
+    [text] = re.findall(r"```ini\n(.*?)```", PAGE.text, re.DOTALL)
+    unit = configparser.ConfigParser(strict=False)
+    unit.read_string(text)
+    [service] = [dict(unit["Service"])]
+    drain_s = max(WorkerSettings().drain_s, ApiSettings().drain_s)
+
+    assert service["execstart"].endswith("/orchestrator worker all")
+    assert float(service["timeoutstopsec"]) >= drain_s + 40
 
 
 async def until_well(machine: Machine, snippet: str) -> None:

@@ -15,12 +15,19 @@ from orchestrator.local.dev.system import DEV_DEFAULTS, open_system
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from orchestrator.monitoring.target import read_targets
+from orchestrator.process import _CLOSE_S, StopBound, _exit_code
 from orchestrator.settings import load_settings
+from schemas.errors import SettingsError
 from schemas.records import Json, TaskCreated
+from sinks.schema.migrate import migrate_up
+from sinks.schema.migration import load_migrations
+from streams.errors import TopicsDifferError
+from streams.runtime.run import FORCE_AFTER_S
 from tasks.pipeline_file import load_pipelines
 from tests.e2e.driving import ANY_PORTS, Running, a_database, a_rag_task
 from tests.e2e.one_role import OneRole
 from tests.e2e.test_task_types import INPUTS
+from tests.logged import logged
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
@@ -106,7 +113,7 @@ async def test_asked_to_stop_it_finishes_its_calls_and_makes_none_again(together
 async def test_its_readiness_names_the_role_that_is_not_ready(
     together: Running, postgres_server: EmbeddedPostgres
 ) -> None:
-    [address] = [at for name, at in read_targets(together.system.targets) if name == ALL]
+    [address] = [one.address for one in read_targets(together.system.targets) if one.process == ALL]
     task = a_rag_task()
     async with httpx.AsyncClient(base_url=f"http://{address}") as client:
         await until_ready(client, ready=True)
@@ -125,14 +132,37 @@ async def test_its_readiness_names_the_role_that_is_not_ready(
 async def test_a_role_that_cannot_start_ends_the_process_with_its_error(
     kafka_bootstrap: str, postgres_dsn: str, tmp_path: Path
 ) -> None:
-    without_tables = await a_database(postgres_dsn)
-    both = OneRole("router sink", kafka_bootstrap, tmp_path, ORCH_POSTGRES_DSN=without_tables)
+    of_another_version = await a_database(postgres_dsn)
+    await migrate_up(of_another_version, load_migrations()[:1])
+    both = OneRole("router sink", kafka_bootstrap, tmp_path, ORCH_POSTGRES_DSN=of_another_version)
     await both.make_topics()
     async with both.running():
         code = await both.process.wait(60)
 
     assert code == 1
     assert "error MIGRATION" in both.process.log_tail()
+
+
+async def test_what_every_role_lacks_is_said_once() -> None:
+    missing, refused = TopicsDifferError("a.v1: is missing"), SettingsError("no address")
+    same = TopicsDifferError("a.v1: is missing")
+    with (
+        logged("orchestrator.process.log") as lines,
+        pytest.raises(TopicsDifferError),
+    ):
+        _exit_code({"router": missing, "sink": same, "step.a": refused}, cancelled=set())
+
+    assert [line["role"] for line in lines] == ["step.a"]
+
+
+async def test_roles_that_end_together_close_within_the_time_of_the_slowest() -> None:
+    together, alone = StopBound(20.0, began_s=100.0), StopBound(None, began_s=100.0)
+    longest_s = 20.0 + FORCE_AFTER_S + _CLOSE_S
+
+    # The router has nothing in flight; a step worker was ended at the end of its drain.
+    for ended_s in (100.0, 105.0, 100.0 + 20.0 + FORCE_AFTER_S):
+        assert ended_s + together.close_s(ended_s) == 100.0 + longest_s
+    assert alone.close_s(135.0) == _CLOSE_S
 
 
 async def until_ready(client: httpx.AsyncClient, *, ready: bool) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from orchestrator.monitoring.settings import MetricsSettings
 from orchestrator.pipelines import installed_pipelines
 from orchestrator.service_checks import check_processes, check_services
 from orchestrator.settings import Settings
+from schemas.findings import Finding
 
+FUNCTION = "python://builtins:print"
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
 
 
@@ -80,11 +83,34 @@ async def test_an_answer_without_an_end_is_given_up(
 async def test_a_file_that_is_no_target_is_left_out(tmp_path: Path, text: str) -> None:
     settings = a_target(tmp_path, text)
 
-    assert await check_processes(settings, installed_pipelines(settings.pipelines)) == []
+    [found] = await check_processes(settings, installed_pipelines(settings.pipelines))
+    assert found.what == f"no process was asked whether it is ready: no process is in {tmp_path}"
 
 
 async def test_an_address_that_is_none_is_a_service_that_accepts_no_connection() -> None:
-    settings = Settings(services=ServicesSettings(retrieval="http://[::1"))
-    [found] = await check_services(settings, installed_pipelines(settings.pipelines))
+    found = await services_found(retrieval="http://[::1")
 
-    assert (found.about, "ValueError" in found.what) == ("retrieval", True)
+    assert (found[0].about, "ValueError" in found[0].what) == ("retrieval", True)
+
+
+async def test_services_that_nobody_set_and_that_do_not_run_are_one_finding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A system of somebody else may listen at the defaults of this machine.
+    async def refused(*_: object) -> None:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("asyncio.open_connection", refused)
+    first, *none = await services_found(retrieval=FUNCTION, agent_engine="grpc://127.0.0.1:9003")
+
+    assert (first.about, none) == ("services", [])
+    assert "agent_engine (grpc://127.0.0.1:9003), voice_engine (grpc" in first.what
+    assert "rag_engine" not in first.what
+    assert "set ORCH_SERVICES_AGENT_ENGINE, ORCH_SERVICES_VOICE_ENGINE" in first.fix
+
+
+async def services_found(**addresses: str) -> list[Finding]:
+    """What is found about three of the services; the two others are functions."""
+    services = ServicesSettings(rag_engine=FUNCTION, multimodal_engine=FUNCTION)
+    settings = Settings(services=replace(services, **addresses))  # type: ignore[arg-type]
+    return await check_services(settings, installed_pipelines(settings.pipelines))

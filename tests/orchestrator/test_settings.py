@@ -35,7 +35,15 @@ def test_an_unknown_variable_stops_the_start() -> None:
         ("ORCH_TOPICS_PARTITIONS", "many"),
         ("ORCH_TOPICS_PARTITIONS", "0"),
         ("ORCH_KAFKA_SESSION_TIMEOUT_S", "1"),
+        ("ORCH_TOPICS_PARTITIONS", "99999999999999999999"),
         ("ORCH_WORKER_SLOTS", "0"),
+        ("ORCH_WORKER_DRAIN_S", "1e999"),
+        ("ORCH_API_DRAIN_S", "nan"),
+        ("ORCH_API_GRPC_PORT", "8000"),
+        ("ORCH_KAFKA_BOOTSTRAP", ":::"),
+        ("ORCH_KAFKA_BOOTSTRAP", ","),
+        ("ORCH_KAFKA_BOOTSTRAP", "a:1,b:70000"),
+        ("ORCH_KAFKA_BOOTSTRAP", "PLAINTEXT://a:9092"),
         ("ORCH_LOG_LEVEL", "loud"),
         ("ORCH_DEMO_FAULTS", "[{"),
     ],
@@ -45,6 +53,11 @@ def test_a_wrong_value_stops_the_start_and_names_the_variable(name: str, value: 
 
     with pytest.raises(SettingsError, match=f"ORCH_{room}_"):
         load_settings({name: value})
+
+
+@pytest.mark.parametrize("text", ["a", "a:1", "10.0.0.1:9092", "[::1]:9092", "a_b.c-d:1, e:2,"])
+def test_every_form_of_a_broker_s_address_is_taken(text: str) -> None:
+    assert load_settings({"ORCH_KAFKA_BOOTSTRAP": text}).kafka.bootstrap == text
 
 
 def test_the_environment_wins_over_defaults() -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from schemas.records import Json, Millis, TaskId
-from sinks.errors import SinkBlockedError, SinkRowError, SinkUnavailableError
+from sinks.errors import SchemaMissingError, SinkBlockedError, SinkRowError, SinkUnavailableError
 from sinks.isolation import write_isolating
 from sinks.known_good import known_good_batches
 from sinks.reads.reader import Reader
@@ -121,6 +121,36 @@ async def test_tables_that_refuse_every_row_block_the_writer_until_the_change_is
     await execute(database, undo)
     await writer.write(0, expected, log.events[1:], at(2))
     assert [task.id for task in await reader.tasks([TaskId("task_2")])] == ["task_2"]
+
+
+async def test_no_table_is_made_beside_a_restore_that_has_not_filled_the_tables_yet(
+    database: str, writer: Writer
+) -> None:
+    months = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'ai_orchestrator.tasks'::regclass"
+    await execute(database, "DELETE FROM ai_orchestrator.schema_migrations")
+    conn = await asyncpg.connect(database)
+    before = await conn.fetchval(months)
+
+    with pytest.raises(SchemaMissingError):
+        await writer.make_months_ahead()
+    with pytest.raises(SchemaMissingError):
+        await writer.write(0, None, created("task_1"), at(1))
+
+    assert await conn.fetchval(months) == before
+    await conn.close()
+
+
+async def test_a_position_that_a_restore_may_still_bring_is_waited_for(
+    database: str, writer: Writer
+) -> None:
+    await execute(
+        database, "ALTER TABLE ai_orchestrator.sink_offsets DROP CONSTRAINT sink_offsets_pkey"
+    )
+
+    with pytest.raises(SchemaMissingError, match="no key yet"):
+        await writer.positions([0])
+    with pytest.raises(SchemaMissingError):
+        await writer.write(0, None, created("task_1"), at(1))
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ def test_a_server_that_fits_has_no_findings(version: int) -> None:
         ({"encoding": "SQL_ASCII"}, Severity.FATAL, "SQL_ASCII"),
         ({"pending": ["0001_pre_a.sql"]}, Severity.FATAL, "0001_pre_a.sql"),
         ({"changed": True}, Severity.FATAL, "differs from its file"),
+        ({"newer": ["0099_pre_a.sql"]}, Severity.INFO, "last 0099_pre_a.sql"),
+        ({"newer": ["0098_post_a.sql", "0099_pre_b.sql"]}, Severity.WARNING, "2 migrations"),
         ({"rights": {"UPDATE on tasks": False}}, Severity.WARNING, "UPDATE on tasks"),
         ({"max_connections": 11}, Severity.WARNING, "11 connections"),
         ({"settings": {"fsync": "off"}}, Severity.WARNING, "fsync is off"),

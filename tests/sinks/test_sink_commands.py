@@ -19,8 +19,13 @@ async def test_migrations_are_printed_as_json(empty_database: str) -> None:
     after = await command(empty_database, "migrate", "status", "-o", "json")
     names = [migration.name for migration in load_migrations()]
 
-    assert before.documents == [{"name": name, "applied_at": None} for name in names]
-    assert (applied.document, again.document) == ({"applied": names}, {"applied": []})
+    assert before.documents == [
+        {"name": name, "applied_at": None, "state": "pending"} for name in names
+    ]
+    assert (applied.document, again.document) == (
+        {"applied": names, "newer": []},
+        {"applied": [], "newer": []},
+    )
     assert all(line["applied_at"].endswith("Z") for line in after.documents)
 
 

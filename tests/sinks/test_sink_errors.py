@@ -6,6 +6,7 @@ from asyncpg import exceptions
 
 from sinks.errors import (
     PostgresRefusedError,
+    SchemaMissingError,
     SinkBlockedError,
     SinkError,
     SinkLockedError,
@@ -29,7 +30,9 @@ from sinks.sqlstates import CLASSES, CODES, rule_of
         pytest.param("40P01", SinkUnavailableError, id="deadlock"),
         pytest.param("42501", SinkBlockedError, id="a right was revoked"),
         pytest.param("42703", PostgresRefusedError, id="undefined column: migrate"),
-        pytest.param("42P01", PostgresRefusedError, id="undefined table: migrate"),
+        pytest.param("42P01", SchemaMissingError, id="undefined table: a restore runs"),
+        pytest.param("42P10", SchemaMissingError, id="no key for ON CONFLICT: a restore runs"),
+        pytest.param("3F000", SchemaMissingError, id="undefined schema: a restore runs"),
         pytest.param("53100", SinkUnavailableError, id="disk full"),
         pytest.param("55P03", SinkLockedError, id="lock timeout"),
         pytest.param("54000", SinkRowError, id="index row too large"),

@@ -7,7 +7,7 @@ from importlib.resources import files
 import asyncpg
 import pytest
 
-from sinks.errors import MigrationError
+from sinks.errors import MigrationError, SchemaMissingError
 from sinks.schema.migrate import grant_analysts, migrate_status, migrate_up
 from sinks.schema.migration import in_order, load_migrations, of_phase, parse, pending
 from sinks.settings import PostgresSettings
@@ -135,8 +135,15 @@ async def test_the_way_down_leads_back_to_nothing(database: str) -> None:
     )
 
 
-async def test_a_writer_refuses_a_database_without_the_schema(empty_database: str) -> None:
-    with pytest.raises(MigrationError, match=r"0001_pre_create_tasks\.sql is not applied"):
+async def test_a_writer_waits_for_a_schema_and_refuses_one_of_another_version(
+    empty_database: str,
+) -> None:
+    with pytest.raises(SchemaMissingError, match="run `orchestrator migrate up`, or wait"):
+        await Writer(PostgresSettings(dsn=empty_database)).open()
+
+    first, second, *_ = load_migrations()
+    await migrate_up(empty_database, [first])
+    with pytest.raises(MigrationError, match=rf"{second.name} is not applied"):
         await Writer(PostgresSettings(dsn=empty_database)).open()
 
 
@@ -162,6 +169,12 @@ async def test_analysts_read_their_tables_and_nothing_else(database: str) -> Non
 async def test_analysts_of_a_database_without_tables_are_an_error(empty_database: str) -> None:
     with pytest.raises(MigrationError, match="role analysts: "):
         await grant_analysts(empty_database, "analysts")
+
+
+@pytest.mark.parametrize("name", ["a" * 64, "é" * 32, " ", "analysts ", "", "a\nb"])
+async def test_a_role_whose_name_postgres_would_change_is_refused(database: str, name: str) -> None:
+    with pytest.raises(MigrationError, match="1 to 63 bytes"):
+        await grant_analysts(database, name)
 
 
 async def test_months_are_made_ahead(database: str) -> None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
-SCHEMES = ("openai+http", "openai+https")
+MODEL_SCHEMES = ("openai+http", "openai+https")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,199}")
 _MODELS_MAX = 8
 
@@ -33,7 +33,12 @@ def parse_address(text: str) -> ModelAddress:
         ValueError: it is not one; the message does not quote it, for it may hold a password.
     """
     parts = urlsplit(text)
-    if parts.scheme not in SCHEMES or not parts.hostname or "@" in parts.netloc or parts.fragment:
+    if (
+        parts.scheme not in MODEL_SCHEMES
+        or not parts.hostname
+        or "@" in parts.netloc
+        or parts.fragment
+    ):
         raise ValueError("it must be openai+http(s)://host:port/v1?model=NAME")
     query = parse_qs(parts.query, keep_blank_values=True)
     models = tuple("|".join(query.pop("model", [])).split("|"))

@@ -48,8 +48,11 @@ class LiveTasks:
         self._answers: OrderedDict[tuple[int, int], TaskEvent] = OrderedDict()
         self._awaited: dict[tuple[int, int], asyncio.Future[TaskEvent]] = {}
         self._subscriptions: dict[TaskId, set[Subscription]] = defaultdict(set)
+        self._read: dict[int, int] = {}
+        """By partition, the offset after the last event that was read."""
         self._written: dict[int, int] = {}
-        """By partition, the highest offset up to which tasks were forgotten as written."""
+        """By partition, the highest offset up to which tasks were forgotten as written; never
+        above what was read."""
         self._gone_back: set[int] = set()
 
     # --- queries ---
@@ -99,6 +102,7 @@ class LiveTasks:
         for task_id in [i for i, known in self._accepted.items() if known.partition == partition]:
             self._not_accepted(task_id)
         self._undecided[partition].clear()
+        self._read[partition] = start
         self._ownership[partition] = recovery.ownership
         self._decided[partition] = recovery.decided_created
         for task in recovery.tasks.values():
@@ -112,6 +116,7 @@ class LiveTasks:
         for record in records:
             if record.topic == topics.task_events:
                 self._take_event(record)
+                self._read[record.partition] = record.offset + 1
             elif record.topic == topics.task_created:
                 self._take_created(record)
             elif record.topic == topics.stream:
@@ -127,6 +132,8 @@ class LiveTasks:
             if next_offsets.get(partition, 0) < seen
         }
         for partition, offset in next_offsets.items():
+            # A position above the log is of another database, and would never be reached again.
+            offset = min(offset, self._read.get(partition, 0))
             self._written[partition] = max(offset, self._written.get(partition, 0))
         for task_id in list(self._ended):
             task = self._tasks[task_id]

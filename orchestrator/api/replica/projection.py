@@ -10,7 +10,7 @@ from typing import TypeVar
 import asyncpg
 
 from schemas.records import TaskId
-from sinks.errors import SinkUnavailableError
+from sinks.errors import MigrationError, PostgresRefusedError, SinkUnavailableError
 from sinks.reads.paging import NewestCursor, QueueCursor, TaskFilter
 from sinks.reads.reader import Reader
 from sinks.reads.stored import ListedTask, StoredLog, StoredStep, StoredTask
@@ -93,6 +93,9 @@ class Projection:
             raise SinkUnavailableError(
                 f"Postgres does not answer: {type(error).__name__}"
             ) from error
+        except (MigrationError, PostgresRefusedError) as error:
+            # Of a reader that is opened, or of a table of another version: live tasks are answered.
+            raise SinkUnavailableError(f"{error.code}: {error}") from error
 
     async def _opened(self) -> Reader:
         if self._reader is None:

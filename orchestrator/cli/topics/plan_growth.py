@@ -20,8 +20,10 @@ from orchestrator.cli.running import kafka_settings, open_reader, postgres_setti
 from orchestrator.group_checks import read_groups
 from orchestrator.growth import GrowthStep, Left, grown, growth_steps
 from orchestrator.pipelines import installed_pipelines
+from orchestrator.row_checks import rows_standing
 from orchestrator.settings import Settings
 from schemas.records import TaskStatus
+from sinks.errors import SinkPositionError
 
 _ENDED = frozenset(status for status in TaskStatus if status.terminal)
 
@@ -68,15 +70,23 @@ async def _left(settings: Settings) -> Left:
     Raises:
         KafkaUnavailableError: no broker answers.
         SinkUnavailableError: Postgres does not answer.
+        SinkPositionError: the rows are not of this log; they say nothing about what is left.
     """
     pipelines = installed_pipelines(settings.pipelines)
     client_id = f"{settings.kafka.client_id}-growth"
     readings = await read_groups(settings, pipelines, client_id=client_id)
+    stands = await rows_standing(settings, pipelines, client_id=client_id, reads=True)
+    if stands.wrong or stands.foreign:
+        raise SinkPositionError(
+            "Postgres has rows of another system, which do not say what is left in this one: "
+            + (stands.wrong or stands.foreign)[0]
+        )
     async with open_reader(settings) as rows:
         statuses = await rows.count_by_status()
         letters = await rows.fetch("count_open")
     return Left(
         unread=sum(reading.unread for reading in readings.values()),
+        unwritten=stands.unwritten,
         tasks=sum(count for status, count in statuses.items() if status not in _ENDED),
         letters=sum(row["count"] for row in letters),
     )
@@ -93,6 +103,7 @@ def _said(left: Left) -> str:
     if left.drained:
         return "Nothing is left in the present system: it can be stopped."
     return (
-        f"Left in the present system: {left.unread} unread records, {left.tasks} tasks that have "
-        f"not ended, {left.letters} open dead letters."
+        f"Left in the present system: {left.unread} unread records, {left.unwritten} that are "
+        f"not in Postgres yet, {left.tasks} tasks that have not ended, {left.letters} open dead "
+        "letters."
     )

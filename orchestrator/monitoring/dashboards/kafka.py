@@ -150,7 +150,7 @@ DASHBOARD = Dashboard(
             "Clock difference to the broker",
             PanelKind.LINES,
             Unit.SECONDS,
-            (Query('orchestrator_clock_difference_seconds{role="router"}', "{{process}}"),),
+            (Query("orchestrator_clock_difference_seconds", "{{process}}"),),
             "An owner whose clock is too far from the broker's does not decide.",
             "clockskew",
         ),

@@ -35,7 +35,7 @@ DASHBOARD = Dashboard(
             Unit.COUNT,
             (
                 Query(
-                    'max by (process) (orchestrator_replica_lag_records{role="serve"})',
+                    "max by (process) (orchestrator_replica_lag_records)",
                     "{{process}}",
                 ),
             ),
@@ -81,11 +81,7 @@ DASHBOARD = Dashboard(
             "Streams open",
             PanelKind.LINES,
             Unit.COUNT,
-            (
-                Query(
-                    'sum by (process) (orchestrator_api_streams_open{role="serve"})', "{{process}}"
-                ),
-            ),
+            (Query("sum by (process) (orchestrator_api_streams_open)", "{{process}}"),),
             "Streams, and waits that may last longer than a moment.",
             "apierrors",
         ),
@@ -93,7 +89,7 @@ DASHBOARD = Dashboard(
             "Tasks in replicas' memory",
             PanelKind.LINES,
             Unit.COUNT,
-            (Query('sum by (process) (orchestrator_replica_tasks{role="serve"})', "{{process}}"),),
+            (Query("sum by (process) (orchestrator_replica_tasks)", "{{process}}"),),
             "Each replica keeps recent tasks. The setting of their age bounds the number.",
             "replicabehind",
         ),

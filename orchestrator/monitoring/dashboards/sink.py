@@ -38,7 +38,7 @@ DASHBOARD = Dashboard(
             Unit.PER_SECOND,
             (
                 Query(
-                    rate("orchestrator_sink_batch_events_sum", "role", 'role="sink"'),
+                    rate("orchestrator_sink_batch_events_sum"),
                     "events",
                 ),
             ),

@@ -81,8 +81,8 @@ DASHBOARD = Dashboard(
             Unit.SHARE,
             (
                 Query(
-                    'sum by (role) (orchestrator_in_flight{role=~"step[.].*"})'
-                    ' / sum by (role) (orchestrator_slots{role=~"step[.].*"})',
+                    'sum by (role) (orchestrator_in_flight{role=~".*step.*|all"})'
+                    ' / sum by (role) (orchestrator_slots{role=~".*step.*|all"})',
                     "{{role}}",
                 ),
             ),
@@ -94,7 +94,7 @@ DASHBOARD = Dashboard(
             "Commands that wait in workers",
             PanelKind.LINES,
             Unit.COUNT,
-            (Query('sum by (topic) (orchestrator_buffered{role=~"step[.].*"})', "{{topic}}"),),
+            (Query('sum by (topic) (orchestrator_buffered{role=~".*step.*|all"})', "{{topic}}"),),
             "Commands that were read and wait for a slot, by lane.",
             "recordswait",
         ),
@@ -156,7 +156,7 @@ DASHBOARD = Dashboard(
             Unit.BYTES,
             (
                 Query(
-                    'sum by (role) (orchestrator_answers_in_memory_bytes{role=~"step[.].*"})',
+                    'sum by (role) (orchestrator_answers_in_memory_bytes{role=~".*step.*|all"})',
                     "{{role}}",
                 ),
             ),

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +61,13 @@ async def test_a_new_key_is_printed_once_with_the_hash_to_configure() -> None:
 
     caller = await Access(KeyRing(Keys.parse(pair)), "").caller(f"Bearer {key}", transport="http")
     assert caller.tenant_id == "acme"
+
+
+@pytest.mark.parametrize(("mask", "noted"), [("022", True), ("077", False)])
+def test_a_key_that_goes_into_a_file_of_everybody_is_noted(
+    tmp_path: Path, mask: str, noted: bool
+) -> None:
+    command = f"umask {mask}; {sys.executable} -m orchestrator keys new acme > {tmp_path}/key"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+
+    assert ended.stderr.startswith("note: others can read the file") is noted

@@ -179,12 +179,28 @@ def test_an_ended_task_stays_until_the_sink_has_written_it() -> None:
 
 def test_a_projection_that_holds_less_than_before_has_gone_back_until_it_has_caught_up() -> None:
     live = Log().live
+    for partition in (0, 1):
+        live.begin(partition, a_recovery(), 8)
     seen = []
     for offsets in ({0: 7, 1: 7}, {0: 5, 1: 7}, {1: 8}, {0: 7, 1: 8}):
         live.written(offsets)
         seen.append((live.has_gone_back(0), live.has_gone_back(1)))
 
     assert seen == [(False, False), (True, False), (True, False), (False, False)]
+
+
+def test_positions_above_what_was_read_are_not_missed_when_they_are_corrected() -> None:
+    log = Log()
+    log.event(a_marker(1, "a"))
+    log.life(a_completed_life())
+    read = known(log).last_offset + 1
+    seen = []
+    # The database of another system, which is corrected; then a copy that lacks an event of ours.
+    for offset in (read + 1000, read, read - 1):
+        log.live.written({0: offset})
+        seen.append(log.live.has_gone_back(0))
+
+    assert seen == [False, False, True]
 
 
 def test_ended_tasks_are_bounded_and_running_ones_are_kept() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.monitoring.target import target_text
+from orchestrator.monitoring.target import read_targets, target_text
 from orchestrator.running.record import ProcessRecord, RunningSystem
 from orchestrator.settings import load_settings
 from orchestrator.status import ask_status
@@ -80,3 +80,28 @@ async def test_a_process_that_runs_and_does_not_answer_is_not_well(tmp_path: Pat
 
     [router] = status.processes
     assert (router.answers, router.problem) == (False, "no answer in 0.3 s")
+
+
+def test_processes_are_found_by_their_files_without_dev(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        (tmp_path / "all.json").write_bytes(target_text(address, role="all", process="all.1"))
+        variables = {
+            "ORCH_KAFKA_BOOTSTRAP": "127.0.0.1:1",
+            "ORCH_METRICS_TARGETS_DIR": str(tmp_path),
+        }
+        ended = run_command(["status", "--timeout-s", "0.5", "-o", "json"], variables)
+
+    [process] = ended.document["processes"]
+    assert ended.status == 1
+    assert (process["name"], process["address"], process["pid"]) == ("all.1", address, os.getpid())
+    assert process["problem"] == "no answer in 0.5 s"
+
+
+def test_a_pid_of_another_machine_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "all.json").write_bytes(target_text("h:1", role="all", process="all.1"))
+    monkeypatch.setattr("orchestrator.monitoring.target.gethostname", lambda: "elsewhere")
+
+    assert list(read_targets(tmp_path)) == [("all.1", "h:1", None)]

@@ -119,4 +119,4 @@ def test_a_wrong_password_and_a_missing_schema_are_said(postgres_dsn: str) -> No
     missing = run_command(("usage",), {"ORCH_POSTGRES_DSN": empty})
 
     assert refused.err.startswith("error POSTGRES_REFUSED: ")
-    assert missing.err.startswith("error MIGRATION_FAILED: ")
+    assert missing.err.startswith("error SCHEMA_MISSING: ")

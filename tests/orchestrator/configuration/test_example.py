@@ -24,7 +24,11 @@ def test_the_example_is_what_the_settings_classes_say_today() -> None:
 
 def test_the_example_sets_every_key_that_has_a_default_to_it() -> None:
     found = read_config_file(EXAMPLE, {})
-    wanted = {key.variable for key in keys().values() if default_of(key.variable) is not None}
+    wanted = {
+        key.variable
+        for key in keys().values()
+        if default_of(key.variable) is not None and not key.is_path
+    }
     assert wanted <= found.variables.keys()
     assert process_settings({"ORCH_CONFIG": str(EXAMPLE)}) == Settings()
 
@@ -73,14 +77,56 @@ def test_check_says_the_line_of_a_mistake(tmp_path: Path) -> None:
     assert "c.yaml:2: unknown key partition" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("services: {retrieval: 'ftp://h:1'}", "RETRIEVAL is 'ftp://h:1'; it must be grpc(s)://"),
+        ("services: {retrieval: 'grpc://'}", "ORCH_SERVICES_RETRIEVAL is 'grpc://'"),
+        ("services: {rag_engine: 'grpc://u:hunter2@h:1'}", "RAG_ENGINE is 'grpc://…@h:1'"),
+        ("services: {poet: 'grpc://h:70000'}", "the port must be 1 to 65535"),
+        ("data: {database: {source: hunter2}}", "ORCH_POSTGRES_DSN is not a URI"),
+        ("data: {kafka: {bootstrap: ':::'}}", "bootstrap has ':::'"),
+        ("metrics: {port: 8000}", "ORCH_METRICS_PORT is 8000, as ORCH_API_HTTP_PORT"),
+        ("server: {grpc: {addr: '127.0.0.1:8000'}}", "grpc_port is 8000, as http_port"),
+    ],
+)
+def test_check_finds_what_only_some_processes_would_meet(
+    text: str, says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "c.yaml").write_text(f"# one line\n{text}\n")
+    ended = run_command(["config", "check", str(tmp_path / "c.yaml")], {})
+
+    assert ended.status == 1, ended.out
+    assert says in ended.err
+    assert "c.yaml:2: " in ended.err
+    assert "hunter2" not in ended.err
+
+
+def test_check_notes_what_is_not_on_this_machine(tmp_path: Path) -> None:
+    text = "pipelines: {dir: /nope}\nserver: {keys_file: /no/keys}\n"
+    (tmp_path / "c.yaml").write_text(text)
+    ended = run_command(["config", "check", str(tmp_path / "c.yaml")], {})
+
+    assert ended.status == 0, ended.err
+    assert "ORCH_PIPELINES_DIR: /nope is not on this machine" in ended.out.splitlines()
+    assert "ORCH_API_KEYS_FILE: /no/keys is not on this machine" in ended.out.splitlines()
+
+
 def test_show_masks_secrets_and_names_sources(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("data: {database: {source: 'postgres://u:hunter2@h/d'}}\n")
-    environment = {"ORCH_CONFIG": str(tmp_path / "c.yaml"), "ORCH_TOPICS_PARTITIONS": "3"}
+    environment = {
+        "ORCH_CONFIG": str(tmp_path / "c.yaml"),
+        "ORCH_TOPICS_PARTITIONS": "3",
+        "ORCH_DEV_FIND": "false",
+        "ORCH_EMBEDDED_KAFKA_PORT": "9099",
+    }
     shown = run_command(["config", "show"], environment).out
     assert "hunter2" not in shown
     assert 'data.database.source: "********"  # ORCH_POSTGRES_DSN' in shown
     assert "c.yaml:1" in shown
-    assert 'topics.partitions: "3"  # ORCH_TOPICS_PARTITIONS, environment' in shown
+    assert "topics.partitions: 3  # ORCH_TOPICS_PARTITIONS, environment" in shown
+    assert "dev.find: false  # ORCH_DEV_FIND, environment" in shown
+    assert "embedded.kafka_port: 9099  # ORCH_EMBEDDED_KAFKA_PORT, environment" in shown
     assert 'topics.prefix: "orchestrator."  # ORCH_TOPICS_PREFIX, default' in shown
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -94,7 +95,8 @@ def nested(key: ConfigKey, value: Any) -> dict[str, Any]:
 def test_a_key_and_its_variable_set_the_same(key: ConfigKey, tmp_path: Path) -> None:
     text = yaml.safe_dump(nested(key, "${GIVEN}"))
     found = read_config_file(written(tmp_path, text), {"GIVEN": "7"})
-    assert found.variables == {key.variable: "7"}
+    wanted = str(tmp_path / "7") if key.is_path else "7"
+    assert found.variables == {key.variable: wanted}
 
 
 def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
@@ -112,6 +114,31 @@ def test_a_secret_may_be_in_a_file_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "dsn").write_text("postgres://u:p@h/d\n")
     found = settings(tmp_path, "data: {database: {source: 'file:dsn'}}\n")
     assert found.postgres.dsn == "postgres://u:p@h/d"
+
+
+def test_a_relative_path_begins_at_the_folder_of_the_file(tmp_path: Path) -> None:
+    found = settings(
+        tmp_path,
+        """\
+server: {keys_file: keys.jsonl}
+metrics: {targets_dir: /var/targets}
+services:
+  ca_files: {poet: poet.pem, "*": /etc/ca.pem}
+  poet: grpcs://poet:9001
+  certificate_files: poet=certs/poet.pem
+""",
+    )
+    folder = tmp_path
+    assert found.api.keys_file == folder / "keys.jsonl"
+    assert found.metrics.targets_dir == Path("/var/targets")
+    assert found.services.ca_files == f"poet={folder}/poet.pem,*=/etc/ca.pem"
+    assert found.services.certificate_files == f"poet={folder}/certs/poet.pem"
+
+
+def test_every_key_that_names_a_file_or_a_folder_is_known_as_a_path() -> None:
+    named = {key for key in keys().values() if re.search(r"_(FILE|DIR)S?$", key.variable)}
+
+    assert [key.variable for key in named if not (key.is_path or key.holds_paths)] == []
 
 
 def test_an_empty_section_and_an_empty_key_set_nothing(tmp_path: Path) -> None:

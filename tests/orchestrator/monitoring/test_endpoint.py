@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from orchestrator.monitoring.endpoint import monitored
 from orchestrator.monitoring.settings import MetricsSettings
+from orchestrator.monitoring.target import read_targets
 from schemas.errors import SettingsError
 from streams import metrics
 from streams.health import ALIVE_S, Health
@@ -142,11 +143,23 @@ def test_the_target_is_there_while_the_process_runs(health: Health, tmp_path: Pa
             "job": "ai-orchestrator",
             "role": "router",
             "process": "router.2",
+            "__meta_orchestrator_pid": str(os.getpid()),
+            "__meta_orchestrator_host": socket.gethostname(),
         }
         # The successor of a process that was killed has the same name.
         with monitored(settings, health, role="router"):
             pass
     assert list(folder.iterdir()) == []
+
+
+def test_the_target_of_a_process_that_listens_everywhere_can_be_asked(
+    health: Health, tmp_path: Path
+) -> None:
+    settings = MetricsSettings(targets_dir=tmp_path, name="all", host="0.0.0.0")
+    with monitored(settings, health, role="all"):
+        [target] = read_targets(tmp_path)
+
+    assert target.address.startswith("127.0.0.1:")
 
 
 def test_a_taken_port_and_a_folder_that_cannot_be_written_stop_the_start(

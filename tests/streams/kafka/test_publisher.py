@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from schemas.dead_letter import Origin
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Outgoing, Publisher
@@ -76,3 +78,25 @@ async def test_a_caller_that_is_cancelled_does_not_take_its_record_back(
 
     written = await all_records(kafka, topics[0], 0)
     assert [record.value for record in written] == [b"1", b"2"]
+
+
+async def test_a_publisher_that_is_cancelled_while_it_connects_is_closed() -> None:
+    asked = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        publisher = Publisher(KafkaSettings(bootstrap=f"127.0.0.1:{port}"), client_id="test")
+        opening = asyncio.ensure_future(publisher.open())
+        await asyncio.wait_for(asked.wait(), 10)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+
+    # aiokafka warns about a producer that is dropped and was not closed.
+    assert publisher._producer._closed

@@ -1,12 +1,20 @@
-{{/* Names are at most 52 characters: a StatefulSet adds the hash of a revision, in a label of 63. */}}
+{{/*
+Names are at most 52 characters: a StatefulSet adds the hash of a revision, in a label of 63. A name
+that cannot be used as it is, because it is too long, has a dot or does not begin with a letter, gets
+a hash of itself: two releases have never the same names.
+*/}}
 {{- define "orchestrator.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 28 | trimSuffix "-" -}}
-{{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 28 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 28 | trimSuffix "-" -}}
+{{- $whole := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- if and (le (len $whole) 28) (regexMatch "^[a-z][a-z0-9-]*$" $whole) -}}
+{{- $whole -}}
+{{- else -}}
+{{- $start := regexReplaceAll "^([^a-z])" ($whole | replace "." "-") "r${1}" | trunc 21 | trimSuffix "-" -}}
+{{- printf "%s-%s" $start (sha256sum $whole | trunc 6) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -21,8 +29,8 @@
 {{- end -}}
 
 {{- define "orchestrator.selector" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "orchestrator.labels" -}}

@@ -12,6 +12,7 @@ The spec of a pod. Arguments:
 {{- $values := .root.Values -}}
 {{- $own := .own -}}
 {{- $postgres := has .role (list "sink" "dlq-index" "all" "serve" "migrate" "migrate-post") -}}
+{{- $remembers := has .role (list "router" "all") -}}
 {{- $kafkaSecret := dig "kafka" "existingSecret" $values.secrets.kafka.existingSecret $own -}}
 {{- $dsnSecret := default $values.secrets.postgres.existingSecret $own.existingSecret -}}
 {{- $folders := dict -}}
@@ -28,7 +29,7 @@ The spec of a pod. Arguments:
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- if hasKey . "drain" }}
-serviceAccountName: {{ include "orchestrator.fullname" $root }}
+serviceAccountName: {{ include "orchestrator.fullname" $root | quote }}
 terminationGracePeriodSeconds: {{ add (include "orchestrator.seconds" .drain) $values.stopSeconds }}
 {{- else }}
 restartPolicy: Never
@@ -43,11 +44,11 @@ securityContext:
 {{- with $values.image.pullSecrets }}
 imagePullSecrets:
 {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- with default $values.pods.priorityClassName $own.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with default $values.pods.nodeSelector $own.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
@@ -73,7 +74,7 @@ topologySpreadConstraints:
 {{- end }}
 containers:
   - name: orchestrator
-    image: {{ include "orchestrator.image" $root }}
+    image: {{ include "orchestrator.image" $root | quote }}
     imagePullPolicy: {{ $values.image.pullPolicy }}
     args: {{- toYaml .args | nindent 6 }}
     env:
@@ -87,11 +88,11 @@ containers:
       {{- end }}
       {{- if $postgres }}
       - name: ORCH_POSTGRES_DSN
-        valueFrom: {secretKeyRef: {name: {{ $dsnSecret }}, key: {{ $values.secrets.postgres.dsnKey }}}}
+        valueFrom: {secretKeyRef: {name: {{ $dsnSecret | quote }}, key: {{ $values.secrets.postgres.dsnKey | quote }}}}
       {{- end }}
       {{- with and (eq .role "serve") $values.secrets.postgres.readerDsnKey }}
       - name: ORCH_POSTGRES_READER_DSN
-        valueFrom: {secretKeyRef: {name: {{ $dsnSecret }}, key: {{ . }}}}
+        valueFrom: {secretKeyRef: {name: {{ $dsnSecret | quote }}, key: {{ . | quote }}}}
       {{- end }}
       {{- with concat $values.pods.env (default list $own.env) }}
       {{- toYaml . | nindent 6 }}
@@ -129,6 +130,9 @@ containers:
     resources: {{- toYaml $own.resources | nindent 6 }}
     volumeMounts:
       - {name: tmp, mountPath: /tmp}
+      {{- if $remembers }}
+      - {name: ended-tasks, mountPath: /var/tmp}
+      {{- end }}
       - {name: config, mountPath: /etc/orchestrator, readOnly: true}
       {{- range $folder, $_ := $folders }}
       - {name: {{ $folder }}, mountPath: /run/secrets/{{ $folder }}, readOnly: true}
@@ -142,18 +146,22 @@ containers:
 volumes:
   - name: tmp
     emptyDir: {sizeLimit: {{ $values.pods.tmpSizeLimit }}}
+  {{- if $remembers }}
+  - name: ended-tasks
+    emptyDir: {sizeLimit: {{ $values.pods.endedTasksSizeLimit }}}
+  {{- end }}
   - name: config
-    configMap: {name: {{ .config }}}
+    configMap: {name: {{ .config | quote }}}
   {{- range $folder, $secret := $folders }}
   - name: {{ $folder }}
-    secret: {secretName: {{ $secret }}, defaultMode: 0440}
+    secret: {secretName: {{ $secret | quote }}, defaultMode: 0440}
   {{- end }}
   {{- with and $postgres $values.secrets.postgres.caKey }}
   - name: postgres
     secret:
-      secretName: {{ $dsnSecret }}
+      secretName: {{ $dsnSecret | quote }}
       defaultMode: 0440
-      items: [{key: {{ . }}, path: {{ . }}}]
+      items: [{key: {{ . | quote }}, path: {{ . | quote }}}]
   {{- end }}
   {{- if $values.pipelines }}
   - name: pipelines
