@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from tests.commands import run_command
-from tests.deploy.chart import EXTERNAL_KAFKA, PRODUCTION, SMALL
+from tests.deploy.chart import EXTERNAL_KAFKA, PRODUCTION, SMALL, values_of
 from tests.deploy.local_pods import READY_S, LocalPod, Secrets, Surroundings
 from tests.deploy.rendered import Object, objects, of_kind, pods
 from tests.e2e.driving import a_database
@@ -214,7 +214,8 @@ async def test_a_pod_that_is_replaced_gets_its_partitions_back_and_disturbs_nobo
     first, second = (LocalPod(router, found, around, number) for number in range(2))
     async with running(first, second):
         await asyncio.gather(*(one.until("readinessProbe", 200) for one in (first, second)))
-        await until(lambda: sorted([*first.assigned()[-1], *second.assigned()[-1]]) == [0, 1, 2])
+        partitions = list(range(values_of(SMALL)["config"]["topics"]["partitions"]))
+        await until(lambda: sorted([*first.assigned()[-1], *second.assigned()[-1]]) == partitions)
         before, others = first.assigned(), second.assigned()
         await first.terminated()
         first.process.start()

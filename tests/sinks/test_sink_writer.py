@@ -11,7 +11,7 @@ import pytest
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from schemas.records import CommandKind, Json, Millis, ResultKind, TaskId, TaskStatus
 from sinks.errors import (
-    PostgresRefusedError,
+    SchemaMissingError,
     SinkPositionError,
     SinkRowError,
     SinkUnavailableError,
@@ -459,14 +459,14 @@ async def test_a_command_that_moves_to_another_lane_keeps_when_it_was_dispatched
     assert (step.lane, step.dispatched_at) == ("high", created.created_at)
 
 
-async def test_a_table_that_is_missing_stops_the_writer_with_what_to_do(
+async def test_a_table_that_is_missing_is_waited_for_with_what_to_do(
     database: str, writer: Writer
 ) -> None:
     conn = await asyncpg.connect(database)
     await conn.execute("ALTER TABLE ai_orchestrator.sink_offsets RENAME TO elsewhere")
     await conn.close()
 
-    with pytest.raises(PostgresRefusedError, match="orchestrator migrate up"):
+    with pytest.raises(SchemaMissingError, match="orchestrator migrate up"):
         await writer.write(0, None, [], at(1))
 
 

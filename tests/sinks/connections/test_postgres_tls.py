@@ -179,7 +179,7 @@ async def test_verify_full_without_an_authority_says_what_is_missing(
 async def test_the_dsn_of_the_page_works_with_a_host_and_a_file_of_ours(
     database: str, authority: Authority
 ) -> None:
-    [shown] = re.findall(r'ORCH_POSTGRES_DSN="(.*?)"', PAGE)
+    shown, *_ = re.findall(r'ORCH_POSTGRES_DSN="(.*?)"', PAGE)
     async with a_tls_front(database, authority.ca.issue_cert("127.0.0.1")) as dsn:
         place, query = shown.split("?")
         real = f"{dsn}?{query.replace('/etc/orchestrator/db-ca.pem', str(authority.file))}"
