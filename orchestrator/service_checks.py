@@ -22,7 +22,7 @@ _ANSWER_S = 3.0
 _BODY_MAX = 65_536
 _NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, *_NOT_JSON)
-_PORTS = {"http": 80, "https": 443}
+_PORTS = {"http": 80, "https": 443, "openai+http": 80, "openai+https": 443}
 _STEP_BREAKS = "its step is tried again and again, and then becomes dead letters"
 
 
