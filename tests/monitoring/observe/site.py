@@ -33,7 +33,9 @@ FAULTS = [
     {"tenant": "hanging", "service": "retrieval", "hang": True},
     {"tenant": "slow", "delay_s": 3.0},
     {"tenant": "silent", "service": "voice_engine", "status": "UNAVAILABLE"},
-    {"tenant": "limited", "service": "retrieval", "status": "RESOURCE_EXHAUSTED", "times": 6},
+    {"tenant": "retrying", "service": "multimodal_engine", "status": "UNAVAILABLE", "times": 8},
+    # So often that its pauses grow beyond a scrape.
+    {"tenant": "limited", "service": "retrieval", "status": "RESOURCE_EXHAUSTED", "times": 8},
 ]
 _SETTINGS = {
     **ANY_PORTS,
@@ -51,13 +53,11 @@ _SETTINGS = {
     "ORCH_API_LIMITS_TENANT_PRIORITY_MAX": "9",
     "ORCH_DEMO_FAULTS": json.dumps(FAULTS),
 }
-_OF_VOICE = {
-    "ORCH_BREAKER_ERRORS_PERCENT": "10",
-    "ORCH_BREAKER_CALLS_MIN": "4",
-    "ORCH_RETRY_BUDGET_PERCENT": "0",
-    "ORCH_RETRY_BUDGET_PER_MINUTE_MIN": "1",
+_OF_ROLES = {
+    "step.transcribe": {"ORCH_BREAKER_ERRORS_PERCENT": "10", "ORCH_BREAKER_CALLS_MIN": "4"},
+    "step.extract": {"ORCH_RETRY_BUDGET_PERCENT": "0", "ORCH_RETRY_BUDGET_PER_MINUTE_MIN": "1"},
 }
-"""For the worker of ``transcribe``: its breaker opens soon, and its retries wait soon."""
+"""One whose breaker opens soon, and one whose retries wait soon."""
 _PAUSE_S = 0.7
 _HELD = 6
 
@@ -132,7 +132,7 @@ async def open_site(
         settings,
         environment=environment,
         logs=folder / "logs",
-        environment_of={"step.transcribe": _OF_VOICE},
+        environment_of=_OF_ROLES,
     ) as system:
         running = Running(system=system, call_log=folder / "calls.jsonl", logs=folder / "logs")
         url = f"http://{system.http_address}/api/v1"
