@@ -164,14 +164,14 @@ async def _events(
         ServiceAwayError, ServiceRefusedError: at once if the first stream does not begin;
             later if the service has been down for ``away_s``.
     """
-    heard_at = time.monotonic()
+    heard_at, pause_s = time.monotonic(), 0.0
     while True:
         try:
             request = pb.WatchTaskRequest(task_id=task_id, after_sequence=after)
             stream = service.stream("WatchTask", request, silence_s=_SILENCE_S)
             async with aclosing(stream) as items:
                 async for item in items:
-                    heard_at = time.monotonic()
+                    heard_at, pause_s = time.monotonic(), 0.0
                     if item.HasField("event"):
                         yield item.event
                         after = item.event.sequence
@@ -181,9 +181,12 @@ async def _events(
         except ServiceAwayError:
             if time.monotonic() - heard_at > away_s:
                 raise
-            with suppress(ServiceAwayError):  # no replica answers: try again in a moment
-                await service.move_on()
-        await asyncio.sleep(_AGAIN_S)
+        # The replica stops, or is away. Another one goes on at once; if that one is silent, too,
+        # or none answers, there is no hurry.
+        with suppress(ServiceAwayError):
+            await service.move_on()
+        await asyncio.sleep(pause_s)
+        pause_s = _AGAIN_S
 
 
 async def _is_over(service: Service, task_id: TaskId, after: int) -> bool:

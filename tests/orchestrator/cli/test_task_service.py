@@ -122,6 +122,33 @@ async def test_a_stream_that_is_silent_for_too_long_is_given_up(
     assert ended.err == f"error API_UNAVAILABLE: {address} was silent for 0.2 s\n"
 
 
+async def test_another_replica_goes_on_at_once_when_one_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(task_served, "_AGAIN_S", 60.0)
+
+    async def pending(request: Any, context: Any) -> Any:
+        return pb.GetTaskResponse(task=pb.Task(status=pb.TASK_STATUS_PENDING))
+
+    async def stops(request: Any, context: Any) -> Any:
+        for message in list[pb.WatchTaskResponse]():
+            yield message
+
+    async def completed(request: Any, context: Any) -> Any:
+        return pb.GetTaskResponse(task=pb.Task(status=pb.TASK_STATUS_COMPLETED, sequence=7))
+
+    async def ends(request: Any, context: Any) -> Any:
+        yield pb.WatchTaskResponse(event=pb.TaskEvent(task_id="task_1", sequence=7))
+
+    first: Any = {"GetTask": pending, "WatchTask": stops}
+    second: Any = {"GetTask": completed, "WatchTask": ends}
+    async with a_service(**first) as one, a_service(**second) as other, asyncio.timeout(30):
+        ended = await task(f"{one},{other}", "watch", "task_1", "-o", "json")
+
+    assert (ended.status, ended.err) == (0, "")
+    assert '"sequence":7' in ended.out.replace(" ", "")
+
+
 @each_command
 async def test_a_server_of_another_kind_is_named(arguments: tuple[str, ...]) -> None:
     async with a_service() as address:
