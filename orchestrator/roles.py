@@ -179,6 +179,7 @@ class _Composition:
             )
         )
         self._health.add("service", gate.paused)
+        hedge_after_ms = self._pipelines.hedge_after_ms(step)
         runner = StepRunner(
             RunnerParts(
                 topics=self._topics,
@@ -198,6 +199,7 @@ class _Composition:
                 gate=gate,
                 worker=f"{socket.gethostname()}-{os.getpid()}",
                 started_after_ms=worker.started_after_ms,
+                hedge_after_s=None if hedge_after_ms is None else hedge_after_ms / 1000,
                 clock=now_ms,
             )
         )

@@ -115,6 +115,11 @@ RETRIES_HELD = Counter(
     "Times that a retry waited because too many of the calls of its service were retries.",
     ["service"],
 )
+HEDGES = Counter(
+    "orchestrator_hedged_calls_total",
+    "Second calls of a step beside a slow one, by which of them was answered first.",
+    ["step", "first"],
+)
 MODEL_FALLBACKS = Counter(
     "orchestrator_model_fallbacks_total",
     "Times that a model failed and the next one of its service was asked.",

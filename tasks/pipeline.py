@@ -39,6 +39,9 @@ class PipelineStep:
     timeout_ms: int
     """For one attempt, from its call to its answer."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    hedge_after_ms: int | None = None
+    """The step is safe to be called twice, and a call without an answer after this time gets a
+    second one beside it. None: never."""
     declared_at: str = field(default="<code>:1", compare=False)
     """``file:line``, for messages."""
 
@@ -101,6 +104,20 @@ class Pipelines:
     def services(self) -> dict[StepName, str]:
         """Every step name of any version, sorted, with the service that it is bound to."""
         return {name: self._steps[name].service for name in sorted(self._steps)}
+
+    def hedge_after_ms(self, step: StepName) -> int | None:
+        """When a call of a step gets a second one; None: a declaration of the step has no hedge.
+
+        A worker runs the commands of all pipelines, so the latest time of any of them counts.
+        """
+        declared = [
+            one.hedge_after_ms
+            for pipeline in self._versions.values()
+            for one in pipeline.steps
+            if one.name == step
+        ]
+        known = [after_ms for after_ms in declared if after_ms is not None]
+        return max(known) if known and len(known) == len(declared) else None
 
     @property
     def step_names(self) -> tuple[StepName, ...]:

@@ -10,6 +10,7 @@ The format, by example::
         method: Retrieve
         timeout_s: 10            # for one attempt
         retry: {max_attempts: 4, base_delay_s: 0.5, max_delay_s: 30}   # optional
+        hedge_after_s: 2         # optional: safe to be called twice, then the first answer counts
         input:                   # a template: JSON with paths in it
           query: $.input.query
           top_k: {from: $.input.top_k, default: 20}
@@ -81,7 +82,9 @@ def parse_pipeline(text: str, *, file: str) -> Pipeline:
 
 def _step(reader: YamlReader, node: Node, earlier: list[PipelineStep]) -> PipelineStep:
     fields = reader.mapping(
-        node, required=("name", "service", "method", "timeout_s", "input"), optional=("retry",)
+        node,
+        required=("name", "service", "method", "timeout_s", "input"),
+        optional=("retry", "hedge_after_s"),
     )
     name = StepName(reader.name(fields["name"]))
     if any(step.name == name for step in earlier):
@@ -89,6 +92,10 @@ def _step(reader: YamlReader, node: Node, earlier: list[PipelineStep]) -> Pipeli
     timeout_s = reader.number(fields["timeout_s"], above=0, at_most=STEP_TIMEOUT_MAX_S)
     if not isinstance(fields["input"], MappingNode):
         raise reader.error(fields["input"], "a step's input must be a mapping")
+    hedge_after_ms = None
+    if "hedge_after_s" in fields:
+        after_s = reader.number(fields["hedge_after_s"], above=0, at_most=timeout_s)
+        hedge_after_ms = max(1, round(after_s * 1000))
     return PipelineStep(
         name=name,
         service=reader.service(fields["service"]),
@@ -96,6 +103,7 @@ def _step(reader: YamlReader, node: Node, earlier: list[PipelineStep]) -> Pipeli
         timeout_ms=max(1, round(timeout_s * 1000)),
         input=_template(reader, fields["input"], earlier),
         retry=_retry(reader, fields["retry"]) if "retry" in fields else RetryPolicy(),
+        hedge_after_ms=hedge_after_ms,
         declared_at=reader.where(node),
     )
 

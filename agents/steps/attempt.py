@@ -18,6 +18,7 @@ from agents.steps.call import LeakedCancelError, StepCall, StoppedError
 from agents.steps.cancels import Cancels
 from agents.steps.chunks import Chunks
 from agents.steps.gate.service_gate import ServiceGate
+from agents.steps.hedge import HedgedClient
 from agents.steps.past_results import PastResults
 from agents.steps.report import Attempt, error_of, report_record
 from agents.steps.spans import describe_usage, service_span
@@ -63,6 +64,8 @@ class RunnerParts:
     worker: str
     """The name of this process, in results and logs."""
     started_after_ms: int
+    hedge_after_s: float | None = None
+    """When a call gets a second one beside it; None: never."""
     clock: Callable[[], Millis]
 
 
@@ -164,7 +167,12 @@ class RunningAttempt:
 
     async def _made(self) -> StepResponse:
         parts, timeout_s = self._parts, self._wanted()
-        client = parts.services.client(self.command.service)
+        service = self.command.service
+        client = parts.services.client(service)
+        if parts.hedge_after_s is not None:
+            client = HedgedClient(
+                client, after_s=parts.hedge_after_s, allowed=lambda: parts.gate.hedge(service)
+            )
         with service_span(self.command) as span:
             response = await self._call.run(
                 client,

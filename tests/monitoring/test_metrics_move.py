@@ -52,6 +52,10 @@ MOVED_ELSEWHERE = {
         "tests/agents/steps/test_resilience.py",
         "test_retries_above_the_budget_wait_and_first_attempts_go_on",
     ),
+    "orchestrator_hedged_calls_total": (
+        "tests/agents/steps/test_hedge.py",
+        "test_a_slow_call_gets_a_second_one_and_the_first_answer_counts",
+    ),
     "orchestrator_model_fallbacks_total": (
         "tests/agents/services/models/test_model_client.py",
         "test_a_model_that_fails_is_followed_by_the_next_one",

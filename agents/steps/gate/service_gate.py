@@ -144,6 +144,10 @@ class ServiceGate:
         self.look_again()
         return again
 
+    def hedge(self, service: str) -> bool:
+        """Whether a second call may be made beside one that was admitted and runs."""
+        return self._rules[service].hedge(time.monotonic())
+
     def look_again(self) -> None:
         """Make waiting commands check whether they still have to wait."""
         if self._changed is not None:

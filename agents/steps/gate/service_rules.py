@@ -107,6 +107,13 @@ class ServiceRules:
         self._budget.begin(now_s, retry=asked.retry)
         return Pass(asked, guard, self._breaker.begin(), now_s)
 
+    def hedge(self, now_s: float) -> bool:
+        """Whether a second call may be made beside one that runs; it counts as a retry."""
+        allowed = self._breaker.closed and not self._throttle.active and self._budget.admits(now_s)
+        if allowed:
+            self._budget.begin(now_s, retry=True)
+        return allowed
+
     def ended(
         self, given: Pass, how: CallEnd, *, now_s: float, chance: float
     ) -> dict[Hold, Change]:

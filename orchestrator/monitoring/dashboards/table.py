@@ -16,6 +16,7 @@ DASHBOARDS = tuple(
 """In the order in which an operator looks."""
 
 NOT_SHOWN = {
+    "orchestrator_hedged_calls_total": "only steps that ask for it in their pipeline have any",
     "orchestrator_model_fallbacks_total": "a line of the log names the model and the code",
     "orchestrator_model_calls_unpriced_total": "a line of the log names the model, once",
     "orchestrator_cancels_in_memory": "bounded, and a detail of step workers",
