@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run image test test-fast simulate chaos defects fuzz secured-cluster noisy rolling outage dead-letters test-docker test-models test-analytics test-postgres test-prometheus test-upgrade check-deploy check format bench bench-small bench-observing bench-scale bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
+.PHONY: help run image test test-fast simulate chaos defects fuzz secured-cluster noisy rolling outage dead-letters test-docker test-models test-analytics test-postgres test-prometheus test-pages test-upgrade check-deploy check format bench bench-small bench-observing bench-scale bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,10 @@ SEEDS ?= 20000
 START ?= 0
 simulate: $(VENV)/.dev ## the ownership protocol on a simulated Kafka; SEEDS=20000 START=0
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START)
+
+# Each starts systems of its own, for minutes.
+test-pages: $(VENV)/.dev ## pages followed from nothing: a second terminal, operations, the runbook
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --reruns 1 --rerun-show-tracebacks -m pages tests $(PYTEST_ARGS)
 
 test-upgrade: $(VENV)/.dev ## the next version, with one more migration and one more field, beside this one
 	@$(BIN)/python -m pytest -m upgrade tests/upgrade $(PYTEST_ARGS)

@@ -13,7 +13,7 @@ from orchestrator.local.dev.demonstration import MALFORMED
 from tests.e2e.driving import Running
 from tests.e2e.letters import letters
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.pages, pytest.mark.asyncio(loop_scope="session")]
 
 PAGE = Path("docs/runbook-dead-letters.md")
 WAIT_S = 120.0

@@ -24,6 +24,7 @@ from tests.api.calling import free_ports
 from tests.api.snippets import Page, written_by
 from tests.e2e.driving import WAIT_S
 
+pytestmark = pytest.mark.pages
 PAGE = Page("docs/operations.md")
 _PROMTOOL = "promtool check rules"
 """`make test-prometheus` checks the same files: this test fetches no program."""

@@ -14,7 +14,7 @@ import pytest
 
 from tests.local.dev.a_dev import Dev, a_dev, in_a_terminal, without_variables
 
-pytestmark = [pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.pages, pytest.mark.timeout(300)]
 
 EXAMPLES = Path("examples").absolute()
 QUESTION = json.dumps({"query": "What is a dead letter?"})
