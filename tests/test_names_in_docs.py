@@ -6,17 +6,18 @@ import pytest
 
 from tests.backticks import docstring_spans, docstrings, spans
 from tests.names import problem
-from tests.source_words import PACKAGES
+from tests.source_words import CLIENTS, PACKAGES
 
 PAGES = [
     Path("README.md"),
     Path("CHANGELOG.md"),
     Path("CONTRIBUTING.md"),
     *sorted(Path("docs").rglob("*.md")),
+    *sorted(Path(CLIENTS).rglob("*.md")),
 ]
 MODULES = sorted(
     path
-    for package in PACKAGES
+    for package in (*PACKAGES, CLIENTS)
     for path in Path(package).rglob("*.py")
     if not path.is_relative_to("schemas/gen")
 )
