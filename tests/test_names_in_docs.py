@@ -32,7 +32,8 @@ FOREIGN = frozenset(
         *("GRPC", "M2_REPO"),  # variables of a shell
         *("file_sd_config", "file_sd_configs", "increase", "rate"),  # Prometheus
         *("grep", "mvn", "sha256sum", "TMPDIR", "preexec_fn"),  # programs and processes
-        *("shout.py", "shout_http.py"),  # made by the page that shows them
+        # made by the page that shows them
+        *("shout.py", "shout_http.py", "shouter.py", "my/shout.yaml", "my/twice.yaml"),
         # made while a system runs
         *("running.json", ".orchestrator/running.json", "NAME.json", ".orchestrator/logs/targets/"),
         "snake_case",
