@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -18,10 +19,12 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9001, help="0: a free one")
     parser.add_argument("--grpc", action="store_true", help="over gRPC; otherwise over HTTP")
-    asyncio.run(_until_stopped(parser.parse_args()))
+    status = asyncio.run(_until_stopped(parser.parse_args()))
+    # A plain step that still runs would hold the end up: Python waits for its threads.
+    os._exit(status)
 
 
-async def _until_stopped(arguments: argparse.Namespace) -> None:
+async def _until_stopped(arguments: argparse.Namespace) -> int:
     # A module that is changed twice in a second would be taken from its old bytecode.
     sys.dont_write_bytecode = True
     running = asyncio.ensure_future(_serve_changes(arguments))
@@ -31,7 +34,9 @@ async def _until_stopped(arguments: argparse.Namespace) -> None:
         task.cancel()
     ended, _ = await asyncio.gather(running, stopping, return_exceptions=True)
     if isinstance(ended, OSError):
-        sys.exit(f"error: {ended}")
+        print(f"error: {ended}", file=sys.stderr, flush=True)
+        return 1
+    return 0
 
 
 async def _serve_changes(arguments: argparse.Namespace) -> None:

@@ -123,7 +123,9 @@ async def test_a_replay_that_may_have_happened_is_not_made_again(kind: Any) -> N
 
 
 @over_both
-@pytest.mark.parametrize("content", [b"<html>", b"[" * 100_000, b'{"id": 1}'])
+@pytest.mark.parametrize(
+    "content", [b"<html>", b"[" * 100_000, b'{"id": 1}'], ids=["HTML", "deep", "other"]
+)
 async def test_bytes_that_are_not_an_answer_are_a_fault(kind: Any, content: bytes) -> None:
     client = a_client(kind, lambda _: httpx.Response(200, content=content))
 

@@ -79,6 +79,21 @@ def test_a_change_of_a_module_beside_the_file_is_taken(tmp_path: Path) -> None:
     assert answer(file.steps) == "three"
 
 
+def test_a_broken_module_beside_the_file_is_taken_when_it_is_repaired(tmp_path: Path) -> None:
+    path = tmp_path / "hoping_steps.py"
+    path.write_text("import broken_beside\n" + GOOD.format(word="good"))
+    (tmp_path / "broken_beside.py").write_text("1 +\n")
+    file = StepFile(path)
+
+    assert "SyntaxError: invalid syntax (broken_beside.py, line 1)" in (file.look() or "")
+    assert file.look() is None
+
+    (tmp_path / "broken_beside.py").write_text("")
+
+    assert file.look() == "hoping_steps.py: taken: shout"
+    assert file.look() is None
+
+
 def test_a_file_that_is_gone_is_said_and_one_that_comes_back_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "late_steps.py"
     file = StepFile(path)

@@ -15,6 +15,7 @@ HEAD = b"POST / HTTP/1.1\r\nhost: x\r\n"
 def a_service() -> Steps:
     steps = Steps()
     steps.step("echo")(lambda given: given)
+    steps.step("hang")(asyncio.Event().wait)
     return steps
 
 
@@ -45,6 +46,7 @@ def test_the_messages_over_grpc_are_those_of_the_contract() -> None:
         (b'{"method": "\\u0000", "input": 1}', 405, "METHOD_UNKNOWN"),
         (b" " * (2 * 1024 * 1024 + 1), 413, "REQUEST_TOO_LARGE"),
     ],
+    ids=["no JSON", "no method", "too deep", "unknown", "too large"],
 )
 async def test_a_wrong_request_is_answered_with_a_code(body: bytes, status: int, code: str) -> None:
     length = b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
@@ -55,10 +57,19 @@ async def test_a_wrong_request_is_answered_with_a_code(body: bytes, status: int,
 
 
 @pytest.mark.parametrize(
-    "text", [b"\x16\x03\x01" * 30 + b"\r\n\r\n", HEAD + b"content-length: 9\r\n\r\nEOF"]
+    "text",
+    [b"\x16\x03\x01" * 30 + b"\r\n\r\n", HEAD + b"content-length: 9\r\n\r\nEOF"],
+    ids=["TLS", "cut"],
 )
 async def test_bytes_that_are_no_whole_request_end_the_connection(text: bytes) -> None:
     assert await sent(text) == b""
+
+
+async def test_a_step_that_is_late_is_ended_though_its_caller_still_waits() -> None:
+    body = b'{"method": "hang", "input": 1}'
+    head = HEAD + b"x-timeout-ms: 100\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+
+    assert (await sent(head % len(body) + body)).startswith(b"HTTP/1.1 504 ")
 
 
 async def test_a_check_of_the_health_is_answered_without_a_step() -> None:

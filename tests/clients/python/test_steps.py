@@ -5,7 +5,7 @@ import contextlib
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pydantic
@@ -13,6 +13,8 @@ import pytest
 
 from agents.services.failure import ServiceError
 from ai_orchestrator import Call, Output, Refused, Steps, TryAgain
+from ai_orchestrator.steps.documents import read_input
+from ai_orchestrator.steps.failure import CallFailedError
 from schemas.records import Usage
 from tests.clients.python.a_step_service import a_request, called
 
@@ -50,6 +52,13 @@ async def test_the_input_is_typed_and_input_of_another_form_is_refused(
     assert (refused.value.code, refused.value.detail_code) == ("SERVICE_REFUSED", "INPUT_INVALID")
     assert "text" in refused.value.message
     assert "17017" not in refused.value.message
+
+
+def test_a_value_that_is_refused_is_not_repeated() -> None:
+    with pytest.raises(CallFailedError) as refused:
+        read_input('"s3cret"', Literal["small", "large"])
+
+    assert "s3cret" not in refused.value.message
 
 
 @over_both

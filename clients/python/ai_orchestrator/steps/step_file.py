@@ -35,18 +35,24 @@ class StepFile:
         Returns:
             None: nothing has changed.
         """
-        if self._stamps and all(_stamp(path) == seen for path, seen in self._stamps.items()):
-            return None
         # Before the file is read: a change while it is read is seen by the next look.
-        self._stamps = {path: _stamp(path) for path in (self.path, *self._beside())}
+        stamps = {path: _stamp(path) for path in self._watched()}
+        if stamps == self._stamps:
+            return None
         try:
             self.steps = self._loaded()
         except Exception as error:
             kept = f"; {', '.join(self.steps.names)} go on as before" if self.steps.names else ""
             return f"{self.path.name}: not taken: {self._fault(error)}{kept}"
-        for path in self._beside():
-            self._stamps.setdefault(path, _stamp(path))
+        finally:
+            known = stamps.keys()
+            self._stamps = {p: stamps[p] if p in known else _stamp(p) for p in self._watched()}
         return f"{self.path.name}: taken: {', '.join(self.steps.names)}"
+
+    def _watched(self) -> set[Path]:
+        """The file and all others of its folder, one of which it may fail to import."""
+        beside = (Path(str(sys.modules[name].__file__)) for name in self._names_beside())
+        return {self.path, *self.path.parent.glob("*.py"), *beside}
 
     def _loaded(self) -> Steps:
         steps = Steps()
@@ -68,9 +74,6 @@ class StepFile:
     def _names_beside(self) -> list[str]:
         """The modules that were imported from the folder of the file."""
         return [name for name, module in list(sys.modules.items()) if self._is_beside(module)]
-
-    def _beside(self) -> list[Path]:
-        return [Path(str(sys.modules[name].__file__)) for name in self._names_beside()]
 
     def _is_beside(self, module: ModuleType) -> bool:
         file = getattr(module, "__file__", None)
