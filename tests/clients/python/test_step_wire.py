@@ -72,6 +72,15 @@ async def test_a_step_that_is_late_is_ended_though_its_caller_still_waits() -> N
     assert (await sent(head % len(body) + body)).startswith(b"HTTP/1.1 504 ")
 
 
+async def test_the_key_of_a_call_is_repeated_byte_for_byte() -> None:
+    body = b'{"method": "echo", "input": 1}'
+    head = HEAD + b"idempotency-key: k\xff\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+    answer = await sent(head % len(body) + body)
+
+    assert b"\r\nidempotency-key: k\xff\r\n" in answer
+    assert answer.endswith(b'\r\n\r\n{"output":1}')
+
+
 async def test_a_check_of_the_health_is_answered_without_a_step() -> None:
     answer = await sent(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
 

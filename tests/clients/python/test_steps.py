@@ -280,6 +280,20 @@ def test_a_function_with_two_inputs_and_a_name_that_is_taken_are_refused() -> No
         steps.step("one")(plain)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Refused("Text odd"),
+        lambda: TryAgain(code="später"),
+        lambda: TryAgain(after_s=-1),
+        lambda: TryAgain(after_s=float("nan")),
+    ],
+)
+def test_a_failure_that_cannot_be_sent_is_not_made(make: Any) -> None:
+    with pytest.raises(ValueError, match=r"must be|is not a code"):
+        make()
+
+
 def test_a_count_of_usage_is_never_negative() -> None:
     call = Call(method="m")
 

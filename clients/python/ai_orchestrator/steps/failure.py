@@ -1,6 +1,10 @@
 """How a step fails: what its function raises, and what the servers make of it."""
 
+import math
+import re
 from enum import Enum
+
+_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
 class Refused(Exception):
@@ -11,11 +15,14 @@ class Refused(Exception):
     Args:
         code: upper snake case, at most 64 characters; it appears in the message of the error.
         message: a sentence for people.
+
+    Raises:
+        ValueError: the code has another form.
     """
 
     def __init__(self, code: str, message: str = "") -> None:
         super().__init__(message or code)
-        self.code = code
+        self.code = _checked(code)
 
 
 class TryAgain(Exception):
@@ -26,6 +33,9 @@ class TryAgain(Exception):
         after_s: the next attempt comes no sooner, in seconds; None: the router decides.
         code: as of :class:`Refused`.
         busy: True: the step has no capacity. The same attempt is made again and none is spent.
+
+    Raises:
+        ValueError: the code has another form, or ``after_s`` is negative or not a number.
     """
 
     def __init__(
@@ -37,8 +47,10 @@ class TryAgain(Exception):
         busy: bool = False,
     ) -> None:
         super().__init__(message or code)
+        if after_s is not None and not 0 <= after_s < math.inf:
+            raise ValueError(f"after_s is {after_s}; it must be seconds, 0 or more")
         self.after_s = after_s
-        self.code = code
+        self.code = _checked(code)
         self.busy = busy
 
 
@@ -72,3 +84,9 @@ class CallFailedError(Exception):
         self.code = code
         self.message = message
         self.after_s = after_s
+
+
+def _checked(code: str) -> str:
+    if not _CODE.fullmatch(code):
+        raise ValueError(f"{code!r} is not a code: upper snake case, at most 64 characters")
+    return code

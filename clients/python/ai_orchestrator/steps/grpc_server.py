@@ -143,7 +143,7 @@ def _bounded(chunks: "asyncio.Queue[str | None]") -> OnChunk:
 async def _abort(context: Any, failed: CallFailedError) -> NoReturn:
     trailing = [("error-code", failed.code)]
     if failed.after_s is not None:
-        trailing.append(("retry-after-ms", str(max(0, round(failed.after_s * 1000)))))
+        trailing.append(("retry-after-ms", str(round(failed.after_s * 1000))))
     status = grpc.StatusCode[failed.kind.value[1]]
     await context.abort(status, failed.message, tuple(trailing))
     raise AssertionError("abort raises")

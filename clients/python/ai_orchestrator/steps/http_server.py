@@ -152,7 +152,7 @@ class _Connection:
             return
         key = headers.get("idempotency-key", "")
         # The caller compares it, so that an answer never goes to another call.
-        own = [("idempotency-key", key)] if key else []
+        own = [(b"idempotency-key", key.encode("latin-1"))] if key else []
         try:
             call, text = _read(body, headers)
             answer = await self._while_connected(call, text)
@@ -161,7 +161,7 @@ class _Connection:
         except CallFailedError as failed:
             error = {"code": failed.code, "message": failed.message}
             if failed.after_s is not None:
-                own.append(("retry-after", str(max(0, math.ceil(failed.after_s)))))
+                own.append((b"retry-after", b"%d" % math.ceil(failed.after_s)))
             status = 413 if body is None else failed.kind.value[0]
             await self._send(status, msgspec.json.encode({"error": error}), own)
 
@@ -183,10 +183,13 @@ class _Connection:
             gone.cancel()
             await asyncio.gather(work, gone, return_exceptions=True)
 
-    async def _send(self, status: int, content: bytes, own: list[tuple[str, str]]) -> None:
+    async def _send(self, status: int, content: bytes, own: list[tuple[bytes, bytes]]) -> None:
         headers = list(own)
         if status != 204:
-            headers += [("content-type", "application/json"), ("content-length", str(len(content)))]
+            headers += [
+                (b"content-type", b"application/json"),
+                (b"content-length", b"%d" % len(content)),
+            ]
         for event in (
             h11.Response(status_code=status, headers=headers),
             h11.Data(data=content),
