@@ -26,6 +26,7 @@ def serve(port: int = 9001, *, host: str = "127.0.0.1", grpc: bool = False) -> N
     """Serve the declared steps until Ctrl-C or SIGTERM; print the address.
 
     Returns at once in a file that is loaded by another program, which then chooses the port.
+    Calls that run are cancelled at the end; Python waits for plain functions that go on.
 
     Args:
         port: 0: a free one.
