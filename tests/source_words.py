@@ -8,7 +8,9 @@ from functools import cache
 from pathlib import Path
 
 PACKAGES = ("schemas", "tasks", "streams", "sinks", "agents", "orchestrator")
-FOLDERS = (*PACKAGES, "tests", "benchmarks", "examples", "deploy")
+CLIENTS = "clients"
+"""Distributions of their own: they import no package of ours."""
+FOLDERS = (*PACKAGES, CLIENTS, "tests", "benchmarks", "examples", "deploy")
 OTHER_SOURCES = ("*.proto", "*.avsc", "*.sql", "*.yaml", "*.toml", "*.sh", "*.patch", "*.json")
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

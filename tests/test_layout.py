@@ -6,10 +6,11 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import grimp
+import pytest
 
-from tests.source_words import PACKAGES
+from tests.source_words import CLIENTS, PACKAGES
 
-ROOTS = [*PACKAGES, "tests", "benchmarks"]
+ROOTS = [*PACKAGES, CLIENTS, "tests", "benchmarks"]
 MODULES_MAX = 25
 LINES_MAX = 500
 
@@ -31,10 +32,11 @@ def test_no_file_is_longer_than_500_lines() -> None:
     assert {str(path): n for path, n in lines.items() if n > LINES_MAX} == {}
 
 
-def test_no_two_public_classes_have_one_name() -> None:
+@pytest.mark.parametrize("roots", [PACKAGES, (CLIENTS,)], ids=["ours", "clients"])
+def test_no_two_public_classes_have_one_name(roots: tuple[str, ...]) -> None:
     classes = Counter(
         node.name
-        for path in sources(list(PACKAGES))
+        for path in sources(list(roots))
         for node in ast.parse(path.read_text("utf-8")).body
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
@@ -43,7 +45,7 @@ def test_no_two_public_classes_have_one_name() -> None:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    graph = grimp.build_graph(*PACKAGES)
+    graph = grimp.build_graph(*PACKAGES, "ai_orchestrator")
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
 
     assert list(TopologicalSorter(imports).static_order())  # raises CycleError, with the circle

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from orchestrator.configuration.load import process_settings
 from orchestrator.local.dev.demonstration import Demonstration
 from orchestrator.local.dev.first_start import is_first_start, note_start
 from orchestrator.local.dev.notices import Terminal, show_events, shown_path
+from orchestrator.local.dev.own_parts import OwnParts
 from orchestrator.local.dev.ports_taken import ports_taken
 from orchestrator.local.dev.readiness import service_answers
 from orchestrator.local.dev.record_keeper import kept_record
@@ -46,6 +48,21 @@ def dev(
             "on a data folder.",
         ),
     ] = None,
+    steps: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A Python file with functions that are steps (@step of ai_orchestrator), run "
+            "beside the system; its name without .py is its service's. Changes are taken. May be "
+            "given several times."
+        ),
+    ] = None,
+    pipelines: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder of pipelines, as ORCH_PIPELINES_DIR; changes are taken while the "
+            "system runs."
+        ),
+    ] = None,
 ) -> None:
     """Start Kafka, Postgres and every role, run demonstration tasks, stay up until Ctrl-C.
 
@@ -57,13 +74,15 @@ def dev(
     if once and demo is False:
         raise typer.BadParameter("--once stops after the demonstration; --no-demo leaves it out")
     settings = process_settings(os.environ, DEV_DEFAULTS)
+    own = OwnParts.taken(settings, steps or [], pipelines)
+    settings = process_settings(os.environ, DEV_DEFAULTS)
     # Logs and data are for this account only, whatever the shell's umask is.
     os.umask(_PRIVATE_UMASK)
     set_up_logs(LogSettings(level="warning", format="console"), role="dev")
     show_events()
     # It warns of every partition that is new, and tries again by itself.
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
-    raise typer.Exit(asyncio.run(_until_stopped(_Dev(settings, once, demo))))
+    raise typer.Exit(asyncio.run(_until_stopped(_Dev(settings, once, demo, own))))
 
 
 async def _until_stopped(program: "_Dev") -> int:
@@ -82,8 +101,9 @@ async def _until_stopped(program: "_Dev") -> int:
 class _Dev:
     """One run of the whole system."""
 
-    def __init__(self, settings: Settings, once: bool, demo: bool | None) -> None:
+    def __init__(self, settings: Settings, once: bool, demo: bool | None, own: OwnParts) -> None:
         self._settings = settings
+        self._own = own
         self._once = once
         self._demo = demo
         self._folder = settings.embedded.data_dir.absolute()
@@ -111,8 +131,13 @@ class _Dev:
             async with (
                 kept_running(servers, restarts) as failed,
                 open_system(
-                    settings, environment={}, logs=self._folder / "logs", progress=say
+                    settings,
+                    environment={},
+                    logs=self._folder / "logs",
+                    further=partial(self._own.steps.children, logs=self._folder / "logs"),
+                    progress=say,
                 ) as system,
+                self._own.followed(system, say),
                 kept_record(system, servers, self._folder, restarts),
             ):
                 return await self._with(system, servers, asyncio.ensure_future(failed))

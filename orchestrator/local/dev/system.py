@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.api.settings import ApiSettings
-from orchestrator.layout import ALL, roles, topic_table
+from orchestrator.layout import ALL, DLQ_INDEX, ROUTER, STEP_PREFIX, roles, topic_table
 from orchestrator.local.dev.fork import Fork
 from orchestrator.local.dev.supervisor import Supervisor
 from orchestrator.local.embedded.ports import free_ports, is_free
@@ -21,6 +22,7 @@ from orchestrator.settings import Settings
 from sinks.schema.migrate import migrate_up
 from streams.kafka.admin import Admin
 from streams.schema_registry import register_schemas
+from tasks.pipeline import Pipelines
 
 DEMO_SERVICES = "demo-services"
 SERVE = "serve"
@@ -79,6 +81,27 @@ class System:
         self.supervisor.add(_worker(name, self.environment, self.logs))
         return name
 
+    async def take_pipelines(self, pipelines: Pipelines) -> None:
+        """Give changed pipelines to the processes, which find them in their folder.
+
+        Creates topics, starts workers of new steps, ends those of steps that are gone, and starts
+        the others again. Calls in flight end first, as at every end of a worker.
+
+        Raises:
+            OrchestratorError: topics cannot be created; no process was started again.
+            TimeoutError: a process could not be started.
+        """
+        await _apply_topics(self.settings, pipelines)
+        wanted, supervisor = roles(pipelines), self.supervisor
+        running = [name for name in supervisor.children if name == SERVE or _is_worker(name)]
+        async with asyncio.TaskGroup() as changing:
+            for name in running:
+                kept = name == SERVE or _role_of(name) in wanted
+                changing.create_task(supervisor.restart(name) if kept else supervisor.stop(name))
+        for role in wanted:
+            if role not in supervisor.children:
+                supervisor.add(_worker(role, self.environment, self.logs))
+
 
 @asynccontextmanager
 async def open_system(
@@ -89,6 +112,7 @@ async def open_system(
     environment_of: Mapping[str, Mapping[str, str]] | None = None,
     replicas: Mapping[str, int] | None = None,
     together: bool = False,
+    further: Callable[[Mapping[str, str]], Sequence[Process]] = lambda _: (),
     progress: Progress = say_nothing,
 ) -> AsyncIterator[System]:
     """Create topics and tables, start every role, and stop them all at the end.
@@ -100,15 +124,12 @@ async def open_system(
         logs: the folder for one log file per process.
         replicas: how many processes a role has; 1 where it says nothing.
         together: all roles share one process, ``all``.
+        further: makes processes to run beside, from their environment.
         progress: called when topics and tables are there, and when the processes are started.
     """
     started = time.monotonic()
     pipelines = installed_pipelines(settings.pipelines)
-    async with Admin(settings.kafka) as admin:
-        topics = await admin.on_cluster(settings.topics)
-        table = topic_table(settings, pipelines, topics)
-        await admin.apply(table, topics)
-    await register_schemas(settings.schemas, table)
+    await _apply_topics(settings, pipelines)
     await migrate_up(settings.postgres.dsn)
     progress(f"Topics and tables are ready after {time.monotonic() - started:.1f} s")
     variables = {
@@ -130,14 +151,23 @@ async def open_system(
         for number in range(1, counts.get(role, 1) + 1)
     ]
     own = environment_of or {}
-    children = [
+    children: list[Process] = [
         _child([DEMO_SERVICES], DEMO_SERVICES, variables, logs),
         *(_worker(name, variables | dict(own.get(_role_of(name), {})), logs) for name in names),
         _child(["serve"], SERVE, variables | dict(own.get(SERVE, {})), logs),
+        *further({**os.environ, **variables}),
     ]
     async with Supervisor(children) as supervisor:
         progress(f"Started {len(children)} processes: {', '.join(c.name for c in children)}")
         yield System(settings, supervisor, variables, logs)
+
+
+async def _apply_topics(settings: Settings, pipelines: Pipelines) -> None:
+    async with Admin(settings.kafka) as admin:
+        topics = await admin.on_cluster(settings.topics)
+        table = topic_table(settings, pipelines, topics)
+        await admin.apply(table, topics)
+    await register_schemas(settings.schemas, table)
 
 
 def _emptied(targets: Path) -> Path:
@@ -149,6 +179,11 @@ def _emptied(targets: Path) -> Path:
 
 def _replica(role: str, number: int) -> str:
     return role if number == 1 else f"{role}.{number}"
+
+
+def _is_worker(name: str) -> bool:
+    # The sink knows no pipeline: rows go on being written.
+    return _role_of(name) in (ROUTER, DLQ_INDEX, ALL) or name.startswith(STEP_PREFIX)
 
 
 def _role_of(name: str) -> str:
