@@ -12,7 +12,7 @@ import pytest
 
 from tests.local.dev.a_dev import ANY_PORTS, Dev, a_dev, without_variables
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.pages]
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "first-pipeline.md").read_text("utf-8")
