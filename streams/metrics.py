@@ -115,6 +115,16 @@ RETRIES_HELD = Counter(
     "Times that a retry waited because too many of the calls of its service were retries.",
     ["service"],
 )
+SERVICE_ENDPOINTS = Gauge(
+    "orchestrator_service_endpoints",
+    "Endpoints of a service among which this process distributes its calls.",
+    ["service"],
+)
+ENDPOINTS_LEFT_OUT = Counter(
+    "orchestrator_service_endpoints_left_out_total",
+    "Times that an endpoint of a service was left out for a while because its calls failed.",
+    ["service"],
+)
 MODEL_FALLBACKS = Counter(
     "orchestrator_model_fallbacks_total",
     "Times that a model failed and the next one of its service was asked.",

@@ -28,23 +28,27 @@ class CallFault:
     verdict: Verdict
     said: str
     """For the tenant."""
+    called: bool = True
+    """False if nothing of a request was sent, whenever the fault is found while connecting."""
 
 
 class TlsRefusedError(ConnectionError):
     """The service ended a connection in the TLS handshake, or right after it without a byte."""
 
 
-UNRESOLVED = CallFault(failure.UNAVAILABLE, "its name cannot be resolved")
-REFUSED = CallFault(failure.UNAVAILABLE, "it refuses connections")
+UNRESOLVED = CallFault(failure.UNAVAILABLE, "its name cannot be resolved", called=False)
+REFUSED = CallFault(failure.UNAVAILABLE, "it refuses connections", called=False)
 UNREACHABLE = CallFault(failure.UNAVAILABLE, "it cannot be reached")
 BROKEN = CallFault(failure.UNAVAILABLE, "the connection broke")
-NOT_IN_TIME = CallFault(failure.UNAVAILABLE, "no connection in time")
+NOT_IN_TIME = CallFault(failure.UNAVAILABLE, "no connection in time", called=False)
 WRONG_PROTOCOL = CallFault(failure.UNAVAILABLE, "what it sent is not the protocol of its address")
 TLS_FAILED = CallFault(failure.UNAVAILABLE, "the TLS handshake failed")
-NOT_TRUSTED = CallFault(failure.UNTRUSTED, "its certificate is not trusted")
-EXPIRED = CallFault(failure.UNTRUSTED, "its certificate has expired, or is not valid yet")
-OTHER_NAME = CallFault(failure.UNTRUSTED, "its certificate is for another host")
-NO_TLS = CallFault(failure.UNTRUSTED, "it does not speak TLS")
+NOT_TRUSTED = CallFault(failure.UNTRUSTED, "its certificate is not trusted", called=False)
+EXPIRED = CallFault(
+    failure.UNTRUSTED, "its certificate has expired, or is not valid yet", called=False
+)
+OTHER_NAME = CallFault(failure.UNTRUSTED, "its certificate is for another host", called=False)
+NO_TLS = CallFault(failure.UNTRUSTED, "it does not speak TLS", called=False)
 TLS_REFUSED = CallFault(
     failure.TLS_REFUSED,
     "it ended the connection in the TLS handshake or right after it, as services do that want "

@@ -14,9 +14,10 @@ class ServicesSettings:
 
     An address is ``grpc://host:port``, ``http://host:port/path``, the same with TLS
     (``grpcs://…``, ``https://…``), ``openai+https://host/v1?model=NAME`` for a model
-    (docs/models.md), or ``python://package.module:function`` for a function in the worker itself. A
-    host name
-    is looked up again whenever a connection is opened, so a service may move behind its name.
+    (docs/models.md), or ``python://package.module:function`` for a function in the worker itself.
+    Several hosts are separated by ``|``: with ``grpc://a:9001|b:9001`` each call goes to one of
+    them. A host name is looked up again whenever a connection is opened, so a service may move
+    behind its name.
     An address is checked at the start of a process, and only if a pipeline of that process uses
     the service.
     """

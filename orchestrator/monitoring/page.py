@@ -63,6 +63,8 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "orchestrator_service_calls_max",
             "orchestrator_throttled_calls_total",
             "orchestrator_retries_held_total",
+            "orchestrator_service_endpoints",
+            "orchestrator_service_endpoints_left_out_total",
             "orchestrator_model_fallbacks_total",
             "orchestrator_model_calls_unpriced_total",
             "orchestrator_cancels_in_memory",

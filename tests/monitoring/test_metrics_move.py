@@ -52,6 +52,14 @@ MOVED_ELSEWHERE = {
         "tests/agents/steps/test_resilience.py",
         "test_retries_above_the_budget_wait_and_first_attempts_go_on",
     ),
+    "orchestrator_service_endpoints": (
+        "tests/agents/services/balancing/test_balanced_client.py",
+        "test_endpoints_appear_move_and_vanish_under_load_without_a_failed_call",
+    ),
+    "orchestrator_service_endpoints_left_out_total": (
+        "tests/agents/services/balancing/test_balanced_client.py",
+        "test_an_endpoint_whose_calls_fail_is_left_out",
+    ),
     "orchestrator_model_fallbacks_total": (
         "tests/agents/services/models/test_model_client.py",
         "test_a_model_that_fails_is_followed_by_the_next_one",

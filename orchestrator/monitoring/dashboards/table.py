@@ -16,6 +16,8 @@ DASHBOARDS = tuple(
 """In the order in which an operator looks."""
 
 NOT_SHOWN = {
+    "orchestrator_service_endpoints": "a line of the log follows each change",
+    "orchestrator_service_endpoints_left_out_total": "a line of the log names the endpoint",
     "orchestrator_model_fallbacks_total": "a line of the log names the model and the code",
     "orchestrator_model_calls_unpriced_total": "a line of the log names the model, once",
     "orchestrator_cancels_in_memory": "bounded, and a detail of step workers",
