@@ -92,6 +92,8 @@ async def _refusal_of_all(address: str) -> str | None:
         shared = parse_shared(address)
     except ValueError as error:
         return str(error)
+    if not shared.hosts:
+        return None  # only the registry knows
     refused = await asyncio.gather(*(_refusal(f"tcp://{one.authority}") for one in shared.hosts))
     return None if None in refused else ", ".join(sorted({why for why in refused if why}))
 

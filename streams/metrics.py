@@ -125,6 +125,12 @@ ENDPOINTS_LEFT_OUT = Counter(
     "Times that an endpoint of a service was left out for a while because its calls failed.",
     ["service"],
 )
+DISCOVERY_FAILURES = Counter(
+    "orchestrator_discovery_failures_total",
+    "Times that DNS or a registry gave no usable list of a service's endpoints. The last one "
+    "stays in use.",
+    ["service"],
+)
 MODEL_FALLBACKS = Counter(
     "orchestrator_model_fallbacks_total",
     "Times that a model failed and the next one of its service was asked.",

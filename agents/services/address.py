@@ -44,8 +44,9 @@ def parsed_address(variable: str, address: str) -> tuple[str, str]:
     if match is None:
         raise SettingsError(
             f"{variable} is {_shown(address)}; it must be grpc(s)://host:port, "
-            "http(s)://host:port/path (with | between several hosts, or dns+ before it), "
-            "openai+http(s)://host:port/v1?model=NAME or python://package.module:function"
+            "http(s)://host:port/path (with | between several hosts, or with dns+, consul+ or "
+            "nacos+ before it), openai+http(s)://host:port/v1?model=NAME or "
+            "python://package.module:function"
         )
     if match["port"] is not None and not 1 <= int(match["port"]) <= 65535:
         raise SettingsError(f"{variable} is {_shown(address)}; the port must be 1 to 65535")

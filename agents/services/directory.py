@@ -138,7 +138,10 @@ class Directory:
                 server_name=endpoint.server_name,
             )
 
-        source = source_of(address)
+        try:
+            source = source_of(address, self._settings, service=service)
+        except SettingsError as error:
+            raise SettingsError(f"service {service!r}: {error}") from error
         return BalancedStepClient(source, make, service=service)
 
     def _target(self, service: str) -> tuple[str, str]:

@@ -48,9 +48,8 @@ class GrpcChannels:
         self._options: list[tuple[str, int | str]] = [*_channel_options(max_message_bytes)]
         if server_name is not None:
             port = address.rpartition(":")[2]
+            # The certificate is compared with it, too.
             self._options.append(("grpc.default_authority", f"{server_name}:{port}"))
-            if tls is not None:
-                self._options.append(("grpc.ssl_target_name_override", server_name))
         self._current: OpenChannel | None = None
         self._outdated: set[OpenChannel] = set()
 

@@ -65,6 +65,7 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "orchestrator_retries_held_total",
             "orchestrator_service_endpoints",
             "orchestrator_service_endpoints_left_out_total",
+            "orchestrator_discovery_failures_total",
             "orchestrator_model_fallbacks_total",
             "orchestrator_model_calls_unpriced_total",
             "orchestrator_cancels_in_memory",

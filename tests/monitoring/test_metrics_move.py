@@ -60,6 +60,10 @@ MOVED_ELSEWHERE = {
         "tests/agents/services/balancing/test_balanced_client.py",
         "test_an_endpoint_whose_calls_fail_is_left_out",
     ),
+    "orchestrator_discovery_failures_total": (
+        "tests/agents/services/discovery/test_following.py",
+        "test_the_last_good_list_is_kept_and_it_is_said_once",
+    ),
     "orchestrator_model_fallbacks_total": (
         "tests/agents/services/models/test_model_client.py",
         "test_a_model_that_fails_is_followed_by_the_next_one",

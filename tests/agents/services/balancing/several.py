@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import grpc
 
@@ -69,6 +69,22 @@ async def instances(*runs: Run) -> AsyncIterator[list[Instance]]:
     finally:
         for one in started:
             await one.stop()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    never = asyncio.Event()
+    while not condition():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.002):
+                await never.wait()
+
+
+async def drained(client: BalancedStepClient) -> None:
+    """Wait until no call runs on an endpoint that left.
+
+    A server of grpc.aio that stops cancels calls that reach it at this moment.
+    """
+    await until(lambda: not client._members._leaving)
 
 
 def over_grpc(endpoint: Endpoint) -> StepClient:

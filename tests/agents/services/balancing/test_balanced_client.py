@@ -23,6 +23,7 @@ from tests.agents.services.balancing.several import (
     ChangingList,
     Instance,
     a_balanced_client,
+    drained,
     instances,
     over_grpc,
     over_http,
@@ -163,6 +164,7 @@ async def test_endpoints_appear_move_and_vanish_under_load_without_a_failed_call
                     await one.service.called.wait()
             source.set([one.endpoint for one in new])
             await source.taken()
+            await drained(client)
             for gone in running:
                 await gone.stop(grace_s=SOON_S)
             running = new
@@ -242,6 +244,21 @@ async def test_an_endpoint_that_is_back_before_its_last_call_ended_keeps_its_cli
     assert made == [one, other]
 
 
+async def test_without_a_first_list_calls_fail_and_go_through_when_it_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agents.services.balancing.client.FIRST_LIST_S", 0.01)
+    source = ChangingList()
+    async with instances(answers) as (server,), a_balanced_client(source) as client:
+        with pytest.raises(ServiceError, match="its endpoints are not known yet") as raised:
+            await client.call(a_request())
+        source.set([server.endpoint])
+        await source.taken()
+        await client.call(a_request())
+
+    assert raised.value.code == "SERVICE_UNAVAILABLE"
+
+
 async def test_calls_in_flight_and_calls_that_wait_fail_when_the_client_is_closed() -> None:
     async with instances(hangs) as (server,):
         for source in (StaticEndpoints([server.endpoint]), ChangingList()):
@@ -259,10 +276,18 @@ async def test_calls_in_flight_and_calls_that_wait_fail_when_the_client_is_close
 
 
 async def test_a_cancelled_call_is_given_back_and_says_nothing_about_its_endpoint() -> None:
+    calls = iter([*[fails(grpc.StatusCode.INTERNAL)] * 2, *[hangs] * 5])
+
+    async def runs(request: pb.RunRequest, context: Context) -> pb.RunResponse:
+        return await next(calls)(request, context)
+
     async with contextlib.AsyncExitStack() as stack:
-        (server,) = await stack.enter_async_context(instances(hangs))
+        (server,) = await stack.enter_async_context(instances(runs))
         source = StaticEndpoints([server.endpoint])
         client = await stack.enter_async_context(a_balanced_client(source))
+        for _ in range(2):
+            with pytest.raises(ServiceError):
+                await client.call(a_request())
         for _ in range(5):
             server.service.called.clear()
             calling = asyncio.create_task(client.call(a_request()))
@@ -273,4 +298,4 @@ async def test_a_cancelled_call_is_given_back_and_says_nothing_about_its_endpoin
         member = client._members.take()
 
     assert member is not None
-    assert (member.calls, member.health.failures) == (1, 0)
+    assert (member.calls, member.health.failures) == (1, 2)
