@@ -97,6 +97,21 @@ async def test_the_last_good_list_is_kept_and_it_is_said_once(
     assert counted._value.get() == before + 5
 
 
+async def test_a_look_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(Scripted):
+        timeout_s = 0.01
+
+        async def look(self) -> Sequence[Endpoint]:
+            if not looks:
+                looks.append(1)
+                await asyncio.Event().wait()
+            return await super().look()
+
+    looks: list[int] = []
+
+    assert await lists_of(Endless([A]), monkeypatch) == [(A,)]
+
+
 async def test_what_a_registry_sent_is_not_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     with logged(LOG) as lines:
         await lists_of(Scripted(ValueError("<secret>")), monkeypatch)
