@@ -28,27 +28,23 @@ class CallFault:
     verdict: Verdict
     said: str
     """For the tenant."""
-    called: bool = True
-    """False if nothing of a request was sent, whenever the fault is found while connecting."""
 
 
 class TlsRefusedError(ConnectionError):
     """The service ended a connection in the TLS handshake, or right after it without a byte."""
 
 
-UNRESOLVED = CallFault(failure.UNAVAILABLE, "its name cannot be resolved", called=False)
-REFUSED = CallFault(failure.UNAVAILABLE, "it refuses connections", called=False)
+UNRESOLVED = CallFault(failure.UNAVAILABLE, "its name cannot be resolved")
+REFUSED = CallFault(failure.UNAVAILABLE, "it refuses connections")
 UNREACHABLE = CallFault(failure.UNAVAILABLE, "it cannot be reached")
 BROKEN = CallFault(failure.UNAVAILABLE, "the connection broke")
-NOT_IN_TIME = CallFault(failure.UNAVAILABLE, "no connection in time", called=False)
+NOT_IN_TIME = CallFault(failure.UNAVAILABLE, "no connection in time")
 WRONG_PROTOCOL = CallFault(failure.UNAVAILABLE, "what it sent is not the protocol of its address")
 TLS_FAILED = CallFault(failure.UNAVAILABLE, "the TLS handshake failed")
-NOT_TRUSTED = CallFault(failure.UNTRUSTED, "its certificate is not trusted", called=False)
-EXPIRED = CallFault(
-    failure.UNTRUSTED, "its certificate has expired, or is not valid yet", called=False
-)
-OTHER_NAME = CallFault(failure.UNTRUSTED, "its certificate is for another host", called=False)
-NO_TLS = CallFault(failure.UNTRUSTED, "it does not speak TLS", called=False)
+NOT_TRUSTED = CallFault(failure.UNTRUSTED, "its certificate is not trusted")
+EXPIRED = CallFault(failure.UNTRUSTED, "its certificate has expired, or is not valid yet")
+OTHER_NAME = CallFault(failure.UNTRUSTED, "its certificate is for another host")
+NO_TLS = CallFault(failure.UNTRUSTED, "it does not speak TLS")
 TLS_REFUSED = CallFault(
     failure.TLS_REFUSED,
     "it ended the connection in the TLS handshake or right after it, as services do that want "
@@ -89,6 +85,11 @@ def of_grpc_details(details: str, *, tls: bool) -> CallFault | None:
         return _of_certificate(details)
     connecting = _CONNECTING.match(details) is not None
     return TLS_REFUSED if fault is BROKEN and tls and connecting else fault
+
+
+def is_before_call(details: str) -> bool:
+    """Whether gRPC's words, on a channel without a connection, say that nothing was sent."""
+    return _BEFORE_CALL.match(details) is not None
 
 
 def without_addresses(text: str) -> str:
@@ -149,6 +150,7 @@ _NOT_TLS = (
 )
 
 _CONNECTING = re.compile(r"failed to connect to all addresses")
+_BEFORE_CALL = re.compile(r"failed to connect to all addresses|errors resolving |DNS resolution f")
 # The first pattern that is found decides.
 _GRPC_FAULTS = tuple(
     (re.compile(pattern), fault)

@@ -279,7 +279,9 @@ class GrpcStepClient:
         details = error.details() or ""
         fault = connection_faults.of_grpc_details(details, tls=self._is_secure)
         if fault is not None and error.code() in _LOCAL:
-            return self._error_of_fault(fault, details, called=fault.called or not is_down)
+            return self._error_of_fault(
+                fault, details, called=not (is_down and connection_faults.is_before_call(details))
+            )
         verdict = failure.verdict_of_status(error.code())
         # gRPC's own message (message_size_filter.cc), on both sides; nothing else identifies it.
         # The tests run the installed gRPC, so that a new wording is noticed.

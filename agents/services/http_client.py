@@ -148,7 +148,12 @@ class HttpStepClient:
 
     async def _exchange(self, body: bytes, headers: Headers, timeout_s: float) -> HttpAnswer:
         pool = self._connections()
-        connection = await pool.acquire()
+        try:
+            connection = await pool.acquire()
+        except OSError as error:
+            if this_task_is_cancelled():
+                raise asyncio.CancelledError from error
+            raise self._error_of(error, called=False) from error
         try:
             host = (b"host", pool.authority.encode("ascii"))
             return await connection.exchange([host, *headers], pool.target, body, timeout_s)
@@ -185,7 +190,7 @@ class HttpStepClient:
             retry_after_ms=retry_after_ms(answer.header(b"retry-after"), now_s=time.time()),
         )
 
-    def _error_of(self, error: Exception) -> ServiceError:
+    def _error_of(self, error: Exception, *, called: bool = True) -> ServiceError:
         if isinstance(error, AnswerTooLargeError):
             largest = self._max_message_bytes
             return self._error(
@@ -201,7 +206,7 @@ class HttpStepClient:
         else:
             return self._error(verdict, f"{type(error).__name__}: {error}")
         self._faults.tell(fault, f"{type(error).__name__}: {error}")
-        return self._error(fault.verdict, fault.said, called=fault.called)
+        return self._error(fault.verdict, fault.said, called=called)
 
     def _error(
         self,

@@ -73,10 +73,16 @@ async def test_a_busy_endpoint_gets_no_further_call() -> None:
     assert busy.calls == 1
 
 
+@pytest.mark.parametrize("refuses", [True, False], ids=["refused", "unreachable"])
 @pytest.mark.parametrize("transport", ["grpc", "http"])
-async def test_a_call_that_cannot_connect_goes_to_another_endpoint(transport: str) -> None:
+async def test_a_call_that_cannot_connect_goes_to_another_endpoint(
+    transport: str, refuses: bool
+) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        away = stack.enter_context(a_refusing_port())
+        # No route leads to the broadcast address over TCP.
+        away = Endpoint("255.255.255.255", 9)
+        if refuses:
+            away = stack.enter_context(a_refusing_port())
         if transport == "grpc":
             (server,) = await stack.enter_async_context(instances(answers))
             there, make = server.endpoint, over_grpc

@@ -21,10 +21,12 @@ class FakeNacos:
     def __init__(self, answer: Any) -> None:
         self._answer = answer
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.authorized: list[str | None] = []
         self.url = ""
 
     async def handle(self, request: web.Request) -> web.Response:
         self.asked.append((request.path, dict(request.query)))
+        self.authorized.append(request.headers.get("authorization"))
         return web.json_response(self._answer)
 
 
