@@ -59,7 +59,7 @@ class Members:
 
         An endpoint that is back before its last call has ended keeps its client.
         """
-        gone = [self._members.pop(one) for one in [*self._members] if one not in set(endpoints)]
+        gone = [self._members.pop(one) for one in self._members.keys() - set(endpoints)]
         for member in gone:
             member.is_leaving = True
             if member.calls:
