@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run image test test-fast simulate chaos defects fuzz secured-cluster noisy rolling outage dead-letters test-docker test-models test-analytics test-postgres test-prometheus test-pages test-upgrade check-deploy check format bench bench-small bench-observing bench-scale bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
+.PHONY: help run image test test-fast simulate chaos defects fuzz secured-cluster noisy rolling outage balancing dead-letters test-docker test-models test-analytics test-postgres test-prometheus test-pages test-upgrade check-deploy check format bench bench-small bench-observing bench-scale bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -142,6 +142,9 @@ rolling: $(VENV)/.dev ## restart every process of a system under load, one after
 
 outage: $(VENV)/.dev ## a service is down, refuses calls, or fails often: what its tasks and others pay
 	@$(BIN)/python -m benchmarks.outage
+
+balancing: $(VENV)/.dev ## one slow instance of three: least outstanding beside round robin
+	@$(BIN)/python -m benchmarks.balancing
 
 bench-small: $(VENV)/.dev ## one short drain, beside the committed ratio to the raw chain; only warns
 	@$(BIN)/python -m benchmarks.drain --small $(RECORD)

@@ -12,6 +12,7 @@ import httpx
 import msgspec
 
 from agents.services.access import field_of
+from agents.services.discovery.address import is_shared, parse_shared
 from agents.services.settings import ServicesSettings
 from orchestrator.monitoring.target import read_targets
 from orchestrator.settings import Settings
@@ -70,6 +71,8 @@ async def _refusal(address: str) -> str | None:
     """Why an address accepts no connection; None: it does, or is a function."""
     if address.startswith("python:"):
         return None
+    if is_shared(address):
+        return await _refusal_of_all(address)
     try:
         parts = urlsplit(address)
         async with asyncio.timeout(_ANSWER_S):
@@ -81,6 +84,18 @@ async def _refusal(address: str) -> str | None:
     with suppress(OSError):
         await writer.wait_closed()
     return None
+
+
+async def _refusal_of_all(address: str) -> str | None:
+    """None if one of several endpoints accepts a connection: its service can be called."""
+    try:
+        shared = parse_shared(address)
+    except ValueError as error:
+        return str(error)
+    if not shared.hosts:
+        return None  # only the registry knows
+    refused = await asyncio.gather(*(_refusal(f"tcp://{one.authority}") for one in shared.hosts))
+    return None if None in refused else ", ".join(sorted({why for why in refused if why}))
 
 
 async def check_registry(settings: Settings, _pipelines: Pipelines) -> list[Finding]:

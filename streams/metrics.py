@@ -120,6 +120,22 @@ HEDGES = Counter(
     "Second calls of a step beside a slow one, by which of them was answered first.",
     ["step", "first"],
 )
+SERVICE_ENDPOINTS = Gauge(
+    "orchestrator_service_endpoints",
+    "Endpoints of a service among which this process distributes its calls.",
+    ["service"],
+)
+ENDPOINTS_LEFT_OUT = Counter(
+    "orchestrator_service_endpoints_left_out_total",
+    "Times that an endpoint of a service was left out for a while because its calls failed.",
+    ["service"],
+)
+DISCOVERY_FAILURES = Counter(
+    "orchestrator_discovery_failures_total",
+    "Times that DNS or a registry gave no usable list of a service's endpoints. The last one "
+    "stays in use.",
+    ["service"],
+)
 MODEL_FALLBACKS = Counter(
     "orchestrator_model_fallbacks_total",
     "Times that a model failed and the next one of its service was asked.",

@@ -16,7 +16,7 @@ SERVICE_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 EVERY = "*"
 """Stands for every service with a secure address, in the settings that name files."""
 
-_SECURE = ("grpcs", "https", "openai+https")
+_SECURE = ("grpcs", "https")
 _FROM_FILE = re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9-]* )?file:(?P<path>.+)")
 
 
@@ -44,6 +44,11 @@ def field_of(service: str) -> str:
     return service.removesuffix("-service").replace("-", "_")
 
 
+def is_secure(scheme: str) -> bool:
+    """True if connections of this scheme use TLS: ``grpcs``, ``https``, ``dns+grpcs``, …"""
+    return scheme.rpartition("+")[2] in _SECURE
+
+
 def read_access(given: Mapping[str, str], addresses: Mapping[str, str]) -> dict[str, ServiceAccess]:
     """What is given for each service, by the name of its setting. Opens no file.
 
@@ -62,7 +67,7 @@ def read_access(given: Mapping[str, str], addresses: Mapping[str, str]) -> dict[
     headers = _headers(given["headers"], addresses)
     found = {}
     for service, address in addresses.items():
-        secure = address.partition("://")[0] in _SECURE
+        secure = is_secure(address.partition("://")[0])
         for name, by_service in files.items():
             if service in by_service and not secure:
                 raise ValueError(f"{name} names {service}, whose address is without TLS")

@@ -2,6 +2,7 @@
 
 import re
 
+from agents.services.discovery.address import is_shared, parse_shared
 from agents.services.models.address import MODEL_SCHEMES, parse_address
 from schemas.errors import SettingsError
 
@@ -13,6 +14,9 @@ _PYTHON = re.compile(r"python://[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 def parsed_address(variable: str, address: str) -> tuple[str, str]:
     """The scheme of an address, and the argument of its client: a host, a URL, or a function.
+
+    Of an address for several endpoints it is the whole address, see
+    :func:`~agents.services.discovery.address.parse_shared`.
 
     Args:
         variable: where the address is from, for errors.
@@ -30,11 +34,18 @@ def parsed_address(variable: str, address: str) -> tuple[str, str]:
         except ValueError as error:
             raise SettingsError(f"{variable} is {_shown(address)}; {error}") from None
         return scheme, address
+    if is_shared(address):
+        try:
+            parse_shared(address)
+        except ValueError as error:
+            raise SettingsError(f"{variable} is {_shown(address)}; {error}") from None
+        return scheme, address
     match = _GRPC.fullmatch(address) or _HTTP.fullmatch(address)
     if match is None:
         raise SettingsError(
             f"{variable} is {_shown(address)}; it must be grpc(s)://host:port, "
-            "http(s)://host:port/path, openai+http(s)://host:port/v1?model=NAME or "
+            "http(s)://host:port/path (with | between several hosts, or with dns+, consul+ or "
+            "nacos+ before it), openai+http(s)://host:port/v1?model=NAME or "
             "python://package.module:function"
         )
     if match["port"] is not None and not 1 <= int(match["port"]) <= 65535:

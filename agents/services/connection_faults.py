@@ -87,6 +87,11 @@ def of_grpc_details(details: str, *, tls: bool) -> CallFault | None:
     return TLS_REFUSED if fault is BROKEN and tls and connecting else fault
 
 
+def is_before_call(details: str) -> bool:
+    """Whether gRPC's words, on a channel without a connection, say that nothing was sent."""
+    return _BEFORE_CALL.match(details) is not None
+
+
 def without_addresses(text: str) -> str:
     """The words of a service, in which a proxy may have named what is behind it."""
     return _ADDRESS.sub("[address]", text)
@@ -145,6 +150,7 @@ _NOT_TLS = (
 )
 
 _CONNECTING = re.compile(r"failed to connect to all addresses")
+_BEFORE_CALL = re.compile(r"failed to connect to all addresses|errors resolving |DNS resolution f")
 # The first pattern that is found decides.
 _GRPC_FAULTS = tuple(
     (re.compile(pattern), fault)

@@ -3,9 +3,13 @@
 import asyncio
 from collections.abc import Iterable
 
-from agents.services.access import SERVICE_NAME, ServiceAccess, field_of
+from agents.services.access import SERVICE_NAME, ServiceAccess, field_of, is_secure
 from agents.services.address import parsed_address
+from agents.services.balancing.client import BalancedStepClient
 from agents.services.client import StepClient
+from agents.services.discovery.address import SharedAddress, is_shared, parse_shared
+from agents.services.discovery.endpoint import Endpoint
+from agents.services.discovery.sources import source_of
 from agents.services.grpc_client import GrpcStepClient
 from agents.services.headers import ServiceHeaders
 from agents.services.http_client import HttpStepClient
@@ -90,9 +94,8 @@ class Directory:
         if scheme == "python":
             return InlineStepClient(load_function(target), service=service)
         access = self._access.get(field_of(service), ServiceAccess())
-        secure = scheme in ("grpcs", "https", "openai+https")
         try:
-            tls = ServiceTls(access.files) if secure else None
+            tls = ServiceTls(access.files) if is_secure(scheme) else None
             headers = ServiceHeaders(access.headers)
         except SettingsError as error:
             raise SettingsError(f"service {service!r}: {error}") from error
@@ -109,8 +112,37 @@ class Directory:
                 tls=tls,
                 headers=headers,
             )
+        if is_shared(target):
+            return self._balanced(service, parse_shared(target), tls, headers)
         client = GrpcStepClient if scheme in ("grpc", "grpcs") else HttpStepClient
         return client(target, service=service, max_message_bytes=limit, tls=tls, headers=headers)
+
+    def _balanced(
+        self,
+        service: str,
+        address: SharedAddress,
+        tls: ServiceTls | None,
+        headers: ServiceHeaders,
+    ) -> StepClient:
+        limit = self._settings.max_message_bytes
+
+        def make(endpoint: Endpoint) -> StepClient:
+            is_grpc = address.transport in ("grpc", "grpcs")
+            client = GrpcStepClient if is_grpc else HttpStepClient
+            return client(
+                endpoint.authority if is_grpc else address.url(endpoint),
+                service=service,
+                max_message_bytes=limit,
+                tls=tls,
+                headers=headers,
+                server_name=endpoint.server_name,
+            )
+
+        try:
+            source = source_of(address, self._settings, service=service)
+        except SettingsError as error:
+            raise SettingsError(f"service {service!r}: {error}") from error
+        return BalancedStepClient(source, make, service=service)
 
     def _target(self, service: str) -> tuple[str, str]:
         """The scheme of a service's address, and the argument of its client: a host or a URL."""

@@ -69,6 +69,8 @@ class ServiceError(OrchestratorError):
         detail_code: the service's own ``error-code``, upper snake, when it sent one.
         retry_after_ms: the service's lower bound for the next attempt, 0 to 24 h; only
             on a retriable error.
+        called: False if the service certainly got nothing of the request: a call of another
+            endpoint is then the first call.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class ServiceError(OrchestratorError):
         service: str,
         detail_code: str | None = None,
         retry_after_ms: int | None = None,
+        called: bool = True,
     ) -> None:
         self.message = one_line(message)
         super().__init__(self.message)
@@ -89,6 +92,7 @@ class ServiceError(OrchestratorError):
         self.service = service
         self.detail_code = detail_code
         self.retry_after_ms = retry_after_ms if self.retriable else None
+        self.called = called
 
     def as_record(self) -> Error:
         """The error as it is stored in a step's result."""

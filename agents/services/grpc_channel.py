@@ -32,12 +32,24 @@ class GrpcChannels:
         address: ``host:port``; a name is resolved again at each reconnect.
         tls: None: in the clear.
         max_message_bytes: size of a request and of an answer, inclusive.
+        server_name: of the certificate and of the pseudo-header ``:authority``; None: the host.
     """
 
-    def __init__(self, address: str, *, tls: ServiceTls | None, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        tls: ServiceTls | None,
+        max_message_bytes: int,
+        server_name: str | None = None,
+    ) -> None:
         self._address = address
         self._tls = tls
-        self._options = _channel_options(max_message_bytes)
+        self._options: list[tuple[str, int | str]] = [*_channel_options(max_message_bytes)]
+        if server_name is not None:
+            port = address.rpartition(":")[2]
+            # The certificate is compared with it, too.
+            self._options.append(("grpc.default_authority", f"{server_name}:{port}"))
         self._current: OpenChannel | None = None
         self._outdated: set[OpenChannel] = set()
 

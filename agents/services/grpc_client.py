@@ -66,6 +66,7 @@ class GrpcStepClient:
         max_message_bytes: size of a request and of an answer, inclusive.
         tls: None: in the clear.
         headers: sent with each call.
+        server_name: the name that the certificate must be for; None: the host of the address.
     """
 
     def __init__(
@@ -76,13 +77,16 @@ class GrpcStepClient:
         max_message_bytes: int,
         tls: ServiceTls | None = None,
         headers: ServiceHeaders | None = None,
+        server_name: str | None = None,
     ) -> None:
         self._address = address
         self._service = service
         self._max_message_bytes = max_message_bytes
         self._is_secure = tls is not None
         self._headers = headers or ServiceHeaders()
-        self._channels = GrpcChannels(address, tls=tls, max_message_bytes=max_message_bytes)
+        self._channels = GrpcChannels(
+            address, tls=tls, max_message_bytes=max_message_bytes, server_name=server_name
+        )
         self._faults = FaultLog(service, f"grpc{'s' if tls else ''}://{address}")
         self._closed = False
         self._stream_from_s = 0.0
@@ -133,7 +137,7 @@ class GrpcStepClient:
         self, message: pb.RunRequest, metadata: Metadata, timeout_s: float, on_chunk: OnChunk | None
     ) -> pb.RunResponse | None:
         if self._closed:
-            raise self._error(failure.UNAVAILABLE, "the client is closed")
+            raise self._error(failure.UNAVAILABLE, "the client is closed", called=False)
         async with self._channels.borrowed() as opened:
             return await self._answer_of(opened, message, metadata, timeout_s, on_chunk)
 
@@ -145,8 +149,26 @@ class GrpcStepClient:
         timeout_s: float,
         on_chunk: OnChunk | None,
     ) -> pb.RunResponse | None:
-        stub, loop = opened.stub, asyncio.get_running_loop()
         slack_s = DEADLINE_SLACK_S + min(await self._reached(opened.channel), CONNECT_TIMEOUT_S)
+        is_down = opened.channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        try:
+            return await self._sent(opened.stub, message, metadata, timeout_s, slack_s, on_chunk)
+        except grpc.aio.AioRpcError as error:
+            if not is_down or this_task_is_cancelled():
+                raise
+            # The words of a fault may be those of a proxy; without a connection they are gRPC's.
+            raise self._error_of_status(error, is_down=True) from error
+
+    async def _sent(
+        self,
+        stub: "StepServiceAsyncStub",
+        message: pb.RunRequest,
+        metadata: Metadata,
+        timeout_s: float,
+        slack_s: float,
+        on_chunk: OnChunk | None,
+    ) -> pb.RunResponse | None:
+        loop = asyncio.get_running_loop()
         if on_chunk is None or loop.time() < self._stream_from_s:
             call = stub.Run(message, timeout=timeout_s + slack_s, metadata=metadata)
             return await _in_time(call, timeout_s)
@@ -173,7 +195,8 @@ class GrpcStepClient:
                     await channel.wait_for_state_change(state)
         except TimeoutError:
             reason = f"no connection in {CONNECT_TIMEOUT_S} s"
-            raise self._error_of_fault(connection_faults.NOT_IN_TIME, reason) from None
+            fault = connection_faults.NOT_IN_TIME
+            raise self._error_of_fault(fault, reason, called=False) from None
         began_s = loop.time()
         await asyncio.sleep(0)
         return loop.time() - began_s
@@ -248,13 +271,17 @@ class GrpcStepClient:
             *self._headers.current(),
         )
 
-    def _error_of_status(self, error: grpc.aio.AioRpcError) -> ServiceError:
+    def _error_of_status(
+        self, error: grpc.aio.AioRpcError, *, is_down: bool = False
+    ) -> ServiceError:
         trailing = _first_values(error.trailing_metadata())
         detail_code = failure.detail_code_of(trailing.get(ERROR_CODE))
         details = error.details() or ""
         fault = connection_faults.of_grpc_details(details, tls=self._is_secure)
         if fault is not None and error.code() in _LOCAL:
-            return self._error_of_fault(fault, details)
+            return self._error_of_fault(
+                fault, details, called=not (is_down and connection_faults.is_before_call(details))
+            )
         verdict = failure.verdict_of_status(error.code())
         # gRPC's own message (message_size_filter.cc), on both sides; nothing else identifies it.
         # The tests run the installed gRPC, so that a new wording is noticed.
@@ -271,9 +298,11 @@ class GrpcStepClient:
             ),
         )
 
-    def _error_of_fault(self, fault: CallFault, reason: object) -> ServiceError:
+    def _error_of_fault(
+        self, fault: CallFault, reason: object, *, called: bool = True
+    ) -> ServiceError:
         self._faults.tell(fault, reason)
-        return self._error(fault.verdict, fault.said)
+        return self._error(fault.verdict, fault.said, called=called)
 
     def _error(
         self,
@@ -282,6 +311,7 @@ class GrpcStepClient:
         *,
         detail_code: str | None = None,
         retry_after_ms: int | None = None,
+        called: bool = True,
     ) -> ServiceError:
         return ServiceError(
             verdict,
@@ -289,6 +319,7 @@ class GrpcStepClient:
             service=self._service,
             detail_code=detail_code,
             retry_after_ms=retry_after_ms,
+            called=called,
         )
 
 

@@ -43,6 +43,7 @@ class HttpStepClient:
         max_message_bytes: size of a request's and of an answer's body, inclusive.
         tls: for ``https://``; None: public authorities, and no certificate of ours.
         headers: sent with each call.
+        server_name: of the certificate and of the header ``Host``; None: the host of the URL.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class HttpStepClient:
         max_message_bytes: int,
         tls: ServiceTls | None = None,
         headers: ServiceHeaders | None = None,
+        server_name: str | None = None,
     ) -> None:
         self._url = url
+        self._server_name = server_name
         self._tls = tls
         self._headers = headers or ServiceHeaders()
         # Without path and query, which may hold a key.
@@ -130,17 +133,27 @@ class HttpStepClient:
 
     def _connections(self) -> HttpPool:
         if self._closed:
-            raise self._error(failure.UNAVAILABLE, "the client is closed")
+            raise self._error(failure.UNAVAILABLE, "the client is closed", called=False)
         if self._pool is None:
             try:
-                self._pool = HttpPool(self._url, max_bytes=self._max_message_bytes, tls=self._tls)
+                self._pool = HttpPool(
+                    self._url,
+                    max_bytes=self._max_message_bytes,
+                    tls=self._tls,
+                    server_name=self._server_name,
+                )
             except ValueError as error:
                 raise self._error(failure.UNSENDABLE, "the URL is wrong") from error
         return self._pool
 
     async def _exchange(self, body: bytes, headers: Headers, timeout_s: float) -> HttpAnswer:
         pool = self._connections()
-        connection = await pool.acquire()
+        try:
+            connection = await pool.acquire()
+        except OSError as error:
+            if this_task_is_cancelled():
+                raise asyncio.CancelledError from error
+            raise self._error_of(error, called=False) from error
         try:
             host = (b"host", pool.authority.encode("ascii"))
             return await connection.exchange([host, *headers], pool.target, body, timeout_s)
@@ -177,7 +190,7 @@ class HttpStepClient:
             retry_after_ms=retry_after_ms(answer.header(b"retry-after"), now_s=time.time()),
         )
 
-    def _error_of(self, error: Exception) -> ServiceError:
+    def _error_of(self, error: Exception, *, called: bool = True) -> ServiceError:
         if isinstance(error, AnswerTooLargeError):
             largest = self._max_message_bytes
             return self._error(
@@ -193,7 +206,7 @@ class HttpStepClient:
         else:
             return self._error(verdict, f"{type(error).__name__}: {error}")
         self._faults.tell(fault, f"{type(error).__name__}: {error}")
-        return self._error(fault.verdict, fault.said)
+        return self._error(fault.verdict, fault.said, called=called)
 
     def _error(
         self,
@@ -202,6 +215,7 @@ class HttpStepClient:
         *,
         detail_code: str | None = None,
         retry_after_ms: int | None = None,
+        called: bool = True,
     ) -> ServiceError:
         return ServiceError(
             verdict,
@@ -209,6 +223,7 @@ class HttpStepClient:
             service=self._service,
             detail_code=detail_code,
             retry_after_ms=retry_after_ms,
+            called=called,
         )
 
 

@@ -29,9 +29,17 @@ class HttpPool:
         url: ``http://`` or ``https://``, the address of the service with its path.
         max_bytes: the largest body of an answer, inclusive.
         tls: needed for ``https://``.
+        server_name: of the certificate and of the header ``Host``; None: the host of the URL.
     """
 
-    def __init__(self, url: str, *, max_bytes: int, tls: ServiceTls | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_bytes: int,
+        tls: ServiceTls | None = None,
+        server_name: str | None = None,
+    ) -> None:
         parts = urlsplit(url)
         if parts.hostname is None:
             raise ValueError("the URL names no host")
@@ -43,7 +51,8 @@ class HttpPool:
         self._idle: deque[tuple[float, HttpConnection]] = deque()
         self._used: set[HttpConnection] = set()
         self._closed = False
-        self.authority = parts.netloc
+        self._server_name = server_name
+        self.authority = f"{server_name}:{self._port}" if server_name else parts.netloc
         """The value of ``Host``."""
         self.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         """The path and query, as they appear in the request line."""
@@ -116,6 +125,7 @@ class HttpPool:
                     self._host,
                     self._port,
                     ssl=self._tls.context if self._tls else None,
+                    server_hostname=self._server_name if self._tls else None,
                 )
         except TimeoutError as error:
             raise ConnectTimeoutError("no connection in time") from error

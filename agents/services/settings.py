@@ -1,9 +1,12 @@
 """The addresses of the services."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agents.services.access import SERVICE_NAME, ServiceAccess, field_of, read_access
+
+_REGISTRY = re.compile(r"https?://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[!-~]*)?")
 
 _BUILT_IN = ("retrieval", "rag_engine", "agent_engine", "voice_engine", "multimodal_engine")
 
@@ -14,9 +17,11 @@ class ServicesSettings:
 
     An address is ``grpc://host:port``, ``http://host:port/path``, the same with TLS
     (``grpcs://…``, ``https://…``), ``openai+https://host/v1?model=NAME`` for a model
-    (docs/models.md), or ``python://package.module:function`` for a function in the worker itself. A
-    host name
-    is looked up again whenever a connection is opened, so a service may move behind its name.
+    (docs/models.md), or ``python://package.module:function`` for a function in the worker itself.
+    Several hosts are separated by ``|``: with ``grpc://a:9001|b:9001`` each call goes to one of
+    them. With ``dns+``, ``consul+`` or ``nacos+`` before it the hosts are looked up again and
+    again (docs/services.md). A host name is looked up again whenever a connection is opened, so
+    a service may move behind its name.
     An address is checked at the start of a process, and only if a pipeline of that process uses
     the service.
     """
@@ -73,6 +78,33 @@ class ServicesSettings:
     model_between_tokens_s: float = 20.0
     """A model that sends no more of its answer for this time is given up; seconds."""
 
+    discovery_every_s: float = 5.0
+    """Seconds between two look-ups of a name in DNS (``dns+grpc://name:port``) or Nacos. Calls
+    go to an instance that has left for at most this time."""
+
+    consul_url: str = "http://127.0.0.1:8500"
+    """The Consul agent that is asked for services with ``consul+…://``."""
+
+    consul_token_file: Path | None = None
+    """A file with a token for Consul, read again when it changes. It needs to read services and
+    nodes."""
+
+    nacos_url: str = "http://127.0.0.1:8848/nacos"
+    """The Nacos server, with its context path, that is asked for services with ``nacos+…://``."""
+
+    nacos_namespace: str = ""
+    """The id of the namespace in Nacos; empty: the public one."""
+
+    nacos_api: int = 1
+    """The version of Nacos' HTTP API: 1 (Nacos 1 and 2) or 3."""
+
+    nacos_token_file: Path | None = None
+    """A file with an access token for Nacos, read again when it changes."""
+
+    registry_ca_file: Path | None = None
+    """A PEM file of the authority that signed the certificates of Consul and Nacos, if their
+    addresses are ``https://``; None: public authorities."""
+
     max_message_bytes: int = 2 * 1024 * 1024
     """Size of one request or answer, inclusive. A larger one fails the step. Keep it above
     ``ORCH_LIMITS_STEP_OUTPUT_MAX_BYTES`` with room for an agent's substeps; calls in flight
@@ -83,6 +115,16 @@ class ServicesSettings:
             raise ValueError(
                 f"max_message_bytes is {self.max_message_bytes}; it must be at least 1024"
             )
+        if not 0.1 <= self.discovery_every_s <= 3600:
+            raise ValueError(
+                f"discovery_every_s is {self.discovery_every_s}; it must be 0.1 to 3600"
+            )
+        for name in ("consul_url", "nacos_url"):
+            if not _REGISTRY.fullmatch(getattr(self, name)):
+                # It may hold a password.
+                raise ValueError(f"{name} must be http(s)://host:port, without a user")
+        if self.nacos_api not in (1, 3):
+            raise ValueError(f"nacos_api is {self.nacos_api}; it must be 1 or 3")
         for name in ("model_first_token_s", "model_between_tokens_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")

@@ -56,6 +56,18 @@ MOVED_ELSEWHERE = {
         "tests/agents/steps/test_hedge.py",
         "test_a_slow_call_gets_a_second_one_and_the_first_answer_counts",
     ),
+    "orchestrator_service_endpoints": (
+        "tests/agents/services/balancing/test_balanced_client.py",
+        "test_endpoints_appear_move_and_vanish_under_load_without_a_failed_call",
+    ),
+    "orchestrator_service_endpoints_left_out_total": (
+        "tests/agents/services/balancing/test_balanced_client.py",
+        "test_an_endpoint_whose_calls_fail_is_left_out",
+    ),
+    "orchestrator_discovery_failures_total": (
+        "tests/agents/services/discovery/test_following.py",
+        "test_the_last_good_list_is_kept_and_it_is_said_once",
+    ),
     "orchestrator_model_fallbacks_total": (
         "tests/agents/services/models/test_model_client.py",
         "test_a_model_that_fails_is_followed_by_the_next_one",

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +92,20 @@ async def test_an_address_that_is_none_is_a_service_that_accepts_no_connection()
     found = await services_found(retrieval="http://[::1")
 
     assert (found[0].about, "ValueError" in found[0].what) == ("retrieval", True)
+
+
+async def test_a_service_one_of_whose_instances_accepts_connections_is_no_finding() -> None:
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as server:
+        there = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with socket.socket() as held:
+            held.bind(("127.0.0.1", 0))
+            away = f"127.0.0.1:{held.getsockname()[1]}"
+            functions = {"agent_engine": FUNCTION, "voice_engine": FUNCTION}
+
+            assert await services_found(retrieval=f"grpc://{away}|{there}", **functions) == []
+            [found] = await services_found(retrieval=f"dns+grpc://{away}", **functions)
+
+    assert (found.about, "ConnectionRefusedError" in found.what) == ("retrieval", True)
 
 
 async def test_services_that_nobody_set_and_that_do_not_run_are_one_finding(

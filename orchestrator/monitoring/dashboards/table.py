@@ -17,6 +17,9 @@ DASHBOARDS = tuple(
 
 NOT_SHOWN = {
     "orchestrator_hedged_calls_total": "only steps that ask for it in their pipeline have any",
+    "orchestrator_service_endpoints": "a line of the log follows each change",
+    "orchestrator_service_endpoints_left_out_total": "a line of the log names the endpoint",
+    "orchestrator_discovery_failures_total": "a line of the log says when it begins and ends",
     "orchestrator_model_fallbacks_total": "a line of the log names the model and the code",
     "orchestrator_model_calls_unpriced_total": "a line of the log names the model, once",
     "orchestrator_cancels_in_memory": "bounded, and a detail of step workers",

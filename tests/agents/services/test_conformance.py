@@ -11,7 +11,10 @@ import grpc
 import pytest
 from aiohttp import web
 
+from agents.services.balancing.client import BalancedStepClient
 from agents.services.client import StepClient, StepRequest, StepResponse
+from agents.services.discovery.endpoint import Endpoint
+from agents.services.discovery.static_list import StaticEndpoints
 from agents.services.failure import ServiceError
 from agents.services.grpc_client import GrpcStepClient
 from agents.services.http_client import HttpStepClient
@@ -144,12 +147,30 @@ async def inline_client(service: Service) -> AsyncIterator[StepClient]:
     yield InlineStepClient(run, service="rag-engine")
 
 
+def balanced(connect: "Connect") -> "Connect":
+    """A balanced client over two of the clients of a transport."""
+
+    @contextlib.asynccontextmanager
+    async def connected(service: Service) -> AsyncIterator[StepClient]:
+        async with connect(service) as one, connect(service) as other:
+            clients = {Endpoint("one", 1): one, Endpoint("other", 1): other}
+            source = StaticEndpoints([*clients])
+            client = BalancedStepClient(source, clients.__getitem__, service="rag-engine")
+            async with closing(client):
+                yield client
+
+    return connected
+
+
 Connect = Callable[[Service], contextlib.AbstractAsyncContextManager[StepClient]]
 
 over_each_transport = pytest.mark.parametrize(
     "connect",
-    [grpc_client, grpcs_client, http_client, https_client, inline_client],
-    ids=["grpc", "grpcs", "http", "https", "inline"],
+    [
+        *(grpc_client, grpcs_client, http_client, https_client, inline_client),
+        *(balanced(grpc_client), balanced(http_client)),
+    ],
+    ids=["grpc", "grpcs", "http", "https", "inline", "balanced-grpc", "balanced-http"],
 )
 
 

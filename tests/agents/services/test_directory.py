@@ -47,6 +47,26 @@ def test_an_unknown_service_stops_the_start(service: str) -> None:
         "grpc://user:secret@host:9001",
         "grpc://host:9001/path",
         "grpc://:9001",
+        "grpc://a:1|b",
+        "grpc://a:1|a:1",
+        "grpc://a:1|b:0",
+        "grpc://a:1|b:2/path",
+        "grpc://a:1|",
+        "grpc://user:secret@a:1|b:2",
+        "http://a:1|b:2/a b",
+        "http://a:1/x|b:2/y z",
+        "python://a.b:c|d",
+        "dns+grpc://a",
+        "dns+grpc://a:1|b:1",
+        "dns+python://a:1",
+        "consul+grpc://poet:8500",
+        "consul+grpc://poet/path",
+        "consul+http://a.b.c",
+        "consul+http://user:secret@poet",
+        "nacos+grpc://",
+        "nacos+grpc://a@@b@@c",
+        "list+grpc://a:1",
+        "eureka+grpc://poet",
         "",
     ],
 )
@@ -66,6 +86,13 @@ def test_a_wrong_address_stops_the_start_and_names_its_variable(address: str) ->
         "http://localhost:1",
         "http://host",
         "https://[::1]:9/v1/run?tenant=a",
+        "grpcs://a:1|[::1]:2|10.0.0.1:3",
+        "https://a|b:8443/v1/run?tenant=a|b",
+        "dns+grpcs://poet.search.svc.cluster.local:9001",
+        "dns+http://poet/run",
+        "consul+grpc://poet",
+        "consul+https://v2.poet/run?tenant=a",
+        "nacos+http://GROUP@@poet.v2/run",
     ],
 )
 def test_a_host_may_be_a_name_or_an_address(address: str) -> None:
@@ -132,15 +159,18 @@ def test_a_wrong_address_of_a_further_service_names_the_setting() -> None:
 
 async def test_the_scheme_of_an_address_chooses_the_client() -> None:
     settings = ServicesSettings(
-        rag_engine="grpc://h:1", retrieval="http://h:2/x", extra="poet=https://h"
+        rag_engine="grpc://h:1",
+        retrieval="http://h:2/x",
+        extra="poet=https://h,critic=grpc://h:1|h:2",
     )
     directory = Directory(settings)
 
-    shown = [repr(directory.client(name)) for name in ("rag-engine", "retrieval", "poet")]
+    shown = [repr(directory.client(name)) for name in ("rag-engine", "retrieval", "poet", "critic")]
 
     await directory.close()
     assert shown == [
         "GrpcStepClient('rag-engine' at h:1)",
         "HttpStepClient('retrieval' at http://h:2/x)",
         "HttpStepClient('poet' at https://h)",
+        "BalancedStepClient('critic', 0 endpoints)",
     ]

@@ -1,0 +1,1 @@
+"""Who the endpoints of a service are: a list, DNS, or a registry."""
