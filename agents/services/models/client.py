@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import jsonschema_rs
+import jsonschema
 import msgspec
+import referencing
 import structlog
+from jsonschema import Draft202012Validator
+from jsonschema.protocols import Validator
 
 from agents.services import failure
 from agents.services.client import OnChunk, StepRequest, StepResponse
@@ -137,7 +140,7 @@ class ModelClient:
             case "Chat":
                 given = read_chat(request.input)
                 messages = rendered(given)
-                validator = self._validator(given)
+                validator = _validator(given)
                 call = _Chat(given, messages, validator, on_chunk)
                 return await self._of_first_that_answers(
                     lambda model: self._chat(model, call, request),
@@ -321,20 +324,16 @@ class ModelClient:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._error(failure.RESPONSE_INVALID, str(error)) from None
 
-    def _validator(self, given: ChatInput) -> jsonschema_rs.Validator | None:
-        if given.schema is None:
-            return None
-        try:
-            return jsonschema_rs.validator_for(given.schema)
-        except (ValueError, jsonschema_rs.ValidationError) as error:
-            raise PromptError(f"schema is no JSON Schema: {str(error)[:200]}") from None
-
-    def _value(self, text: str, validator: jsonschema_rs.Validator) -> Any:
+    def _value(self, text: str, validator: Validator) -> Any:
         try:
             value = msgspec.json.decode(text.encode())
         except (msgspec.DecodeError, UnicodeError):
             raise self._error(refusals.ANSWER_INVALID, "the answer is not JSON") from None
-        if not validator.is_valid(value):
+        try:
+            valid = validator.is_valid(value)
+        except (referencing.exceptions.Unresolvable, RecursionError):
+            raise PromptError("schema has a reference that leads nowhere") from None
+        if not valid:
             raise self._error(refusals.ANSWER_INVALID, "the answer does not satisfy the schema")
         return value
 
@@ -360,7 +359,7 @@ class _Chat:
         self,
         given: ChatInput,
         messages: list[dict[str, str]],
-        validator: jsonschema_rs.Validator | None,
+        validator: Validator | None,
         on_chunk: OnChunk | None,
     ) -> None:
         self._given = given
@@ -392,6 +391,18 @@ class _Chat:
         if text and self._on_chunk is not None:
             self.passed_on = True
             self._on_chunk(text)
+
+
+def _validator(given: ChatInput) -> Validator | None:
+    """The validator of a prompt's schema; PromptError if it is none. Fetches nothing."""
+    if given.schema is None:
+        return None
+    kind = jsonschema.validators.validator_for(given.schema, default=Draft202012Validator)
+    try:
+        kind.check_schema(given.schema)
+    except jsonschema.SchemaError as error:
+        raise PromptError(f"schema is no JSON Schema: {error.message[:200]}") from None
+    return kind(given.schema, registry=referencing.Registry())
 
 
 def _cause(error: Exception) -> Exception:

@@ -85,6 +85,15 @@ async def test_an_answer_that_breaks_its_schema_fails_and_may_be_tried_again(tex
     assert (error.code, error.retriable) == ("MODEL_ANSWER_INVALID", True)
 
 
+@pytest.mark.parametrize(
+    "reference", ["https://127.0.0.1:1/schema.json", "#/$defs/none", "file:///etc/passwd", "#"]
+)
+async def test_a_schema_whose_reference_leads_nowhere_is_no_prompt(reference: str) -> None:
+    schema = {"$ref": reference}
+    error = await refusal(lambda asked: asked.whole('{"n": 7}'), a_prompt(schema=schema))
+    assert (error.code, error.retriable) == ("MODEL_PROMPT_INVALID", False)
+
+
 async def test_a_model_that_fails_is_followed_by_the_next_one() -> None:
     async def script(asked: Exchange) -> None:
         if asked.body["model"] == "first":
