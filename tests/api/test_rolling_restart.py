@@ -33,7 +33,11 @@ from tests.api.calling import (
     refusal_of,
 )
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.pages,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.timeout(400),
+]
 
 HANGING = as_tenant("hanging")
 

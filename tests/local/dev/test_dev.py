@@ -16,7 +16,7 @@ from tests.commands import run_command
 from tests.e2e.driving import a_database
 from tests.local.demo.speech import HAS_SPEECH
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.pages, pytest.mark.timeout(300)]
 
 
 def dev(folder: Path, kafka: str, postgres: str, **environment: str) -> list[str]:

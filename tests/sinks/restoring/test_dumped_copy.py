@@ -14,6 +14,7 @@ from orchestrator.settings import load_settings
 from tests.e2e.driving import ANY_PORTS, Running, a_database, a_rag_task
 from tests.sinks.restoring.small_system import PARTITIONS, TENANT, tasks_ended, verified
 
+pytestmark = pytest.mark.pages
 _SECTIONS = ("pre-data", "data", "post-data")
 """Tables, then their rows, then their keys and indexes."""
 
