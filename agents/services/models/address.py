@@ -20,11 +20,6 @@ class ModelAddress:
     models: tuple[str, ...]
     """In the order in which they are asked: the next one when one fails."""
 
-    @property
-    def secure(self) -> bool:
-        """Whether connections use TLS."""
-        return self.url.startswith("https://")
-
 
 def parse_address(text: str) -> ModelAddress:
     """Read an address.

@@ -8,7 +8,7 @@ of a handshake is small.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,7 @@ from agents.services.models.answer import (
     Embeddings,
     GrowingAnswer,
     Part,
+    TokenCount,
     output_of,
 )
 from agents.services.models.event_stream import EventDecoder, StreamTooLargeError
@@ -45,7 +46,7 @@ from agents.services.models.prompt import (
 )
 from agents.services.sending import IDEMPOTENCY_KEY, is_sendable, sendable_trace
 from agents.services.service_tls import ServiceTls
-from schemas.records import Json
+from schemas.records import Json, Usage
 from streams import metrics
 from streams.cancellation import this_task_is_cancelled
 
@@ -154,11 +155,13 @@ class ModelClient:
         message = "a model has the methods Chat and Embed"
         raise self._error(failure.METHOD_UNKNOWN, message)
 
-    async def _of_first_that_answers(self, ask: Any, began: Any) -> StepResponse:
+    async def _of_first_that_answers(
+        self, ask: Callable[[str], Awaitable[StepResponse]], began: Callable[[], bool]
+    ) -> StepResponse:
         models = self._address.models
         for model in models:
             try:
-                return await ask(model)  # type: ignore[no-any-return]
+                return await ask(model)
             except ServiceError as error:
                 last = model == models[-1]
                 if last or began() or not error.retriable:
@@ -186,15 +189,8 @@ class ModelClient:
         if answer.finish_reason == "content_filter" or answer.refused:
             raise self._error(refusals.CONTENT_FILTERED, "the provider refused to answer")
         value = None if call.validator is None else self._value(answer.text, call.validator)
-        counted = answer.tokens and (answer.tokens.prompt_tokens, answer.tokens.completion_tokens)
-        usage = usage_of(
-            self._prices,
-            model,
-            counted or None,
-            prompt_chars=sum(len(message["content"]) for message in call.messages),
-            answer_chars=len(answer.text),
-        )
-        self._look_at_price(model)
+        prompt = [message["content"] for message in call.messages]
+        usage = self._usage(model, answer.tokens, prompt, answer.text)
         return StepResponse(output=Json(output_of(answer, model, value)), usage=usage)
 
     async def _embed(self, model: str, texts: list[str], request: StepRequest) -> StepResponse:
@@ -208,15 +204,8 @@ class ModelClient:
         ordered = sorted(found.data, key=lambda one: one.index)
         if [one.index for one in ordered] != list(range(len(texts))):
             raise self._error(failure.RESPONSE_INVALID, "not one vector for each text")
-        counted = found.usage and (found.usage.prompt_tokens, 0)
-        usage = usage_of(
-            self._prices,
-            model,
-            counted or None,
-            prompt_chars=sum(map(len, texts)),
-            answer_chars=0,
-        )
-        self._look_at_price(model)
+        tokens = found.usage and TokenCount(found.usage.prompt_tokens)
+        usage = self._usage(model, tokens, texts, "")
         document = {"vectors": [one.embedding for one in ordered], "model": model}
         return StepResponse(output=Json(msgspec.json.encode(document).decode()), usage=usage)
 
@@ -336,6 +325,18 @@ class ModelClient:
         if not valid:
             raise self._error(refusals.ANSWER_INVALID, "the answer does not satisfy the schema")
         return value
+
+    def _usage(
+        self, model: str, tokens: TokenCount | None, prompt: Sequence[str], answer: str
+    ) -> Usage:
+        self._look_at_price(model)
+        return usage_of(
+            self._prices,
+            model,
+            None if tokens is None else (tokens.prompt_tokens, tokens.completion_tokens),
+            prompt_chars=sum(map(len, prompt)),
+            answer_chars=len(answer),
+        )
 
     def _look_at_price(self, model: str) -> None:
         """Count and say, once for each model, that its calls cost nothing in our figures."""

@@ -65,11 +65,6 @@ def verdict_of(status: int, body: bytes) -> tuple[Verdict, str]:
     return verdict_of_http(status), message or f"status {status}"
 
 
-def falls_back(verdict: Verdict) -> bool:
-    """Whether another model may answer where this one did not."""
-    return verdict.failure_class.retriable
-
-
 def _error_of(body: bytes) -> tuple[str, str, str]:
     try:
         document: Any = msgspec.json.decode(body)
