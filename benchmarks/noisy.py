@@ -18,7 +18,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from benchmarks.harness.deployment import running_servers
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
 from benchmarks.harness.quantile import quantile
+from benchmarks.harness.ready import until_ready
 from orchestrator.api.access.keys import key_hash
 from orchestrator.local.dev.system import DEV_DEFAULTS, System, open_system
 from orchestrator.local.embedded.process import Child
@@ -73,15 +74,6 @@ def client(address: str, tenant: str) -> httpx.AsyncClient:
         timeout=60,
         limits=httpx.Limits(max_connections=200),
     )
-
-
-async def until_ready(http: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            with suppress(httpx.TransportError):
-                if (await http.get("/readyz")).status_code == 200:
-                    return
-            await asyncio.sleep(0.1)
 
 
 async def quiet_calls(http: httpx.AsyncClient, seconds: float) -> Times:
@@ -209,7 +201,7 @@ async def measure(seconds: float, kinds: Sequence[str]) -> bool:
     """Measure alone, then beside the noise, which has a process of its own."""
     with bench_folder() as folder:
         async with a_system(folder) as system, client(system.http_address, "quiet") as http:
-            await until_ready(http)
+            await until_ready(http, system.http_address)
             async with client(system.http_address, "noisy") as noisy:
                 await letters_of(noisy)
             await quiet_calls(http, 3)

@@ -18,7 +18,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from benchmarks.harness.deployment import running_servers
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
 from benchmarks.harness.quantile import quantile
+from benchmarks.harness.ready import until_ready
 from orchestrator.local.demo.faults import Fault, Faults
 from orchestrator.local.demo.server import ReferenceServices
 from orchestrator.local.demo.settings import DemoSettings
@@ -104,15 +105,6 @@ async def a_system(folder: Path) -> AsyncIterator[tuple[System, Outage]]:
         settings = load_settings(environment, DEV_DEFAULTS)
         system = open_system(settings, environment=environment, logs=folder)
         yield await stack.enter_async_context(system), outage
-
-
-async def until_ready(http: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            with suppress(httpx.TransportError):
-                if (await http.get("/readyz")).status_code == 200:
-                    return
-            await asyncio.sleep(0.1)
 
 
 async def arrive(http: httpx.AsyncClient, others: Others) -> None:
@@ -213,7 +205,7 @@ async def measure(count: int, seconds: float, kinds: list[str]) -> bool:
                 limits=httpx.Limits(max_connections=500),
             ) as http,
         ):
-            await until_ready(http)
+            await until_ready(http, system.http_address)
             for kind in kinds:
                 good &= await one_outage(system, http, outage, kind, count, seconds)
     return good

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 
 
@@ -13,3 +15,10 @@ async def is_ready(client: httpx.AsyncClient, address: str | None) -> bool:
         return (await client.get(f"http://{address}/readyz")).is_success
     except httpx.TransportError:
         return False
+
+
+async def until_ready(client: httpx.AsyncClient, address: str) -> None:
+    """Wait until a process is ready, at most a minute; TimeoutError after that."""
+    async with asyncio.timeout(60):
+        while not await is_ready(client, address):  # noqa: ASYNC110  # another process
+            await asyncio.sleep(0.1)
