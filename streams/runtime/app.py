@@ -83,7 +83,7 @@ class App(faust.App):  # type: ignore[misc]
         """True: the process ends so late that its membership has ended, too."""
         self.note: Callable[[], str] = str
         """Returns what this process says beside each offset that it commits, on one line; short
-        (:mod:`streams.kafka.group_note`). Called in the consumer's thread."""
+        (:mod:`streams.kafka.group_note`)."""
         self.closing = False
         """True: no new work begins, and records that were read are let go."""
         self.epoch = 0
@@ -121,9 +121,9 @@ class App(faust.App):  # type: ignore[misc]
         return "it stops" if self.closing else None
 
     def on_rebalance_start(self) -> None:
-        """Begin the drain. Runs in the consumer's thread, before Faust waits for streams."""
+        """Begin the drain, before Faust waits for streams."""
         super().on_rebalance_start()
-        self.loop.call_soon_threadsafe(self._begin_drain)
+        self._begin_drain()
 
     async def drained(self) -> None:
         """Wait until the drain of this rebalance is over; begin it if it has not begun."""

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from faust.transport.drivers import aiokafka as driver
 
-from streams.runtime.consumer_thread import ConsumerThread
+from streams.runtime.client import RangeConsumer
 from streams.runtime.delivery import Delivery
 
 log = structlog.get_logger()
@@ -146,8 +146,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             if tp.topic not in full and tp.partition not in self.app.standing
         )
 
-    def _new_consumer_thread(self) -> ConsumerThread:
-        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> RangeConsumer:
+        return RangeConsumer(self, loop=self.loop, beacon=self.beacon)
 
     def verify_event_path(self, now: float, tp: Any) -> None:
         """Do nothing: Faust counts events here. See ``streams.runtime.watchdog``."""

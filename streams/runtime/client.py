@@ -1,9 +1,15 @@
-"""Faust's thread with the client of Kafka in it, corrected where our delivery promise needs it."""
+"""The client of Kafka in Faust's consumer, in the application's own event loop.
+
+Faust runs it in a thread with an event loop of its own. Each poll was then a call over to that
+thread and back: at small rates a third to a half of a process's CPU time (``docs/adr/0002``).
+"""
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,6 +17,7 @@ from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
+from mode.services import Service, ServiceTask
 
 from streams.kafka.consumers import isolation_level
 from streams.kafka.fetch.records import install
@@ -21,7 +28,59 @@ from streams.kafka.group_note import written_note
 _FETCH_WAIT_MS = 200
 
 
-class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class InLoop(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Faust's thread without the thread: a service of the event loop that starts it.
+
+    A call that Faust sends to its thread runs here at once. As there, it goes on when its caller is
+    cancelled: half a commit or half a seek would leave the client in an unknown state. A fetch is
+    cancelled with its caller; it takes records out of the client's memory and returns them in one
+    step.
+    """
+
+    wait_for_shutdown = False
+
+    # What the base class overrides for its thread.
+    start = Service.start
+    maybe_start = Service.maybe_start
+    stop = Service.stop
+    crash = Service.crash
+    set_shutdown = Service.set_shutdown
+    _stopped_set = Service._stopped_set
+    _stop_children = Service._stop_children
+    _stop_futures = Service._stop_futures
+    _stop_exit_stacks = Service._stop_exit_stacks
+
+    def __init__(self, consumer: Any, *, loop: asyncio.AbstractEventLoop, beacon: Any) -> None:
+        super().__init__(consumer, loop=loop, thread_loop=loop, beacon=beacon)
+
+    def _get_tasks(self) -> Iterable[ServiceTask]:
+        """None: those of the base class keep its thread's event loop awake."""
+        return ()
+
+    async def on_stop(self) -> None:
+        """Close the client."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    async def call_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a function or a coroutine function, and return what it returns."""
+        result = fun(*args, **kwargs)
+        return await asyncio.shield(result) if inspect.isawaitable(result) else result
+
+    async def getmany(self, active_partitions: Any, timeout: float) -> Any:
+        """Records of these partitions by partition, as soon as there are some.
+
+        Args:
+            active_partitions: those that may be read.
+            timeout: in seconds; after it the result is empty.
+        """
+        client = self._ensure_consumer()
+        return await self._fetch_records(
+            client, active_partitions, timeout=timeout, max_records=client._max_poll_records
+        )
+
+
+class RangeConsumer(InLoop):
     """Assigns by range: one process gets the same partition of all co-partitioned topics.
 
     For an application without tables Faust assigns round robin, which splits partition *i* of
@@ -63,7 +122,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self._committed.update(wanted)
 
     async def commit_back(self, offsets: Mapping[tuple[str, int], int]) -> None:
-        """Commit offsets, whatever is committed now; runs in the consumer's thread."""
+        """Commit offsets, whatever is committed now."""
         consumer = self._ensure_consumer()
         await consumer.commit({TopicPartition(*tp): offset for tp, offset in offsets.items()})
 
