@@ -130,6 +130,7 @@ class _Composition:
                 limits=self._settings.limits,
                 writer=writer,
                 dead_letters=DeadLetters(publisher, group=self._group),
+                hold_s=self._settings.postgres.hold_ms / 1000,
                 waits=wait_log,
             ),
             await self._counts_export(writer, resources),

@@ -42,6 +42,12 @@ class PostgresSettings:
     every packet. Must be above the statement timeout, because the server's own error is more
     specific."""
 
+    hold_ms: int = 100
+    """How long the sink keeps events that end no task, to write them with later ones: rows of
+    running tasks are that much late. An event that ends a task is written at once, with all before
+    it. 0: each event is written at once, which costs about twice the transactions at small
+    rates."""
+
     counts_every_s: float = 5.0
     """How often the sink reads what it counted, for Prometheus: metrics of tasks, tokens and cost
     are at most this much behind the rows. Keep it below the interval of a scrape."""
@@ -51,6 +57,8 @@ class PostgresSettings:
             raise ValueError("reader_dsn is set without dsn")
         if self.pool_max_size < 1:
             raise ValueError(f"pool_max_size is {self.pool_max_size}; it must be at least 1")
+        if not 0 <= self.hold_ms <= 10_000:
+            raise ValueError(f"hold_ms is {self.hold_ms}; it must be 0 to 10000")
         for name in (
             "connect_timeout_s",
             "statement_timeout_ms",

@@ -29,7 +29,7 @@ def created_record(
     """A request for a task, for task-created; ``source`` names the requester, as in CloudEvents."""
     headers = cloudevent_headers(
         event_id=task.task_id,
-        event_type=_type_name(task),
+        event_type=type_name(type(task)),
         time_ms=task.created_at,
         task_id=task.task_id,
         tenant_id=task.tenant_id,
@@ -46,7 +46,7 @@ def task_command_record(
     """A command about a task, for the task's owner."""
     headers = cloudevent_headers(
         event_id=command.command_id,
-        event_type=_type_name(command, command.kind),
+        event_type=type_name(type(command), command.kind),
         time_ms=command.issued_at,
         task_id=command.task_id,
         tenant_id=command.tenant_id,
@@ -60,7 +60,7 @@ def event_record(topics: Topics, partition: int, event: TaskEvent, trace: Trace)
     """An event of a task, for the log."""
     headers = cloudevent_headers(
         event_id=event.event_id,
-        event_type=_type_name(event, event.kind),
+        event_type=type_name(type(event), event.kind),
         time_ms=event.occurred_at,
         task_id=event.task_id,
         tenant_id=event.tenant_id,
@@ -77,7 +77,7 @@ def command_record(
     """A command to run a step, for the step's lane."""
     headers = cloudevent_headers(
         event_id=command.command_id,
-        event_type=_type_name(command),
+        event_type=type_name(type(command)),
         time_ms=command.dispatched_at,
         task_id=command.task_id,
         tenant_id=command.tenant_id,
@@ -93,7 +93,7 @@ def result_record(topics: Topics, partition: int, result: StepResult, trace: Tra
     """The result of an attempt, for the owner of its task."""
     headers = cloudevent_headers(
         event_id=f"{result.command_id}/{result.kind}",
-        event_type=_type_name(result, result.kind),
+        event_type=type_name(type(result), result.kind),
         time_ms=result.completed_at or result.started_at,
         task_id=result.task_id,
         tenant_id=result.tenant_id,
@@ -107,7 +107,7 @@ def control_record(topics: Topics, control: Control, trace: Trace) -> Outgoing:
     """A broadcast to all step workers."""
     headers = cloudevent_headers(
         event_id=f"{control.task_id}/{control.run}/{control.kind}",
-        event_type=_type_name(control, control.kind),
+        event_type=type_name(type(control), control.kind),
         time_ms=control.at,
         task_id=control.task_id,
         trace=trace,
@@ -119,7 +119,7 @@ def chunk_record(topics: Topics, partition: int, chunk: StreamChunk) -> Outgoing
     """A piece of an answer, for the clients that watch its task."""
     headers = cloudevent_headers(
         event_id=f"{chunk.task_id}/{chunk.run}/{chunk.step}/{chunk.attempt}/{chunk.index}",
-        event_type=_type_name(chunk, chunk.kind),
+        event_type=type_name(type(chunk), chunk.kind),
         time_ms=chunk.at,
         task_id=chunk.task_id,
         step=chunk.step,
@@ -137,6 +137,7 @@ def _outgoing(topic: str, partition: int, key: str, record: Record, headers: Hea
     )
 
 
-def _type_name(record: Record, kind: str | None = None) -> str:
-    name = f"orchestrator.v1.{type(record).__name__}"
+def type_name(record: type[Record], kind: str | None = None) -> str:
+    """What ``ce_type`` says of a record, for each kind of it that there is."""
+    name = f"orchestrator.v1.{record.__name__}"
     return f"{name}.{kind}" if kind else name

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from agents.projection.holding import Holding
 from agents.projection.spans import WriteSpans
 from agents.projection.standing import check_position
 from schemas.dead_letter import Failure, FailureClass, Origin, Stage
@@ -50,6 +51,8 @@ class ProjectorParts:
     limits: Limits
     writer: Writer
     dead_letters: DeadLetters
+    hold_s: float = 0.0
+    """How long events that end no task wait for later ones, in seconds."""
     waits: WaitLog = field(default_factory=WaitLog)
 
 
@@ -62,6 +65,9 @@ class Projector:
     position. A partition without new events reads its position every few seconds. While Postgres
     is down, or refuses every row, the projector waits, and its partitions pause. It dead-letters a
     row only if that row is refused while others are accepted.
+
+    Events that end no task wait a moment for later ones (:class:`Holding`). They are not
+    acknowledged meanwhile: when the partition is taken away, its next owner writes them.
     """
 
     def __init__(self, partition: int, parts: ProjectorParts) -> None:
@@ -72,6 +78,7 @@ class Projector:
         self._ownership: Ownership | None = None
         self._months_due = 0.0
         self._look_due = 0.0
+        self._holding = Holding[Delivery](parts.hold_s)
 
     async def open(self) -> None:
         """Find the stored position, and catch up from there to the group's committed offset.
@@ -97,25 +104,35 @@ class Projector:
         await self._catch_up(min(committed.get((topic, partition), 0), end))
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
-        """Write a batch, then acknowledge it. From time to time create partitions for the coming
-        months, and, without a batch, check the stored position."""
+        """Write what is due, then acknowledge it. From time to time create partitions for the
+        coming months, and, without a delivery, check the stored position."""
         await self._make_months_ahead()
         ours = [delivery for delivery in deliveries if not delivery.stale()]
-        if not ours:
+        if self._holding.add(ours, time.monotonic()):
+            await self._write_held()
+        elif not ours:
             await self._look_where_it_stands()
-            return
-        await self._write_where_it_stands(ours)
-        for delivery in ours:
-            delivery.ack()
-        metrics.RECORDS.labels(self._parts.topics.task_events, "written").inc(len(ours))
 
     def unfinished(self) -> list[Delivery]:
-        """Return nothing: the sink is never deposed; its position is checked instead."""
-        return []
+        """What waits; the sink is never deposed, its position is checked instead."""
+        return list(self._holding.held)
 
     def wakeup_s(self) -> float | None:
-        """Seconds until the partitions of the next months, or a look at the position, are due."""
-        return max(0.0, min(self._months_due, self._look_due) - time.monotonic())
+        """Seconds until what waits, the partitions of the next months, or a look at the position
+        are due."""
+        now_s = time.monotonic()
+        due_s = max(0.0, min(self._months_due, self._look_due) - now_s)
+        held_s = self._holding.wakeup_s(now_s)
+        return due_s if held_s is None else min(due_s, held_s)
+
+    async def _write_held(self) -> None:
+        ours = [delivery for delivery in self._holding.held if not delivery.stale()]
+        if ours:
+            await self._write_where_it_stands(ours)
+            for delivery in ours:
+                delivery.ack()
+            metrics.RECORDS.labels(self._parts.topics.task_events, "written").inc(len(ours))
+        self._holding.clear()
 
     async def _write_where_it_stands(self, ours: Sequence[Delivery]) -> None:
         """Write the unwritten events, even if a rebuild has just moved the position."""
