@@ -15,7 +15,6 @@ import asyncio
 import json
 import os
 import time
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,22 +24,18 @@ from pathlib import Path
 
 import httpx
 
+from ai_orchestrator import AsyncClient, OrchestratorError
 from benchmarks.harness.deployment import running_servers
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
 from benchmarks.harness.quantile import quantile
 from benchmarks.harness.ready import is_ready
-from orchestrator.api.settings import ApiSettings
-from orchestrator.cli.task.ports import TaskRequest
-from orchestrator.cli.task.served import ServedTasks
 from orchestrator.layout import roles
 from orchestrator.local.dev.fork import Fork
 from orchestrator.local.dev.system import DEMO_SERVICES, DEV_DEFAULTS, SERVE, System, open_system
 from orchestrator.local.embedded.ports import free_ports
 from orchestrator.monitoring.target import read_targets
 from orchestrator.settings import load_settings
-from schemas.errors import OrchestratorError
-from schemas.records import Json
 from tasks.pipeline_file import load_pipelines
 
 WAIT_S = 60.0
@@ -69,8 +64,8 @@ class Seen:
 
 
 @asynccontextmanager
-async def a_system(folder: Path, call_log: Path) -> AsyncIterator[tuple[System, ApiSettings]]:
-    """Two of everything, and the settings of a client that knows both replicas of the service."""
+async def a_system(folder: Path, call_log: Path) -> AsyncIterator[tuple[System, AsyncClient]]:
+    """Two of everything, and a client that knows both replicas of the service."""
     async with AsyncExitStack() as stack:
         kafka, postgres = await stack.enter_async_context(running_servers(folder))
         environment = {
@@ -98,7 +93,8 @@ async def a_system(folder: Path, call_log: Path) -> AsyncIterator[tuple[System, 
         system.supervisor.add(Fork(SERVE_2, [SERVE], env=variables, log_path=log_path))
         for name in restarted(system):
             await until_ready(system, name)
-        yield system, ApiSettings(server=f"{system.grpc_address},127.0.0.1:{grpc_port}")
+        replicas = (f"http://{system.http_address}", f"http://127.0.0.1:{http_port}")
+        yield system, await stack.enter_async_context(AsyncClient(*replicas))
 
 
 async def until_ready(system: System, name: str) -> None:
@@ -110,37 +106,27 @@ async def until_ready(system: System, name: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def arrivals(settings: ApiSettings, rate: float, seen: Seen, over: asyncio.Event) -> None:
+async def arrivals(client: AsyncClient, rate: float, seen: Seen, over: asyncio.Event) -> None:
     """Create tasks at a steady rate, whatever becomes of the earlier ones; wait for all ends."""
     async with asyncio.TaskGroup() as group:
         while not over.is_set():
-            group.create_task(one_task(settings, seen))
+            group.create_task(one_task(client, seen))
             await asyncio.sleep(1 / rate)
 
 
-async def one_task(settings: ApiSettings, seen: Seen) -> None:
+async def one_task(client: AsyncClient, seen: Seen) -> None:
     began_s = time.monotonic()
     try:
-        made = await ServedTasks(settings).create(a_request(), wait_s=WAIT_S)
+        ended = await client.run("rag", {"query": "What is a lane?"}, wait_s=WAIT_S)
     except OrchestratorError as error:
         seen.errors[error.code] += 1
         return
-    if made.end is None:
+    except TimeoutError:
         seen.errors["no end"] += 1
         return
     seen.ended_at_s.append(time.monotonic())
     seen.took_s.append(seen.ended_at_s[-1] - began_s)
-    seen.ends[str(made.end.line["status"])] += 1
-
-
-def a_request() -> TaskRequest:
-    return TaskRequest(
-        type="rag",
-        input=Json('{"query": "What is a lane?"}'),
-        priority=5,
-        metadata=Json("{}"),
-        key=uuid.uuid4().hex,
-    )
+    seen.ends[ended.status] += 1
 
 
 def restarted(system: System) -> list[str]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
-from socket import SHUT_RDWR, socket
+from socket import SHUT_RDWR, create_connection, socket
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -40,6 +40,9 @@ _OPEN_S = 30.0
 _CONNECTIONS_MAX = 32
 """Open connections, each with a thread; one more ends the oldest. The files that a process may open
 are needed for Kafka and Postgres."""
+
+_WAKE_S = 0.05
+"""Between two connections that wake a server which has to end."""
 
 _ANY = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1"}
 _RULES = BrowserRules(open=True)
@@ -77,9 +80,7 @@ def monitored(settings: MetricsSettings, health: Health, *, role: str) -> Iterat
         with written_target(settings.targets_dir, address, role=role, process=process):
             yield
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        server.end(thread)
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -90,6 +91,22 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().__init__(address, _Handler)
         self._open: dict[socket, float] = {}
         """When each connection was accepted, on the monotonic clock; threads remove theirs."""
+
+    def end(self, serving: threading.Thread) -> None:
+        """Serve no more, and close the socket.
+
+        Args:
+            serving: runs ``serve_forever``, which looks for its end after a connection or twice a
+                second. Connections wake it, so that no restart waits for it.
+        """
+        asking = threading.Thread(target=self.shutdown, daemon=True)
+        asking.start()
+        while asking.is_alive():
+            with suppress(OSError):
+                create_connection(self.socket.getsockname()[:2], timeout=_WAKE_S).close()
+            asking.join(_WAKE_S)
+        self.server_close()
+        serving.join()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Take each connection; too many silent ones must not keep Prometheus out."""

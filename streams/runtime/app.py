@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import faust
 import structlog
+from faust.tables.manager import TableManager
 from yarl import URL
 
 from streams import metrics
@@ -46,6 +47,18 @@ class Drainable(Protocol):
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """The group assigned these partitions to us; called after each rebalance."""
+
+
+class _NoTables(TableManager):  # type: ignore[misc]
+    """Faust's manager of tables, for an application that has none.
+
+    Faust's own waits for a second at each start, so that agents may still declare theirs.
+    """
+
+    async def on_start(self) -> None:
+        """Begin at once."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class App(faust.App):  # type: ignore[misc]
@@ -289,6 +302,7 @@ def create_app(
         stream_wait_empty=True,
         # Standbys are for tables, which we do not use; above 0, Faust's own assignor is enabled.
         table_standby_replicas=0,
+        TableManager=_NoTables,
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import OffsetResetStrategy
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
@@ -137,7 +138,8 @@ class RangeConsumer(InLoop):
     async def _seek_back(self) -> Any:
         consumer = self._ensure_consumer()
         committed = await consumer.seek_to_committed()
-        without = [tp for tp, offset in committed.items() if not offset]
-        if without:
-            await consumer.seek_to_beginning(*without)
+        if without := [tp for tp, offset in committed.items() if not offset]:
+            # Nothing of these is read before their first offset is known. Waiting for it here
+            # would hold up all others by a fetch that is under way.
+            consumer._fetcher.request_offset_reset(without, OffsetResetStrategy.EARLIEST)
         return committed

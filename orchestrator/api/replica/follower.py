@@ -203,24 +203,35 @@ class ReplicaFollower:
                 or {}
             )
         async with LogReader(parts.kafka, client_id=f"{parts.kafka.client_id}-api-loads") as reader:
-            for partition in range(topics.settings.partitions):
-                recovery = await self._recover(reader, partition, ids)
-                first, end = await reader.bounds(topics.task_events, partition)
-                start = recovery.start_at(first)
+            recoveries = await self._recoveries(reader)
+            # Asked after the states were read: no state knows a record beyond these ends.
+            bounds = await reader.all_bounds(
+                [(topic, partition) for partition in recoveries for topic in self._followed()]
+            )
+            for partition, recovery in recoveries.items():
+                created, events, letters, chunks = (
+                    bounds[topic, partition] for topic in self._followed()
+                )
+                recovery.know_topics(committed={}, ends={topics.task_created: created[1]}, ids=ids)
+                start = recovery.start_at(events[0])
                 if recovery.owner_unknown:
-                    recovery.find_owner(await self._first_events(reader, partition, start, end))
+                    recovery.find_owner(
+                        await self._first_events(reader, partition, start, events[1])
+                    )
                 parts.live.begin(partition, recovery, start)
                 starts[topics.task_events, partition] = start
-                first, end = await reader.bounds(topics.task_created, partition)
-                undecided = max(first, recovery.decided_created + 1)
-                starts[topics.task_created, partition] = min(undecided, end)
-                first, end = await reader.bounds(dlq(topics.task_created), partition)
-                starts[dlq(topics.task_created), partition] = max(first, end - _DEAD_LETTERS_BACK)
-                _, end = await reader.bounds(topics.stream, partition)
-                starts[topics.stream, partition] = end
+                undecided = max(created[0], recovery.decided_created + 1)
+                starts[topics.task_created, partition] = min(undecided, created[1])
+                back = max(letters[0], letters[1] - _DEAD_LETTERS_BACK)
+                starts[dlq(topics.task_created), partition] = back
+                starts[topics.stream, partition] = chunks[1]
         seconds = round(time.monotonic() - began, 3)
         log.info("follower_loaded", tasks=len(parts.live), seconds=seconds)
         return starts
+
+    def _followed(self) -> tuple[str, str, str, str]:
+        topics = self._parts.topics
+        return topics.task_created, topics.task_events, dlq(topics.task_created), topics.stream
 
     async def _first_events(
         self, reader: LogReader, partition: int, start: int, end: int
@@ -233,23 +244,25 @@ class ReplicaFollower:
             for record in records
         ]
 
-    async def _recover(self, reader: LogReader, partition: int, ids: Mapping[str, str]) -> Recovery:
+    async def _recoveries(self, reader: LogReader) -> dict[int, Recovery]:
+        """The newest state that the owner of each partition has stored."""
         topics = self._parts.topics
-        recovery = Recovery(
-            pipelines=self._parts.pipelines,
-            committed={},
-            created_topic=topics.task_created,
-            events_topic=topics.task_events,
-            state_topic=topics.task_state,
-            partitions=topics.settings.partitions,
-        )
-        first, end = await reader.bounds(topics.task_state, partition)
-        async for records in reader.read(topics.task_state, partition, first, end):
+        recoveries = {
+            partition: Recovery(
+                pipelines=self._parts.pipelines,
+                committed={},
+                created_topic=topics.task_created,
+                events_topic=topics.task_events,
+                state_topic=topics.task_state,
+                partitions=topics.settings.partitions,
+            )
+            for partition in range(topics.settings.partitions)
+        }
+        bounds = await reader.all_bounds([(topics.task_state, one) for one in recoveries])
+        async for records in reader.read_all(bounds):
             for record in records:
-                recovery.load(read_state(record))
-        _, created_end = await reader.bounds(topics.task_created, partition)
-        recovery.know_topics(committed={}, ends={topics.task_created: created_end}, ids=ids)
-        return recovery
+                recoveries[record.partition].load(read_state(record))
+        return recoveries
 
     async def _keep_house(self) -> None:
         """Forget tasks that the sink has written, and creates that were ignored."""

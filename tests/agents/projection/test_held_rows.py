@@ -17,8 +17,8 @@ def holding(sink: Sink, hold_s: float) -> Sink:
 
 
 def batches() -> float:
-    samples = metrics.SINK_BATCH_EVENTS.collect()[0].samples
-    return next(sample.value for sample in samples if sample.name.endswith("_count"))
+    [metric] = metrics.SINK_BATCH_EVENTS.collect()
+    return next(one.value for one in metric.samples if one.name.endswith("_count"))
 
 
 async def until(sink: Sink, *statuses: str) -> None:
@@ -31,7 +31,10 @@ async def until_read(sink: Sink, offset: int) -> None:
     """Wait until the running sink has read up to an offset; it commits nothing that it holds."""
     topic = sink.parts.topics.task_events
     async with asyncio.timeout(WAIT_S), Admin(sink.parts.kafka) as admin:
-        while (await admin.committed(sink.parts.group, [(topic, 0)])).get((topic, 0), 0) < offset:
+        while True:
+            committed = await admin.committed(sink.parts.group, [(topic, 0)])
+            if committed.get((topic, 0), 0) >= offset:
+                return
             await asyncio.sleep(0.02)
 
 

@@ -64,7 +64,7 @@ def test_nothing_waits_longer_than_the_hold_and_nothing_is_lost_or_moved(
     arrivals: list[tuple[EventKind, float]],
 ) -> None:
     holding, now_s = Holding[Delivered](0.1), 100.0
-    came, written, since_s = [], [], now_s
+    came, written, since_s = list[Delivered](), list[Delivered](), now_s
     for kind, pause_s in arrivals:
         # The partition's task calls again when the first one that waits is due.
         wakeup_s = holding.wakeup_s(now_s)
