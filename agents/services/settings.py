@@ -19,9 +19,9 @@ class ServicesSettings:
     (``grpcs://…``, ``https://…``), ``openai+https://host/v1?model=NAME`` for a model
     (docs/models.md), or ``python://package.module:function`` for a function in the worker itself.
     Several hosts are separated by ``|``: with ``grpc://a:9001|b:9001`` each call goes to one of
-    them. With ``dns+``, ``consul+`` or ``nacos+`` before it the hosts are looked up again and
-    again (docs/services.md). A host name is looked up again whenever a connection is opened, so
-    a service may move behind its name.
+    them. With ``dns+``, ``srv+``, ``consul+`` or ``nacos+`` before it the hosts are looked up again
+    and again (docs/services.md). A host name is looked up again whenever a connection is opened,
+    so a service may move behind its name.
     An address is checked at the start of a process, and only if a pipeline of that process uses
     the service.
     """

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from agents.services.discovery.endpoint import Endpoint, endpoint_of
 
-_SCHEME = re.compile(r"((?P<finder>dns|consul|nacos)\+)?(?P<transport>grpcs?|https?)")
+_SCHEME = re.compile(r"((?P<finder>dns|srv|consul|nacos)\+)?(?P<transport>grpcs?|https?)")
 _HOST = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
 _PATH = re.compile(r"/[!-~]*")
 _PORTS = {"http": 80, "https": 443}
@@ -23,16 +23,22 @@ class Finder(StrEnum):
 
     LIST = "list"
     DNS = "dns"
+    SRV = "srv"
     CONSUL = "consul"
     NACOS = "nacos"
 
 
 # In Consul `tag.name`, as in its DNS; in Nacos `group@@name`, as in its clients.
 _NAMES = {
+    Finder.SRV: re.compile(r"(?P<within>)(?P<name>[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)\.?"),
     Finder.CONSUL: re.compile(r"((?P<within>[A-Za-z0-9_-]+)\.)?(?P<name>[A-Za-z0-9_-]+)"),
     Finder.NACOS: re.compile(r"((?P<within>[A-Za-z0-9_.-]+)@@)?(?P<name>[A-Za-z0-9_.-]+)"),
 }
-_NAME_FORMS = {Finder.CONSUL: "NAME or TAG.NAME", Finder.NACOS: "NAME or GROUP@@NAME"}
+_NAME_FORMS = {
+    Finder.SRV: "_SERVICE._PROTOCOL.NAME, without a port",
+    Finder.CONSUL: "NAME or TAG.NAME",
+    Finder.NACOS: "NAME or GROUP@@NAME",
+}
 _NAME_MAX = 200
 
 
@@ -46,7 +52,7 @@ class SharedAddress:
     hosts: tuple[Endpoint, ...] = ()
     """The endpoints of a list; the name and port to look up in DNS."""
     name: str = ""
-    """In a registry: the name of the service."""
+    """In a registry: the name of the service; for SRV: the name of the records."""
     within: str = ""
     """In Consul: the tag that its instances must have; in Nacos: its group. May be empty."""
     path: str = ""
@@ -76,7 +82,9 @@ def parse_shared(address: str) -> SharedAddress:
     scheme, _, rest = address.partition("://")
     matched = _SCHEME.fullmatch(scheme)
     if matched is None:
-        raise ValueError("after dns+, consul+ or nacos+ it must have grpc(s):// or http(s)://")
+        raise ValueError(
+            "after dns+, srv+, consul+ or nacos+ it must have grpc(s):// or http(s)://"
+        )
     finder, transport = Finder(matched["finder"] or "list"), matched["transport"]
     authority, slash, path = rest.partition("/")
     if slash and transport not in _PORTS:
@@ -86,7 +94,7 @@ def parse_shared(address: str) -> SharedAddress:
     if finder in _NAMES:
         name = _NAMES[finder].fullmatch(authority)
         if name is None or len(authority) > _NAME_MAX:
-            raise ValueError(f"the name in the registry must be {_NAME_FORMS[finder]}")
+            raise ValueError(f"the name to look up must be {_NAME_FORMS[finder]}")
         return SharedAddress(
             finder=finder,
             transport=transport,

@@ -9,6 +9,7 @@ from agents.services.discovery.endpoint import EndpointSource
 from agents.services.discovery.following import EndpointLookup, FollowedEndpoints
 from agents.services.discovery.nacos import NacosLookup
 from agents.services.discovery.registry_http import RegistryHttp
+from agents.services.discovery.srv import SrvLookup
 from agents.services.discovery.static_list import StaticEndpoints
 from agents.services.service_tls import ServiceTls
 from agents.services.settings import ServicesSettings
@@ -33,6 +34,8 @@ def source_of(
 def _lookup(address: SharedAddress, settings: ServicesSettings) -> EndpointLookup:
     every_s = settings.discovery_every_s
     match address.finder:
+        case Finder.SRV:
+            return SrvLookup(address.name, every_s=every_s)
         case Finder.CONSUL:
             http = _registry(settings, settings.consul_url, "consul_token_file", "x-consul-token")
             return ConsulLookup(http, address.name, tag=address.within)
