@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agents.services.discovery.address import is_shared
 from agents.services.sending import is_allowed_name, is_sendable
 from streams.tls import ClientTls
 
@@ -16,6 +17,8 @@ SERVICE_NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 EVERY = "*"
 """Stands for every service with a secure address, in the settings that name files."""
 
+_FORMS = {"headers": "service.header=value", "health": "service=grpc or service=/path"}
+_PATH = re.compile(r"/[!-~]*")
 _SECURE = ("grpcs", "https")
 _FROM_FILE = re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9-]* )?file:(?P<path>.+)")
 
@@ -37,6 +40,9 @@ class ServiceAccess:
 
     files: ClientTls = field(default_factory=ClientTls)
     headers: tuple[HeaderSource, ...] = ()
+    health: str | None = None
+    """How its instances are asked whether they are well: ``grpc``, or the path of a GET. None: they
+    are not asked."""
 
 
 def field_of(service: str) -> str:
@@ -53,7 +59,7 @@ def read_access(given: Mapping[str, str], addresses: Mapping[str, str]) -> dict[
     """What is given for each service, by the name of its setting. Opens no file.
 
     Args:
-        given: the four lists, by the names of their settings.
+        given: the five lists, by the names of their settings.
         addresses: the address of each service, by the name of its setting.
 
     Raises:
@@ -65,6 +71,7 @@ def read_access(given: Mapping[str, str], addresses: Mapping[str, str]) -> dict[
         for name in ("ca_files", "certificate_files", "key_files")
     }
     headers = _headers(given["headers"], addresses)
+    health = _health(given["health"], addresses)
     found = {}
     for service, address in addresses.items():
         secure = is_secure(address.partition("://")[0])
@@ -84,6 +91,7 @@ def read_access(given: Mapping[str, str], addresses: Mapping[str, str]) -> dict[
                 key_file=_path(chosen["key_files"]),
             ),
             headers=tuple(headers.get(service, {}).values()),
+            health=health.get(service),
         )
     return found
 
@@ -101,7 +109,7 @@ def _entries(
         key = key_of(name.strip())
         if key is None or not value.strip():
             # The entry may be the second half of a secret with a comma: it is not quoted.
-            form = "service.header=value" if setting == "headers" else "service=file"
+            form = _FORMS.get(setting, "service=file")
             raise ValueError(f"{setting} has an entry that is not {form}")
         if key in seen:
             raise ValueError(f"{setting} names {key} twice")
@@ -141,6 +149,19 @@ def _headers(text: str, addresses: Mapping[str, str]) -> dict[str, dict[str, Hea
         if addresses[service].startswith("python://"):
             raise ValueError(f"headers names {service}, which is a function")
         found.setdefault(service, {})[header] = _source(service, header, value)
+    return found
+
+
+def _health(text: str, addresses: Mapping[str, str]) -> dict[str, str]:
+    found = dict(_entries("health", text, lambda name: _service("health", name, addresses)))
+    for service, way in found.items():
+        scheme = addresses[service].partition("://")[0].rpartition("+")[2]
+        if not is_shared(addresses[service]):
+            raise ValueError(f"health names {service}, whose address is that of one instance")
+        if way != "grpc" and not _PATH.fullmatch(way):
+            raise ValueError(f"health has an entry that is not {_FORMS['health']}")
+        if (way == "grpc") != scheme.startswith("grpc"):
+            raise ValueError(f"health asks {service} in another way than its address is called")
     return found
 
 

@@ -44,8 +44,8 @@ def parsed_address(variable: str, address: str) -> tuple[str, str]:
     if match is None:
         raise SettingsError(
             f"{variable} is {_shown(address)}; it must be grpc(s)://host:port, "
-            "http(s)://host:port/path (with | between several hosts, or with dns+, srv+, consul+ or "
-            "nacos+ before it), openai+http(s)://host:port/v1?model=NAME or "
+            "http(s)://host:port/path (with | between several hosts, or with dns+, srv+, consul+ "
+            "or nacos+ before it), openai+http(s)://host:port/v1?model=NAME or "
             "python://package.module:function"
         )
     if match["port"] is not None and not 1 <= int(match["port"]) <= 65535:

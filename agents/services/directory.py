@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from agents.services.access import SERVICE_NAME, ServiceAccess, field_of, is_secure
 from agents.services.address import parsed_address
+from agents.services.balancing.checks import HealthChecks, over_grpc, over_http
 from agents.services.balancing.client import BalancedStepClient
 from agents.services.client import StepClient
 from agents.services.discovery.address import SharedAddress, is_shared, parse_shared
@@ -113,7 +114,8 @@ class Directory:
                 headers=headers,
             )
         if is_shared(target):
-            return self._balanced(service, parse_shared(target), tls, headers)
+            checks = self._checks(parse_shared(target), access, tls, headers)
+            return self._balanced(service, parse_shared(target), tls, headers, checks)
         client = GrpcStepClient if scheme in ("grpc", "grpcs") else HttpStepClient
         return client(target, service=service, max_message_bytes=limit, tls=tls, headers=headers)
 
@@ -123,6 +125,7 @@ class Directory:
         address: SharedAddress,
         tls: ServiceTls | None,
         headers: ServiceHeaders,
+        checks: HealthChecks | None,
     ) -> StepClient:
         limit = self._settings.max_message_bytes
 
@@ -142,7 +145,23 @@ class Directory:
             source = source_of(address, self._settings, service=service)
         except SettingsError as error:
             raise SettingsError(f"service {service!r}: {error}") from error
-        return BalancedStepClient(source, make, service=service)
+        return BalancedStepClient(source, make, service=service, checks=checks)
+
+    def _checks(
+        self,
+        address: SharedAddress,
+        access: ServiceAccess,
+        tls: ServiceTls | None,
+        headers: ServiceHeaders,
+    ) -> HealthChecks | None:
+        if access.health is None:
+            return None
+        check = (
+            over_grpc(tls, headers)
+            if access.health == "grpc"
+            else over_http(address.transport, access.health, tls, headers)
+        )
+        return HealthChecks(check, every_s=self._settings.health_every_s)
 
     def _target(self, service: str) -> tuple[str, str]:
         """The scheme of a service's address, and the argument of its client: a host or a URL."""

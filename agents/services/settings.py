@@ -67,6 +67,14 @@ class ServicesSettings:
     word. A file is read again when it changes: the next call carries what it holds. Headers of
     the connection, and those that every call carries anyway, cannot be set."""
 
+    health: str = ""
+    """Services with several instances that are asked whether they are well, ``service=grpc`` (the
+    standard gRPC health service) or ``service=/path`` (a GET that is answered with 2xx) each,
+    separated by commas. An instance that is not well twice in a row gets no call until it is."""
+
+    health_every_s: float = 5.0
+    """Seconds between two such questions to an instance, from each worker process."""
+
     prices_file: Path | None = None
     """What the models of services with ``openai+http(s)://`` cost: a YAML file as
     ``agents/services/models/prices.yaml``. None: that file, which only has local models."""
@@ -123,6 +131,8 @@ class ServicesSettings:
             if not _REGISTRY.fullmatch(getattr(self, name)):
                 # It may hold a password.
                 raise ValueError(f"{name} must be http(s)://host:port, without a user")
+        if not 0.1 <= self.health_every_s <= 3600:
+            raise ValueError(f"health_every_s is {self.health_every_s}; it must be 0.1 to 3600")
         if self.nacos_api not in (1, 3):
             raise ValueError(f"nacos_api is {self.nacos_api}; it must be 1 or 3")
         for name in ("model_first_token_s", "model_between_tokens_s"):
@@ -144,7 +154,7 @@ class ServicesSettings:
         Raises:
             ValueError: an entry is wrong, names an unknown service, or contradicts its address.
         """
-        names = ("ca_files", "certificate_files", "key_files", "headers")
+        names = ("ca_files", "certificate_files", "key_files", "headers", "health")
         return read_access({name: getattr(self, name) for name in names}, self.addresses())
 
     def extra_addresses(self) -> dict[str, str]:

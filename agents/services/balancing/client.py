@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 
 from agents.services import failure
+from agents.services.balancing.checks import HealthChecks
 from agents.services.balancing.choice import Choice, fewer_of_two
 from agents.services.balancing.members import MakeClient, Members, PoolMember
 from agents.services.client import OnChunk, StepClient, StepRequest, StepResponse
@@ -39,6 +40,7 @@ class BalancedStepClient:
         source: where the endpoints come from; watched from the first call on.
         make: opens the client of an endpoint, without connecting.
         service: the name for errors, as the pipeline knows it.
+        checks: asks the endpoints whether they are well; None: only calls tell.
         choice: which of several endpoints gets a call.
     """
 
@@ -48,8 +50,10 @@ class BalancedStepClient:
         make: MakeClient,
         *,
         service: str,
+        checks: HealthChecks | None = None,
         choice: Choice = fewer_of_two,
     ) -> None:
+        self._checks = checks
         self._source = source
         self._service = service
         self._members = Members(
@@ -58,7 +62,7 @@ class BalancedStepClient:
             chance=random.random,
             choice=choice,
         )
-        self._watching: asyncio.Task[None] | None = None
+        self._running: list[asyncio.Task[None]] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._known = asyncio.Event()
         """Set when there is a list, and when the client is closed."""
@@ -90,10 +94,11 @@ class BalancedStepClient:
         """Close all clients. Calls in flight fail as ``SERVICE_UNAVAILABLE``; idempotent."""
         self._closed = True
         self._known.set()
-        watching, self._watching = self._watching, None
-        if watching is not None:
-            watching.cancel()
-            await asyncio.wait([watching])
+        running, self._running = self._running, []
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
         self._close_soon(self._members.clear())
         metrics.SERVICE_ENDPOINTS.labels(self._service).set(0)
         while self._closing:
@@ -103,8 +108,11 @@ class BalancedStepClient:
         """Wait until there are endpoints."""
         if self._known.is_set() and not self._closed:
             return
-        if not self._closed and self._watching is None:
-            self._watching = asyncio.create_task(self._watch(), name=f"watch {self._service}")
+        if not self._closed and not self._running:
+            self._running = [asyncio.create_task(self._watch(), name=f"watch {self._service}")]
+            if self._checks is not None:
+                asking = self._checks.run(self._members, self._tell_left_out)
+                self._running.append(asyncio.create_task(asking, name=f"check {self._service}"))
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_LIST_S):
                 await self._known.wait()
@@ -136,19 +144,19 @@ class BalancedStepClient:
             raise
         finally:
             if self._members.give_back(member, failed=failed):
-                self._tell_left_out(member)
+                self._tell_left_out(member.endpoint)
             self._close_soon(self._members.drained())
 
     def _is_last(self, tried: set[Endpoint], until_s: float) -> bool:
         late = asyncio.get_running_loop().time() >= until_s
         return self._closed or late or len(tried) >= min(TRIES, len(self._members))
 
-    def _tell_left_out(self, member: PoolMember) -> None:
+    def _tell_left_out(self, endpoint: Endpoint) -> None:
         metrics.ENDPOINTS_LEFT_OUT.labels(self._service).inc()
         log.warning(
             "endpoint_left_out",
             service=self._service,
-            address=member.endpoint.authority,
+            address=endpoint.authority,
             left_out=self._members.left_out(),
             endpoints=len(self._members),
         )

@@ -10,6 +10,9 @@ from agents.services.balancing.ejection import EndpointHealth, EndpointStanding,
 from agents.services.client import StepClient
 from agents.services.discovery.endpoint import Endpoint
 
+FAILED_CHECKS = 2
+"""One that is not well so often in a row is left out; one answer puts it back."""
+
 MakeClient = Callable[[Endpoint], StepClient]
 
 
@@ -22,8 +25,16 @@ class PoolMember:
     calls: int = 0
     """In flight."""
     health: EndpointHealth = field(default_factory=EndpointHealth)
+    failed_checks: int = 0
+    """Questions in a row to which it did not say that it is well."""
     is_leaving: bool = False
     """It takes no new call, and its client is closed after its last one."""
+
+    def standing(self, now_s: float) -> EndpointStanding:
+        """How it stands now, by its calls and by what it says."""
+        if self.failed_checks >= FAILED_CHECKS:
+            return EndpointStanding.LEFT_OUT
+        return self.health.standing(now_s)
 
 
 class Members:
@@ -82,7 +93,7 @@ class Members:
         members = [one for one in self._members.values() if one.endpoint not in tried]
         if not members:
             return None
-        standings = [one.health.standing(now_s) for one in members]
+        standings = [one.standing(now_s) for one in members]
         among = [members[index] for index in usable(standings, [one.calls for one in members])]
         chosen = among[self._choice([one.calls for one in among], self._chance(), self._chance())]
         chosen.calls += 1
@@ -102,6 +113,18 @@ class Members:
         member.health = before.after(failed=failed, now_s=now_s, chance=self._chance())
         return member.health.times > before.times
 
+    def endpoints(self) -> list[Endpoint]:
+        """Those that are in the list now."""
+        return list(self._members)
+
+    def note_check(self, endpoint: Endpoint, *, well: bool) -> bool:
+        """Note what an endpoint said; return whether it is left out from now on for that."""
+        member = self._members.get(endpoint)
+        if member is None:
+            return False
+        member.failed_checks = 0 if well else member.failed_checks + 1
+        return member.failed_checks == FAILED_CHECKS
+
     def drained(self) -> list[StepClient]:
         """The clients of endpoints that left and whose last call has ended; each only once."""
         ended = [one for one in self._leaving.values() if not one.calls]
@@ -112,7 +135,7 @@ class Members:
     def left_out(self) -> int:
         """How many endpoints are left out now."""
         now_s = self._clock()
-        standings = (one.health.standing(now_s) for one in self._members.values())
+        standings = (one.standing(now_s) for one in self._members.values())
         return sum(standing is EndpointStanding.LEFT_OUT for standing in standings)
 
     def clear(self) -> list[StepClient]:
