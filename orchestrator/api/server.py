@@ -33,6 +33,7 @@ from orchestrator.api.http.websocket import SocketLogFilter
 from orchestrator.api.limits.rates import Rates
 from orchestrator.api.limits.settings import ApiLimitsSettings
 from orchestrator.api.limits.tenants import TenantLimits
+from orchestrator.api.registration.registering import Registration, entries_of, registry_of
 from orchestrator.api.replica.follower import ReplicaFollower, ReplicaFollowerParts
 from orchestrator.api.replica.live_tasks import LiveTasks
 from orchestrator.api.replica.log_scan import LogScan
@@ -76,10 +77,14 @@ class Serving:
     """Ends only if memory can no longer be kept up to date."""
     health: HealthServicer
     """The gRPC health service, which reports whether this replica takes calls."""
+    registration: Registration | None
+    """In a registry; None: nowhere."""
 
     async def drain(self, for_s: float) -> None:
         """Report that this replica is not ready, and go on serving for ``for_s``."""
         self.parts.draining.set()
+        if self.registration is not None:
+            await self.registration.leave()
         await self.health.enter_graceful_shutdown()
         log.info("draining", http=self.http_address, seconds=for_s)
         await asyncio.sleep(for_s)
@@ -141,6 +146,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         raise SettingsError("ORCH_KAFKA_BOOTSTRAP is not set")
     certificate = ServerCertificate(settings.api_tls) if settings.api_tls.on else None
     ring = ring_of(settings.api)
+    registry = registry_of(settings.api, settings.services)
     _check_ports(settings.api)
     pipelines = installed_pipelines(settings.pipelines)
     first_contact = partial(check_cluster, SERVE, settings, pipelines)
@@ -197,7 +203,12 @@ async def open_service(settings: Settings) -> AsyncIterator[Serving]:
         stack.callback(live.wake_all)
         stack.callback(parts.closing.set)
         _tell(ring, settings.api, grpc_address, http_address)
-        yield Serving(grpc_address, http_address, parts, task, health)
+        registration = None
+        if registry is not None:
+            entries = entries_of(settings.api, http_address, grpc_address)
+            registration = Registration(registry, entries, lambda: _readiness(parts) == READY)
+            await stack.enter_async_context(registration.running())
+        yield Serving(grpc_address, http_address, parts, task, health, registration)
 
 
 def ring_of(settings: ApiSettings) -> KeyRing:

@@ -15,6 +15,10 @@ _ADDRESS = re.compile(
     r"(?P<host>[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(?P<port>[0-9]{1,5})"
 )
 
+_SERVICE = re.compile(r"[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?")
+_HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45}")
+_EVERY_INTERFACE = ("0.0.0.0", "::", "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings:
@@ -124,6 +128,19 @@ class ApiSettings:
     health) and still serves, so that load balancers send new calls elsewhere before its ports
     close. Keep it above the time in which they notice. 0: the ports close at once."""
 
+    register_at: str = ""
+    """``consul`` or ``nacos``: while this replica is ready, it is an instance of two services
+    there, ``register_name`` for HTTP and ``register_name`` with ``-grpc`` for gRPC.
+    ``ORCH_SERVICES_CONSUL_URL``, ``ORCH_SERVICES_NACOS_URL`` and the settings beside them say
+    where. Empty: nothing is told."""
+
+    register_name: str = "orchestrator"
+    """The name of the service in the registry."""
+
+    register_host: str = ""
+    """The address at which callers reach this replica; required with ``register_at``, unless
+    ``host`` is one."""
+
     ended_max: int = 20_000
     """Ended tasks in memory while the sink has not written them. Above this number the oldest are
     dropped, and found again when Postgres has them. Running tasks are always kept."""
@@ -185,6 +202,7 @@ class ApiSettings:
             elif name.endswith(("_s", "_max", "_bytes")) and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be above 0")
         self._check_callers()
+        self._check_registration()
         if self.server:
             check_address(self.server)
         if not re.fullmatch(r"[\x21-\x7e]*", self.key):
@@ -198,6 +216,19 @@ class ApiSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 to 65535")
         if self.grpc_port == self.http_port != 0:
             raise ValueError(f"grpc_port is {self.grpc_port}, as http_port; each needs its own")
+
+    def _check_registration(self) -> None:
+        if self.register_at not in ("", "consul", "nacos"):
+            raise ValueError(f"register_at is {self.register_at!r}; it must be consul or nacos")
+        if not _SERVICE.fullmatch(self.register_name):
+            raise ValueError(f"register_name must match {_SERVICE.pattern}")
+        if not self.register_at:
+            return
+        host = self.register_host or self.host
+        if host in _EVERY_INTERFACE or not _HOST.fullmatch(host):
+            raise ValueError(
+                "register_host must be an address at which callers reach this replica, as 10.0.0.7"
+            )
 
     def _check_callers(self) -> None:
         if self.oidc is None and (self.oidc_audience or self.oidc_jwks_url):

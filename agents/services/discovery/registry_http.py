@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
+import msgspec
 
 from agents.services.discovery.following import DiscoveryError
 from agents.services.service_tls import ServiceTls
@@ -47,7 +48,19 @@ class RegistryHttp:
         self._tls = tls
 
     async def get(self, path: str, query: Mapping[str, str]) -> RegistryAnswer:
-        """Ask; the caller limits the time.
+        """Ask; as :meth:`send`."""
+        return await self.send("GET", path, query)
+
+    async def send(
+        self, method: str, path: str, query: Mapping[str, str], body: object = None
+    ) -> RegistryAnswer:
+        """Ask, or tell; the caller limits the time.
+
+        Args:
+            method: of HTTP.
+            path: with its slash, below the registry's URL.
+            query: names and values.
+            body: sent as JSON; None: no body.
 
         Raises:
             DiscoveryError: there was no answer, or not a 200, or it was too long.
@@ -67,7 +80,13 @@ class RegistryHttp:
                     trust_env=False,
                     follow_redirects=False,
                 ) as http,
-                http.stream("GET", self._url + path, params=query, headers=headers) as answer,
+                http.stream(
+                    method,
+                    self._url + path,
+                    params=query,
+                    headers=headers,
+                    content=None if body is None else msgspec.json.encode(body),
+                ) as answer,
             ):
                 if answer.status_code != httpx.codes.OK:
                     raise DiscoveryError(f"the registry answers with HTTP {answer.status_code}")

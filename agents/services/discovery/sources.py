@@ -37,10 +37,10 @@ def _lookup(address: SharedAddress, settings: ServicesSettings) -> EndpointLooku
         case Finder.SRV:
             return SrvLookup(address.name, every_s=every_s)
         case Finder.CONSUL:
-            http = _registry(settings, settings.consul_url, "consul_token_file", "x-consul-token")
+            http = consul_of(settings)
             return ConsulLookup(http, address.name, tag=address.within)
         case Finder.NACOS:
-            http = _registry(settings, settings.nacos_url, "nacos_token_file", "authorization")
+            http = nacos_of(settings)
             return NacosLookup(
                 http,
                 address.name,
@@ -52,6 +52,16 @@ def _lookup(address: SharedAddress, settings: ServicesSettings) -> EndpointLooku
         case _:
             (host,) = address.hosts
             return DnsLookup(host.host, host.port, every_s=every_s)
+
+
+def consul_of(settings: ServicesSettings) -> RegistryHttp:
+    """The Consul agent of the settings; SettingsError as :func:`source_of`."""
+    return _registry(settings, settings.consul_url, "consul_token_file", "x-consul-token")
+
+
+def nacos_of(settings: ServicesSettings) -> RegistryHttp:
+    """The Nacos of the settings; SettingsError as :func:`source_of`."""
+    return _registry(settings, settings.nacos_url, "nacos_token_file", "authorization")
 
 
 def _registry(

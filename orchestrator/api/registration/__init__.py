@@ -1,0 +1,1 @@
+"""A replica as an instance in a registry, so that callers find it."""
