@@ -16,7 +16,8 @@ from agents.services.headers import ServiceHeaders
 from agents.services.http_client import HttpStepClient
 from agents.services.inline_client import InlineStepClient, load_function
 from agents.services.models.address import MODEL_SCHEMES, parse_address
-from agents.services.models.client import ModelClient, ModelTimes
+from agents.services.models.api import ModelTimes
+from agents.services.models.client import ModelClient
 from agents.services.models.prices import load_prices
 from agents.services.service_tls import ServiceTls
 from agents.services.settings import ServicesSettings

@@ -12,7 +12,8 @@ from typing import Any
 from agents.services.client import StepRequest
 from agents.services.headers import ServiceHeaders
 from agents.services.models.address import parse_address
-from agents.services.models.client import ModelClient, ModelTimes
+from agents.services.models.api import ModelTimes
+from agents.services.models.client import ModelClient
 from agents.services.models.prices import ModelPrice, ModelPrices
 from schemas.records import CommandId, Json, StepName, TaskId
 

@@ -16,7 +16,8 @@ import pytest_asyncio
 
 from agents.services.failure import ServiceError
 from agents.services.models.address import parse_address
-from agents.services.models.client import ModelClient, ModelTimes
+from agents.services.models.api import ModelTimes
+from agents.services.models.client import ModelClient
 from agents.services.models.prices import load_prices
 from orchestrator.local.embedded.ports import free_ports
 from orchestrator.local.embedded.process import Child

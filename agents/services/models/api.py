@@ -1,0 +1,209 @@
+"""Calls of OpenAI's API over HTTP: one POST on a connection of its own, and what it answers.
+
+A connection is closed after its call: an answer cannot be taken for that of another call, and a
+cancel ends the stream at once. Beside the time of a model the time of a handshake is small.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import msgspec
+
+from agents.services import failure
+from agents.services.client import StepRequest
+from agents.services.failure import ServiceError, Verdict
+from agents.services.headers import ServiceHeaders
+from agents.services.models import refusals
+from agents.services.models.answer import Part
+from agents.services.models.event_stream import EventDecoder, StreamTooLargeError
+from agents.services.sending import IDEMPOTENCY_KEY, sendable_trace
+from agents.services.service_tls import ServiceTls
+
+CONNECT_TIMEOUT_S = 5.0
+_ERROR_BODY_MAX_BYTES = 16 * 1024
+_STREAM_OVERHEAD = 64
+"""A stream may be so many times larger than the text in it: an event holds a few characters."""
+_DONE = b"[DONE]"
+_EVENTS = "text/event-stream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelTimes:
+    """How long a model may be silent, in seconds."""
+
+    first_token_s: float = 60.0
+    between_tokens_s: float = 20.0
+
+
+class ModelApi:
+    """The API of one server.
+
+    Args:
+        url: ``http(s)://host:port/v1``, without a slash at the end.
+        service: the name for errors, as the pipeline knows it.
+        max_message_bytes: size of a request and of the text of an answer, inclusive.
+        times: how long a model may be silent.
+        tls: for ``https``.
+        headers: sent with each call, such as the key.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        service: str,
+        max_message_bytes: int,
+        times: ModelTimes,
+        tls: ServiceTls | None = None,
+        headers: ServiceHeaders | None = None,
+    ) -> None:
+        self._url = url
+        self._service = service
+        self.max_bytes = max_message_bytes
+        """Size of a request and of the text of an answer, inclusive."""
+        self._times = times
+        self._tls = tls
+        self._headers = headers or ServiceHeaders()
+        self._closed = False
+        self._open: set[httpx.AsyncClient] = set()
+
+    async def close(self) -> None:
+        """Close all connections; calls in flight fail. Idempotent."""
+        self._closed = True
+        for http in list(self._open):
+            await http.aclose()
+
+    @asynccontextmanager
+    async def posted(
+        self, path: str, body: bytes, request: StepRequest
+    ) -> AsyncIterator[httpx.Response]:
+        """Post a body on a connection of its own; failures of every kind become ServiceErrors."""
+        if self._closed:
+            raise self.error(failure.UNAVAILABLE, "the client is closed")
+        if len(body) > self.max_bytes:
+            raise self.error(failure.UNSENDABLE, f"the request has {len(body)} bytes")
+        headers = [
+            ("content-type", "application/json"),
+            ("accept", f"{_EVENTS}, application/json"),
+            ("accept-encoding", "identity"),
+            (IDEMPOTENCY_KEY, request.idempotency_key),
+            *sendable_trace(request.trace),
+            *self._headers.current(),
+        ]
+        url = self._url + path
+        async with self._client() as http:
+            try:
+                async with http.stream("POST", url, content=body, headers=headers) as response:
+                    await self._check(response)
+                    yield response
+            except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+                verdict = failure.verdict_of_exception(_cause(error))
+                reason = type(error).__name__
+                raise self.error(verdict, f"the connection failed: {reason}") from None
+
+    async def parts(self, response: httpx.Response) -> AsyncIterator[Part]:
+        """The parts of an answer, streamed or whole; a silent model is given up."""
+        if not response.headers.get("content-type", "").startswith(_EVENTS):
+            yield self._part(await self.whole(response))
+            return
+        stream = EventDecoder(
+            event_max_bytes=self.max_bytes, max_bytes=self.max_bytes * _STREAM_OVERHEAD
+        )
+        pieces = response.aiter_raw().__aiter__()
+        wait_s = self._times.first_token_s
+        try:
+            while (piece := await self._next(pieces, wait_s)) is not None:
+                wait_s = self._times.between_tokens_s
+                for data in stream.feed(piece):
+                    if data.strip() == _DONE:
+                        return
+                    yield self._part(data)
+        except StreamTooLargeError:
+            raise self.error(failure.RESPONSE_TOO_LARGE, "the stream is too large") from None
+
+    async def whole(self, response: httpx.Response) -> bytes:
+        """The body of an answer; a silent model is given up."""
+        content = bytearray()
+        pieces = response.aiter_raw().__aiter__()
+        while (piece := await self._next(pieces, self._times.first_token_s)) is not None:
+            content += piece
+            if len(content) > self.max_bytes:
+                raise self.error(failure.RESPONSE_TOO_LARGE, "the answer is too large")
+        return bytes(content)
+
+    def error(
+        self, verdict: Verdict, message: str, *, retry_after_ms: int | None = None
+    ) -> ServiceError:
+        """A failure of this service."""
+        return ServiceError(verdict, message, service=self._service, retry_after_ms=retry_after_ms)
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
+        if self._tls is not None:
+            self._tls.refresh()
+        http = httpx.AsyncClient(
+            verify=self._tls.context if self._tls else False,
+            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=0),
+            trust_env=False,
+            follow_redirects=False,
+        )
+        self._open.add(http)
+        try:
+            yield http
+        finally:
+            self._open.discard(http)
+            await http.aclose()
+
+    async def _check(self, response: httpx.Response) -> None:
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise self.error(failure.RESPONSE_INVALID, "the answer is encoded")
+        if response.status_code == 200:
+            return
+        content = bytearray()
+        async for piece in response.aiter_raw():
+            content += piece
+            if len(content) >= _ERROR_BODY_MAX_BYTES:
+                break
+        body = bytes(content[:_ERROR_BODY_MAX_BYTES])
+        verdict, message = refusals.verdict_of(response.status_code, body)
+        after_ms = _retry_after_ms(response.headers)
+        raise self.error(verdict, message, retry_after_ms=after_ms)
+
+    async def _next(self, pieces: AsyncIterator[bytes], wait_s: float) -> bytes | None:
+        """The next bytes; None at the end."""
+        try:
+            async with asyncio.timeout(wait_s):
+                return await anext(pieces, None)
+        except TimeoutError:
+            raise self.error(refusals.STALLED, f"no token in {wait_s:g} s") from None
+
+    def _part(self, data: bytes) -> Part:
+        try:
+            return msgspec.json.decode(data, type=Part)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self.error(failure.RESPONSE_INVALID, str(error)) from None
+
+
+def _cause(error: Exception) -> Exception:
+    """The error of the socket or of TLS below one of the library; the error itself without one."""
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, OSError):
+            return below
+        below = below.__cause__ or below.__context__
+    return OSError(type(error).__name__)
+
+
+def _retry_after_ms(headers: httpx.Headers) -> int | None:
+    """``retry-after`` in seconds, or ``retry-after-ms``."""
+    exact = failure.retry_after_of(headers.get("retry-after-ms"))
+    seconds = failure.retry_after_of(headers.get("retry-after"))
+    if exact is not None:
+        return exact
+    return None if seconds is None else min(seconds * 1000, failure.RETRY_AFTER_MAX_MS)
