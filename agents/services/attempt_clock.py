@@ -12,6 +12,9 @@ asyncio reads before it runs timers, uvloop after them; grpc.aio needs two turns
 _GRACE_S = 0.05
 """gRPC reads in its own thread, which gets no CPU for a moment after the process was busy."""
 
+_LATE_LOOKS_MAX = 100
+"""Enough for the largest answer that can wait in a socket; one that never ends is given up."""
+
 
 class AttemptClock:
     """Ends an attempt whose answer does not come in time.
@@ -19,7 +22,7 @@ class AttemptClock:
     The clock starts when the request has been sent. When the time is over, the event loop first
     reads what the service has sent already: an answer that waits in a socket, because this
     process was busy, counts as an answer. The clock looks again as long as bytes come in
-    this way, and once more a moment later.
+    this way, at most 100 times, and once more a moment later.
 
     Args:
         timeout_s: the time that the service has.
@@ -34,6 +37,7 @@ class AttemptClock:
         self._heard = heard
         self._late = late
         self._waited = False
+        self._late_looks = 0
         self._next: asyncio.Handle = self._loop.call_later(timeout_s, self._over)
 
     def cancel(self) -> None:
@@ -41,15 +45,16 @@ class AttemptClock:
         self._next.cancel()
 
     def _over(self) -> None:
+        self._late_looks += 1
         self._look(self._heard(), _PASSES)
 
     def _look(self, heard_before: int, passes: int) -> None:
         if passes:
             self._next = self._loop.call_soon(self._look, heard_before, passes - 1)
-        elif self._heard() > heard_before:
+        elif self._heard() > heard_before and self._late_looks < _LATE_LOOKS_MAX:
             self._waited = False
             self._over()
-        elif not self._waited:
+        elif not self._waited and self._late_looks < _LATE_LOOKS_MAX:
             self._waited = True
             self._next = self._loop.call_later(_GRACE_S, self._over)
         else:

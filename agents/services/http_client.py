@@ -85,7 +85,7 @@ class HttpStepClient:
         try:
             answer = await self._exchange(body, headers, request.timeout_s)
             self._check_owner(answer, request)
-            return wire.decode(json_wire.decode(self._content(answer)))
+            return self._response(answer)
         except asyncio.CancelledError:
             if this_task_is_cancelled():
                 raise
@@ -171,6 +171,16 @@ class HttpStepClient:
             # Its connection is one answer behind: the next answer would be a wrong one as well.
             self._connections().close_idle()
             raise self._error(failure.UNAVAILABLE, "the answer belongs to another call")
+
+    def _response(self, answer: HttpAnswer) -> StepResponse:
+        content = self._content(answer)
+        try:
+            return wire.decode(json_wire.decode(content))
+        except ValueError as error:
+            if answer.ended_by_close:
+                # Without a length nobody can tell a bad answer from the beginning of a good one.
+                raise ConnectionResetError("the connection ended in the answer") from error
+            raise
 
     def _content(self, answer: HttpAnswer) -> bytes:
         if not 200 <= answer.status < 300:

@@ -36,6 +36,8 @@ class HttpAnswer:
     status: int
     headers: Headers
     """Names in lower case, in the order in which they came."""
+    ended_by_close: bool = False
+    """True if only the end of the connection ended the body: it may be cut off."""
     content: bytearray = field(default_factory=bytearray)
     """The body; for a failure only its first ``ERROR_BODY_MAX_BYTES``."""
 
@@ -149,6 +151,7 @@ class HttpConnection(asyncio.Protocol):
         """End the running exchange: with its answer if the end of the connection completes it."""
         self._transport = None
         if self._answer is not None and error is None:
+            self._answer.ended_by_close = True
             self._parse(b"")  # completes an answer that has no length
         self._fail(error or ConnectionResetError("the connection ended before the answer did"))
 

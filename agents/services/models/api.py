@@ -7,9 +7,10 @@ cancel ends the stream at once. Beside the time of a model the time of a handsha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import httpx
 import msgspec
@@ -23,6 +24,8 @@ from agents.services.models.answer import Part
 from agents.services.models.event_stream import EventDecoder, StreamTooLargeError
 from agents.services.sending import IDEMPOTENCY_KEY, sendable_trace
 from agents.services.service_tls import ServiceTls
+
+T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 5.0
 _ERROR_BODY_MAX_BYTES = 16 * 1024
@@ -84,7 +87,7 @@ class ModelApi:
     ) -> AsyncIterator[httpx.Response]:
         """Post a body on a connection of its own; failures of every kind become ServiceErrors."""
         if self._closed:
-            raise self.error(failure.UNAVAILABLE, "the client is closed")
+            raise self.error(failure.UNAVAILABLE, "the client is closed", called=False)
         if len(body) > self.max_bytes:
             raise self.error(failure.UNSENDABLE, f"the request has {len(body)} bytes")
         headers = [
@@ -98,18 +101,20 @@ class ModelApi:
         url = self._url + path
         async with self._client() as http:
             try:
-                async with http.stream("POST", url, content=body, headers=headers) as response:
-                    await self._check(response)
-                    yield response
+                asked = http.build_request("POST", url, content=body, headers=headers)
+                response = await self._first(http.send(asked, stream=True))
+                await self._check(response)
+                yield response
             except (httpx.HTTPError, httpx.StreamError, OSError) as error:
                 verdict = failure.verdict_of_exception(_cause(error))
-                reason = type(error).__name__
-                raise self.error(verdict, f"the connection failed: {reason}") from None
+                said = f"the connection failed: {type(error).__name__}"
+                called = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+                raise self.error(verdict, said, called=called) from None
 
     async def parts(self, response: httpx.Response) -> AsyncIterator[Part]:
         """The parts of an answer, streamed or whole; a silent model is given up."""
         if not response.headers.get("content-type", "").startswith(_EVENTS):
-            yield self._part(await self.whole(response))
+            yield await self.decoded(response, Part)
             return
         stream = EventDecoder(
             event_max_bytes=self.max_bytes, max_bytes=self.max_bytes * _STREAM_OVERHEAD
@@ -126,21 +131,33 @@ class ModelApi:
         except StreamTooLargeError:
             raise self.error(failure.RESPONSE_TOO_LARGE, "the stream is too large") from None
 
-    async def whole(self, response: httpx.Response) -> bytes:
-        """The body of an answer; a silent model is given up."""
-        content = bytearray()
-        pieces = response.aiter_raw().__aiter__()
-        while (piece := await self._next(pieces, self._times.first_token_s)) is not None:
-            content += piece
-            if len(content) > self.max_bytes:
-                raise self.error(failure.RESPONSE_TOO_LARGE, "the answer is too large")
-        return bytes(content)
+    async def decoded(self, response: httpx.Response, kind: type[T]) -> T:
+        """The body of an answer that is not streamed; a silent model is given up."""
+        content = await self._whole(response)
+        try:
+            return msgspec.json.decode(content, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            if not {"content-length", "transfer-encoding"} & response.headers.keys():
+                # Without a length nobody can tell a bad answer from the beginning of a good one.
+                raise self.error(failure.UNAVAILABLE, "the answer is cut off") from None
+            raise self.error(failure.RESPONSE_INVALID, str(error)) from None
 
     def error(
-        self, verdict: Verdict, message: str, *, retry_after_ms: int | None = None
+        self,
+        verdict: Verdict,
+        message: str,
+        *,
+        retry_after_ms: int | None = None,
+        called: bool = True,
     ) -> ServiceError:
         """A failure of this service."""
-        return ServiceError(verdict, message, service=self._service, retry_after_ms=retry_after_ms)
+        return ServiceError(
+            verdict,
+            message,
+            service=self._service,
+            retry_after_ms=retry_after_ms,
+            called=called,
+        )
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
@@ -175,11 +192,27 @@ class ModelApi:
         after_ms = _retry_after_ms(response.headers)
         raise self.error(verdict, message, retry_after_ms=after_ms)
 
+    async def _whole(self, response: httpx.Response) -> bytes:
+        content = bytearray()
+        pieces = response.aiter_raw().__aiter__()
+        while (piece := await self._next(pieces, self._times.first_token_s)) is not None:
+            content += piece
+            if len(content) > self.max_bytes:
+                raise self.error(failure.RESPONSE_TOO_LARGE, "the answer is too large")
+        return bytes(content)
+
+    async def _first(self, answer: Awaitable[T]) -> T:
+        """The head of an answer: many servers send it with the first token."""
+        return await self._spoken(answer, self._times.first_token_s)
+
     async def _next(self, pieces: AsyncIterator[bytes], wait_s: float) -> bytes | None:
         """The next bytes; None at the end."""
+        return await self._spoken(anext(pieces, None), wait_s)
+
+    async def _spoken(self, something: Awaitable[T], wait_s: float) -> T:
         try:
             async with asyncio.timeout(wait_s):
-                return await anext(pieces, None)
+                return await something
         except TimeoutError:
             raise self.error(refusals.STALLED, f"no token in {wait_s:g} s") from None
 

@@ -38,11 +38,7 @@ class EmbedCall:
         """Ask one model; raises ServiceError."""
         body = msgspec.json.encode({"model": model, "input": self._texts})
         async with self._api.posted("/embeddings", body, self._request) as response:
-            content = await self._api.whole(response)
-        try:
-            found = msgspec.json.decode(content, type=Embeddings)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self._api.error(failure.RESPONSE_INVALID, str(error)) from None
+            found = await self._api.decoded(response, Embeddings)
         ordered = sorted(found.data, key=lambda one: one.index)
         if [one.index for one in ordered] != list(range(len(self._texts))):
             raise self._api.error(failure.RESPONSE_INVALID, "not one vector for each text")

@@ -16,8 +16,11 @@ from ai_orchestrator.client.attempts import Attempts, Replicas
 from ai_orchestrator.client.errors import OrchestratorError, UnavailableError, refusal_of
 from ai_orchestrator.client.questions import Question
 from ai_orchestrator.client.transport import (
+    NOT_KEPT,
     SILENCE_S,
+    AnswerBody,
     headers_of,
+    late,
     stream_timeout,
     timeout_of,
     unreachable,
@@ -52,7 +55,7 @@ class AsyncClient:
         self._timeout_s = timeout_s
         self._retry_s = retry_s
         self._own = http is None
-        self._http = http or httpx.AsyncClient()
+        self._http = http or httpx.AsyncClient(limits=NOT_KEPT)
 
     async def __aenter__(self) -> Self:
         return self
@@ -245,18 +248,30 @@ class AsyncClient:
                 await self._pause(attempts, error, url)
 
     async def _answer(self, question: Question[T], url: str) -> T:
+        until_s = _now() + self._timeout_s
+        request = self._http.build_request(
+            question.method,
+            url + question.path,
+            content=question.body,
+            params=question.query,
+            headers={**self._headers, **question.headers},
+            timeout=timeout_of(self._timeout_s),
+        )
         try:
-            answer = await self._http.request(
-                question.method,
-                url + question.path,
-                content=question.body,
-                params=question.query,
-                headers={**self._headers, **question.headers},
-                timeout=timeout_of(self._timeout_s),
-            )
+            async with asyncio.timeout(self._timeout_s):
+                answer = await self._http.send(request, stream=True)
+                try:
+                    body = AnswerBody(answer, until_s)
+                    async for part in answer.aiter_bytes():
+                        if body.add(part):
+                            break
+                finally:
+                    await answer.aclose()
+        except TimeoutError:
+            raise late() from None
         except httpx.HTTPError as error:
             raise unreachable(error) from error
-        return question.read(answer.status_code, answer.headers, answer.content)
+        return question.read(answer.status_code, answer.headers, body.content)
 
     async def _watch(self, task_id: str, watching: Watching) -> AsyncGenerator[Item]:
         attempts, seen = self._attempts(True), watching.sequence
@@ -285,11 +300,16 @@ class AsyncClient:
                 if answer.status_code == 204:
                     watching.over = True  # it ended before
                     return
-                if answer.status_code != 200:
-                    raise refusal_of(answer.status_code, answer.headers, await answer.aread())
+                body = AnswerBody(answer, _now() + self._timeout_s)
                 async for part in answer.aiter_bytes():
+                    if answer.status_code != 200:
+                        if body.add(part):
+                            break
+                        continue
                     for item in watching.feed(part):
                         yield item
+                if answer.status_code != 200:
+                    raise refusal_of(answer.status_code, answer.headers, body.content)
             finally:
                 await answer.aclose()
         except httpx.HTTPError as error:

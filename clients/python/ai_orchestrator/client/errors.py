@@ -77,7 +77,7 @@ class _Field(msgspec.Struct):
 
 
 class _Problem(msgspec.Struct):
-    code: str = "UNKNOWN"
+    code: str = ""
     detail: str = ""
     errors: list[_Field] = []
     retry_after_s: float | None = None
@@ -89,11 +89,11 @@ def refusal_of(status: int, headers: Mapping[str, str], content: bytes) -> Orche
     try:
         problem = msgspec.json.decode(content, type=_Problem)
     except (ValueError, RecursionError):
-        problem = _Problem(code=f"HTTP_{status}", detail="the answer is not a problem document")
+        problem = _Problem(detail="the answer is not a problem document")
     header = headers.get("retry-after", "")
     from_header = float(header) if header.isascii() and header.isdigit() else None
     return _class_of(status)(
-        problem.code,
+        problem.code or f"HTTP_{status}",
         problem.detail,
         status=status,
         field=problem.errors[0].name if problem.errors else None,

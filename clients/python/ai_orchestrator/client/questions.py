@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import msgspec
 
-from ai_orchestrator.client.errors import FaultError, refusal_of
+from ai_orchestrator.client.errors import FaultError, UnavailableError, refusal_of
 from ai_orchestrator.client.views import (
     Created,
     DeadLetter,
@@ -50,6 +50,9 @@ class Question(Generic[T]):
         try:
             return msgspec.json.decode(content, type=self.answer)
         except (ValueError, RecursionError) as error:
+            if not {"content-length", "transfer-encoding"} & {*map(str.lower, headers)}:
+                # Without a length nobody can tell a bad answer from the beginning of a good one.
+                raise UnavailableError("API_UNAVAILABLE", "the answer is cut off") from None
             raise FaultError("ANSWER_INVALID", str(error)[:300], status=status) from None
 
 

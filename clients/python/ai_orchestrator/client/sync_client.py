@@ -14,7 +14,9 @@ from ai_orchestrator.client.attempts import Attempts, Replicas
 from ai_orchestrator.client.errors import OrchestratorError, UnavailableError, refusal_of
 from ai_orchestrator.client.questions import Question
 from ai_orchestrator.client.transport import (
+    NOT_KEPT,
     SILENCE_S,
+    AnswerBody,
     headers_of,
     stream_timeout,
     timeout_of,
@@ -41,7 +43,8 @@ class Client:
         tenant: whose tasks; for a key of all tenants.
         timeout_s: bound of one attempt, in seconds.
         retry_s: no attempt begins later than this after the first one, in seconds; 0: one attempt.
-        http: a client of httpx to use, with TLS or proxies of its own; it stays open.
+        http: a client of httpx to use, with TLS or proxies of its own; it stays open. Let it keep
+            no connections, unless you trust every server between here and the service.
 
     Raises:
         OrchestratorError: from every method: its subclasses say what the caller may do.
@@ -61,7 +64,7 @@ class Client:
         self._timeout_s = timeout_s
         self._retry_s = retry_s
         self._own = http is None
-        self._http = http or httpx.Client()
+        self._http = http or httpx.Client(limits=NOT_KEPT)
 
     def __enter__(self) -> Self:
         return self
@@ -245,18 +248,27 @@ class Client:
                 self._pause(attempts, error, url)
 
     def _answer(self, question: Question[T], url: str) -> T:
+        until_s = _now() + self._timeout_s
+        request = self._http.build_request(
+            question.method,
+            url + question.path,
+            content=question.body,
+            params=question.query,
+            headers={**self._headers, **question.headers},
+            timeout=timeout_of(self._timeout_s),
+        )
         try:
-            answer = self._http.request(
-                question.method,
-                url + question.path,
-                content=question.body,
-                params=question.query,
-                headers={**self._headers, **question.headers},
-                timeout=timeout_of(self._timeout_s),
-            )
+            answer = self._http.send(request, stream=True)
+            try:
+                body = AnswerBody(answer, until_s)
+                for part in answer.iter_bytes():
+                    if body.add(part):
+                        break
+            finally:
+                answer.close()
         except httpx.HTTPError as error:
             raise unreachable(error) from error
-        return question.read(answer.status_code, answer.headers, answer.content)
+        return question.read(answer.status_code, answer.headers, body.content)
 
     def _watch(self, task_id: str, watching: Watching, until_s: float | None) -> Iterator[Item]:
         attempts, seen = self._attempts(True), watching.sequence
@@ -290,9 +302,12 @@ class Client:
                 if answer.status_code == 204:
                     watching.over = True  # it ended before
                     return
-                if answer.status_code != 200:
-                    raise refusal_of(answer.status_code, answer.headers, answer.read())
+                body = AnswerBody(answer, _now() + self._timeout_s)
                 for part in answer.iter_bytes():
+                    if answer.status_code != 200:
+                        if body.add(part):
+                            break
+                        continue
                     yield from watching.feed(part)
                     if (
                         watching.idle
@@ -302,6 +317,8 @@ class Client:
                         # The next sign of life may come after the end of the wait: another
                         # connection listens no longer than that.
                         return
+                if answer.status_code != 200:
+                    raise refusal_of(answer.status_code, answer.headers, body.content)
             finally:
                 answer.close()
         except httpx.HTTPError as error:

@@ -170,9 +170,11 @@ async def test_a_filtered_answer_is_no_answer(finish: str) -> None:
     assert (found.code, found.retriable) == ("MODEL_CONTENT_FILTERED", False)
 
 
-async def test_a_model_that_says_nothing_is_given_up() -> None:
+@pytest.mark.parametrize("head", [True, False], ids=["behind the head", "from the beginning"])
+async def test_a_model_that_says_nothing_is_given_up(head: bool) -> None:
     async def silent(asked: Exchange) -> None:
-        await asked.head()
+        if head:
+            await asked.head()
         await asked.gone.wait()
 
     found = await refusal(silent, a_prompt(), first_token_s=0.1)
