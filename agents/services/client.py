@@ -6,6 +6,10 @@ from typing import Protocol
 
 from schemas.records import CommandId, Json, StepName, SubStep, TaskId, Usage
 
+OnSpent = Callable[[SubStep], None]
+"""Takes a call of a model that has no answer, with what it consumed. Must return at once and must
+not raise."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRequest:
@@ -28,6 +32,10 @@ class StepRequest:
     trace: Mapping[str, str] = field(default_factory=dict)
     """Trace headers to pass on (``traceparent``, ``tracestate``). A header that cannot be sent as
     metadata is left out: a broken trace must not fail a step."""
+    on_spent: OnSpent | None = None
+    """Called for each call that was made for this attempt and is not its answer, also if the
+    attempt is cancelled: such as that of a model which was followed by the next one. Only models
+    report this; a service reports its usage with its answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

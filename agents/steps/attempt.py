@@ -22,6 +22,7 @@ from agents.steps.hedge import HedgedClient
 from agents.steps.past_results import PastResults
 from agents.steps.report import Attempt, error_of, report_record
 from agents.steps.spans import describe_usage, service_span
+from agents.steps.spent import Spent
 from schemas.errors import SettingsError
 from schemas.limits import Limits
 from schemas.records import (
@@ -80,6 +81,7 @@ class RunningAttempt:
         """Whether the service had all the time that its pipeline gives it."""
         self._reported = False
         """Whether the start was reported."""
+        self._spent = Spent()
         self.began_s = time.perf_counter()
         """When its service was called, on the performance counter."""
         self._chunks = Chunks(
@@ -122,6 +124,7 @@ class RunningAttempt:
             self._call = StepCall()
         # Watchers get every chunk of an answer before its end.
         await self._chunks.flush()
+        result = self._spent.with_result(result)
         return result, self._record(result)
 
     def run_at_once(self, client: InlineStepClient) -> tuple[StepResult, Outgoing] | None:
@@ -176,7 +179,7 @@ class RunningAttempt:
         with service_span(self.command) as span:
             response = await self._call.run(
                 client,
-                _request(self.command, timeout_s),
+                replace(_request(self.command, timeout_s), on_spent=self._spent.add),
                 slow_after_s=parts.started_after_ms / 1000,
                 slow=self._report_started,
                 on_chunk=self._chunks.add,
@@ -231,9 +234,22 @@ class RunningAttempt:
             case PublishError():
                 raise error
             case asyncio.CancelledError() if this_task_is_cancelled():
+                self._log_spent()
                 raise error
         usage = error.usage if isinstance(error, _FoundError) else None
         return attempt.failed(self._failure(error), now, usage=usage)
+
+    def _log_spent(self) -> None:
+        """Log what an attempt consumed that has no report: another process makes it again."""
+        if (usage := self._spent.usage) is not None:
+            log.warning(
+                "attempt_left_with_usage",
+                command_id=self.command.command_id,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                cost_micros=usage.cost_micros,
+                estimated=usage.estimated,
+            )
 
     def _failure(self, error: BaseException) -> Error:
         command = self.command

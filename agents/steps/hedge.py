@@ -14,8 +14,8 @@ class HedgedClient:
     """A :class:`~agents.services.client.StepClient` that calls another one up to twice.
 
     Both calls carry the same idempotency key. The first answer counts, and the other call is
-    cancelled: what it cost is not known. A failure counts only when both have failed. The answer
-    is not streamed, for two would be mixed.
+    cancelled: what it cost is known of models only. A failure counts only when both have failed.
+    The answer is not streamed, for two would be mixed.
 
     Args:
         client: the client of the service.

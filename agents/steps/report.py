@@ -115,5 +115,11 @@ def report_record(
             return record
         reason = f"the result is larger than a record of {limits.record_max_bytes} bytes"
     error = error_of(attempt.command, "OUTPUT_NOT_STORABLE", reason, ErrorCategory.DOWNSTREAM)
-    failed = attempt.failed(error, result.completed_at or attempt.started_at)
-    return result_record(topics, partition, failed, trace)
+    ended_at = result.completed_at or attempt.started_at
+    try:
+        # The call was paid for.
+        return result_record(
+            topics, partition, attempt.failed(error, ended_at, usage=result.usage), trace
+        )
+    except EncodeError:
+        return result_record(topics, partition, attempt.failed(error, ended_at), trace)

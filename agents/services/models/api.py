@@ -16,12 +16,13 @@ import httpx
 import msgspec
 
 from agents.services import failure
-from agents.services.client import StepRequest
 from agents.services.failure import ServiceError, Verdict
 from agents.services.headers import ServiceHeaders
 from agents.services.models import refusals
 from agents.services.models.answer import Part
 from agents.services.models.event_stream import EventDecoder, StreamTooLargeError
+from agents.services.models.exchange import ModelExchange
+from agents.services.models.rates import rates_of, retry_after_ms
 from agents.services.sending import IDEMPOTENCY_KEY, sendable_trace
 from agents.services.service_tls import ServiceTls
 
@@ -83,7 +84,7 @@ class ModelApi:
 
     @asynccontextmanager
     async def posted(
-        self, path: str, body: bytes, request: StepRequest
+        self, path: str, body: bytes, exchange: ModelExchange
     ) -> AsyncIterator[httpx.Response]:
         """Post a body on a connection of its own; failures of every kind become ServiceErrors."""
         if self._closed:
@@ -94,21 +95,25 @@ class ModelApi:
             ("content-type", "application/json"),
             ("accept", f"{_EVENTS}, application/json"),
             ("accept-encoding", "identity"),
-            (IDEMPOTENCY_KEY, request.idempotency_key),
-            *sendable_trace(request.trace),
+            (IDEMPOTENCY_KEY, exchange.request.idempotency_key),
+            *sendable_trace(exchange.request.trace),
             *self._headers.current(),
         ]
         url = self._url + path
         async with self._client() as http:
             try:
                 asked = http.build_request("POST", url, content=body, headers=headers)
+                exchange.sent = True
                 response = await self._first(http.send(asked, stream=True))
+                exchange.rates = rates_of(response.headers)
+                exchange.refused = response.status_code != 200
                 await self._check(response)
                 yield response
             except (httpx.HTTPError, httpx.StreamError, OSError) as error:
                 verdict = failure.verdict_of_exception(_cause(error))
                 said = f"the connection failed: {type(error).__name__}"
                 called = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+                exchange.sent = called
                 raise self.error(verdict, said, called=called) from None
 
     async def parts(self, response: httpx.Response) -> AsyncIterator[Part]:
@@ -189,7 +194,7 @@ class ModelApi:
                 break
         body = bytes(content[:_ERROR_BODY_MAX_BYTES])
         verdict, message = refusals.verdict_of(response.status_code, body)
-        after_ms = _retry_after_ms(response.headers)
+        after_ms = retry_after_ms(response.headers)
         raise self.error(verdict, message, retry_after_ms=after_ms)
 
     async def _whole(self, response: httpx.Response) -> bytes:
@@ -231,12 +236,3 @@ def _cause(error: Exception) -> Exception:
             return below
         below = below.__cause__ or below.__context__
     return OSError(type(error).__name__)
-
-
-def _retry_after_ms(headers: httpx.Headers) -> int | None:
-    """``retry-after`` in seconds, or ``retry-after-ms``."""
-    exact = failure.retry_after_of(headers.get("retry-after-ms"))
-    seconds = failure.retry_after_of(headers.get("retry-after"))
-    if exact is not None:
-        return exact
-    return None if seconds is None else min(seconds * 1000, failure.RETRY_AFTER_MAX_MS)

@@ -15,6 +15,7 @@ from agents.services.client import OnChunk, StepRequest, StepResponse
 from agents.services.models import refusals
 from agents.services.models.answer import AnswerTooLongError, GrowingAnswer, output_of
 from agents.services.models.api import ModelApi
+from agents.services.models.exchange import ModelExchange
 from agents.services.models.prompt import ChatInput, PromptError, read_chat, rendered
 from agents.services.models.usage_meter import UsageMeter
 from schemas.records import Json
@@ -48,18 +49,28 @@ class ChatCall:
 
     async def ask(self, model: str) -> StepResponse:
         """Ask one model; raises ServiceError, or PromptError for a schema that leads nowhere."""
+        prompt = [message["content"] for message in self._messages]
+        exchange = ModelExchange(model, prompt, self._meter, self._request)
+        with exchange.settled():
+            answer = await self._answer(model, exchange)
+            output = self._output(model, answer)
+        return StepResponse(output=output, usage=exchange.usage(), substeps=exchange.answered())
+
+    async def _answer(self, model: str, exchange: ModelExchange) -> GrowingAnswer:
         answer = GrowingAnswer(self._api.max_bytes)
         body = self._body(model)
-        async with self._api.posted("/chat/completions", body, self._request) as response:
-            try:
+        try:
+            async with self._api.posted("/chat/completions", body, exchange) as response:
                 async for part in self._api.parts(response):
                     if part.error is not None:
                         raise self._api.error(failure.UNAVAILABLE, "the stream reports a failure")
                     self._pass_on(answer.add(part))
-            except AnswerTooLongError:
-                message = "the answer is too long"
-                raise self._api.error(failure.RESPONSE_TOO_LARGE, message) from None
-        return self._response(model, answer)
+        except AnswerTooLongError:
+            message = "the answer is too long"
+            raise self._api.error(failure.RESPONSE_TOO_LARGE, message) from None
+        finally:
+            exchange.tokens, exchange.text = answer.tokens, answer.text
+        return answer
 
     def _body(self, model: str) -> bytes:
         given = self._given
@@ -84,16 +95,14 @@ class ChatCall:
             self.passed_on = True
             self._on_chunk(text)
 
-    def _response(self, model: str, answer: GrowingAnswer) -> StepResponse:
+    def _output(self, model: str, answer: GrowingAnswer) -> Json:
         if answer.finish_reason is None:
             message = "the answer ended before it was complete"
             raise self._api.error(failure.UNAVAILABLE, message)
         if answer.finish_reason == "content_filter" or answer.refused:
             raise self._api.error(refusals.CONTENT_FILTERED, "the provider refused to answer")
         value = None if self._validator is None else self._value(answer.text, self._validator)
-        prompt = [message["content"] for message in self._messages]
-        usage = self._meter.usage(model, answer.tokens, prompt, answer.text)
-        return StepResponse(output=Json(output_of(answer, model, value)), usage=usage)
+        return Json(output_of(answer, model, value))
 
     def _value(self, text: str, validator: Validator) -> Any:
         try:

@@ -8,6 +8,7 @@ from agents.services import failure
 from agents.services.client import StepRequest, StepResponse
 from agents.services.models.answer import Embeddings, TokenCount
 from agents.services.models.api import ModelApi
+from agents.services.models.exchange import ModelExchange
 from agents.services.models.prompt import read_embed
 from agents.services.models.usage_meter import UsageMeter
 from schemas.records import Json
@@ -36,13 +37,18 @@ class EmbedCall:
 
     async def ask(self, model: str) -> StepResponse:
         """Ask one model; raises ServiceError."""
+        exchange = ModelExchange(model, self._texts, self._meter, self._request)
         body = msgspec.json.encode({"model": model, "input": self._texts})
-        async with self._api.posted("/embeddings", body, self._request) as response:
-            found = await self._api.decoded(response, Embeddings)
-        ordered = sorted(found.data, key=lambda one: one.index)
-        if [one.index for one in ordered] != list(range(len(self._texts))):
-            raise self._api.error(failure.RESPONSE_INVALID, "not one vector for each text")
-        tokens = found.usage and TokenCount(found.usage.prompt_tokens)
-        usage = self._meter.usage(model, tokens, self._texts, "")
+        with exchange.settled():
+            async with self._api.posted("/embeddings", body, exchange) as response:
+                found = await self._api.decoded(response, Embeddings)
+            exchange.tokens = found.usage and TokenCount(found.usage.prompt_tokens)
+            ordered = sorted(found.data, key=lambda one: one.index)
+            if [one.index for one in ordered] != list(range(len(self._texts))):
+                raise self._api.error(failure.RESPONSE_INVALID, "not one vector for each text")
         document = {"vectors": [one.embedding for one in ordered], "model": model}
-        return StepResponse(output=Json(msgspec.json.encode(document).decode()), usage=usage)
+        return StepResponse(
+            output=Json(msgspec.json.encode(document).decode()),
+            usage=exchange.usage(),
+            substeps=exchange.answered(),
+        )

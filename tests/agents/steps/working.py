@@ -171,6 +171,7 @@ async def a_site(kafka: KafkaSettings) -> AsyncIterator[Site]:
     topics = Topics(TopicsSettings(prefix=f"w{uuid.uuid4().hex[:8]}.", partitions=PARTITIONS))
     names = [*topics.lanes(STEP), topics.step_results, *map(dlq, topics.lanes(STEP))]
     table = [*(a_topic(name, PARTITIONS) for name in names), a_topic(topics.control, 1)]
+    table.append(a_topic(topics.stream, PARTITIONS))
     async with Admin(kafka) as admin:
         await admin.apply(table)
     publisher = Publisher(kafka, client_id="test")
