@@ -13,6 +13,7 @@ import msgspec
 
 from agents.services.access import field_of
 from agents.services.discovery.address import is_shared, parse_shared
+from agents.services.models.address import base_of
 from agents.services.settings import ServicesSettings
 from orchestrator.monitoring.target import read_targets
 from orchestrator.settings import Settings
@@ -23,7 +24,7 @@ _ANSWER_S = 3.0
 _BODY_MAX = 65_536
 _NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, *_NOT_JSON)
-_PORTS = {"http": 80, "https": 443, "openai+http": 80, "openai+https": 443}
+_PORTS = {"http": 80, "https": 443}
 _STEP_BREAKS = "its step is tried again and again, and then becomes dead letters"
 
 
@@ -71,6 +72,7 @@ async def _refusal(address: str) -> str | None:
     """Why an address accepts no connection; None: it does, or is a function."""
     if address.startswith("python:"):
         return None
+    address = base_of(address)
     if is_shared(address):
         return await _refusal_of_all(address)
     try:

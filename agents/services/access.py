@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agents.services.discovery.address import is_shared
+from agents.services.models.address import base_of
 from agents.services.sending import is_allowed_name, is_sendable
 from streams.tls import ClientTls
 
@@ -156,7 +157,7 @@ def _health(text: str, addresses: Mapping[str, str]) -> dict[str, str]:
     found = dict(_entries("health", text, lambda name: _service("health", name, addresses)))
     for service, way in found.items():
         scheme = addresses[service].partition("://")[0].rpartition("+")[2]
-        if not is_shared(addresses[service]):
+        if not is_shared(base_of(addresses[service])):
             raise ValueError(f"health names {service}, whose address is that of one instance")
         if way != "grpc" and not _PATH.fullmatch(way):
             raise ValueError(f"health has an entry that is not {_FORMS['health']}")

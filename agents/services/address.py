@@ -3,7 +3,7 @@
 import re
 
 from agents.services.discovery.address import is_shared, parse_shared
-from agents.services.models.address import MODEL_SCHEMES, parse_address
+from agents.services.models.address import is_model, parse_address
 from schemas.errors import SettingsError
 
 _HOST = r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])"
@@ -28,7 +28,7 @@ def parsed_address(variable: str, address: str) -> tuple[str, str]:
     scheme, _, target = address.partition("://")
     if _PYTHON.fullmatch(address):
         return scheme, target
-    if scheme in MODEL_SCHEMES:
+    if is_model(address):
         try:
             parse_address(address)
         except ValueError as error:
@@ -45,8 +45,8 @@ def parsed_address(variable: str, address: str) -> tuple[str, str]:
         raise SettingsError(
             f"{variable} is {_shown(address)}; it must be grpc(s)://host:port, "
             "http(s)://host:port/path (with | between several hosts, or with dns+, srv+, consul+ "
-            "or nacos+ before it), openai+http(s)://host:port/v1?model=NAME or "
-            "python://package.module:function"
+            "or nacos+ before it), openai+http(s)://host:port/v1?model=NAME (with several hosts as "
+            "above) or python://package.module:function"
         )
     if match["port"] is not None and not 1 <= int(match["port"]) <= 65535:
         raise SettingsError(f"{variable} is {_shown(address)}; the port must be 1 to 65535")

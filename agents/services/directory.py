@@ -7,6 +7,7 @@ from agents.services.access import SERVICE_NAME, ServiceAccess, field_of, is_sec
 from agents.services.address import parsed_address
 from agents.services.balancing.checks import HealthChecks, over_grpc, over_http
 from agents.services.balancing.client import BalancedStepClient
+from agents.services.balancing.members import MakeClient
 from agents.services.client import StepClient
 from agents.services.discovery.address import SharedAddress, is_shared, parse_shared
 from agents.services.discovery.endpoint import Endpoint
@@ -15,7 +16,7 @@ from agents.services.grpc_client import GrpcStepClient
 from agents.services.headers import ServiceHeaders
 from agents.services.http_client import HttpStepClient
 from agents.services.inline_client import InlineStepClient, load_function
-from agents.services.models.address import MODEL_SCHEMES, parse_address
+from agents.services.models.address import ModelAddress, is_model, parse_address
 from agents.services.models.api import ModelTimes
 from agents.services.models.client import ModelClient
 from agents.services.models.prices import load_prices
@@ -101,24 +102,47 @@ class Directory:
             headers = ServiceHeaders(access.headers)
         except SettingsError as error:
             raise SettingsError(f"service {service!r}: {error}") from error
-        if scheme in MODEL_SCHEMES:
-            return ModelClient(
-                parse_address(target),
-                service=service,
-                max_message_bytes=limit,
-                prices=load_prices(self._settings.prices_file),
-                times=ModelTimes(
-                    first_token_s=self._settings.model_first_token_s,
-                    between_tokens_s=self._settings.model_between_tokens_s,
-                ),
-                tls=tls,
-                headers=headers,
-            )
+        if is_model(target):
+            model = parse_address(target)
+            return self._model(service, model, access, tls, headers)
         if is_shared(target):
             checks = self._checks(parse_shared(target), access, tls, headers)
             return self._balanced(service, parse_shared(target), tls, headers, checks)
         client = GrpcStepClient if scheme in ("grpc", "grpcs") else HttpStepClient
         return client(target, service=service, max_message_bytes=limit, tls=tls, headers=headers)
+
+    def _model(
+        self,
+        service: str,
+        address: ModelAddress,
+        access: ServiceAccess,
+        tls: ServiceTls | None,
+        headers: ServiceHeaders,
+    ) -> StepClient:
+        settings = self._settings
+        prices = load_prices(settings.prices_file)
+
+        def make(at: ModelAddress, server_name: str | None = None) -> StepClient:
+            return ModelClient(
+                at,
+                service=service,
+                max_message_bytes=settings.max_message_bytes,
+                prices=prices,
+                times=ModelTimes(
+                    first_token_s=settings.model_first_token_s,
+                    between_tokens_s=settings.model_between_tokens_s,
+                ),
+                tls=tls,
+                headers=headers,
+                server_name=server_name,
+            )
+
+        if address.shared is None:
+            return make(address)
+        checks = self._checks(address.shared, access, tls, headers)
+        return self._over_endpoints(
+            service, address.shared, lambda one: make(address.of(one), one.server_name), checks
+        )
 
     def _balanced(
         self,
@@ -142,6 +166,15 @@ class Directory:
                 server_name=endpoint.server_name,
             )
 
+        return self._over_endpoints(service, address, make, checks)
+
+    def _over_endpoints(
+        self,
+        service: str,
+        address: SharedAddress,
+        make: MakeClient,
+        checks: HealthChecks | None,
+    ) -> BalancedStepClient:
         try:
             source = source_of(address, self._settings, service=service)
         except SettingsError as error:

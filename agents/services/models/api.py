@@ -54,6 +54,7 @@ class ModelApi:
         times: how long a model may be silent.
         tls: for ``https``.
         headers: sent with each call, such as the key.
+        server_name: of the certificate and of the header ``Host``; None: the host of the URL.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class ModelApi:
         times: ModelTimes,
         tls: ServiceTls | None = None,
         headers: ServiceHeaders | None = None,
+        server_name: str | None = None,
     ) -> None:
         self._url = url
+        self._server_name = server_name
         self._service = service
         self.max_bytes = max_message_bytes
         """Size of a request and of the text of an answer, inclusive."""
@@ -103,6 +106,7 @@ class ModelApi:
         async with self._client() as http:
             try:
                 asked = http.build_request("POST", url, content=body, headers=headers)
+                self._name_server(asked)
                 exchange.sent = True
                 response = await self._first(http.send(asked, stream=True))
                 exchange.rates = rates_of(response.headers)
@@ -163,6 +167,13 @@ class ModelApi:
             retry_after_ms=retry_after_ms,
             called=called,
         )
+
+    def _name_server(self, asked: httpx.Request) -> None:
+        if self._server_name is None:
+            return
+        port = asked.url.port
+        asked.headers["host"] = f"{self._server_name}:{port}" if port else self._server_name
+        asked.extensions["sni_hostname"] = self._server_name
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[httpx.AsyncClient]:

@@ -40,6 +40,7 @@ class ModelClient:
         times: how long a model may be silent.
         tls: for ``https``.
         headers: sent with each call, such as the key.
+        server_name: of the certificate and of the header ``Host``; None: the host of the address.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class ModelClient:
         times: ModelTimes,
         tls: ServiceTls | None = None,
         headers: ServiceHeaders | None = None,
+        server_name: str | None = None,
     ) -> None:
         self._models = address.models
         self._service = service
@@ -63,6 +65,7 @@ class ModelClient:
             times=times,
             tls=tls,
             headers=headers,
+            server_name=server_name,
         )
 
     def __repr__(self) -> str:
@@ -109,6 +112,10 @@ class ModelClient:
                 return await call.ask(model)
             except ServiceError as error:
                 last = model == self._models[-1]
+                if not error.called:
+                    # All models are at this address; another instance of it may be there.
+                    error.called = model != self._models[0]
+                    raise
                 if last or call.passed_on or not error.retriable:
                     raise
                 log.warning("model_falls_back", service=self._service, model=model, code=error.code)

@@ -18,10 +18,10 @@ class ModelSite(Service):
 
     def __init__(self, model: ModelClient) -> None:
         super().__init__()
-        self._model = model
+        self._asked = model
 
     def client(self, service: str) -> StepClient:
-        return self._model
+        return self._asked
 
 
 def a_chat(**prompt: Any) -> dict[str, Any]:
