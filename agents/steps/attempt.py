@@ -122,6 +122,7 @@ class RunningAttempt:
         while (result := await self._tried()) is None:
             # The same attempt: its service refused the call, or was only asked whether it is back.
             self._call = StepCall()
+            await self._chunks.begin_again()
         # Watchers get every chunk of an answer before its end.
         await self._chunks.flush()
         result = self._spent.with_result(result)

@@ -53,6 +53,11 @@ class Chunks:
         if self._sender is not None:
             await asyncio.wait({self._sender})
 
+    async def begin_again(self) -> None:
+        """Begin the answer anew: the next chunk has the index 0, as that of another worker has."""
+        await self.flush()
+        self._index = 0
+
     async def _send(self) -> None:
         try:
             while self._waiting:

@@ -135,7 +135,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event"):
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True, tag="chunk"):
-    """A part of a growing answer: best effort, and complete only in the output."""
+    """A part of a growing answer: best effort, and complete only in the output.
+
+    With ``index`` 0 the answer begins, or begins again: forget the chunks before.
+    """
 
     task_id: str
     data: str
