@@ -54,7 +54,7 @@ class ChatCall:
         with exchange.settled():
             answer = await self._answer(model, exchange)
             output = self._output(model, answer)
-        return StepResponse(output=output, usage=exchange.usage(), substeps=exchange.answered())
+        return exchange.answered(output)
 
     async def _answer(self, model: str, exchange: ModelExchange) -> GrowingAnswer:
         answer = GrowingAnswer(self._api.max_bytes)

@@ -47,8 +47,4 @@ class EmbedCall:
             if [one.index for one in ordered] != list(range(len(self._texts))):
                 raise self._api.error(failure.RESPONSE_INVALID, "not one vector for each text")
         document = {"vectors": [one.embedding for one in ordered], "model": model}
-        return StepResponse(
-            output=Json(msgspec.json.encode(document).decode()),
-            usage=exchange.usage(),
-            substeps=exchange.answered(),
-        )
+        return exchange.answered(Json(msgspec.json.encode(document).decode()))

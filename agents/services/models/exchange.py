@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from agents.services.client import StepRequest
+from agents.services.client import StepRequest, StepResponse
 from agents.services.failure import ServiceError
 from agents.services.models.answer import TokenCount
 from agents.services.models.usage_meter import UsageMeter
@@ -45,10 +45,6 @@ class ModelExchange:
         self.text = ""
         """What it generated so far."""
 
-    def usage(self) -> Usage:
-        """What the call consumed; estimated if the server did not count."""
-        return self._meter.usage(self.model, self.tokens, self._prompt, self.text)
-
     @contextmanager
     def settled(self) -> Iterator[None]:
         """Tell the step what the call consumed, if it ends by an error or a cancel."""
@@ -59,12 +55,18 @@ class ModelExchange:
                 self.request.on_spent(self._without_answer(error))
             raise
 
-    def answered(self) -> list[SubStep]:
-        """What is kept beside an answer: nothing, if the provider named no limits."""
-        return [self._substep("succeeded", self.usage())] if self.rates else []
+    def answered(self, output: Json) -> StepResponse:
+        """The answer with its usage; what the provider said about its limits is kept beside it."""
+        usage = self._usage()
+        substeps = [self._substep("succeeded", usage)] if self.rates else []
+        return StepResponse(output=output, usage=usage, substeps=substeps)
+
+    def _usage(self) -> Usage:
+        """What the call consumed; estimated if the server did not count."""
+        return self._meter.usage(self.model, self.tokens, self._prompt, self.text)
 
     def _without_answer(self, error: BaseException) -> SubStep:
-        usage = self.usage() if self.sent and not self.refused else None
+        usage = self._usage() if self.sent and not self.refused else None
         if not isinstance(error, ServiceError):
             # Cancelled, or out of time.
             return self._substep("cancelled", usage)

@@ -19,6 +19,7 @@ from agents.services.models.api import ModelTimes
 from agents.services.models.client import ModelClient
 from agents.services.models.rates import rates_of
 from schemas.records import SubStep
+from streams import metrics
 from tests.agents.services.models.fake_model import (
     PRICES,
     Exchange,
@@ -165,8 +166,11 @@ async def test_the_rates_of_an_answer_are_kept_with_it() -> None:
         await asked.head(**RATES)
         await asked.piece("Hi", "stop")
 
-    answer, spent = await settled(script, a_prompt())
+    unpriced = metrics.MODELS_UNPRICED.labels("writer", "limited")._value
+    before = unpriced.get()
+    answer, spent = await settled(script, a_prompt(), "limited")
 
+    assert unpriced.get() == before + 1
     assert isinstance(answer, StepResponse)
     [kept] = answer.substeps
     assert (kept.status, kept.usage, spent) == ("succeeded", answer.usage, [])
