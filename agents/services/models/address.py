@@ -48,8 +48,8 @@ def base_of(address: str) -> str:
 def parse_address(text: str) -> ModelAddress:
     """Read an address.
 
-    With ``dns+``, ``consul+`` or ``nacos+`` behind ``openai+``, or with ``|`` between hosts, it is
-    that of several instances, as for any other service.
+    With ``dns+``, ``srv+``, ``consul+`` or ``nacos+`` behind ``openai+``, or with ``|`` between
+    hosts, it is that of several instances, as for any other service.
 
     Raises:
         ValueError: it is not one; the message does not quote it, for it may hold a password.

@@ -73,7 +73,8 @@ async def test_without_a_connection_no_other_model_of_the_address_is_asked() -> 
 
 
 @pytest.mark.parametrize(
-    ("finder", "name"), [("consul", "vllm"), ("consul", "blue.vllm"), ("nacos", "GROUP@@vllm")]
+    ("finder", "name"),
+    [("srv", "_http._tcp.vllm"), ("consul", "blue.vllm"), ("nacos", "GROUP@@vllm")],
 )
 def test_registries_know_models_by_name(finder: str, name: str) -> None:
     address = parse_address(f"openai+{finder}+https://{name}/v1?model=large")
