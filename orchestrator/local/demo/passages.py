@@ -37,7 +37,7 @@ def load_passages(docs_dir: Path) -> list[Passage]:
 def cut(name: str, markdown: str) -> list[Passage]:
     """Cut a Markdown text at its headings, and long sections between paragraphs.
 
-    Fenced code, tables and HTML comments are left out, because questions do not use their words.
+    Fenced code, tables, HTML comments and names of tests are left out: nobody asks in their words.
     Markdown's marks are removed, since passages become answers.
     """
     found: list[Passage] = []
@@ -82,7 +82,7 @@ def _sections(markdown: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _paragraph(lines: Iterable[str]) -> list[str]:
-    kept = (line for line in lines if not line.lstrip().startswith("|"))
+    kept = (line for line in lines if not line.lstrip().startswith(("|", "Test:", "Tests:")))
     words = plain(" ".join(_BULLET.sub("", line) for line in kept)).split()
     return [" ".join(words)] if words else []
 

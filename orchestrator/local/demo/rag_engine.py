@@ -13,13 +13,13 @@ from msgspec import Struct
 
 from orchestrator.local.demo.answer import Answer, BadInputError, dump, load
 from orchestrator.local.demo.prices import cost_micros
-from orchestrator.local.demo.retrieval import Document
+from orchestrator.local.demo.retrieval import Document, heading_of
 from orchestrator.local.demo.text import sentences, terms, tokens
 from schemas.records import Usage
 
 MODEL = "extractive-1"
 
-SENTENCES_MAX = 3
+SENTENCES_MAX = 2
 """The most sentences of an answer."""
 
 NO_ANSWER = "I found no passage that answers this question."
@@ -34,13 +34,15 @@ HISTORY_TURNS_MAX = 8
 Search = Callable[[str, int], list[Document]]
 """Finds documents for a query; takes the query and their maximum number."""
 
-_RELEVANT_SHARE = 0.4
-"""A sentence with less than this share of the best one's score is left out."""
+_HEADING_SHARE = 0.6
+"""A heading that has more than this share of its and the question's words is the question."""
 _ASKS_FOR_A_TERM = re.compile(
-    r"what(?:'s| is| are) (.+?)\s*\??|what (?:do|does) (.+?) mean\s*\??", re.IGNORECASE
+    r"what(?:'s| is| are) (.+?)\s*\??|what (?:do|does) (.+?) (?:mean|do)\s*\??", re.IGNORECASE
 )
 _SUBJECT = re.compile(r"(?!The |This |That )((?:\S+ ){1,6}?)(?:is|are) (?:an?|one|the) ")
 _FOLLOW_UP_WEIGHT = 0.3
+_HEADING_WEIGHT = 0.6
+"""What a word of the heading counts beside one of the sentence itself."""
 _POSITION_WEIGHT = 0.1
 
 
@@ -104,8 +106,14 @@ def answer_from(query: str, documents: list[Document]) -> str:
 class _Sentence:
     text: str
     document: str
+    heading: tuple[str, ...]
+    """The words of the heading above it."""
+    number: int
+    """Its place in the document, from 0."""
     rank: int
     """Place of the document among those of its kind, from 0."""
+    fit: float
+    """How well the document fits beside the best one, 0 to 1; 1 where nobody said."""
 
 
 def _candidates(asked: GenerateInput, knowledge: Search | None) -> list[_Sentence]:
@@ -125,10 +133,20 @@ def _candidates(asked: GenerateInput, knowledge: Search | None) -> list[_Sentenc
 
 
 def _sentences_of(documents: Sequence[Document]) -> list[_Sentence]:
+    highest = max((document.score for document in documents), default=0.0)
     return [
-        _Sentence(text, document.id, rank)
+        _Sentence(
+            text,
+            document.id,
+            terms(heading_of(document.title)),
+            number,
+            rank,
+            document.score / highest if highest > 0 else 1.0,
+        )
         for rank, document in enumerate(documents)
-        for text in sentences(document.text)
+        for number, text in enumerate(sentences(document.text))
+        # What such a sentence introduces was left out of the passage.
+        if not text.endswith(":")
     ]
 
 
@@ -137,7 +155,11 @@ def _last_turn_of_the_person(asked: GenerateInput) -> list[str]:
 
 
 def _best_sentences(asked: GenerateInput, candidates: Sequence[_Sentence]) -> list[_Sentence]:
-    return _definition(asked.query, candidates) or _by_words(asked, candidates)
+    return (
+        _definition(asked.query, candidates)
+        or _under_its_heading(asked.query, candidates)
+        or _by_words(asked, candidates)
+    )
 
 
 def _definition(query: str, candidates: Sequence[_Sentence]) -> list[_Sentence]:
@@ -146,36 +168,56 @@ def _definition(query: str, candidates: Sequence[_Sentence]) -> list[_Sentence]:
     if not term:
         return []
     for place, candidate in enumerate(candidates):
-        if _defines(candidate.text, term):
-            following = candidates[place : place + SENTENCES_MAX]
-            same = (s for s in following if s.document == candidate.document)
-            return list({sentence.text: sentence for sentence in same}.values())
+        if _defines(candidate, term):
+            return _passage_from(candidates, place)
     return []
 
 
+def _under_its_heading(query: str, candidates: Sequence[_Sentence]) -> list[_Sentence]:
+    """The first sentences of the passage whose heading is the question, or most of it."""
+    asked = set(terms(query))
+    for place, candidate in enumerate(candidates):
+        heading = set(candidate.heading)
+        if candidate.number == 0 and len(heading & asked) > _HEADING_SHARE * len(heading | asked):
+            return _passage_from(candidates, place)
+    return []
+
+
+def _passage_from(candidates: Sequence[_Sentence], place: int) -> list[_Sentence]:
+    """The sentence at a place, and the next ones of its passage."""
+    following = candidates[place : place + SENTENCES_MAX]
+    same = (s for s in following if s.document == candidates[place].document)
+    return list({sentence.text: sentence for sentence in same}.values())
+
+
 def term_asked_for(query: str) -> tuple[str, ...]:
-    """The words of X in "What is an X?" or "What does X mean?"; empty for other questions."""
+    """The words of X in "What is an X?" or "What does X mean (or do)?"; else empty."""
     asked = _ASKS_FOR_A_TERM.fullmatch(query.strip())
     return terms(asked[1] or asked[2]) if asked else ()
 
 
-def _defines(sentence: str, term: tuple[str, ...]) -> bool:
-    """Whether a sentence says "An X is ..." of exactly this term."""
-    subject = _SUBJECT.match(sentence)
-    return subject is not None and terms(subject[1]) == term
+def _defines(sentence: _Sentence, term: tuple[str, ...]) -> bool:
+    """Whether a sentence says "An X is ..." of this term, or of a longer name that ends in it."""
+    subject = _SUBJECT.match(sentence.text)
+    named = terms(subject[1]) if subject else ()
+    return named == term or (named == sentence.heading and named[-len(term) :] == term)
 
 
 def _by_words(asked: GenerateInput, candidates: Sequence[_Sentence]) -> list[_Sentence]:
     weights = _weights(asked, candidates)
-    scored = [(_score(candidate, weights), -place) for place, candidate in enumerate(candidates)]
+    words = set(terms(asked.query))
+    scored = [(_score(one, words, weights), -place) for place, one in enumerate(candidates)]
     best = sorted((pair for pair in scored if pair[0] > 0), reverse=True)
-    chosen: dict[str, _Sentence] = {}
-    for score, negated in best:
-        if len(chosen) == SENTENCES_MAX or score < _RELEVANT_SHARE * best[0][0]:
-            break
-        # Two documents may hold the same sentence; the answer has it once, from the better one.
-        chosen.setdefault(candidates[-negated].text, candidates[-negated])
-    return list(chosen.values())
+    if not best:
+        return []
+    # Sentences of two passages beside each other seldom make sense, and a second sentence seldom
+    # without the first: the answer is from one passage, and from its beginning where it can be.
+    shares = {-negated for _, negated in best}
+    place = -best[0][1]
+    if candidates[place].number == 1 and place - 1 in shares:
+        place -= 1
+    following = _passage_from(candidates, place)
+    return [s for number, s in enumerate(following, place) if number in shares]
 
 
 def _weights(asked: GenerateInput, candidates: Sequence[_Sentence]) -> dict[str, float]:
@@ -193,13 +235,16 @@ def _weights(asked: GenerateInput, candidates: Sequence[_Sentence]) -> dict[str,
     return weights
 
 
-def _score(candidate: _Sentence, weights: dict[str, float]) -> float:
-    """Weight of the shared words, lower for long sentences and for later documents."""
+def _score(candidate: _Sentence, asked: set[str], weights: dict[str, float]) -> float:
+    """Weight of the shared words, lower for long sentences and for documents that fit less."""
     words = terms(candidate.text)
+    above = (asked & set(candidate.heading)).difference(words)
     shared = sum(weights.get(word, 0.0) for word in set(words))
+    shared += _HEADING_WEIGHT * sum(weights.get(word, 0.0) for word in above)
     if shared == 0:
         return 0.0
-    return shared / math.sqrt(4 + len(words)) / (1 + _POSITION_WEIGHT * candidate.rank)
+    position = 1 + _POSITION_WEIGHT * candidate.rank
+    return candidate.fit**2 * shared / math.sqrt(4 + len(words)) / position
 
 
 def _usage(asked: GenerateInput, output: GenerateOutput) -> Usage:
