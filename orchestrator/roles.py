@@ -166,8 +166,9 @@ class _Composition:
         )
 
     async def step_worker(self, step: StepName, resources: AsyncExitStack) -> App:
-        services, service = Directory(self._settings.services), self._pipelines.services[step]
-        services.check({service})
+        service = self._pipelines.services[step]
+        services = Directory(self._settings.services, self._pipelines.tool_methods)
+        services.check(self._pipelines.services_of(step))
         resources.push_async_callback(services.close)
         publisher = await self._publisher(resources)
         worker, kafka, limits = self._settings.worker, self._settings.kafka, self._settings.limits

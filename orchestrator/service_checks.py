@@ -34,7 +34,7 @@ async def check_services(settings: Settings, pipelines: Pipelines) -> list[Findi
     A step worker uses the default of a service whose address nobody set.
     """
     usual = {item.name: item.default for item in fields(ServicesSettings)}
-    used = {field_of(service) for service in pipelines.services.values()}
+    used = {field_of(service) for service in pipelines.called_services}
     addresses = {
         name: address for name, address in settings.services.addresses().items() if name in used
     }

@@ -6,6 +6,7 @@ change: a change is a new version, and a task keeps the version with which it wa
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from schemas.errors import OrchestratorError
 from schemas.records import StepName
@@ -29,6 +30,21 @@ class PipelineUnknownError(OrchestratorError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepTool:
+    """A service that the model of a step may call."""
+
+    name: str
+    """What the model calls it."""
+    description: str
+    service: str
+    method: str
+    arguments: Any
+    """JSON Schema of the arguments, which become the input of the method."""
+    timeout_ms: int
+    """For one call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineStep:
     """One call of one service, the unit of retry."""
 
@@ -42,6 +58,8 @@ class PipelineStep:
     hedge_after_ms: int | None = None
     """The step is safe to be called twice, and a call without an answer after this time gets a
     second one beside it. None: never."""
+    tools: tuple[StepTool, ...] = ()
+    """Also in the input, where the client of the model finds them."""
     declared_at: str = field(default="<code>:1", compare=False)
     """``file:line``, for messages."""
 
@@ -105,17 +123,28 @@ class Pipelines:
         """Every step name of any version, sorted, with the service that it is bound to."""
         return {name: self._steps[name].service for name in sorted(self._steps)}
 
+    def services_of(self, step: StepName) -> frozenset[str]:
+        """The service of a step, and those of the tools that any version declares for it."""
+        tools = (tool.service for one in self._declared(step) for tool in one.tools)
+        return frozenset((self._steps[step].service, *tools))
+
+    @property
+    def called_services(self) -> frozenset[str]:
+        """Every service that a step of any version calls, itself or as a tool."""
+        return frozenset().union(*(self.services_of(step) for step in self._steps))
+
+    @property
+    def tool_methods(self) -> frozenset[tuple[str, str]]:
+        """The services and methods that any version declares as tools."""
+        declared = (one for step in self._steps for one in self._declared(step))
+        return frozenset((tool.service, tool.method) for one in declared for tool in one.tools)
+
     def hedge_after_ms(self, step: StepName) -> int | None:
         """When a call of a step gets a second one; None: a declaration of the step has no hedge.
 
         A worker runs the commands of all pipelines, so the latest time of any of them counts.
         """
-        declared = [
-            one.hedge_after_ms
-            for pipeline in self._versions.values()
-            for one in pipeline.steps
-            if one.name == step
-        ]
+        declared = [one.hedge_after_ms for one in self._declared(step)]
         known = [after_ms for after_ms in declared if after_ms is not None]
         return max(known) if known and len(known) == len(declared) else None
 
@@ -123,6 +152,11 @@ class Pipelines:
     def step_names(self) -> tuple[StepName, ...]:
         """Every step name of any version, sorted: each has its own topics."""
         return tuple(self.services)
+
+    def _declared(self, step: StepName) -> list[PipelineStep]:
+        """A step in every version of every pipeline that has it."""
+        every = (one for pipeline in self._versions.values() for one in pipeline.steps)
+        return [one for one in every if one.name == step]
 
     def _add(self, pipeline: Pipeline) -> None:
         key = (pipeline.name, pipeline.version)

@@ -20,6 +20,7 @@ from agents.services.models.address import ModelAddress, is_model, parse_address
 from agents.services.models.api import ModelTimes
 from agents.services.models.client import ModelClient
 from agents.services.models.prices import load_prices
+from agents.services.models.tools.toolbox import Toolbox
 from agents.services.service_tls import ServiceTls
 from agents.services.settings import ServicesSettings
 from schemas.errors import SettingsError
@@ -34,10 +35,19 @@ class Directory:
     ``retrieval-service`` is at ``ORCH_SERVICES_RETRIEVAL``, ``rag-engine`` at
     ``ORCH_SERVICES_RAG_ENGINE``; all other services are in ``ORCH_SERVICES_EXTRA``. The scheme of
     the address chooses the client. Belongs to one event loop.
+
+    Args:
+        settings: the addresses.
+        tool_methods: the services and methods that models may call as tools.
     """
 
-    def __init__(self, settings: ServicesSettings) -> None:
+    def __init__(
+        self,
+        settings: ServicesSettings,
+        tool_methods: frozenset[tuple[str, str]] = frozenset(),
+    ) -> None:
         self._settings = settings
+        self._toolbox = Toolbox(self.client, tool_methods)
         self._access = settings.access()
         self._clients: dict[str, StepClient] = {}
 
@@ -135,6 +145,7 @@ class Directory:
                 tls=tls,
                 headers=headers,
                 server_name=server_name,
+                toolbox=self._toolbox,
             )
 
         if address.shared is None:

@@ -64,7 +64,7 @@ def _of_services(settings: Settings) -> Iterator[tuple[str, str]]:
             yield variable, str(error)
     if settings.pipelines.dir is not None and not settings.pipelines.dir.exists():
         return
-    for service in installed_pipelines(settings.pipelines).services.values():
+    for service in sorted(installed_pipelines(settings.pipelines).called_services):
         if field_of(service) not in addresses:
             variable = f"{PREFIX}SERVICES_EXTRA"
             yield variable, f"a pipeline calls {service!r}, which has no address ({variable})"

@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from agents.services.models.tools.growing_calls import CalledTool, CallPiece, GrowingCalls
+
 
 class TokenCount(Struct, frozen=True):
     """``usage`` of OpenAI's API."""
@@ -20,6 +22,7 @@ class Piece(Struct, frozen=True):
 
     content: str | None = None
     refusal: str | None = None
+    tool_calls: list[CallPiece] | None = None
 
 
 class AnswerChoice(Struct, frozen=True):
@@ -64,12 +67,13 @@ class GrowingAnswer:
     """The text of an answer, as far as it has come.
 
     Args:
-        max_bytes: of the text in UTF-8.
+        max_bytes: of the text and the tool calls in UTF-8.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._left = max_bytes
         self._texts: list[str] = []
+        self._calls = GrowingCalls()
         self.finish_reason: str | None = None
         self.refused = False
         """Whether the model declined to answer."""
@@ -80,6 +84,11 @@ class GrowingAnswer:
     def text(self) -> str:
         """The text so far."""
         return "".join(self._texts)
+
+    @property
+    def calls(self) -> list[CalledTool]:
+        """The tools that the answer calls, as far as they have come."""
+        return self._calls.calls
 
     def add(self, part: Part) -> str:
         """Take an event; return the text that it adds, which may be empty.
@@ -97,6 +106,7 @@ class GrowingAnswer:
             for piece in (choice.delta, choice.message):
                 self.refused = self.refused or bool(piece.refusal)
                 added += piece.content or ""
+                self._left -= self._calls.add(piece.tool_calls or ())
         self._left -= len(added.encode(errors="surrogatepass"))
         if self._left < 0:
             raise AnswerTooLongError

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import NoReturn, Protocol, TypeVar
 
 import structlog
 
@@ -17,11 +19,17 @@ from agents.services.models.chat import ChatCall
 from agents.services.models.embeddings import EmbedCall
 from agents.services.models.prices import ModelPrices
 from agents.services.models.prompt import PromptError
+from agents.services.models.tools.loop import ToolLoop
+from agents.services.models.tools.toolbox import Toolbox
 from agents.services.models.usage_meter import UsageMeter
 from agents.services.sending import is_sendable
 from agents.services.service_tls import ServiceTls
+from schemas.records import Millis
 from streams import metrics
 from streams.cancellation import this_task_is_cancelled
+from streams.clock import now_ms
+
+T = TypeVar("T", covariant=True)
 
 log = structlog.get_logger()
 
@@ -41,6 +49,8 @@ class ModelClient:
         tls: for ``https``.
         headers: sent with each call, such as the key.
         server_name: of the certificate and of the header ``Host``; None: the host of the address.
+        toolbox: what models may call; None: no tools.
+        clock: Unix time in milliseconds, for the times of substeps.
     """
 
     def __init__(
@@ -54,9 +64,13 @@ class ModelClient:
         tls: ServiceTls | None = None,
         headers: ServiceHeaders | None = None,
         server_name: str | None = None,
+        toolbox: Toolbox | None = None,
+        clock: Callable[[], Millis] = now_ms,
     ) -> None:
         self._models = address.models
         self._service = service
+        self._toolbox = toolbox or Toolbox(_no_client, frozenset())
+        self._clock = clock
         self._meter = UsageMeter(service, prices)
         self._api = ModelApi(
             address.url,
@@ -74,7 +88,7 @@ class ModelClient:
     async def call(self, request: StepRequest, *, on_chunk: OnChunk | None = None) -> StepResponse:
         """Run one attempt, as :class:`~agents.services.client.StepClient` promises.
 
-        Within an attempt each model is asked at most once.
+        Within an attempt each model is asked at most once; with tools, once in each iteration.
         """
         if request.timeout_s <= 0:
             raise self._api.error(failure.TIMED_OUT, "there was no time left for the call")
@@ -83,7 +97,7 @@ class ModelClient:
             raise self._api.error(failure.UNSENDABLE, message)
         try:
             async with asyncio.timeout(request.timeout_s):
-                return await self._of_first_that_answers(self._prepared(request, on_chunk))
+                return await self._answered(request, on_chunk)
         except TimeoutError:
             raise self._api.error(failure.TIMED_OUT, "no answer in time") from None
         except PromptError as error:
@@ -97,16 +111,21 @@ class ModelClient:
         """Close all connections; calls in flight fail. Idempotent."""
         await self._api.close()
 
-    def _prepared(self, request: StepRequest, on_chunk: OnChunk | None) -> ChatCall | EmbedCall:
+    async def _answered(self, request: StepRequest, on_chunk: OnChunk | None) -> StepResponse:
         match request.method:
             case "Chat":
-                return ChatCall(self._api, self._meter, request, on_chunk)
+                chat = ChatCall(self._api, self._meter, request, on_chunk)
+                if not chat.given.tools:
+                    return await self._of_first_that_answers(chat)
+                loop = ToolLoop(self._api, chat, request, toolbox=self._toolbox, clock=self._clock)
+                return await loop.run(self._of_first_that_answers)
             case "Embed":
-                return EmbedCall(self._api, self._meter, request)
+                embed = EmbedCall(self._api, self._meter, request)
+                return await self._of_first_that_answers(embed)
         message = "a model has the methods Chat and Embed"
         raise self._api.error(failure.METHOD_UNKNOWN, message)
 
-    async def _of_first_that_answers(self, call: ChatCall | EmbedCall) -> StepResponse:
+    async def _of_first_that_answers(self, call: _Asking[T]) -> T:
         for model in self._models:
             try:
                 return await call.ask(model)
@@ -121,3 +140,20 @@ class ModelClient:
                 log.warning("model_falls_back", service=self._service, model=model, code=error.code)
                 metrics.MODEL_FALLBACKS.labels(self._service, model).inc()
         raise AssertionError("an address names a model")
+
+
+class _Asking(Protocol[T]):
+    """What several models can be asked, one after the other."""
+
+    @property
+    def passed_on(self) -> bool:
+        """Whether a piece of an answer was shown."""
+        ...
+
+    async def ask(self, model: str) -> T:
+        """Ask one model; raises ServiceError."""
+        ...
+
+
+def _no_client(service: str) -> NoReturn:
+    raise AssertionError(f"no tool may call {service}")

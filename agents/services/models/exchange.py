@@ -57,16 +57,16 @@ class ModelExchange:
 
     def answered(self, output: Json) -> StepResponse:
         """The answer with its usage; what the provider said about its limits is kept beside it."""
-        usage = self._usage()
+        usage = self.usage()
         substeps = [self._substep("succeeded", usage)] if self.rates else []
         return StepResponse(output=output, usage=usage, substeps=substeps)
 
-    def _usage(self) -> Usage:
+    def usage(self) -> Usage:
         """What the call consumed; estimated if the server did not count."""
         return self._meter.usage(self.model, self.tokens, self._prompt, self.text)
 
     def _without_answer(self, error: BaseException) -> SubStep:
-        usage = self._usage() if self.sent and not self.refused else None
+        usage = self.usage() if self.sent and not self.refused else None
         if not isinstance(error, ServiceError):
             # Cancelled, or out of time.
             return self._substep("cancelled", usage)

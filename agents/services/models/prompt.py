@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
+from agents.services.models.tools.declaration import ToolDeclaration
+from tasks.pipeline_file import ITERATIONS_MAX
+
 T = TypeVar("T", bound=Struct)
 
 _PLACE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
@@ -32,6 +35,10 @@ class ChatInput(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """JSON Schema that the answer must satisfy; the answer is JSON then."""
     temperature: float | None = None
     max_tokens: int | None = None
+    tools: list[ToolDeclaration] = []
+    """What the model may call; put here by the step's ``tools`` in its pipeline file."""
+    max_iterations: int = 1
+    """How often the model is asked at most, with tools."""
 
 
 class EmbedInput(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -49,6 +56,8 @@ def read_chat(document: str) -> ChatInput:
     given = _read(document, ChatInput)
     if not given.messages:
         raise PromptError("messages is empty")
+    if not 1 <= given.max_iterations <= ITERATIONS_MAX:
+        raise PromptError(f"max_iterations must be 1 to {ITERATIONS_MAX}")
     return given
 
 

@@ -31,6 +31,11 @@ STALLED = Verdict(CallFailure.TIMEOUT, "MODEL_STALLED", ErrorCategory.TIMEOUT)
 """No token came for too long."""
 PROMPT_INVALID = Verdict(CallFailure.PERMANENT, "MODEL_PROMPT_INVALID", ErrorCategory.USER)
 """The step's input is not that of a model."""
+ITERATIONS_EXCEEDED = Verdict(
+    CallFailure.PERMANENT, "MODEL_ITERATIONS_EXCEEDED", ErrorCategory.DOWNSTREAM
+)
+"""The model called tools until the last iteration that it may have. Another attempt would cost as
+much again."""
 
 _CODES = {
     "context_length_exceeded": CONTEXT_TOO_LONG,

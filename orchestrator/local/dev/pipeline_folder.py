@@ -47,7 +47,7 @@ class PipelineFolder:
         texts = texts_in(self._folder)
         pipelines = load_pipelines(texts)
         services = process_settings(os.environ, DEV_DEFAULTS).services
-        Directory(services).check(pipelines.services.values())
+        Directory(services).check(pipelines.called_services)
         self._kept.mkdir(parents=True, exist_ok=True)
         wanted = {Path(path).name: text for path, text in texts.items()}
         for name, text in wanted.items():
