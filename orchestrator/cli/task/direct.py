@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from orchestrator.api.grpc.history import explanation_message
@@ -44,7 +44,13 @@ _READ_S = 60.0
 class DirectTasks:
     """``Tasks`` through Kafka and, for lists and old tasks, Postgres."""
 
-    async def create(self, request: TaskRequest, *, wait_s: float | None) -> CreatedTask:
+    async def create(
+        self,
+        request: TaskRequest,
+        *,
+        wait_s: float | None,
+        on_piece: Callable[[str], None] | None = None,
+    ) -> CreatedTask:
         """Check the task as its owner will; publish it only if it is accepted."""
         settings, now = kafka_settings(), now_ms()
         record = _record(request, now)

@@ -6,7 +6,7 @@ depend on the way. Both ways raise the same errors.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Protocol
@@ -120,8 +120,16 @@ class PageQuery:
 class Tasks(Protocol):
     """The operations on tasks. Every method connects, asks, and disconnects."""
 
-    async def create(self, request: TaskRequest, *, wait_s: float | None) -> CreatedTask:
+    async def create(
+        self,
+        request: TaskRequest,
+        *,
+        wait_s: float | None,
+        on_piece: Callable[[str], None] | None = None,
+    ) -> CreatedTask:
         """Create a task; with ``wait_s`` wait at most that time for its end.
+
+        ``on_piece`` gets the pieces of its answer as they are written, if the way has them.
 
         Raises:
             InvalidRecordError, AnswerError: it is refused, with the code of the reason.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -68,13 +68,19 @@ class ServedTasks:
         except ValueError as error:
             raise typer.BadParameter(f"--server: {error}") from None
 
-    async def create(self, request: TaskRequest, *, wait_s: float | None) -> CreatedTask:
+    async def create(
+        self,
+        request: TaskRequest,
+        *,
+        wait_s: float | None,
+        on_piece: Callable[[str], None] | None = None,
+    ) -> CreatedTask:
         """Let the service check the task and publish it."""
         message = _create_message(request)
         async with open_service(self._settings, self._tls) as service:
             answer = await service.call("CreateTask", message, timeout_s=_CALL_S)
             task_id = TaskId(answer.task.id)
-            end = None if wait_s is None else await self._end(service, task_id, wait_s)
+            end = None if wait_s is None else await self._end(service, task_id, wait_s, on_piece)
         receipt = answer.receipt if answer.HasField("receipt") else None
         return CreatedTask(
             id=task_id,
@@ -140,13 +146,19 @@ class ServedTasks:
                 return published_of(error.receipt)
         return published_of(answer.receipt)
 
-    async def _end(self, service: Service, task_id: TaskId, wait_s: float) -> End | None:
+    async def _end(
+        self,
+        service: Service,
+        task_id: TaskId,
+        wait_s: float,
+        on_piece: Callable[[str], None] | None,
+    ) -> End | None:
         """The event that ended a task; None if it did not end in time."""
         last: pb.TaskEvent | None = None
         try:
             async with (
                 asyncio.timeout(wait_s),
-                aclosing(_events(service, task_id, 0, wait_s)) as events,
+                aclosing(_events(service, task_id, 0, wait_s, on_piece)) as events,
             ):
                 async for event in events:
                     last = event
@@ -156,9 +168,15 @@ class ServedTasks:
 
 
 async def _events(
-    service: Service, task_id: TaskId, after: int, away_s: float
+    service: Service,
+    task_id: TaskId,
+    after: int,
+    away_s: float,
+    on_piece: Callable[[str], None] | None = None,
 ) -> AsyncGenerator[pb.TaskEvent, None]:
     """The events after a sequence until the task has ended, over one or more streams.
+
+    ``on_piece`` gets the text of the answer's chunks, of which some may be left out.
 
     Raises:
         ServiceAwayError, ServiceRefusedError: at once if the first stream does not begin;
@@ -175,6 +193,8 @@ async def _events(
                     if item.HasField("event"):
                         yield item.event
                         after = item.event.sequence
+                    elif item.HasField("chunk") and on_piece and item.chunk.kind == "text":
+                        on_piece(item.chunk.data)
             if await _is_over(service, task_id, after):
                 return
             heard_at = time.monotonic()

@@ -23,6 +23,11 @@ class Passage:
     """Paragraphs, one a line."""
 
 
+def heading_of(title: str) -> str:
+    """The innermost heading of a passage's title."""
+    return title.rsplit(" > ", 1)[-1]
+
+
 def load_passages(docs_dir: Path) -> list[Passage]:
     """Read the packaged corpus, the pages in ``docs_dir``, and the README beside that folder.
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from orchestrator.local.demo.answer import Answer, BadInputError, dump, load
+from orchestrator.local.demo.passages import heading_of
 from orchestrator.local.demo.prices import cost_micros
-from orchestrator.local.demo.retrieval import Document, heading_of
+from orchestrator.local.demo.retrieval import Document
 from orchestrator.local.demo.text import sentences, terms, tokens
 from schemas.records import Usage
 

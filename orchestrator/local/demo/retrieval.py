@@ -5,10 +5,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 import bm25s
+import numpy as np
+import numpy.typing as npt
 from msgspec import Struct
 
 from orchestrator.local.demo.answer import Answer, BadInputError, dump, load
-from orchestrator.local.demo.passages import Passage
+from orchestrator.local.demo.passages import Passage, heading_of
 from orchestrator.local.demo.text import terms
 
 TOP_K_MAX = 100
@@ -39,14 +41,46 @@ class RetrieveOutput(Struct, frozen=True):
     documents: list[Document]
 
 
+class PassagesInput(Struct, frozen=True):
+    """Input of the method ``Passages``; other fields are ignored."""
+
+    query: str
+    vectors: list[list[float]] = []
+    """The vector of the query, as the method ``Embed`` of a model answers; without it, passages
+    are found by words."""
+    top_k: int = 2
+
+
+class PassagesOutput(Struct, frozen=True):
+    """Output of ``Passages``: for the prompt of a language model."""
+
+    text: str
+    """The passages with a blank line between them. The best one is the last: small models heed what
+    is next to the question."""
+    citations: list[str]
+    """Their ids, the best first."""
+
+
 class Retrieval:
     """Finds passages by the words of a query; the better its heading fits, the earlier it comes.
 
     Source of the ranking: Robertson and Zaragoza, "The Probabilistic Relevance Framework:
     BM25 and Beyond", 2009, in Lucene's variant (k1 1.5, b 0.75), by the library bm25s.
+
+    Args:
+        passages: what can be found.
+        vectors: one of length 1 for each passage, for queries that come with a vector.
+
+    Raises:
+        ValueError: there are no passages, or not as many vectors.
     """
 
-    def __init__(self, passages: Sequence[Passage]) -> None:
+    def __init__(
+        self, passages: Sequence[Passage], vectors: npt.NDArray[np.float32] | None = None
+    ) -> None:
+        if vectors is not None and len(vectors) != len(passages):
+            raise ValueError(f"there are {len(vectors)} vectors for {len(passages)} passages")
+        self._vectors = vectors
         if not passages:
             raise ValueError("there are no passages to search in")
         self._passages = passages
@@ -71,6 +105,33 @@ class Retrieval:
         if not 1 <= asked.top_k <= TOP_K_MAX:
             raise BadInputError("TOP_K_INVALID", f"top_k must be 1 to {TOP_K_MAX}")
         return Answer(output=dump(RetrieveOutput(self.search(asked.query, asked.top_k))))
+
+    def passages(self, request: str) -> Answer:
+        """Answer a ``Passages`` call.
+
+        Raises:
+            BadInputError: as :meth:`retrieve`, or ``VECTOR_INVALID``.
+        """
+        asked = load(request, PassagesInput)
+        if not asked.query.strip():
+            raise BadInputError("QUERY_EMPTY", "the query is empty")
+        if not 1 <= asked.top_k <= TOP_K_MAX:
+            raise BadInputError("TOP_K_INVALID", f"top_k must be 1 to {TOP_K_MAX}")
+        if asked.vectors and self._vectors is not None:
+            found = self._nearest(asked.vectors, asked.top_k)
+        else:
+            found = self.search(asked.query, asked.top_k)
+        text = "\n\n".join(document.text for document in reversed(found))
+        return Answer(output=dump(PassagesOutput(text, [document.id for document in found])))
+
+    def _nearest(self, vectors: list[list[float]], top_k: int) -> list[Document]:
+        """The passages whose vectors point most in the direction of the query's."""
+        assert self._vectors is not None
+        if len(vectors) != 1 or len(vectors[0]) != self._vectors.shape[1]:
+            raise BadInputError("VECTOR_INVALID", "vectors must be one, as long as ours")
+        scores = self._vectors @ np.asarray(vectors[0], dtype=np.float32)
+        best = np.argsort(-scores, kind="stable")[:top_k]
+        return [self._document(int(place), float(scores[place])) for place in best]
 
     def search(self, query: str, top_k: int) -> list[Document]:
         """At most ``top_k`` passages that share a word with the query, by falling score."""
@@ -101,11 +162,6 @@ class Retrieval:
         return Document(
             id=passage.id, title=passage.title, text=passage.text, score=round(score, 4)
         )
-
-
-def heading_of(title: str) -> str:
-    """The innermost heading of a passage's title."""
-    return title.rsplit(" > ", 1)[-1]
 
 
 def _weights_in(headings: Sequence[frozenset[str]]) -> dict[str, float]:

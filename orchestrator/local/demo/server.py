@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 import grpc
+import numpy as np
 import structlog
 
 from orchestrator.local.demo.agent_engine import AgentEngine
@@ -65,12 +66,14 @@ class ReferenceServices:
         if settings.call_log:
             self.calls = CallLog(Path(settings.call_log))
         passages = load_passages(settings.docs_dir)
-        retrieval = Retrieval(passages)
+        vectors = None if settings.vectors_file is None else np.load(settings.vectors_file)
+        retrieval = Retrieval(passages, vectors)
         # The model's own knowledge is the packaged corpus.
         learned = [passage for passage in passages if passage.id.startswith("corpus/")]
         answer = partial(generate, knowledge=Retrieval(learned).search)
         try:
-            await self._serve("retrieval", {"Retrieve": retrieval.retrieve})
+            found = {"Retrieve": retrieval.retrieve, "Passages": retrieval.passages}
+            await self._serve("retrieval", found)
             await self._serve("rag_engine", {"Generate": answer})
             await self._serve_long(
                 "agent_engine", "RunAgent", AgentEngine(retrieval.search).run_agent

@@ -46,6 +46,10 @@ class DemoSettings:
     """Its ``*.md``, and the README.md beside it, can be retrieved in addition to the packaged
     corpus. A folder that does not exist adds nothing."""
 
+    vectors_file: Path | None = None
+    """A NumPy file of one vector for each passage, which `orchestrator dev --models` makes. None:
+    passages are found by their words."""
+
     def __post_init__(self) -> None:
         Faults.parse(self.faults)
         for name in (slot for slot in self.__slots__ if slot.endswith("_port")):

@@ -12,10 +12,13 @@ from streams.clock import now_ms
 
 DEMONSTRATION_TENANT = "demonstration"
 """The tenant of these tasks. Callers of the service without a key are another one."""
+_TWO_PARTS = "What is (17 + 3) * 2.5, and what is a dead letter?"
 
 
-def demo_tasks() -> list[TaskCreated]:
-    """One task of each built-in type, with new ids."""
+def demo_tasks(*, models: bool = False) -> list[TaskCreated]:
+    """One task of each built-in type, with new ids; with ``models`` the agent is a small model."""
+    question = "What is a dead letter?" if models else _TWO_PARTS
+    follow_up = "And what is a lane?" if models else "And what happens when one fails?"
     spoken = resources.files("orchestrator.local.demo") / "samples" / "question.wav"
     conversation = [
         {"role": "user", "content": "What is a consumer group?"},
@@ -23,8 +26,8 @@ def demo_tasks() -> list[TaskCreated]:
     ]
     return [
         _a_task("rag", {"query": "What happens to a record that cannot be processed?"}),
-        _a_task("agent", {"query": "What is (17 + 3) * 2.5, and what is a dead letter?"}),
-        _a_task("chat", {"query": "And what happens when one fails?", "history": conversation}),
+        _a_task("agent", {"query": question}),
+        _a_task("chat", {"query": follow_up, "history": conversation}),
         _a_task("voice", {"audio": _base64(spoken.read_bytes())}),
         _a_task(
             "multimodal",

@@ -38,6 +38,8 @@ class Demonstration:
 
     settings: Settings
     console: Console
+    models: bool = False
+    """Whether real models answer."""
 
     async def run(self, *, timeout_s: float) -> bool:
         """Return True if the tasks ended as expected and the malformed record is a dead letter.
@@ -47,7 +49,7 @@ class Demonstration:
         Prints the rows as they are in Postgres and the dead letter as it is in its topic.
         """
         topics = Topics(self.settings.topics)
-        tasks = demo_tasks()
+        tasks = demo_tasks(models=self.models)
         malformed_key = f"malformed_{uuid.uuid4()}".encode()
         with traced_upstream():
             position = await self._publish(topics, tasks, malformed_key)

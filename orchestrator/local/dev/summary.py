@@ -18,8 +18,13 @@ _DATA_DIR = "ORCH_EMBEDDED_DATA_DIR"
 _EXAMPLE = Path("examples", "publish_task.py")
 
 
-def show_summary(terminal: Terminal, system: System, servers: Servers, folder: Path) -> None:
-    """Print addresses, log files, and commands that can be pasted into another terminal."""
+def show_summary(
+    terminal: Terminal, system: System, servers: Servers, folder: Path, *, streams: bool = False
+) -> None:
+    """Print addresses, log files, and commands that can be pasted into another terminal.
+
+    With ``streams``, the first task is one whose answer is worth watching as it grows.
+    """
     terminal.line()
     for name, text in (
         ("HTTP", f"http://{system.http_address}"),
@@ -36,7 +41,7 @@ def show_summary(terminal: Terminal, system: System, servers: Servers, folder: P
     needs = "the first line is needed" if variable else "no variable has to be set"
     terminal.line(f"Try, in another terminal; {needs} there:")
     terminal.line()
-    for command in [*variable, *_commands(system)]:
+    for command in [*variable, *_commands(system, streams=streams)]:
         terminal.line(f"  {command}")
     terminal.line()
     terminal.line("Ctrl-C stops everything; the data is kept.")
@@ -61,16 +66,17 @@ def _logs(system: System, servers: Servers) -> list[Path]:
     return [*ours, system.logs / "*.log"]
 
 
-def _commands(system: System) -> list[str]:
+def _commands(system: System, *, streams: bool) -> list[str]:
     """Commands, calls over HTTP and gRPC, and a program of an upstream service."""
     called, question = program(), json.dumps(_QUESTION)
+    waits = "--stream" if streams else "--wait"
     body = json.dumps({"type": "rag", "input": _QUESTION})
     message = json.dumps({"type": "rag", "input": question})
     json_type = "'Content-Type: application/json'"
     example = f"{shown_path(sys.executable)} {_EXAMPLE} 'What is a lane?'"
     return [
         f"{called} status",
-        f"{called} task create --type rag --wait \\\n    --input '{question}'",
+        f"{called} task create --type rag {waits} \\\n    --input '{question}'",
         f"{called} task list",
         f"{called} tail task-events --from-start --until-end",
         f"{called} dlq list",

@@ -1,0 +1,1 @@
+"""Small real models on this machine, for `orchestrator dev --models`."""
