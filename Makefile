@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ORCH := $(BIN)/orchestrator
 
 .DEFAULT_GOAL := help
-.PHONY: help run image test test-fast simulate chaos defects fuzz secured-cluster noisy rolling outage balancing dead-letters test-docker test-models test-analytics test-postgres test-prometheus test-pages test-upgrade check-deploy check format bench bench-small bench-observing bench-scale bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
+.PHONY: help run image test test-fast simulate chaos defects fuzz secured-cluster noisy rolling outage balancing dead-letters test-docker test-models test-nacos test-analytics test-postgres test-prometheus test-pages test-upgrade check-deploy check format bench bench-small bench-observing bench-scale bench-peers bench-long bench-page lock proto asyncapi configuration dashboards observe clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,14 @@ test-analytics: $(VENV)/.dev ## the examples that need a schema registry and kca
 
 test-postgres: $(VENV)/.dev ## pgbouncer, which is fetched, TLS, a standby and a recovery, with a Postgres of Debian
 	@$(BIN)/python -m pytest -m postgres tests/sinks $(PYTEST_ARGS)
+
+# Rust's cargo builds it once, which takes a quarter of an hour.
+RNACOS ?= .cache/rnacos/bin/rnacos
+$(RNACOS):
+	cargo install --locked --version 0.8.8 --root .cache/rnacos rnacos
+
+test-nacos: $(VENV)/.dev $(RNACOS) ## instances that come and go in a real server with Nacos' API, which is built
+	@RNACOS=$(abspath $(RNACOS)) $(BIN)/python -m pytest -m nacos tests/agents/services/discovery $(PYTEST_ARGS)
 
 test-models: $(VENV)/.dev ## steps and `make run MODELS=1` with real models on this machine, which are fetched
 	@$(BIN)/python -m pytest -m models tests/agents/services/models tests/local/models $(PYTEST_ARGS)

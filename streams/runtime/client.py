@@ -135,10 +135,19 @@ class RangeConsumer(InLoop):
         if current:
             await self._ensure_consumer().commit(current)
 
-    async def _seek_back(self) -> Any:
+    async def _seek_back(self) -> dict[TopicPartition, int | None]:
         consumer = self._ensure_consumer()
-        committed = await consumer.seek_to_committed()
-        if without := [tp for tp, offset in committed.items() if not offset]:
+        assigned = list(consumer.assignment())
+        found = await consumer._coordinator.fetch_committed_offsets(assigned) if assigned else {}
+        # Another rebalance may have taken partitions away meanwhile; it seeks for itself.
+        committed = {
+            tp: found[tp].offset if tp in found and found[tp].offset > 0 else None
+            for tp in consumer.assignment() & set(assigned)
+        }
+        for tp, offset in committed.items():
+            if offset is not None:
+                consumer.seek(tp, offset)
+        if without := [tp for tp, offset in committed.items() if offset is None]:
             # Nothing of these is read before their first offset is known. Waiting for it here
             # would hold up all others by a fetch that is under way.
             consumer._fetcher.request_offset_reset(without, OffsetResetStrategy.EARLIEST)
