@@ -14,17 +14,16 @@ import argparse
 import asyncio
 import json
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import httpx
 
-from ai_orchestrator import AsyncClient, OrchestratorError
+from benchmarks.harness.callers import WAIT_S, seen_in
 from benchmarks.harness.deployment import running_servers
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
@@ -34,38 +33,20 @@ from orchestrator.layout import roles
 from orchestrator.local.dev.fork import Fork
 from orchestrator.local.dev.system import DEMO_SERVICES, DEV_DEFAULTS, SERVE, System, open_system
 from orchestrator.local.embedded.ports import free_ports
+from orchestrator.local.embedded.process import Child
 from orchestrator.monitoring.target import read_targets
 from orchestrator.settings import load_settings
 from tasks.pipeline_file import load_pipelines
 
-WAIT_S = 60.0
 QUIET_S = 10.0
 """Load before the first restart, and after the last one."""
 CALL_S = 0.2
 SERVE_2 = "serve.2"
 
 
-@dataclass
-class Seen:
-    """What callers saw."""
-
-    ended_at_s: list[float] = field(default_factory=list)
-    """When tasks ended, on the monotonic clock."""
-    took_s: list[float] = field(default_factory=list)
-    """From a creation to its task's end."""
-    ends: Counter[str] = field(default_factory=Counter)
-    errors: Counter[str] = field(default_factory=Counter)
-    """By code; a wait that was over before its task had ended is ``no end``."""
-
-    def longest_gap_s(self, since_s: float, until_s: float) -> float:
-        """The longest time between two ends, both between these times."""
-        times = sorted(at for at in self.ended_at_s if since_s <= at <= until_s)
-        return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
-
-
 @asynccontextmanager
-async def a_system(folder: Path, call_log: Path) -> AsyncIterator[tuple[System, AsyncClient]]:
-    """Two of everything, and a client that knows both replicas of the service."""
+async def a_system(folder: Path, call_log: Path) -> AsyncIterator[tuple[System, Sequence[str]]]:
+    """Two of everything, and the addresses of both replicas of the service."""
     async with AsyncExitStack() as stack:
         kafka, postgres = await stack.enter_async_context(running_servers(folder))
         environment = {
@@ -93,8 +74,7 @@ async def a_system(folder: Path, call_log: Path) -> AsyncIterator[tuple[System, 
         system.supervisor.add(Fork(SERVE_2, [SERVE], env=variables, log_path=log_path))
         for name in restarted(system):
             await until_ready(system, name)
-        replicas = (f"http://{system.http_address}", f"http://127.0.0.1:{http_port}")
-        yield system, await stack.enter_async_context(AsyncClient(*replicas))
+        yield system, (f"http://{system.http_address}", f"http://127.0.0.1:{http_port}")
 
 
 async def until_ready(system: System, name: str) -> None:
@@ -106,58 +86,41 @@ async def until_ready(system: System, name: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def arrivals(client: AsyncClient, rate: float, seen: Seen, over: asyncio.Event) -> None:
-    """Create tasks at a steady rate, whatever becomes of the earlier ones; wait for all ends."""
-    async with asyncio.TaskGroup() as group:
-        while not over.is_set():
-            group.create_task(one_task(client, seen))
-            await asyncio.sleep(1 / rate)
-
-
-async def one_task(client: AsyncClient, seen: Seen) -> None:
-    began_s = time.monotonic()
-    try:
-        ended = await client.run("rag", {"query": "What is a lane?"}, wait_s=WAIT_S)
-    except OrchestratorError as error:
-        seen.errors[error.code] += 1
-        return
-    except TimeoutError:
-        seen.errors["no end"] += 1
-        return
-    seen.ended_at_s.append(time.monotonic())
-    seen.took_s.append(seen.ended_at_s[-1] - began_s)
-    seen.ends[ended.status] += 1
-
-
 def restarted(system: System) -> list[str]:
     """Our processes, without the reference services."""
     return [name for name in system.supervisor.children if name != DEMO_SERVICES]
 
 
-async def restart_all(system: System, seen: Seen) -> None:
+async def restart_all(system: System, out: Path) -> None:
     """Restart each process, and wait until it is ready; print the longest gap of each."""
     for name in restarted(system):
         began_s = time.monotonic()
         await system.supervisor.restart(name)
         await until_ready(system, name)
         ended_s = time.monotonic()
-        gap_s = seen.longest_gap_s(began_s - 1, ended_s)
+        gap_s = seen_in(out).longest_gap_s(began_s - 1, ended_s)
         print(f"{name:>20}: back after {ended_s - began_s:4.1f} s, gap {gap_s:.2f} s", flush=True)
 
 
 async def measure(rate: float, folder: Path) -> bool:
     """Whether no caller saw an error, no task is lost, and no call was made twice."""
-    seen, over, call_log = Seen(), asyncio.Event(), folder / "calls.jsonl"
-    async with a_system(folder, call_log) as (system, client):
-        running = asyncio.create_task(arrivals(client, rate, seen, over))
-        await asyncio.sleep(QUIET_S)
-        began_s = time.monotonic()
-        quiet_s = seen.longest_gap_s(began_s - QUIET_S + 3, began_s)
-        await restart_all(system, seen)
-        ended_s = time.monotonic()
-        await asyncio.sleep(QUIET_S)
-        over.set()
-        await running
+    call_log, out = folder / "calls.jsonl", folder / "callers.jsonl"
+    async with a_system(folder, call_log) as (system, urls):
+        command = [sys.executable, "-m", "benchmarks.harness.callers", str(out), str(rate), *urls]
+        callers = Child("callers", command, env=os.environ, log_path=folder / "callers.log")
+        callers.start()
+        try:
+            await asyncio.sleep(QUIET_S)
+            began_s = time.monotonic()
+            await restart_all(system, out)
+            ended_s = time.monotonic()
+            await asyncio.sleep(QUIET_S)
+        finally:
+            code = await callers.stop(WAIT_S + QUIET_S)
+    if code:
+        raise SystemExit(f"void: the callers failed: {callers.log_tail()}")
+    seen = seen_in(out)
+    quiet_s = seen.longest_gap_s(began_s - QUIET_S + 3, began_s)
     calls = Counter(keys_of(call_log.read_text("utf-8").splitlines()))
     twice = sum(count > 1 for count in calls.values())
     print(f"\ntasks: {dict(seen.ends)}, {rate:g} a second")
