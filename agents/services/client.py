@@ -29,6 +29,9 @@ class StepRequest:
     """The same key means the same attempt: a service that has effects must check it."""
     timeout_s: float
     """From now until the answer is useless; at 0 or less the call fails at once and is not made."""
+    whole_time: bool = True
+    """Whether that is the time that the pipeline gives the step. Less is the choice of who created
+    the task, and a timeout then says nothing about the service."""
     trace: Mapping[str, str] = field(default_factory=dict)
     """Trace headers to pass on (``traceparent``, ``tracestate``). A header that cannot be sent as
     metadata is left out: a broken trace must not fail a step."""

@@ -180,7 +180,11 @@ class RunningAttempt:
         with service_span(self.command) as span:
             response = await self._call.run(
                 client,
-                replace(_request(self.command, timeout_s), on_spent=self._spent.add),
+                replace(
+                    _request(self.command, timeout_s),
+                    whole_time=self._whole_time,
+                    on_spent=self._spent.add,
+                ),
                 slow_after_s=parts.started_after_ms / 1000,
                 slow=self._report_started,
                 on_chunk=self._chunks.add,

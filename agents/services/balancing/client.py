@@ -16,6 +16,7 @@ from agents.services.balancing.members import MakeClient, Members, PoolMember
 from agents.services.client import OnChunk, StepClient, StepRequest, StepResponse
 from agents.services.discovery.endpoint import Endpoint, EndpointSource
 from agents.services.failure import CallFailure, ServiceError
+from agents.services.models.refusals import ANSWER_INVALID, PROMPT_INVALID
 from streams import metrics
 
 log = structlog.get_logger()
@@ -84,7 +85,7 @@ class BalancedStepClient:
         tried: set[Endpoint] = set()
         while True:
             try:
-                async with self._taken(tried) as member:
+                async with self._taken(tried, request) as member:
                     return await member.client.call(request, on_chunk=on_chunk)
             except ServiceError as error:
                 if error.called or self._is_last(tried, until_s):
@@ -129,7 +130,7 @@ class BalancedStepClient:
             self._known.set()
 
     @asynccontextmanager
-    async def _taken(self, tried: set[Endpoint]) -> AsyncIterator[PoolMember]:
+    async def _taken(self, tried: set[Endpoint], request: StepRequest) -> AsyncIterator[PoolMember]:
         """An endpoint for a call, and what the call's end says about it."""
         member = self._members.take(tried)
         if member is None:
@@ -140,7 +141,7 @@ class BalancedStepClient:
             yield member
             failed = False
         except ServiceError as error:
-            failed = _says_failed(error)
+            failed = self._says_failed(error, request)
             raise
         finally:
             if self._members.give_back(member, failed=failed):
@@ -173,9 +174,22 @@ class BalancedStepClient:
             verdict, f"{self._service}: {message}", service=self._service, called=False
         )
 
+    def _says_failed(self, error: ServiceError, request: StepRequest) -> bool | None:
+        """Whether an error is the endpoint's fault; None: it says nothing about it.
 
-def _says_failed(error: ServiceError) -> bool | None:
-    """Whether an error is the endpoint's fault; None: it says nothing about it."""
-    if error.failure_class is CallFailure.POISON or error.code == failure.OVERLOADED.code:
-        return None
-    return error.retriable
+        One that answers with what is no answer is at fault: it is fast, and would get many calls.
+        """
+        if error.service != self._service or error.code in _SAYS_NOTHING:
+            return None
+        if error.failure_class is CallFailure.TIMEOUT:
+            return True if request.whole_time else None
+        return error.retriable or error.code == failure.RESPONSE_INVALID.code
+
+
+_SAYS_NOTHING = (
+    failure.OVERLOADED.code,
+    failure.ACCESS_DENIED.code,
+    failure.UNSENDABLE.code,
+    PROMPT_INVALID.code,
+    ANSWER_INVALID.code,
+)

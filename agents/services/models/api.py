@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -29,6 +29,7 @@ from agents.services.service_tls import ServiceTls
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 5.0
+_ERROR_BODY_S = 2.0
 _ERROR_BODY_MAX_BYTES = 16 * 1024
 _STREAM_OVERHEAD = 64
 """A stream may be so many times larger than the text in it: an event holds a few characters."""
@@ -107,8 +108,7 @@ class ModelApi:
             try:
                 asked = http.build_request("POST", url, content=body, headers=headers)
                 self._name_server(asked)
-                exchange.sent = True
-                response = await self._first(http.send(asked, stream=True))
+                response = await self._first(self._sent(http, asked, exchange))
                 exchange.rates = rates_of(response.headers)
                 exchange.refused = response.status_code != 200
                 await self._check(response)
@@ -198,15 +198,33 @@ class ModelApi:
             raise self.error(failure.RESPONSE_INVALID, "the answer is encoded")
         if response.status_code == 200:
             return
-        content = bytearray()
-        async for piece in response.aiter_raw():
-            content += piece
-            if len(content) >= _ERROR_BODY_MAX_BYTES:
-                break
-        body = bytes(content[:_ERROR_BODY_MAX_BYTES])
+        body = await self._error_body(response)
         verdict, message = refusals.verdict_of(response.status_code, body)
         after_ms = retry_after_ms(response.headers)
         raise self.error(verdict, message, retry_after_ms=after_ms)
+
+    async def _error_body(self, response: httpx.Response) -> bytes:
+        """The beginning of a failure's body; what has come, if the rest does not come soon."""
+        content = bytearray()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(_ERROR_BODY_S, self._times.first_token_s)):
+                async for piece in response.aiter_raw():
+                    content += piece
+                    if len(content) >= _ERROR_BODY_MAX_BYTES:
+                        break
+        return bytes(content[:_ERROR_BODY_MAX_BYTES])
+
+    async def _sent(
+        self, http: httpx.AsyncClient, asked: httpx.Request, exchange: ModelExchange
+    ) -> httpx.Response:
+        """Send a request, and note when the server can have got some of it."""
+
+        async def trace(event: str, _info: object) -> None:
+            if event.endswith("send_request_body.started"):
+                exchange.sent = True
+
+        asked.extensions["trace"] = trace
+        return await http.send(asked, stream=True)
 
     async def _whole(self, response: httpx.Response) -> bytes:
         content = bytearray()

@@ -101,7 +101,7 @@ class ModelClient:
         except TimeoutError:
             raise self._api.error(failure.TIMED_OUT, "no answer in time") from None
         except PromptError as error:
-            raise self._api.error(refusals.PROMPT_INVALID, str(error)) from None
+            raise self._api.error(refusals.PROMPT_INVALID, str(error), called=False) from None
         except asyncio.CancelledError:
             if this_task_is_cancelled():
                 raise

@@ -6,10 +6,12 @@ status decides where the code says nothing. ``docs/models.md`` has the table.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
+from agents.services.connection_faults import without_addresses
 from agents.services.failure import (
     OVERLOADED,
     UNAVAILABLE,
@@ -50,6 +52,8 @@ _CODES = {
 }
 _TOO_LONG = ("maximum context length", "context size", "context window")
 _OVERLOADED_STATUS = 529
+_KEY = re.compile(r"\b(sk|pk|key|org|proj)[-_][A-Za-z0-9*_-]{3,}|\S*\*{3,}\S*")
+"""As providers write their keys and accounts, also with stars in the middle."""
 
 
 def verdict_of(status: int, body: bytes) -> tuple[Verdict, str]:
@@ -59,7 +63,9 @@ def verdict_of(status: int, body: bytes) -> tuple[Verdict, str]:
         status: of HTTP.
         body: its beginning; foreign.
     """
-    code, kind, message = _error_of(body)
+    code, kind, said = _error_of(body)
+    # Providers quote keys and addresses; the message gets to the task's tenant.
+    message = without_secrets(said)
     for word in (code, kind):
         if word in _CODES:
             return _CODES[word], message or f"status {status}"
@@ -68,6 +74,11 @@ def verdict_of(status: int, body: bytes) -> tuple[Verdict, str]:
     if status == _OVERLOADED_STATUS:
         return UNAVAILABLE, message or f"status {status}"
     return verdict_of_http(status), message or f"status {status}"
+
+
+def without_secrets(text: str) -> str:
+    """The text without addresses and without what may be a key."""
+    return _KEY.sub("[key]", without_addresses(text))
 
 
 def _error_of(body: bytes) -> tuple[str, str, str]:

@@ -127,7 +127,8 @@ class ServiceGate:
         """
         if given is None:
             return False
-        now_s, outcome = time.monotonic(), outcome_of(result, whole_time=whole_time)
+        now_s = time.monotonic()
+        outcome = outcome_of(result, service=command.service, whole_time=whole_time)
         again = result is not None and calls_again(given, outcome)
         retry_after_ms = result.retry_after_ms if result is not None else None
         how = CallEnd(

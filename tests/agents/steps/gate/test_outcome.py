@@ -12,6 +12,7 @@ from agents.services.failure import (
     verdict_of_http,
     verdict_of_status,
 )
+from agents.services.models.refusals import PROMPT_INVALID
 from agents.steps.gate.admission import Admission, Hold
 from agents.steps.gate.breaker import BreakerPass
 from agents.steps.gate.note import holds_of, note_of
@@ -39,7 +40,7 @@ def failed(error: Error) -> StepResult:
 
 def of(verdict: Verdict, *, whole_time: bool = True) -> Outcome:
     error = ServiceError(verdict, "no", service="s").as_record()
-    return outcome_of(failed(error), whole_time=whole_time)
+    return outcome_of(failed(error), service="s", whole_time=whole_time)
 
 
 STATUSES = {
@@ -93,13 +94,26 @@ def test_what_the_worker_itself_finds_says_nothing_about_the_service(
     code: str, category: ErrorCategory, retriable: bool
 ) -> None:
     error = error_of(COMMAND, code, "no", category, retriable=retriable)
-    assert outcome_of(failed(error), whole_time=True) is Outcome.UNKNOWN
+    assert outcome_of(failed(error), service="s", whole_time=True) is Outcome.UNKNOWN
+
+
+def test_a_prompt_that_was_not_sent_says_nothing_about_the_service() -> None:
+    assert of(PROMPT_INVALID) is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 400])
+def test_a_tool_that_a_model_called_says_nothing_about_the_model(status: int) -> None:
+    error = ServiceError(verdict_of_http(status), "no", service="a-tool").as_record()
+    assert outcome_of(failed(error), service="s", whole_time=True) is Outcome.UNKNOWN
 
 
 def test_a_cancel_says_nothing_about_the_service() -> None:
     error = error_of(COMMAND, "CANCELLED", "no", ErrorCategory.CANCELLED)
-    assert outcome_of(ATTEMPT.cancelled(error, Millis(2)), whole_time=True) is Outcome.UNKNOWN
-    assert outcome_of(None, whole_time=True) is Outcome.UNKNOWN
+    assert (
+        outcome_of(ATTEMPT.cancelled(error, Millis(2)), service="s", whole_time=True)
+        is Outcome.UNKNOWN
+    )
+    assert outcome_of(None, service="s", whole_time=True) is Outcome.UNKNOWN
 
 
 @pytest.mark.parametrize(
