@@ -83,9 +83,9 @@ class Serving:
     async def drain(self, for_s: float) -> None:
         """Report that this replica is not ready, and go on serving for ``for_s``."""
         self.parts.draining.set()
+        await self.health.enter_graceful_shutdown()
         if self.registration is not None:
             await self.registration.leave()
-        await self.health.enter_graceful_shutdown()
         log.info("draining", http=self.http_address, seconds=for_s)
         await asyncio.sleep(for_s)
 

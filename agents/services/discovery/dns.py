@@ -7,7 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from agents.services.discovery.endpoint import Endpoint, endpoint_of
+from agents.services.discovery.endpoint import Endpoint, usable
 from agents.services.discovery.following import DiscoveryError
 
 Resolve = Callable[[str, int], Awaitable[Sequence[tuple[Any, ...]]]]
@@ -47,7 +47,7 @@ class DnsLookup:
             found = await self._resolve(self._name, self._port)
         except (OSError, UnicodeError):
             raise DiscoveryError("the name cannot be resolved") from None
-        return [endpoint_of(address[0], self._port, self._name) for *_, address in found]
+        return usable((address[0], self._port, self._name) for *_, address in found)
 
 
 async def _resolved(name: str, port: int) -> Sequence[tuple[Any, ...]]:

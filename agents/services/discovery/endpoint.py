@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,6 +49,17 @@ def endpoint_of(host: str, port: int, server_name: str | None = None) -> Endpoin
     if address.is_unspecified or address.is_multicast or "%" in host:
         raise ValueError("an address is not that of a host")
     return Endpoint(str(address), port, server_name)
+
+
+def usable(found: Iterable[tuple[str, int, str | None]]) -> list[Endpoint]:
+    """The endpoints in a look-up: host, port and server name. One that is none is left out."""
+    endpoints = []
+    for host, port, server_name in found:
+        try:
+            endpoints.append(endpoint_of(host, port, server_name))
+        except ValueError:
+            continue
+    return endpoints
 
 
 class EndpointSource(Protocol):

@@ -13,7 +13,7 @@ import dns.name
 import dns.resolver
 from dns.rdtypes.IN.SRV import SRV
 
-from agents.services.discovery.endpoint import Endpoint, endpoint_of
+from agents.services.discovery.endpoint import Endpoint, usable
 from agents.services.discovery.following import DiscoveryError
 
 PAUSE_MIN_S = 1.0
@@ -69,15 +69,15 @@ def endpoints_of(records: Sequence[SRV]) -> list[Endpoint]:
     Raises:
         DiscoveryError: the service says that it is not there (the target is the root).
     """
-    usable = [one for one in records if one.target != dns.name.root]
-    if records and not usable:
+    there = [one for one in records if one.target != dns.name.root]
+    if records and not there:
         raise DiscoveryError("the records say that there is no such service")
-    found = []
-    for record in usable:
-        if record.priority == min(one.priority for one in usable):
-            host = record.target.to_text(omit_final_dot=True)
-            found.append(endpoint_of(host, record.port))
-    return found
+    best = min((one.priority for one in there), default=0)
+    return usable(
+        (one.target.to_text(omit_final_dot=True), one.port, None)
+        for one in there
+        if one.priority == best
+    )
 
 
 async def _resolved(name: str) -> dns.resolver.Answer:

@@ -13,8 +13,18 @@ from agents.services.models.tools.growing_calls import CalledTool, CallPiece, Gr
 class TokenCount(Struct, frozen=True):
     """``usage`` of OpenAI's API."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+    @property
+    def counted(self) -> tuple[int, int] | None:
+        """Tokens of the prompt and of the answer; None: these are no counts."""
+        counts = self.prompt_tokens or 0, self.completion_tokens or 0
+        return counts if all(0 <= count <= _TOKENS_MAX for count in counts) else None
+
+
+_TOKENS_MAX = 10**9
+"""No call has so many; with its price a count must stay within the bounds of a step's usage."""
 
 
 class Piece(Struct, frozen=True):
@@ -29,8 +39,8 @@ class AnswerChoice(Struct, frozen=True):
     """One answer; the first one counts."""
 
     index: int = 0
-    delta: Piece = Piece()
-    message: Piece = Piece()
+    delta: Piece | None = None
+    message: Piece | None = None
     finish_reason: str | None = None
 
 
@@ -38,7 +48,7 @@ class Part(Struct, frozen=True):
     """An event of a stream, or the body of an answer without one. Unknown fields are ignored."""
 
     model: str | None = None
-    choices: list[AnswerChoice] = []
+    choices: list[AnswerChoice] | None = None
     usage: TokenCount | None = None
     error: Any = None
     """Some servers report a failure inside of a stream that began with 200."""
@@ -99,11 +109,11 @@ class GrowingAnswer:
         self.model = part.model or self.model
         self.tokens = part.usage or self.tokens
         added = ""
-        for choice in part.choices:
+        for choice in part.choices or ():
             if choice.index:
                 continue
             self.finish_reason = choice.finish_reason or self.finish_reason
-            for piece in (choice.delta, choice.message):
+            for piece in filter(None, (choice.delta, choice.message)):
                 self.refused = self.refused or bool(piece.refusal)
                 added += piece.content or ""
                 self._left -= self._calls.add(piece.tool_calls or ())

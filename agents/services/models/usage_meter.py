@@ -35,7 +35,7 @@ class UsageMeter:
         return usage_of(
             self._prices,
             model,
-            None if tokens is None else (tokens.prompt_tokens, tokens.completion_tokens),
+            None if tokens is None else tokens.counted,
             prompt_chars=sum(map(len, prompt)),
             answer_chars=len(answer),
         )

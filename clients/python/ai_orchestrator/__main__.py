@@ -33,8 +33,9 @@ async def _until_stopped(arguments: argparse.Namespace) -> int:
     for task in (running, stopping):
         task.cancel()
     ended, _ = await asyncio.gather(running, stopping, return_exceptions=True)
-    if isinstance(ended, OSError):
-        print(f"error: {ended}", file=sys.stderr, flush=True)
+    if isinstance(ended, Exception):
+        what = str(ended) if isinstance(ended, OSError | ImportError) else repr(ended)
+        print(f"error: {what}", file=sys.stderr, flush=True)
         return 1
     return 0
 

@@ -66,33 +66,45 @@ class Registration:
         self._entries = entries
         self._ready = ready
         self._known: set[str] = set()
+        """Ids that the registry has, as far as we know."""
+        self._told_of: set[str] = set()
+        """Ids that it may have: an answer may have been lost."""
         self._failing = False
+        self._keeping: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep the entries inside the block, and take them out at its end."""
-        keeping = asyncio.create_task(self._keep(), name="registration")
+        self._keeping = asyncio.create_task(self._keep(), name="registration")
         try:
             yield
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
             await self.leave()
 
     async def leave(self) -> None:
-        """Take the entries out now; bounded, and never raises. Idempotent."""
-        for entry in self._entries:
-            if entry.id in self._known and await self._told(self._registry.leave(entry)):
-                self._known.discard(entry.id)
+        """Take the entries out, and register them no more; bounded, never raises. Idempotent."""
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+        await self._take_out()
 
     async def _keep(self) -> None:
         while True:
             if self._ready():
-                for entry in self._entries:
-                    await self._tell(entry)
+                await asyncio.gather(*map(self._tell, self._entries))
             else:
-                await self.leave()
+                await self._take_out()
             await asyncio.sleep(BEAT_S)
+
+    async def _take_out(self) -> None:
+        await asyncio.gather(*map(self._forget, self._entries))
+
+    async def _forget(self, entry: Entry) -> None:
+        if entry.id in self._told_of:
+            await self._told(self._registry.leave(entry))
+            self._known.discard(entry.id)
+            self._told_of.discard(entry.id)
 
     async def _tell(self, entry: Entry) -> None:
         if entry.id in self._known:
@@ -100,6 +112,7 @@ class Registration:
                 return
             # It may have forgotten the entry: it is told anew.
             self._known.discard(entry.id)
+        self._told_of.add(entry.id)
         if await self._told(self._registry.register(entry)):
             self._known.add(entry.id)
             log.info("registered", service=entry.name, host=entry.host, port=entry.port)
@@ -108,9 +121,11 @@ class Registration:
         try:
             async with asyncio.timeout(_TOLD_WITHIN_S):
                 await telling
-        except (DiscoveryError, TimeoutError) as error:
+        except Exception as error:  # a token or an answer may break any library
             if not self._failing:
-                log.warning("registration_failed", reason=str(error) or type(error).__name__)
+                # Another kind of error may quote the token.
+                reason = str(error) if isinstance(error, DiscoveryError) else type(error).__name__
+                log.warning("registration_failed", reason=reason)
             self._failing = True
             return False
         self._failing = False

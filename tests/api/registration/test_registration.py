@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,6 +154,32 @@ async def test_a_replica_ends_while_its_registry_is_away(way: Way) -> None:
     ):
         await until(lambda: fake.instances == BOTH)
         fake.is_away = True
+
+
+async def test_a_replica_that_drains_does_not_come_back_by_a_sign_of_life() -> None:
+    async with a_registry() as fake:
+        registration = a_registration(fake, WAYS[0], lambda: True)
+        async with registration.running():
+            await until(lambda: fake.beats > 1)
+            fake.forget()  # the next sign of life fails, and would register anew
+            await registration.leave()
+            told = fake.beats
+            await asyncio.sleep(0)
+            assert (fake.instances, fake.beats) == ({}, told)
+
+
+async def test_a_token_that_cannot_be_sent_does_not_end_the_registration(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("t\u00f6ken\n")
+    async with a_registry() as fake:
+        api = ApiSettings(register_at="consul", register_host="10.0.0.7")
+        services = ServicesSettings(consul_url=fake.url, consul_token_file=token)
+        registry = registry_of(api, services)
+        assert registry is not None
+        entries = entries_of(api, "127.0.0.1:8000", "127.0.0.1:9000")
+        async with Registration(registry, entries, lambda: True).running():
+            token.write_text("token\n")
+            await until(lambda: fake.instances == BOTH)
 
 
 @pytest.mark.parametrize(

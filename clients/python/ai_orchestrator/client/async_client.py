@@ -274,7 +274,7 @@ class AsyncClient:
         return question.read(answer.status_code, answer.headers, body.content)
 
     async def _watch(self, task_id: str, watching: Watching) -> AsyncGenerator[Item]:
-        attempts, seen = self._attempts(True), watching.sequence
+        attempts = self._attempts(True)
         while not watching.over:
             url = self._replicas.url
             try:
@@ -282,8 +282,8 @@ class AsyncClient:
                     async for item in items:
                         yield item
             except OrchestratorError as error:
-                if watching.sequence > seen:
-                    attempts, seen = self._attempts(True), watching.sequence
+                if watching.heard:
+                    attempts, watching.heard = self._attempts(True), False
                 await self._pause(attempts, error, url)
 
     async def _connected(self, url: str, task_id: str, watching: Watching) -> AsyncGenerator[Item]:

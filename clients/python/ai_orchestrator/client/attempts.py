@@ -70,7 +70,7 @@ class Attempts:
         self._failed += 1
         if away:
             self._replicas.leave(url)
-        if away and self._failed < len(self._replicas):
+        if away and self._failed < len(self._replicas) and now_s < self._until_s:
             return 0.0
         rounds = max(0, self._failed - len(self._replicas))
         grown_s = min(_PAUSE_MAX_S, _PAUSE_MIN_S * 2.0 ** min(rounds, 10)) * (0.5 + jitter / 2)

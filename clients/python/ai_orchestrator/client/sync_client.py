@@ -271,7 +271,7 @@ class Client:
         return question.read(answer.status_code, answer.headers, body.content)
 
     def _watch(self, task_id: str, watching: Watching, until_s: float | None) -> Iterator[Item]:
-        attempts, seen = self._attempts(True), watching.sequence
+        attempts = self._attempts(True)
         while not watching.over:
             url = self._replicas.url
             try:
@@ -279,8 +279,8 @@ class Client:
             except OrchestratorError as error:
                 if until_s is not None and _now() >= until_s:
                     raise TimeoutError(f"{task_id} has not ended in time") from error
-                if watching.sequence > seen:
-                    attempts, seen = self._attempts(True), watching.sequence
+                if watching.heard:
+                    attempts, watching.heard = self._attempts(True), False
                 self._pause(attempts, error, url)
 
     def _connected(
@@ -302,29 +302,32 @@ class Client:
                 if answer.status_code == 204:
                     watching.over = True  # it ended before
                     return
-                body = AnswerBody(answer, _now() + self._timeout_s)
+                if answer.status_code != 200:
+                    raise self._refused(answer)
                 for part in answer.iter_bytes():
-                    if answer.status_code != 200:
-                        if body.add(part):
-                            break
-                        continue
                     yield from watching.feed(part)
-                    if (
-                        watching.idle
-                        and until_s is not None
-                        and until_s - _now() < min(left_s, SILENCE_S)
-                    ):
+                    if until_s is None or watching.over:
+                        continue
+                    if _now() >= until_s:
+                        raise TimeoutError(f"{task_id} has not ended in time")
+                    if watching.idle and until_s - _now() < min(left_s, SILENCE_S):
                         # The next sign of life may come after the end of the wait: another
                         # connection listens no longer than that.
                         return
-                if answer.status_code != 200:
-                    raise refusal_of(answer.status_code, answer.headers, body.content)
             finally:
                 answer.close()
         except httpx.HTTPError as error:
             raise unreachable(error) from error
         if not watching.over:
             raise UnavailableError("STREAM_ENDED", "the stream ended before the task")
+
+    def _refused(self, answer: httpx.Response) -> OrchestratorError:
+        """The error of a stream that was refused."""
+        body = AnswerBody(answer, _now() + self._timeout_s)
+        for part in answer.iter_bytes():
+            if body.add(part):
+                break
+        return refusal_of(answer.status_code, answer.headers, body.content)
 
     def _attempts(self, repeatable: bool) -> Attempts:
         until_s = _now() + self._retry_s

@@ -21,12 +21,14 @@ class Watching:
         sequence: of the last event: the next connection resumes after it.
         over: the task has ended; there is nothing more to come.
         idle: the last that came was a sign of life.
+        heard: something came on this connection: the service is there.
     """
 
     def __init__(self, after: int = 0) -> None:
         self.sequence = after
         self.over = False
         self.idle = False
+        self.heard = False
         self._name = b""
         self._data = b""
         self._rest = b""
@@ -44,6 +46,7 @@ class Watching:
         Raises:
             OrchestratorError: the service ends the stream with a refusal, or it is not one.
         """
+        self.heard = True
         *lines, self._rest = (self._rest + part).split(b"\n")
         if len(self._rest) + len(self._data) > _EVENT_MAX_BYTES:
             raise FaultError("ANSWER_INVALID", "an event of the stream is too large")

@@ -3,12 +3,16 @@
 import importlib.util
 import linecache
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 from types import ModuleType
 
 from ai_orchestrator.steps.declaring import Steps
 from ai_orchestrator.steps.serving import collecting
+
+_STANDARD_LIBRARY = sysconfig.get_path("stdlib")
+"""It may lie below the folder of a file: its modules are nobody's steps."""
 
 Stamp = tuple[int, int]
 """Time of the last change in nanoseconds, and size."""
@@ -80,8 +84,11 @@ class StepFile:
         if file is None or module.__name__ in ("__main__", __package__):
             return False
         path = Path(file)
-        inside = path.is_relative_to(self.path.parent) and "site-packages" not in path.parts
-        return inside and not module.__name__.startswith("ai_orchestrator")
+        if not path.is_relative_to(self.path.parent) or path.is_relative_to(_STANDARD_LIBRARY):
+            return False
+        return "site-packages" not in path.parts and not module.__name__.startswith(
+            "ai_orchestrator"
+        )
 
     def _fault(self, error: Exception) -> str:
         """The error, and where it is in the user's files."""

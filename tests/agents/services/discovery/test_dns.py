@@ -43,6 +43,12 @@ async def test_each_address_is_an_endpoint_that_is_called_by_the_name() -> None:
     assert found == [Endpoint("10.0.0.1", 9001, "poet"), Endpoint("fd00::2", 9001, "poet")]
 
 
+async def test_an_address_that_is_none_of_a_host_does_not_spoil_the_others() -> None:
+    assert await found_in(an_answer("fe80::1%eth0", "10.0.0.1")) == [
+        Endpoint("10.0.0.1", 9001, "poet")
+    ]
+
+
 @pytest.mark.parametrize("error", [socket.gaierror(8, "secret"), UnicodeError("secret")])
 async def test_a_name_that_cannot_be_resolved_gives_no_list(error: Exception) -> None:
     with pytest.raises(DiscoveryError, match=r"^the name cannot be resolved$"):

@@ -164,6 +164,45 @@ async def test_the_time_of_a_provider_that_is_asked_too_often_is_kept() -> None:
     assert found.retry_after_ms == 7_000
 
 
+async def test_a_failure_is_known_by_its_status_if_its_body_does_not_come() -> None:
+    async def stalls(asked: Exchange) -> None:
+        await asked.head(503)
+        await asked.gone.wait()
+
+    found = await refusal(stalls, a_prompt(), first_token_s=0.2)
+    assert found.code == "SERVICE_UNAVAILABLE"
+
+
+async def test_what_a_provider_says_is_shown_without_keys_and_addresses() -> None:
+    said = {"message": "Incorrect API key provided: sk-proj-ab****cd of org-Abc1 at 10.0.0.5:8000"}
+    found = await refusal(lambda asked: asked.refuse(401, said), a_prompt())
+    shown = str(found)
+    assert "Incorrect API key provided" in shown
+    assert not any(secret in shown for secret in ("sk-proj", "org-Abc1", "10.0.0.5"))
+
+
+@pytest.mark.parametrize(
+    "counted",
+    [
+        {"prompt_tokens": -5, "completion_tokens": 3},
+        {"prompt_tokens": 10**24, "completion_tokens": 3},
+    ],
+)
+async def test_counts_that_are_none_are_not_taken(counted: dict[str, int]) -> None:
+    async def wrong(asked: Exchange) -> None:
+        await asked.head()
+        await asked.piece("Hi")
+        await asked.event({"choices": None, "usage": counted})
+        await asked.event({"choices": [{"delta": None, "finish_reason": "stop"}]})
+        await asked.send(b"data: [DONE]\n\n")
+
+    async with a_model(wrong) as model:
+        answer = await model.client().call(a_request(a_prompt()))
+    assert answer.usage is not None
+    assert answer.usage.estimated
+    assert 0 <= answer.usage.input_tokens < 10**9
+
+
 @pytest.mark.parametrize("finish", ["content_filter"])
 async def test_a_filtered_answer_is_no_answer(finish: str) -> None:
     found = await refusal(lambda asked: asked.whole("Hi", finish=finish), a_prompt())
