@@ -6,6 +6,7 @@ import os
 import random
 import socket
 from contextlib import AsyncExitStack
+from functools import partial
 
 import structlog
 from prometheus_client import REGISTRY
@@ -196,6 +197,7 @@ class _Composition:
                     topics=self._topics,
                     step=step,
                     at_most=worker.answers_max,
+                    max_bytes=worker.answers_max_bytes,
                     clock=now_ms,
                 ),
                 gate=gate,
@@ -214,7 +216,7 @@ class _Composition:
             max_bytes=limits.record_max_bytes,
         )
         await resources.enter_async_context(follower)
-        return create_step_worker(
+        app = create_step_worker(
             self._topics.lanes(step),
             service=service,
             group=self._group,
@@ -222,6 +224,8 @@ class _Composition:
             settings=worker,
             runner=runner,
         )
+        follower.on_failure = partial(app.fail, "control_not_followed")
+        return app
 
     async def _publisher(self, resources: AsyncExitStack) -> Publisher:
         publisher = Publisher(self._settings.kafka, client_id=self._client_id)

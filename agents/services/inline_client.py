@@ -97,13 +97,13 @@ def load_function(target: str) -> Function:
     """Import ``package.module:function``.
 
     Raises:
-        SettingsError: the module or function does not exist.
+        SettingsError: the module or function does not exist, or the module cannot be imported.
     """
     module, _, name = target.partition(":")
     try:
         function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise SettingsError(f"python://{target}: {error}") from error
+    except Exception as error:  # the module is a user's, and may raise anything
+        raise SettingsError(f"python://{target}: {type(error).__name__}: {error}") from error
     if not callable(function):
         raise SettingsError(f"python://{target} is not a function")
     return function  # type: ignore[no-any-return]  # its signature is checked at its first call

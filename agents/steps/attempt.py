@@ -142,7 +142,11 @@ class RunningAttempt:
     async def _tried(self) -> StepResult | None:
         """Call the service once; None: the same attempt is to be made again."""
         gate, result = self._parts.gate, None
-        given = await gate.admitted(self.command, left_s=self._left_s)
+        try:
+            given = await gate.admitted(self.command, left_s=self._left_s)
+        except (Exception, asyncio.CancelledError):
+            self._log_spent()
+            raise
         try:
             self.began_s = time.perf_counter()
             self._attempt = replace(self._attempt, started_at=self._now())

@@ -56,6 +56,8 @@ class Chunks:
     async def begin_again(self) -> None:
         """Begin the answer anew: the next chunk has the index 0, as that of another worker has."""
         await self.flush()
+        # What followed a lost chunk belongs to the old answer.
+        self._waiting.clear()
         self._index = 0
 
     async def _send(self) -> None:

@@ -53,6 +53,8 @@ class ControlFollower:
         self._max_bytes = max_bytes
         self._next_offsets: dict[int, int] = {}
         self._task: asyncio.Task[None] | None = None
+        self.on_failure: Callable[[BaseException], None] | None = None
+        """Called if following ends by an error: from then on no cancel would be heard of."""
 
     async def __aenter__(self) -> ControlFollower:
         """Read the existing records, then follow.
@@ -63,12 +65,17 @@ class ControlFollower:
         async with self._reader() as reader:
             await self._catch_up(reader)
         self._task = asyncio.create_task(self._follow(), name="control")
+        self._task.add_done_callback(self._ended)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) and self.on_failure is not None:
+            self.on_failure(error)
 
     async def _catch_up(self, reader: LogReader) -> None:
         places = [(self._topic, partition) for partition in await reader.partitions(self._topic)]

@@ -38,6 +38,8 @@ class PastResults:
     step: StepName
     at_most: int
     """Records to read: the newest ones of the last 24 hours, at most this number."""
+    max_bytes: int
+    """Size of the results that are kept in all; the oldest are left out first."""
     clock: Callable[[], Millis]
 
     async def results(self, partitions: Collection[int]) -> dict[CommandId, bytes]:
@@ -47,12 +49,15 @@ class PastResults:
             KafkaUnavailableError: the log could not be read.
         """
         found: dict[CommandId, bytes] = {}
+        size = 0
         client_id = f"{self.kafka.client_id}-past-results"
         async with LogReader(self.kafka, client_id=client_id) as reader:
             bounds = await self._bounds(reader, partitions)
             async for records in reader.read_all(bounds):
                 for record in records:
-                    self._take(record, found)
+                    size += self._take(record, found)
+                    while size > self.max_bytes:
+                        size -= len(found.pop(next(iter(found))))
         log.warning(
             "positions_lost",
             step=self.step,
@@ -72,11 +77,15 @@ class PastResults:
             bounds[topic, partition] = (max(first, start, end - each), end)
         return bounds
 
-    def _take(self, record: Origin, found: dict[CommandId, bytes]) -> None:
+    def _take(self, record: Origin, found: dict[CommandId, bytes]) -> int:
+        """Keep a record if it is a result of the step; return the bytes that are kept for it."""
         # Most records are of other steps and need not be decoded.
         if header_text(record.headers, "ce_step") not in (None, self.step):
-            return
+            return 0
         with suppress(DecodeError):
-            result = decode(record.value, StepResult)
-            if result.step == self.step and result.kind in _TERMINAL:
-                found.setdefault(result.command_id, record.value or b"")
+            result, value = decode(record.value, StepResult), record.value or b""
+            wanted = result.step == self.step and result.kind in _TERMINAL
+            if wanted and result.command_id not in found:
+                found[result.command_id] = value
+                return len(value)
+        return 0

@@ -27,6 +27,9 @@ CONTENT_FILTERED = Verdict(CallFailure.PERMANENT, "MODEL_CONTENT_FILTERED", Erro
 """The provider refused the prompt or the answer."""
 QUOTA_EXCEEDED = Verdict(CallFailure.TRANSIENT, "MODEL_QUOTA_EXCEEDED", ErrorCategory.DOWNSTREAM)
 """The account has no money or quota left: an operator has to act, and meanwhile commands wait."""
+NOT_FOUND = Verdict(CallFailure.TRANSIENT, "MODEL_NOT_FOUND", ErrorCategory.DOWNSTREAM)
+"""The provider has no such model, as after it was retired: an operator has to name another one, and
+meanwhile commands wait."""
 ANSWER_INVALID = Verdict(CallFailure.TRANSIENT, "MODEL_ANSWER_INVALID", ErrorCategory.DOWNSTREAM)
 """The answer does not satisfy the schema; another attempt may."""
 STALLED = Verdict(CallFailure.TIMEOUT, "MODEL_STALLED", ErrorCategory.TIMEOUT)
@@ -46,6 +49,7 @@ _CODES = {
     "content_policy_violation": CONTENT_FILTERED,
     "insufficient_quota": QUOTA_EXCEEDED,
     "billing_hard_limit_reached": QUOTA_EXCEEDED,
+    "model_not_found": NOT_FOUND,
     "rate_limit_exceeded": OVERLOADED,
     "overloaded_error": UNAVAILABLE,
     "server_error": UNAVAILABLE,

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -67,9 +67,11 @@ async def local_models(
         )
         for name, arguments in programs.items()
     ]
-    async with Supervisor(children):
+    async with AsyncExitStack() as running:
+        await running.enter_async_context(Supervisor(children))
         try:
-            await asyncio.gather(*(_answers(port) for port in (chat, embeddings)))
+            for port in (chat, embeddings):
+                await _answers(port)
             vectors = await passage_vectors(
                 f"http://{_HOST}:{embeddings}/v1",
                 load_passages(settings.demo.docs_dir),
@@ -77,6 +79,7 @@ async def local_models(
                 progress=progress,
             )
         except ModelsUnavailableError as error:
+            await running.aclose()
             progress(_without(error))
             yield {}
             return

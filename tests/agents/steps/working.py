@@ -211,6 +211,7 @@ async def a_worker(
                     topics=site.topics,
                     step=STEP,
                     at_most=worker.answers_max,
+                    max_bytes=worker.answers_max_bytes,
                     clock=now,
                 ),
                 gate=ServiceGate(

@@ -142,6 +142,7 @@ async def test_a_refused_input_is_not_given_to_the_next_model() -> None:
         (400, {"code": "content_filter"}, "MODEL_CONTENT_FILTERED", False),
         (400, {"message": "no"}, "SERVICE_REFUSED", False),
         (401, {"message": "no"}, "SERVICE_ACCESS_DENIED", False),
+        (404, {"code": "model_not_found"}, "MODEL_NOT_FOUND", True),
         (429, {"code": "insufficient_quota"}, "MODEL_QUOTA_EXCEEDED", True),
         (429, {"code": "rate_limit_exceeded"}, "SERVICE_OVERLOADED", True),
         (500, "no object", "SERVICE_FAILED", True),
