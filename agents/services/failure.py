@@ -8,6 +8,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -22,6 +23,8 @@ from schemas.records import Error, ErrorCategory
 
 MESSAGE_MAX_CHARS = 300
 """A service's message is kept up to here: enough to act on, too short to carry a document."""
+
+_SECONDS_DIGITS_MAX = 15
 
 RETRY_AFTER_MAX_MS = 24 * 3600 * 1000
 """A longer delay is cut; no step's deadline is that far away."""
@@ -140,6 +143,22 @@ def retry_after_of(value: str | bytes | None) -> int | None:
     if not isinstance(value, str) or not _DIGITS.fullmatch(value):
         return None
     return min(int(value), RETRY_AFTER_MAX_MS)
+
+
+def retry_after_ms(value: str | None, *, now_s: float) -> int | None:
+    """Read ``Retry-After`` of HTTP: seconds, or a date; None if it is neither. At most 24 h.
+
+    Source: RFC 9110, 10.2.3.
+    """
+    if value is None:
+        return None
+    if value.isascii() and value.isdigit() and len(value) <= _SECONDS_DIGITS_MAX:
+        return min(int(value) * 1000, RETRY_AFTER_MAX_MS)
+    try:
+        wanted_s = parsedate_to_datetime(value).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return min(max(0, int((wanted_s - now_s) * 1000)), RETRY_AFTER_MAX_MS)
 
 
 def retry_info_of(value: str | bytes | None) -> int | None:

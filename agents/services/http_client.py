@@ -6,7 +6,6 @@ reports a failed attempt, and the router decides about the next one.
 
 import asyncio
 import time
-from email.utils import parsedate_to_datetime
 
 import h11
 
@@ -197,7 +196,7 @@ class HttpStepClient:
             failure.verdict_of_http(answer.status),
             f"{said}: {without_addresses(message)}" if message else said,
             detail_code=detail_code,
-            retry_after_ms=retry_after_ms(answer.header(b"retry-after"), now_s=time.time()),
+            retry_after_ms=failure.retry_after_ms(answer.header(b"retry-after"), now_s=time.time()),
         )
 
     def _error_of(self, error: Exception, *, called: bool = True) -> ServiceError:
@@ -237,22 +236,6 @@ class HttpStepClient:
         )
 
 
-def retry_after_ms(value: str | None, *, now_s: float) -> int | None:
-    """Read ``Retry-After``: seconds, or a date; None if it is neither. At most 24 h.
-
-    Source: RFC 9110, 10.2.3.
-    """
-    if value is None:
-        return None
-    if value.isascii() and value.isdigit() and len(value) <= _SECONDS_DIGITS_MAX:
-        return min(int(value) * 1000, failure.RETRY_AFTER_MAX_MS)
-    try:
-        wanted_s = parsedate_to_datetime(value).timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-    return min(max(0, int((wanted_s - now_s) * 1000)), failure.RETRY_AFTER_MAX_MS)
-
-
 # The documented errors, and errors of lower layers that could come through.
 _LIBRARY_ERRORS = (
     AnswerTooLargeError,
@@ -260,4 +243,3 @@ _LIBRARY_ERRORS = (
     OSError,  # includes TimeoutError
     ValueError,
 )
-_SECONDS_DIGITS_MAX = 15

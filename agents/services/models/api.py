@@ -7,6 +7,7 @@ cancel ends the stream at once. Beside the time of a model the time of a handsha
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ class ModelApi:
                 asked = http.build_request("POST", url, content=body, headers=headers)
                 self._name_server(asked)
                 response = await self._first(self._sent(http, asked, exchange))
-                exchange.rates = rates_of(response.headers)
+                exchange.rates = rates_of(response.headers, now_s=time.time())
                 exchange.refused = response.status_code != 200
                 await self._check(response)
                 yield response
@@ -200,7 +201,7 @@ class ModelApi:
             return
         body = await self._error_body(response)
         verdict, message = refusals.verdict_of(response.status_code, body)
-        after_ms = retry_after_ms(response.headers)
+        after_ms = retry_after_ms(response.headers, now_s=time.time())
         raise self.error(verdict, message, retry_after_ms=after_ms)
 
     async def _error_body(self, response: httpx.Response) -> bytes:

@@ -58,7 +58,7 @@ class ModelExchange:
     def answered(self, output: Json) -> StepResponse:
         """The answer with its usage; what the provider said about its limits is kept beside it."""
         usage = self.usage()
-        substeps = [self._substep("succeeded", usage)] if self.rates else []
+        substeps = [self._substep("completed", usage)] if self.rates else []
         return StepResponse(output=output, usage=usage, substeps=substeps)
 
     def usage(self) -> Usage:

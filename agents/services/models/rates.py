@@ -20,7 +20,7 @@ _UNIT_MS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _KINDS = ("requests", "tokens")
 
 
-def rates_of(headers: Mapping[str, str]) -> dict[str, int]:
+def rates_of(headers: Mapping[str, str], *, now_s: float) -> dict[str, int]:
     """The limits in an answer's headers, as numbers; what is not one is left out.
 
     ``limit_`` and ``remaining_`` of ``requests`` and ``tokens``, ``reset_…_ms`` until the limit is
@@ -28,6 +28,7 @@ def rates_of(headers: Mapping[str, str]) -> dict[str, int]:
 
     Args:
         headers: names in any case that the mapping finds in lower case.
+        now_s: Unix seconds.
     """
     found: dict[str, int | None] = {}
     for kind in _KINDS:
@@ -35,17 +36,16 @@ def rates_of(headers: Mapping[str, str]) -> dict[str, int]:
             value = headers.get(f"x-ratelimit-{what}-{kind}", "")
             found[f"{what}_{kind}"] = int(value) if _COUNT.fullmatch(value) else None
         found[f"reset_{kind}_ms"] = _millis_of(headers.get(f"x-ratelimit-reset-{kind}", ""))
-    found["retry_after_ms"] = retry_after_ms(headers)
+    found["retry_after_ms"] = retry_after_ms(headers, now_s=now_s)
     return {name: value for name, value in found.items() if value is not None}
 
 
-def retry_after_ms(headers: Mapping[str, str]) -> int | None:
-    """``retry-after-ms``, or ``retry-after`` in seconds; at most 24 h."""
+def retry_after_ms(headers: Mapping[str, str], *, now_s: float) -> int | None:
+    """``retry-after-ms``, or ``retry-after``: seconds or a date; at most 24 h."""
     exact = failure.retry_after_of(headers.get("retry-after-ms"))
-    seconds = failure.retry_after_of(headers.get("retry-after"))
     if exact is not None:
         return exact
-    return None if seconds is None else min(seconds * 1000, failure.RETRY_AFTER_MAX_MS)
+    return failure.retry_after_ms(headers.get("retry-after"), now_s=now_s)
 
 
 def _millis_of(value: str) -> int | None:

@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 
 from agents.services.client import StepRequest, StepResponse
-from agents.services.failure import CallFailure, ServiceError, verdict_of_http
-from agents.services.http_client import HttpStepClient, retry_after_ms
+from agents.services.failure import CallFailure, ServiceError, retry_after_ms, verdict_of_http
+from agents.services.http_client import HttpStepClient
 from schemas.records import Error, ErrorCategory, Json, Millis, SubStep, Usage
 from tests.agents.services.test_grpc_client import MAX_BYTES, SOON_S, a_request
 
