@@ -16,7 +16,8 @@ from typing import TypeVar
 import httpx
 import msgspec
 
-from agents.services import failure
+from agents.services import connection_faults, failure
+from agents.services.connection_faults import FaultLog
 from agents.services.failure import ServiceError, Verdict
 from agents.services.headers import ServiceHeaders
 from agents.services.models import refusals
@@ -78,6 +79,7 @@ class ModelApi:
         self._times = times
         self._tls = tls
         self._headers = headers or ServiceHeaders()
+        self._faults = FaultLog(service, "/".join(url.split("/", 3)[:3]))
         self._closed = False
         self._open: set[httpx.AsyncClient] = set()
 
@@ -115,11 +117,11 @@ class ModelApi:
                 await self._check(response)
                 yield response
             except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-                verdict = failure.verdict_of_exception(_cause(error))
-                said = f"the connection failed: {type(error).__name__}"
+                fault = connection_faults.of_exception(_cause(error))
+                self._faults.tell(fault, f"{type(error).__name__}: {error}")
                 called = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
                 exchange.sent = called
-                raise self.error(verdict, said, called=called) from None
+                raise self.error(fault.verdict, fault.said, called=called) from None
 
     async def parts(self, response: httpx.Response) -> AsyncIterator[Part]:
         """The parts of an answer, streamed or whole; a silent model is given up."""
