@@ -6,7 +6,9 @@ from pathlib import Path
 
 from agents.services.access import SERVICE_NAME, ServiceAccess, field_of, read_access
 
-_REGISTRY = re.compile(r"https?://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[!-~]*)?")
+_REGISTRY = re.compile(
+    r"https?://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?(/[!-~]*)?"
+)
 
 _BUILT_IN = ("retrieval", "rag_engine", "agent_engine", "voice_engine", "multimodal_engine")
 
@@ -128,7 +130,8 @@ class ServicesSettings:
                 f"discovery_every_s is {self.discovery_every_s}; it must be 0.1 to 3600"
             )
         for name in ("consul_url", "nacos_url"):
-            if not _REGISTRY.fullmatch(getattr(self, name)):
+            found = _REGISTRY.fullmatch(getattr(self, name))
+            if found is None or not 1 <= int(found["port"] or 80) <= 65535:
                 # It may hold a password.
                 raise ValueError(f"{name} must be http(s)://host:port, without a user")
         if not 0.1 <= self.health_every_s <= 3600:

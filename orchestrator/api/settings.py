@@ -1,5 +1,6 @@
 """Settings of the service."""
 
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,7 @@ _ADDRESS = re.compile(
 )
 
 _SERVICE = re.compile(r"[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?")
-_HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45}")
-_EVERY_INTERFACE = ("0.0.0.0", "::", "")
+_HOST = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +225,7 @@ class ApiSettings:
         if not self.register_at:
             return
         host = self.register_host or self.host
-        if host in _EVERY_INTERFACE or not _HOST.fullmatch(host):
+        if not _reachable(host):
             raise ValueError(
                 "register_host must be an address at which callers reach this replica, as 10.0.0.7"
             )
@@ -252,6 +252,15 @@ class ApiSettings:
                 "ORCH_API_TLS_CERTIFICATE_FILE and ORCH_API_TLS_KEY_FILE, or "
                 "ORCH_API_TLS_PLAINTEXT=true if a proxy in front of it speaks TLS"
             )
+
+
+def _reachable(host: str) -> bool:
+    """Whether a text is a name, or an address that one host can have."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return _HOST.fullmatch(host) is not None
+    return not (address.is_unspecified or address.is_multicast)
 
 
 def check_address(text: str) -> str:

@@ -7,6 +7,7 @@ thread and back: at small rates a third to a half of a process's CPU time (``doc
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -81,6 +82,12 @@ class InLoop(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         )
 
 
+def protocol_of(topics: Iterable[str]) -> str:
+    """The name of the assignment protocol of members with these topics. Pure."""
+    told = "\n".join(sorted(topics)).encode()
+    return f"{RangePartitionAssignor.name}.{hashlib.sha256(told).hexdigest()[:12]}"
+
+
 class RangeConsumer(InLoop):
     """Assigns by range: one process gets the same partition of all co-partitioned topics.
 
@@ -92,8 +99,9 @@ class RangeConsumer(InLoop):
     def _create_worker_consumer(self, transport: Any) -> Any:
         install()
         consumer = super()._create_worker_consumer(transport)
+        self._by_topics: Any = type("RangeOfTopics", (RangePartitionAssignor,), {})
         replaced = {
-            "_partition_assignment_strategy": [RangePartitionAssignor],
+            "_partition_assignment_strategy": [self._by_topics, RangePartitionAssignor],
             "_fetch_max_wait_ms": _FETCH_WAIT_MS,
             "_isolation_level": isolation_level(committed=transport.app.reads_committed),
         }
@@ -104,6 +112,18 @@ class RangeConsumer(InLoop):
         self._app, self._committed = transport.app, dict[TopicPartition, int]()
         consumer.commit = partial(self._commit_with_note, consumer.commit)
         return consumer
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Subscribe to topics.
+
+        A member with a name that comes back gets its old assignment from the broker, unless the
+        protocol that the group chooses changes. So the name of the protocol tells the topics: a
+        member that comes back with other topics begins a rebalance. ``range`` stays beside it for
+        the time in which members differ, and for older versions.
+        """
+        topics = set(topics)
+        self._by_topics.name = protocol_of(topics)
+        await super().subscribe(topics)
 
     async def seek_to_committed(self) -> Any:
         """Seek back to the committed offsets, and to the beginning of a partition without one.

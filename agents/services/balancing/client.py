@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -110,10 +111,17 @@ class BalancedStepClient:
         if self._known.is_set() and not self._closed:
             return
         if not self._closed and not self._running:
-            self._running = [asyncio.create_task(self._watch(), name=f"watch {self._service}")]
+            # In a context of their own: their lines are not about the task of this call.
+            clean = contextvars.Context()
+            watching = self._watch()
+            self._running = [
+                asyncio.create_task(watching, name=f"watch {self._service}", context=clean)
+            ]
             if self._checks is not None:
                 asking = self._checks.run(self._members, self._tell_left_out)
-                self._running.append(asyncio.create_task(asking, name=f"check {self._service}"))
+                self._running.append(
+                    asyncio.create_task(asking, name=f"check {self._service}", context=clean)
+                )
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_LIST_S):
                 await self._known.wait()

@@ -13,6 +13,8 @@ ENDPOINTS_MAX = 1_000
 
 _NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _NAME_MAX = 253
+_LIKE_ADDRESS = re.compile(r"[0-9.]+")
+"""A name whose last label is a number is read as an address by resolvers, and this is none."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,7 +45,7 @@ def endpoint_of(host: str, port: int, server_name: str | None = None) -> Endpoin
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        if len(host) > _NAME_MAX or not _NAME.fullmatch(host):
+        if len(host) > _NAME_MAX or not _NAME.fullmatch(host) or _LIKE_ADDRESS.fullmatch(host):
             raise ValueError("a host is not a name and not an address") from None
         return Endpoint(host, port, server_name)
     if address.is_unspecified or address.is_multicast or "%" in host:

@@ -91,7 +91,7 @@ class RegistryHttp:
                 if answer.status_code != httpx.codes.OK:
                     raise DiscoveryError(f"the registry answers with HTTP {answer.status_code}")
                 return RegistryAnswer(answer.headers, await _body(answer))
-        except (httpx.HTTPError, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             reason = type(error).__name__
             raise DiscoveryError(f"the registry gives no answer ({reason})") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from agents.services.discovery.address import SharedAddress, is_shared, parse_shared
 from agents.services.discovery.endpoint import Endpoint
@@ -13,6 +13,7 @@ _PREFIX = "openai+"
 _SCHEMES = ("http", "https")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,199}")
 _MODELS_MAX = 8
+_BASE = re.compile(r"https?://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[!-~]*)?")
 _FORM = "it must be openai+http(s)://host:port/v1?model=NAME"
 
 
@@ -63,9 +64,17 @@ def parse_address(text: str) -> ModelAddress:
             raise ValueError("models speak HTTP: openai+dns+http://host:port/v1?model=NAME")
         return ModelAddress("", models, shared)
     parts = urlsplit(base)
-    if parts.scheme not in _SCHEMES or not parts.hostname or "@" in parts.netloc:
+    if not _BASE.fullmatch(base) or not _has_port(parts):
         raise ValueError(_FORM)
     return ModelAddress(base, models)
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Whether the port can be used; none is that of the scheme."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def _models(query: str) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ _ERROR_BODY_MAX_BYTES = 16 * 1024
 _STREAM_OVERHEAD = 64
 """A stream may be so many times larger than the text in it: an event holds a few characters."""
 _DONE = b"[DONE]"
+_NO_ADDRESS = "the address of the instance cannot be used"
 _EVENTS = "text/event-stream"
 
 
@@ -116,6 +117,8 @@ class ModelApi:
                 exchange.refused = response.status_code != 200
                 await self._check(response)
                 yield response
+            except (httpx.InvalidURL, UnicodeError) as error:
+                raise self.error(failure.UNAVAILABLE, _NO_ADDRESS, called=False) from error
             except (httpx.HTTPError, httpx.StreamError, OSError) as error:
                 fault = connection_faults.of_exception(_cause(error))
                 self._faults.tell(fault, f"{type(error).__name__}: {error}")

@@ -9,6 +9,10 @@ refusal.
 from __future__ import annotations
 
 _PAUSE_S = 0.2
+RETRY_AFTER_MAX_S = 60.0
+"""A service that asks for more time is called once a minute all the same: one wrong answer, or one
+of an instance, must not stop it for a day."""
+
 _PAUSE_MAX_S = 30.0
 
 
@@ -63,8 +67,8 @@ class Throttle:
 
         Args:
             began_s: when the call began: calls that were refused together lower the limit once.
-            retry_after_s: the service's own time; without it, the pause grows from a fifth of a
-                second.
+            retry_after_s: the service's own time, taken up to ``RETRY_AFTER_MAX_S``; without it,
+                the pause grows from a fifth of a second.
             now_s: the time.
             chance: a random number from 0 to 1.
         """
@@ -76,7 +80,8 @@ class Throttle:
         pause_s = min(_PAUSE_MAX_S, _PAUSE_S * 2.0 ** min(self._refusals - 1, 20))
         if retry_after_s is None:
             retry_after_s = pause_s * (0.5 + chance / 2)
-        self._not_before = max(self._not_before, now_s + retry_after_s)
+        asked_s = min(retry_after_s, RETRY_AFTER_MAX_S)
+        self._not_before = max(self._not_before, now_s + asked_s)
 
     def next_look_s(self, now_s: float) -> float | None:
         """Seconds until a waiting call may begin; None: when another one has ended."""

@@ -1,4 +1,4 @@
-"""A member of a group, as a process: ``member.py BOOTSTRAP GROUP TOPIC INSTANCE_ID``.
+"""A member of a group, as a process: ``member.py BOOTSTRAP GROUP TOPIC[,TOPIC] INSTANCE_ID``.
 
 Prints a line of JSON for each assignment.
 """
@@ -27,7 +27,12 @@ class Reporter:
         """Nothing is in flight."""
 
     def assigned(self, partitions: frozenset[int]) -> None:
-        line = {"partitions": sorted(partitions), "generation": self._app.consumer_generation_id}
+        topics = sorted({tp.topic for tp in self._app.consumer.assignment()})
+        line = {
+            "partitions": sorted(partitions),
+            "generation": self._app.consumer_generation_id,
+            "topics": topics,
+        }
         print(json.dumps(line), flush=True)
 
 
@@ -42,7 +47,7 @@ async def main(bootstrap: str, group: str, topic: str, instance_id: str) -> int:
     app = create_app(group, kafka)
     app.drainables.append(Reporter(app))
 
-    @app.agent(app.topic(topic))  # type: ignore[untyped-decorator]
+    @app.agent(app.topic(*topic.split(",")))  # type: ignore[untyped-decorator]
     async def work(stream: AsyncIterator[object]) -> None:
         async for batch in batches(stream):
             for delivery in batch:

@@ -56,6 +56,28 @@ async def test_a_process_that_comes_back_under_its_name_gets_its_partitions_at_o
         assert assignments(two) == others_before
 
 
+async def test_a_process_that_comes_back_with_another_topic_gets_that_topic(
+    kafka: KafkaSettings, group: str, topics: list[str], tmp_path: Path
+) -> None:
+    def a_member(*names: str) -> Child:
+        command = [sys.executable, str(MEMBER), kafka.bootstrap, group, ",".join(names), "one"]
+        env = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+        return Child("one", command, env=env, log_path=tmp_path / f"with-{len(names)}")
+
+    before, after = a_member(topics[0]), a_member(*topics[:2])
+    try:
+        before.start()
+        await until(lambda: len(assignments(before)) == 1)
+        await before.stop(20.0, signal.SIGTERM)
+        after.start()
+        await until(lambda: len(assignments(after)) >= 1)
+        assert assignments(before)[-1]["topics"] == topics[:1]
+        await until(lambda: assignments(after)[-1]["topics"] == sorted(topics[:2]))
+    finally:
+        before.kill()
+        after.kill()
+
+
 def assignments(member: Child) -> list[dict[str, Any]]:
     """What the group assigned to a member, in all its lives."""
     if not member.log_path.exists():

@@ -283,7 +283,8 @@ class AsyncClient:
                         yield item
             except OrchestratorError as error:
                 if watching.heard:
-                    attempts, watching.heard = self._attempts(True), False
+                    watching.heard = False
+                    attempts.served(_now() + self._retry_s)
                 await self._pause(attempts, error, url)
 
     async def _connected(self, url: str, task_id: str, watching: Watching) -> AsyncGenerator[Item]:

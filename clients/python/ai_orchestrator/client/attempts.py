@@ -46,6 +46,14 @@ class Attempts:
         self._until_s = until_s
         self._failed = 0
 
+    def served(self, until_s: float) -> None:
+        """Note that the service was there: a stream may go on until another time.
+
+        Every replica counts as asked: a stream that breaks again and again is opened after a pause.
+        """
+        self._until_s = until_s
+        self._failed = len(self._replicas) - 1
+
     def pause_after(
         self, error: OrchestratorError, url: str, *, now_s: float, jitter: float
     ) -> float:

@@ -280,7 +280,8 @@ class Client:
                 if until_s is not None and _now() >= until_s:
                     raise TimeoutError(f"{task_id} has not ended in time") from error
                 if watching.heard:
-                    attempts, watching.heard = self._attempts(True), False
+                    watching.heard = False
+                    attempts.served(_now() + self._retry_s)
                 self._pause(attempts, error, url)
 
     def _connected(
@@ -310,9 +311,9 @@ class Client:
                         continue
                     if _now() >= until_s:
                         raise TimeoutError(f"{task_id} has not ended in time")
-                    if watching.idle and until_s - _now() < min(left_s, SILENCE_S):
+                    if watching.idle and until_s - _now() < min(left_s, SILENCE_S) / 2:
                         # The next sign of life may come after the end of the wait: another
-                        # connection listens no longer than that.
+                        # connection listens no longer than that. Half: there are few of them.
                         return
             finally:
                 answer.close()

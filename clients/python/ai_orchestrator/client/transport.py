@@ -20,7 +20,17 @@ _CONNECT_S = 5.0
 
 
 def urls_of(urls: Sequence[str]) -> Sequence[str]:
-    """The addresses of the replicas."""
+    """The addresses of the replicas.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    for url in urls:
+        if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+            raise ValueError(
+                f"{url!r:.80} is no address: give one or several, "
+                'as Client("http://a:8000", "http://b:8000")'
+            )
     return urls or [DEFAULT_URL]
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.steps.gate.throttle import Throttle
+from agents.steps.gate.throttle import RETRY_AFTER_MAX_S, Throttle
 
 SLOTS = 64
 
@@ -44,7 +44,15 @@ def test_each_round_of_successes_adds_one_call_up_to_the_slots() -> None:
     assert not throttle.active
 
 
-@given(st.floats(0, 86_400))
+def test_a_service_that_asks_for_a_day_is_asked_again_after_a_minute() -> None:
+    throttle = Throttle(SLOTS)
+    refuse(throttle, now_s=10.0, retry_after_s=86_400.0)
+
+    assert not throttle.admits(10.0 + RETRY_AFTER_MAX_S * 0.99)
+    assert throttle.admits(10.0 + RETRY_AFTER_MAX_S)
+
+
+@given(st.floats(0, RETRY_AFTER_MAX_S))
 def test_nothing_is_called_before_the_time_that_the_service_gave(after_s: float) -> None:
     throttle = Throttle(SLOTS)
     refuse(throttle, now_s=10.0, retry_after_s=after_s)
