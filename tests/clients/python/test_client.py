@@ -9,6 +9,7 @@ import pytest
 
 from ai_orchestrator import (
     AccessError,
+    AsyncClient,
     Chunk,
     Client,
     ConflictError,
@@ -237,3 +238,10 @@ def test_a_pause_is_never_shorter_than_the_service_asks_for_and_ends_with_the_ti
         pauses([LimitedError("TASKS_LIMITED", "full", retry_after_s=101.0)], TWO)
     with pytest.raises(LimitedError):
         pauses([LimitedError("TASKS_LIMITED", "full")], TWO)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("wrong", ["127.0.0.1:8000", ["http://a:1"], ""])
+def test_what_is_no_address_is_refused_at_once(kind: Any, wrong: Any) -> None:
+    with pytest.raises(ValueError, match="is no address: give one or several"):
+        kind(wrong)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agents.services.discovery.dns import DnsLookup
-from agents.services.discovery.endpoint import Endpoint
+from agents.services.discovery.endpoint import Endpoint, usable
 from agents.services.discovery.following import DiscoveryError
 from agents.services.failure import ServiceError
 from tests.agents.services.secured import SCHEMES, Files, Heard, a_client, a_service
@@ -47,6 +47,11 @@ async def test_an_address_that_is_none_of_a_host_does_not_spoil_the_others() -> 
     assert await found_in(an_answer("fe80::1%eth0", "10.0.0.1")) == [
         Endpoint("10.0.0.1", 9001, "poet")
     ]
+
+
+@pytest.mark.parametrize("host", ["999.1.1.1", "1.2.3", "10", "a b", "-a", ""])
+def test_what_only_looks_like_a_host_is_left_out(host: str) -> None:
+    assert usable([(host, 9001, None), ("10.0.0.1", 9001, None)]) == [Endpoint("10.0.0.1", 9001)]
 
 
 @pytest.mark.parametrize("error", [socket.gaierror(8, "secret"), UnicodeError("secret")])

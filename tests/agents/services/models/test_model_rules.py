@@ -46,6 +46,11 @@ def test_an_address_names_the_api_and_its_models(
         "openai+https://a.example/v1?model=a&key=secret",
         "openai+https://a.example/v1?model=" + "|".join("a" * 9),
         "openai+https://a.example/v1?model=a#b",
+        "openai+http://a.example:abc/v1?model=a",
+        "openai+http://a.example:99999/v1?model=a",
+        "openai+http://a.example:0/v1?model=a",
+        "openai+http://a b/v1?model=a",
+        "openai+http://a\r\nb/v1?model=a",
     ],
 )
 def test_what_is_no_address_is_refused_and_not_quoted(text: str) -> None:
