@@ -168,7 +168,7 @@ class ModelApi:
         """A failure of this service."""
         return ServiceError(
             verdict,
-            message,
+            f"{self._service}: {message}",
             service=self._service,
             retry_after_ms=retry_after_ms,
             called=called,

@@ -70,14 +70,15 @@ def verdict_of(status: int, body: bytes) -> tuple[Verdict, str]:
     code, kind, said = _error_of(body)
     # Providers quote keys and addresses; the message gets to the task's tenant.
     message = without_secrets(said)
+    told = f"HTTP {status}: {message}" if message else f"HTTP {status}"
     for word in (code, kind):
         if word in _CODES:
-            return _CODES[word], message or f"status {status}"
+            return _CODES[word], told
     if status == 400 and any(words in message.lower() for words in _TOO_LONG):
-        return CONTEXT_TOO_LONG, message
+        return CONTEXT_TOO_LONG, told
     if status == _OVERLOADED_STATUS:
-        return UNAVAILABLE, message or f"status {status}"
-    return verdict_of_http(status), message or f"status {status}"
+        return UNAVAILABLE, told
+    return verdict_of_http(status), told
 
 
 def without_secrets(text: str) -> str:

@@ -19,7 +19,10 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9001, help="0: a free one")
     parser.add_argument("--grpc", action="store_true", help="over gRPC; otherwise over HTTP")
-    status = asyncio.run(_until_stopped(parser.parse_args()))
+    arguments = parser.parse_args()
+    if not arguments.file.is_file():
+        parser.error(f"there is no file {arguments.file}")
+    status = asyncio.run(_until_stopped(arguments))
     # A plain step that still runs would hold the end up: Python waits for its threads.
     os._exit(status)
 
