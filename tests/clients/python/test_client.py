@@ -245,3 +245,17 @@ def test_a_pause_is_never_shorter_than_the_service_asks_for_and_ends_with_the_ti
 def test_what_is_no_address_is_refused_at_once(kind: Any, wrong: Any) -> None:
     with pytest.raises(ValueError, match="is no address: give one or several"):
         kind(wrong)
+
+
+def test_a_stream_that_breaks_again_and_again_is_opened_after_a_pause() -> None:
+    attempts = Attempts(Replicas(TWO), repeatable=True, until_s=30.0)
+    stops = UnavailableError("REPLICA_STOPPING", "it stops", retry_after_s=1.0)
+
+    def pause_s(now_s: float) -> float:
+        attempts.served(now_s + 30.0, now_s=now_s)
+        return attempts.pause_after(stops, TWO[0], now_s=now_s, jitter=0.0)
+
+    assert pause_s(10.0) == 0.0
+    assert pause_s(10.5) >= 0.05
+    assert pause_s(11.0) >= 0.05
+    assert pause_s(20.0) == 0.0

@@ -284,7 +284,7 @@ class AsyncClient:
             except OrchestratorError as error:
                 if watching.heard:
                     watching.heard = False
-                    attempts.served(_now() + self._retry_s)
+                    attempts.served(_now() + self._retry_s, now_s=_now())
                 await self._pause(attempts, error, url)
 
     async def _connected(self, url: str, task_id: str, watching: Watching) -> AsyncGenerator[Item]:

@@ -1,5 +1,6 @@
 """When a call is made again, and at which replica. Pure: clocks and randomness are arguments."""
 
+import math
 from collections.abc import Sequence
 
 from ai_orchestrator.client.errors import LimitedError, OrchestratorError, UnavailableError
@@ -45,14 +46,21 @@ class Attempts:
         self._repeatable = repeatable
         self._until_s = until_s
         self._failed = 0
+        self._served_s = -math.inf
 
-    def served(self, until_s: float) -> None:
-        """Note that the service was there: a stream may go on until another time.
+    def served(self, until_s: float, *, now_s: float) -> None:
+        """Note that the service was there, before its stream broke: attempts begin anew.
 
-        Every replica counts as asked: a stream that breaks again and again is opened after a pause.
+        Another replica is asked at once, as of a replica that stops; if a stream breaks again and
+        again, there is a pause.
+
+        Args:
+            until_s: as at the begin.
+            now_s: the time.
         """
-        self._until_s = until_s
-        self._failed = len(self._replicas) - 1
+        again = now_s - self._served_s < _PAUSE_MAX_S
+        self._until_s, self._served_s = until_s, now_s
+        self._failed = len(self._replicas) - 1 if again else 0
 
     def pause_after(
         self, error: OrchestratorError, url: str, *, now_s: float, jitter: float

@@ -281,7 +281,7 @@ class Client:
                     raise TimeoutError(f"{task_id} has not ended in time") from error
                 if watching.heard:
                     watching.heard = False
-                    attempts.served(_now() + self._retry_s)
+                    attempts.served(_now() + self._retry_s, now_s=_now())
                 self._pause(attempts, error, url)
 
     def _connected(
