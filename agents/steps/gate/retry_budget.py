@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agents.steps.gate.rolling import RollingCounts
+from agents.steps.gate.rolling import PARTS, RollingCounts
 
 _WINDOW_S = 60.0
 
@@ -36,7 +36,9 @@ class RetryBudget:
 
     def __init__(self, settings: RetryBudgetSettings) -> None:
         self._settings = settings
-        self._counts = RollingCounts(_WINDOW_S)
+        # A part of the window longer: a retry counts for a minute at least. Otherwise a burst could
+        # follow one of a minute before by a part too early.
+        self._counts = RollingCounts(_WINDOW_S * PARTS / (PARTS - 1))
 
     def admits(self, now_s: float) -> bool:
         """Whether a retry may begin."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-_PARTS = 30
+PARTS = 30
 
 
 class RollingCounts:
@@ -18,7 +18,7 @@ class RollingCounts:
     """
 
     def __init__(self, window_s: float) -> None:
-        self._part_s = window_s / _PARTS
+        self._part_s = window_s / PARTS
         self._parts: deque[list[int]] = deque()
         """For each part with a call, oldest first: its number, its calls, and the marked ones."""
         self.calls = 0
@@ -50,11 +50,11 @@ class RollingCounts:
         """Seconds until something leaves the window; None: it is empty."""
         if not self._parts:
             return None
-        return max(0.0, (self._parts[0][0] + _PARTS) * self._part_s - now_s)
+        return max(0.0, (self._parts[0][0] + PARTS) * self._part_s - now_s)
 
     def _moved(self, now_s: float) -> int:
         part = int(now_s / self._part_s)
-        while self._parts and self._parts[0][0] <= part - _PARTS:
+        while self._parts and self._parts[0][0] <= part - PARTS:
             _, calls, marked = self._parts.popleft()
             self.calls -= calls
             self.marked -= marked
