@@ -18,6 +18,7 @@ from agents.services.discovery.endpoint import Endpoint
 from agents.services.grpc_channel import GrpcChannels
 from agents.services.headers import ServiceHeaders
 from agents.services.service_tls import ServiceTls
+from agents.services.single_connection import name_server, single_connection
 
 HealthCheck = Callable[[Endpoint], Awaitable[bool]]
 """Whether an endpoint says that it is well. Every exception means that it does not."""
@@ -103,27 +104,12 @@ def over_http(
     """
 
     async def check(endpoint: Endpoint) -> bool:
-        if tls is not None:
-            tls.refresh()
-        sent = dict(headers.current())
-        extensions = {}
-        if endpoint.server_name is not None:
-            sent["host"] = f"{endpoint.server_name}:{endpoint.port}"
-            extensions["sni_hostname"] = endpoint.server_name
-        async with (
-            httpx.AsyncClient(
-                verify=tls.context if tls else False,
-                timeout=CHECK_TIMEOUT_S,
-                trust_env=False,
-                follow_redirects=False,
-            ) as http,
-            http.stream(
-                "GET",
-                f"{scheme}://{endpoint.authority}{path}",
-                headers=sent,
-                extensions=extensions,
-            ) as answer,
-        ):
+        url = f"{scheme}://{endpoint.authority}{path}"
+        async with single_connection(tls, httpx.Timeout(CHECK_TIMEOUT_S)) as http:
+            asked = http.build_request("GET", url, headers=headers.current())
+            name_server(asked, endpoint.server_name)
+            answer = await http.send(asked, stream=True)
+            await answer.aclose()
             return answer.is_success
 
     return check

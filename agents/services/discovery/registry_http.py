@@ -10,6 +10,7 @@ import msgspec
 
 from agents.services.discovery.following import DiscoveryError
 from agents.services.service_tls import ServiceTls
+from agents.services.single_connection import single_connection
 from streams.watched_file import WatchedFile
 
 CONNECT_TIMEOUT_S = 5.0
@@ -69,16 +70,10 @@ class RegistryHttp:
         if self._token is not None:
             word = "Bearer " if self._token_header == "authorization" else ""
             headers[self._token_header] = word + self._token.value()
-        if self._tls is not None:
-            self._tls.refresh()
         try:
             async with (
-                httpx.AsyncClient(
-                    verify=self._tls.context if self._tls else False,
-                    timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
-                    limits=httpx.Limits(max_connections=1, max_keepalive_connections=0),
-                    trust_env=False,
-                    follow_redirects=False,
+                single_connection(
+                    self._tls, httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
                 ) as http,
                 http.stream(
                     method,

@@ -27,6 +27,7 @@ from agents.services.models.exchange import ModelExchange
 from agents.services.models.rates import rates_of, retry_after_ms
 from agents.services.sending import IDEMPOTENCY_KEY, sendable_trace
 from agents.services.service_tls import ServiceTls
+from agents.services.single_connection import name_server, single_connection
 
 T = TypeVar("T")
 
@@ -111,7 +112,7 @@ class ModelApi:
         async with self._client() as http:
             try:
                 asked = http.build_request("POST", url, content=body, headers=headers)
-                self._name_server(asked)
+                name_server(asked, self._server_name)
                 response = await self._first(self._sent(http, asked, exchange))
                 exchange.rates = rates_of(response.headers, now_s=time.time())
                 exchange.refused = response.status_code != 200
@@ -174,24 +175,9 @@ class ModelApi:
             called=called,
         )
 
-    def _name_server(self, asked: httpx.Request) -> None:
-        if self._server_name is None:
-            return
-        port = asked.url.port
-        asked.headers["host"] = f"{self._server_name}:{port}" if port else self._server_name
-        asked.extensions["sni_hostname"] = self._server_name
-
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
-        if self._tls is not None:
-            self._tls.refresh()
-        http = httpx.AsyncClient(
-            verify=self._tls.context if self._tls else False,
-            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=0),
-            trust_env=False,
-            follow_redirects=False,
-        )
+        http = single_connection(self._tls, httpx.Timeout(None, connect=CONNECT_TIMEOUT_S))
         self._open.add(http)
         try:
             yield http
