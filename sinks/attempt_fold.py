@@ -42,7 +42,7 @@ class AttemptsFold:
         key = (event.run, name, step.attempt)
         row = self._rows.get(key)
         if row is None:
-            row = self._rows[key] = dict.fromkeys(StepRow._fields)
+            row = self._rows[key] = dict.fromkeys(StepRow.__struct_fields__)
         row.update(
             task_id=event.task_id,
             run=event.run,

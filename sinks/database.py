@@ -28,6 +28,7 @@ class Database:
     Args:
         settings: the database and the timeouts.
         planning: how Postgres plans the statements of this pool (:mod:`sinks.pool`).
+        functions: a statement that makes functions in each session of this pool.
         reads: only reads are made: through ``reader_dsn`` and its pooler, if they are set.
     """
 
@@ -36,6 +37,7 @@ class Database:
         settings: PostgresSettings,
         *,
         planning: Mapping[str, str] = MappingProxyType({}),
+        functions: str = "",
         reads: bool = False,
     ) -> None:
         self._pooled = reads and settings.reader_pooler
@@ -43,6 +45,7 @@ class Database:
             settings = replace(settings, dsn=settings.reader_dsn)
         self.settings = settings
         self._planning = planning
+        self._functions = functions
         self._pool: Pool | None = None
 
     async def open(self, *, migrated: bool = True) -> None:
@@ -52,7 +55,12 @@ class Database:
             SinkUnavailableError: try again later; SchemaMissingError: no migration was applied.
             MigrationError: a migration that this program needs was not applied.
         """
-        self._pool = await open_pool(self.settings, planning=self._planning, pooled=self._pooled)
+        self._pool = await open_pool(
+            self.settings,
+            planning=self._planning,
+            functions=self._functions,
+            pooled=self._pooled,
+        )
         try:
             if migrated:
                 async with self.connection() as conn:

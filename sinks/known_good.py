@@ -19,6 +19,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from schemas.records import Json, Millis, TaskId
 from sinks.columns import ChangeRow, LogRow, RefusalRow, StepRow, TaskRow
@@ -69,20 +70,23 @@ def known_good_batches(at: Millis, names: Names = Names()) -> tuple[Batch, Batch
     ids = [TaskId(f"known-good-{uuid.uuid4()}".ljust(64, "x")) for _ in range(4)]
     tasks = [_bare_task(ids[0], at), _bare_task(ids[1], at)]
     tasks += [_full_task(ids[2], at), _full_task(ids[3], at)]
-    tasks = [task._replace(event_offset=number) for number, task in enumerate(tasks)]
+    tasks = [replace(task, event_offset=number) for number, task in enumerate(tasks)]
     tasks = [_named(task, names) for task in tasks]
     steps = [_bare_step(ids[0]), _bare_step(ids[1])]
     steps += [_full_step(ids[2], at), _full_step(ids[3], at)]
     steps = [
-        step._replace(step=names.step, service=names.service, tenant_id=names.tenant_id)
+        replace(step, step=names.step, service=names.service, tenant_id=names.tenant_id)
         for step in steps
     ]
     begun = _batch(at, begun=tasks, steps=steps, logs=_logs(ids, at, 0, names))
     later = _batch(
         at,
         changed=[_bare_change(ids[0], at), _full_change(ids[2], at)],
-        refused=[RefusalRow(ids[1], 2, _LATER), RefusalRow(ids[3], 2, _LATER + 1)],
-        steps=[step._replace(event_offset=_LATER) for step in steps],
+        refused=[
+            RefusalRow(id=ids[1], sequence=2, event_offset=_LATER),
+            RefusalRow(id=ids[3], sequence=2, event_offset=_LATER + 1),
+        ],
+        steps=[replace(step, event_offset=_LATER) for step in steps],
         logs=_logs(ids, at, len(ids), names),
     )
     return begun, later
@@ -127,22 +131,14 @@ def known_good_letters() -> list[LetterRow]:
         message="",
         exception="",
         delivery_count=1,
-        task_id=None,
-        tenant_id=None,
-        task_type=None,
-        step=None,
-        service=None,
-        run=None,
-        traceparent=None,
         carried_replays=0,
-        replay_of=None,
     )
     texts = ("consumer_group", "stage", "failure_class", "code", "message", "exception")
     names = ("task_id", "tenant_id", "task_type", "step", "service", "traceparent", "replay_of")
     texts_and_names: dict[str, Any] = dict.fromkeys((*texts, *names), _LONG)
-    full = bare._replace(**texts_and_names, run=1, origin_offset=_COUNT)
+    full = replace(bare, **texts_and_names, run=1, origin_offset=_COUNT)
     return [
-        row._replace(id=f"known-good-{uuid.uuid4()}", dlq_offset=number)
+        replace(row, id=f"known-good-{uuid.uuid4()}", dlq_offset=number)
         for number, row in enumerate((bare, bare, full, full))
     ]
 
@@ -156,15 +152,11 @@ def known_good_states(letters: Sequence[LetterRow]) -> list[StateRow]:
         status_by="",
         status_at=0,
         replays=0,
-        replay_id=None,
-        sent_topic=None,
-        sent_partition=None,
-        sent_offset=None,
-        sha256=None,
         mended=False,
         action_offset=0,
     )
-    full = bare._replace(
+    full = replace(
+        bare,
         status="discarded",
         status_reason=_LONG,
         status_by=_LONG,
@@ -176,7 +168,7 @@ def known_good_states(letters: Sequence[LetterRow]) -> list[StateRow]:
         mended=True,
     )
     rows = (bare, bare, full, full)
-    return [row._replace(id=letter.id) for row, letter in zip(rows, letters, strict=True)]
+    return [replace(row, id=letter.id) for row, letter in zip(rows, letters, strict=True)]
 
 
 def _batch(
@@ -199,7 +191,8 @@ def _batch(
 
 
 def _named(task: TaskRow, names: Names) -> TaskRow:
-    return task._replace(
+    return replace(
+        task,
         type=names.type,
         tenant_id=names.tenant_id,
         conversation_id=names.conversation_id or task.conversation_id,
@@ -285,8 +278,7 @@ def _full_step(task_id: TaskId, at: Millis) -> StepRow:
 
 def _bare(row: type[R], **named: Any) -> R:
     """A row that is null in every optional column, except for the given ones."""
-    empty = {column.name: None for column in columns_of(row) if column.optional}
-    return row(**{**empty, **named})
+    return row(**named)
 
 
 def _full(row: R, at: Millis, **named: Any) -> R:
@@ -296,7 +288,7 @@ def _full(row: R, at: Millis, **named: Any) -> R:
         for column in columns_of(type(row))
         if getattr(row, column.name) is None
     }
-    return row._replace(**{**filled, **named})
+    return replace(row, **{**filled, **named})
 
 
 def _logs(ids: Sequence[TaskId], at: Millis, first: int, names: Names) -> list[LogRow]:

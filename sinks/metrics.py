@@ -13,16 +13,13 @@ QUERY_SECONDS = Histogram(
 )
 
 _NAMES = {
-    "write": (
-        *("forget_former_lives", "upsert_steps", "begin_tasks", "change_tasks", "refuse_tasks"),
-        *("append_logs", "delete_tasks", "written_events"),
-    ),
+    "write": (*("write_batch", "delete_tasks", "written_events"),),
     "count": (
-        *("read_task_heads", "add_counts", "read_counts", "read_tenant_usage"),
+        *("read_task_heads", "read_counts", "read_tenant_usage"),
         "read_counted_models",
     ),
     "position": (
-        *("read_positions", "begin_positions", "move_positions", "lock_position"),
+        *("read_positions", "lock_position"),
         *("read_index_positions", "begin_index_position", "move_index_position", "next_offsets"),
     ),
     "read": (

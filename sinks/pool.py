@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -26,18 +27,24 @@ PLAN_FOR_VALUES: Mapping[str, str] = MappingProxyType({"plan_cache_mode": "force
 filter needs, even after a statement was sent many times: for pages of lists."""
 
 FIND_BY_KEY: Mapping[str, str] = MappingProxyType(
-    {"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan"}
+    {
+        "enable_seqscan": "off",
+        "enable_mergejoin": "off",
+        "enable_hashjoin": "off",
+        "plan_cache_mode": "force_generic_plan",
+    }
 )
-"""Never scan a table if an index can be used, and plan once: for statements that name their
-rows by key. Without this, Postgres would read the whole of a table that grew since it was
-analyzed, for each batch. The best plan is the same for every batch, and planning takes longer
-than a small batch."""
+"""Look rows up by key, one after the other, and plan once: for statements that name their rows.
+Without this, Postgres would read the whole of a table that grew since it was analyzed, or of an
+index, for each batch: it takes rows of a JSON text to be a hundred, of which it knows nothing.
+The best plan is the same for every batch, and planning takes longer than a small batch."""
 
 
 async def open_pool(
     settings: PostgresSettings,
     *,
     planning: Mapping[str, str] = MappingProxyType({}),
+    functions: str = "",
     pooled: bool = False,
 ) -> Pool:
     """Open a pool and its first connection.
@@ -45,6 +52,7 @@ async def open_pool(
     Args:
         settings: the database and the timeouts.
         planning: how Postgres plans the statements of this pool.
+        functions: a statement that makes functions in each new session; empty for none.
         pooled: a pooler in transaction mode is between: no statement is kept prepared, and
             settings are those of each transaction (:func:`read_transaction`).
 
@@ -64,7 +72,7 @@ async def open_pool(
                 command_timeout=settings.statement_timeout_ms / 1000 + _COMMAND_MARGIN_S,
                 server_settings=_OF_CLIENT if pooled else {**server_settings(settings), **planning},
                 statement_cache_size=0 if pooled else _STATEMENTS_KEPT,
-                init=_measured,
+                init=partial(_begin_session, functions=functions),
                 reset=_keep_session,
             )
     except ValueError as error:
@@ -75,7 +83,9 @@ async def open_pool(
         raise
 
 
-async def _measured(conn: Connection) -> None:
+async def _begin_session(conn: Connection, *, functions: str) -> None:
+    if functions:
+        await conn.execute(functions)
     conn.add_query_logger(observe)
 
 

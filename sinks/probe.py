@@ -8,8 +8,10 @@ row is not at fault, and the writer waits.
 
 from collections.abc import Awaitable, Callable
 
+from msgspec.structs import replace
+
 from schemas.records import Millis
-from sinks.counts import store
+from sinks.columns import PositionRow
 from sinks.errors import SinkBlockedError, SinkRowError, ours
 from sinks.known_good import (
     PARTITION,
@@ -58,12 +60,11 @@ async def _check_names(conn: Connection, at: Millis, names: Names, schema: str) 
     begun, later = known_good_batches(at, names)
 
     async def write() -> None:
-        where: list[list[object]] = [[PARTITION], [0], [0], [""]]
-        await conn.fetch(query("begin_positions", schema), *where)
-        await conn.fetch(query("move_positions", schema), *where, [0])
-        await store.add(conn, known_good_counts(names), schema=schema)
-        await write_batch(conn, begun, schema=schema)
-        await write_batch(conn, later, schema=schema)
+        begin = PositionRow(log_partition=PARTITION, next_offset=0, epoch=0, owner="")
+        move = replace(begin, expected_offset=0)
+        counts = known_good_counts(names)
+        await write_batch(conn, begun, counts=counts, positions=[begin])
+        await write_batch(conn, later, positions=[move])
 
     await _check(conn, write)
 

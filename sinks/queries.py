@@ -7,7 +7,7 @@ import re
 from functools import cache
 from importlib.resources import files
 
-from sinks.columns import ChangeRow, LogRow, RefusalRow, StepRow, TaskRow
+from sinks.columns import ChangeRow, LogRow, PositionRow, RefusalRow, StepRow, TaskRow
 from sinks.counts.row import CountRow
 from sinks.letters.rows import LetterRow, StateRow
 from sinks.reads.stored import ListedTask, StoredLog, StoredTask
@@ -39,7 +39,7 @@ SCHEMA = "ai_orchestrator"
 """The schema of the projection, as the files name it."""
 
 _FILES = (
-    *("queries.sql", "rebuild.sql", "reads/queries.sql", "server/queries.sql"),
+    *("queries.sql", "batch.sql", "rebuild.sql", "reads/queries.sql", "server/queries.sql"),
     *("letters/queries.sql", "letters/pages.sql"),
 )
 
@@ -64,7 +64,10 @@ def in_schema(statement: str, schema: str) -> str:
 
 _NAMES: dict[str, str] = {}
 
-_ROWS = (TaskRow, ChangeRow, RefusalRow, StepRow, LogRow, CountRow, LetterRow, StateRow)
+_ROWS = (
+    *(PositionRow, TaskRow, ChangeRow, RefusalRow, StepRow, LogRow),
+    *(CountRow, LetterRow, StateRow),
+)
 _STORED = (StoredTask, ListedTask, StoredLog)
 
 _QUERIES = load(

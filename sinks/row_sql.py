@@ -6,20 +6,23 @@ A query names a row type in braces, so that a column is listed once, in the type
 |----------------------------|--------------------------------------------------------------|
 | ``{TaskRow.columns}``      | the columns of the table, in the order of the type           |
 | ``{TaskRow.values}``       | the same as expressions, times made from milliseconds        |
-| ``{TaskRow.rows}``         | the source: ``unnest`` of one array a column, named ``p``    |
+| ``{TaskRow.rows(begun)}``  | the source, named ``p``: rows from the JSON text ``begun``   |
 | ``{TaskRow.excluded(id)}`` | ``column = excluded.column`` for every column but these keys |
 
-:func:`json_rows` is the source for rows that come as one JSON text.
+:func:`rows_text` makes that JSON text. A document is a string in it, not a part of it: the JSON
+value ``null`` stays one, and no document can change the text around it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import NoneType
 from typing import Annotated, Any, NewType, get_args, get_origin, get_type_hints
+
+import msgspec
 
 from schemas.records import Json, Millis
 
@@ -33,6 +36,11 @@ class SqlType:
     """Unix milliseconds that become a ``timestamptz``."""
     stored: bool = True
     """False: not a column of the table; a statement uses it by name."""
+
+    @property
+    def sent(self) -> str:
+        """The type in which a value comes."""
+        return "text" if self.name == "jsonb" else self.name
 
 
 Integer = Annotated[int, SqlType("integer")]
@@ -48,9 +56,10 @@ _PLAIN: Mapping[object, SqlType] = {
     Millis: SqlType("bigint", is_time=True),
     datetime: SqlType("timestamptz"),
 }
-_NAMED = re.compile(r"\{(\w+)\.(columns|values|rows|excluded)(?:\(([\w, ]*)\))?\}")
+_NAMED = re.compile(r"\{(\w+)\.(columns|values|rows|excluded)(?:\(([\w$, ]*)\))?\}")
 _LEFT = re.compile(r"\{\w+\.[^}]*\}")
 _WIDTH = 92
+_ENCODE = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,12 @@ class Column:
     def value(self) -> str:
         """The column as an expression over the source."""
         return f"ai_orchestrator.from_millis({self.name})" if self.type.is_time else self.name
+
+    @property
+    def picked(self) -> str:
+        """The column as an expression over what was sent."""
+        name, wanted = self.name, self.type.name
+        return name if self.type.sent == wanted else f"{name}::{wanted} AS {name}"
 
 
 def fill_in(sql: str, rows: Mapping[str, type]) -> str:
@@ -89,7 +104,7 @@ def fill_in(sql: str, rows: Mapping[str, type]) -> str:
             case "values":
                 return _wrapped([column.value for column in stored])
             case "rows":
-                return _unnest(columns)
+                return _source(columns, found[3] or "$1")
         keys = {key.strip() for key in (found[3] or "").split(",")}
         if unknown := keys - {column.name for column in stored}:
             raise ValueError(f"{found[0]} names {', '.join(sorted(unknown))}")
@@ -101,16 +116,22 @@ def fill_in(sql: str, rows: Mapping[str, type]) -> str:
     return filled
 
 
-def json_rows(row: type, parameter: str = "$1") -> str:
-    """The source of rows of a type that come as one JSON text: an array of objects."""
-    typed = [f"{column.name} {column.type.name}" for column in columns_of(row)]
-    return f"json_to_recordset({parameter}::json) AS p (\n    {_wrapped(typed)}\n)"
+def rows_text(rows: Sequence[msgspec.Struct]) -> str | None:
+    """Rows of one type as the JSON text of ``{Row.rows}``: an array of objects; None if empty.
+
+    Raises:
+        ValueError: a text cannot be UTF-8.
+    """
+    return _ENCODE(rows).decode() if rows else None
 
 
-def _unnest(columns: list[Column]) -> str:
-    arrays = [f"${n}::{column.type.name}[]" for n, column in enumerate(columns, 1)]
-    names = _wrapped([column.name for column in columns])
-    return f"unnest(\n    {_wrapped(arrays)}\n) AS p (\n    {names}\n)"
+def _source(columns: list[Column], text: str) -> str:
+    typed = [f"{column.name} {column.type.sent}" for column in columns]
+    picked = [column.picked for column in columns]
+    return (
+        f"(SELECT\n    {_wrapped(picked)}\n"
+        f"FROM json_to_recordset({text}::json) AS r (\n    {_wrapped(typed)}\n)) AS p"
+    )
 
 
 def columns_of(row: type) -> list[Column]:

@@ -1,33 +1,61 @@
-"""The statements that write a batch's rows, in the order in which they depend on each other."""
+"""Sends rows to Postgres: a batch by one call (``batch.sql``), or rows of one type."""
 
 from collections.abc import Sequence
 
+import msgspec
+
+from sinks.columns import PositionRow
+from sinks.counts.row import CountRow
+from sinks.errors import SinkRowError
 from sinks.pool import Connection
 from sinks.queries import SCHEMA, query
+from sinks.row_sql import rows_text
 from sinks.rows import Batch
 
-
-async def write_batch(conn: Connection, batch: Batch, *, schema: str = SCHEMA) -> None:
-    """Write the rows of a batch inside the caller's transaction."""
-    if batch.begun:
-        await conn.execute(
-            query("forget_former_lives", schema),
-            [row.id for row in batch.begun],
-            [row.created_at for row in batch.begun],
-            [row.event_offset for row in batch.begun],
-            [row.born_offset for row in batch.begun],
-        )
-    # Attempts first: a task's steps are made from them.
-    await send(conn, "upsert_steps", batch.steps, schema)
-    await send(conn, "begin_tasks", batch.begun, schema)
-    await send(conn, "change_tasks", batch.changed, schema)
-    await send(conn, "refuse_tasks", batch.refused, schema)
-    await send(conn, "append_logs", batch.logs, schema)
+POSITION_ELSEWHERE = "OR001"
+"""The SQLSTATE if a position is not where :class:`PositionRow` expects it; nothing was written."""
 
 
-async def send(
-    conn: Connection, name: str, rows: Sequence[tuple[object, ...]], schema: str = SCHEMA
+async def write_batch(
+    conn: Connection,
+    batch: Batch,
+    *,
+    counts: Sequence[CountRow] = (),
+    positions: Sequence[PositionRow] = (),
 ) -> None:
-    """Send rows as one array for each column."""
+    """Write rows, add counts and move positions, all or nothing.
+
+    Outside of a transaction of the caller it is one of its own: if no answer comes, either all was
+    written or nothing.
+
+    Args:
+        conn: of a pool whose sessions have the function (:func:`sinks.pool.open_pool`).
+        batch: the rows.
+        counts: what they add to the counts.
+        positions: by partition, so that every writer of several locks them in the same order.
+    """
+    await conn.execute(
+        query("write_batch"),
+        _text([row for row in positions if row.expected_offset is None]),
+        _text([row for row in positions if row.expected_offset is not None]),
+        _text(counts),
+        _text(batch.begun),
+        _text(batch.steps),
+        _text(batch.changed),
+        _text(batch.refused),
+        _text(batch.logs),
+    )
+
+
+async def send(conn: Connection, name: str, rows: Sequence[msgspec.Struct]) -> None:
+    """Send rows to a query that takes those of one type."""
     if rows:
-        await conn.execute(query(name, schema), *map(list, zip(*rows, strict=True)))
+        await conn.execute(query(name, SCHEMA), _text(rows))
+
+
+def _text(rows: Sequence[msgspec.Struct]) -> str | None:
+    try:
+        return rows_text(rows)
+    except ValueError as error:
+        # The encoder's message quotes the value: left out.
+        raise SinkRowError("a value does not fit the type of its column") from error

@@ -46,7 +46,7 @@ class TaskFold:
         """The task's row."""
         event = self._changed
         if event is None:
-            return RefusalRow(self._id, self._sequence, self._offset)
+            return RefusalRow(id=self._id, sequence=self._sequence, event_offset=self._offset)
         if self._spec is None:
             return self._change_row(event)
         return self._task_row(event, self._spec)

@@ -17,24 +17,21 @@ import structlog
 
 from schemas.findings import Finding
 from schemas.records import Millis
+from sinks.columns import PositionRow
 from sinks.counts import store
 from sinks.counts.naming import Naming
 from sinks.counts.row import CountRow
 from sinks.database import Database
 from sinks.errors import SchemaMissingError, SinkPositionError, SinkRowError
 from sinks.group_commit import GroupCommit
-from sinks.pool import (
-    FIND_BY_KEY,
-    Connection,
-    is_lost,
-)
+from sinks.pool import FIND_BY_KEY, Connection
 from sinks.probe import blocked, check_tasks_are_accepted
 from sinks.queries import SCHEMA, query
 from sinks.rows import Batch, LogEvent, joined, project
 from sinks.schema.migrate import check_migrated
 from sinks.schema.partitions import ensure_months, months_ahead
 from sinks.settings import PostgresSettings
-from sinks.statements import write_batch
+from sinks.statements import POSITION_ELSEWHERE, write_batch
 
 _log = structlog.get_logger()
 
@@ -74,7 +71,9 @@ class Writer:
     """
 
     def __init__(self, settings: PostgresSettings, *, schema: str = SCHEMA) -> None:
-        self._database = Database(settings, planning=FIND_BY_KEY)
+        self._database = Database(
+            settings, planning=FIND_BY_KEY, functions=query("create_write_batch", schema)
+        )
         self._schema = schema
         self._group = GroupCommit[_Write](self._write_together, size_max=EVENTS_MAX)
         # Months that have partitions. Forgotten at every failure: after a restore from a backup,
@@ -142,10 +141,11 @@ class Writer:
 
         1. The batch waits for the running transaction, together with batches of other partitions.
         2. The missing month partitions are created, in a transaction of their own.
-        3. One transaction: the positions move, the new events are counted (:mod:`sinks.counts`),
-           then attempts, tasks and trail are written.
-        4. If that fails for a reason that one batch may have caused, each is written by itself.
-        5. If one event alone is refused, known good rows are tried and rolled back: if these are
+        3. The new events are counted (:mod:`sinks.counts`).
+        4. One call, which is one transaction: the positions move, counts are added, attempts,
+           tasks and trail are written.
+        5. If that fails for a reason that one batch may have caused, each is written by itself.
+        6. If one event alone is refused, known good rows are tried and rolled back: if these are
            refused as well, the tables are at fault, not the event.
 
         Args:
@@ -258,23 +258,19 @@ class Writer:
             await check_migrated(conn)
 
     async def _commit(self, conn: Connection, writes: Sequence[_Write], batch: Batch) -> None:
-        transaction = conn.transaction()
-        await transaction.start()
+        counted = [event for write in writes for event in write.counted]
+        # Before the batch, so also before its lock: only a batch of the same partition could
+        # change what is read here, and it would move the position.
+        counts = await store.counts_of(conn, counted, self._naming, schema=self._schema)
         try:
-            if not await self._move(conn, writes):
+            await write_batch(conn, batch, counts=counts, positions=_rows_of(writes))
+        except BaseException as error:
+            if isinstance(error, asyncpg.PostgresError) and error.sqlstate == POSITION_ELSEWHERE:
                 await self._settle(conn, writes)
-                await transaction.rollback()
                 return
-            counted = [event for write in writes for event in write.counted]
-            await store.count(conn, counted, self._naming, schema=self._schema)
-            await write_batch(conn, batch, schema=self._schema)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, SinkPositionError):
-            # After any other error the connection is cut, see sinks.pool.
-            if not is_lost(conn):
-                await transaction.rollback()
+            # The call may have gone through, also if it ended with an error of the server.
+            self._in_doubt.update({write.partition: write.after for write in writes})
             raise
-        self._in_doubt.update({write.partition: write.after for write in writes})
-        await transaction.commit()
 
     async def _settle(self, conn: Connection, writes: Sequence[_Write]) -> None:
         """Settle a position that did not move: this is fine if our own COMMIT had succeeded.
@@ -291,23 +287,19 @@ class Writer:
         where = f"at {found[0].next_offset}" if found else "missing"
         raise SinkPositionError(f"the position of partition {write.partition} is {where}")
 
-    async def _move(self, conn: Connection, writes: Sequence[_Write]) -> bool:
-        """Move all positions; True if each was where its caller last saw it."""
-        begun, moved = [], []
-        # By partition: every writer that moves several locks them in the same order.
-        for write in sorted(writes, key=lambda write: write.partition):
-            after = write.after
-            to = (write.partition, after.next_offset, after.epoch, after.owner)
-            if write.expected is None:
-                begun.append(to)
-            else:
-                moved.append((*to, write.expected.next_offset))
-        done = 0
-        for name, rows in (("begin_positions", begun), ("move_positions", moved)):
-            if rows:
-                columns = map(list, zip(*rows, strict=True))
-                done += len(await conn.fetch(query(name, self._schema), *columns))
-        return done == len(writes)
+
+def _rows_of(writes: Sequence[_Write]) -> list[PositionRow]:
+    # By partition: every writer that moves several locks them in the same order.
+    return [
+        PositionRow(
+            log_partition=write.partition,
+            next_offset=write.after.next_offset,
+            epoch=write.after.epoch,
+            owner=write.after.owner,
+            expected_offset=None if write.expected is None else write.expected.next_offset,
+        )
+        for write in sorted(writes, key=lambda write: write.partition)
+    ]
 
 
 def _after(expected: Position | None, events: Sequence[LogEvent]) -> Sequence[LogEvent]:

@@ -1,4 +1,4 @@
-"""Counts in Postgres: counted in the transaction that writes the rows, added, and read."""
+"""Counts: made of events and of the rows before them, and read."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,26 +10,20 @@ from sinks.counts.tally import TaskHead, heads_needed, tally
 from sinks.pool import Connection
 from sinks.queries import SCHEMA, query
 from sinks.rows import LogEvent
-from sinks.statements import send
 
 _NOT_EXPORTED = [measures.TENANT_TOKENS.name, measures.TENANT_COST.name]
 
 
-async def count(
+async def counts_of(
     conn: Connection, events: Sequence[LogEvent], naming: Naming, *, schema: str = SCHEMA
-) -> None:
-    """Count events inside the caller's transaction, before their rows are written.
+) -> list[CountRow]:
+    """What events add to the counts; call it before their rows are written.
 
-    The caller has locked the positions of their partitions, and has not counted them before.
+    The caller has not counted them before.
     """
     needed = heads_needed(events)
     heads = await _read_heads(conn, needed, schema) if needed else {}
-    await add(conn, tally(events, heads, naming), schema=schema)
-
-
-async def add(conn: Connection, rows: Sequence[CountRow], *, schema: str = SCHEMA) -> None:
-    """Add rows to the counts inside the caller's transaction."""
-    await send(conn, "add_counts", rows, schema)
+    return tally(events, heads, naming)
 
 
 async def read(conn: Connection, partitions: Iterable[int]) -> list[CountRow]:

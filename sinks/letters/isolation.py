@@ -44,6 +44,8 @@ async def _refusal(conn: Connection, name: str, row: LetterRow | StateRow) -> Si
     try:
         async with conn.transaction():
             await send(conn, name, [row])
+    except SinkRowError as refusal:
+        return refusal
     except Exception as error:
         found = ours(error)
         if isinstance(found, SinkRowError):

@@ -1,5 +1,5 @@
--- The statements of the dead-letter index, and of replays into the sink. Batches come as
--- arrays of equal length, one for each column; times are Unix milliseconds.
+-- The statements of the dead-letter index, and of replays into the sink. Rows come as one JSON text
+-- (sinks/row_sql.py); times are Unix milliseconds.
 
 
 -- name: lock_position
@@ -50,7 +50,7 @@ RETURNING topic;
 -- Write letters (LetterRow). A second copy of a letter changes nothing.
 INSERT INTO ai_orchestrator.dead_letters AS d ({LetterRow.columns})
 SELECT {LetterRow.values}
-FROM {LetterRow.rows}
+FROM {LetterRow.rows($1)}
 ON CONFLICT (id) DO UPDATE SET
     {LetterRow.excluded(id)}
 WHERE d.topic IS NULL;
@@ -69,7 +69,7 @@ WHERE id = ANY ($1::text[]);
 -- Write states of letters (StateRow); the last action in the ledger's order counts.
 INSERT INTO ai_orchestrator.dead_letters AS d ({StateRow.columns})
 SELECT {StateRow.values}
-FROM {StateRow.rows}
+FROM {StateRow.rows($1)}
 ON CONFLICT (id) DO UPDATE SET
     {StateRow.excluded(id)}
 WHERE excluded.action_offset > d.action_offset;

@@ -12,10 +12,11 @@ from datetime import date
 from schemas.records import Millis, TaskId
 from sinks.counts import store
 from sinks.counts.naming import Naming
+from sinks.counts.row import CountRow
 from sinks.counts.tally import tally
 from sinks.database import Database
 from sinks.errors import SinkRowError
-from sinks.pool import Connection
+from sinks.pool import FIND_BY_KEY, Connection
 from sinks.probe import check_tasks_are_accepted
 from sinks.queries import SCHEMA, query
 from sinks.rows import LogEvent, project
@@ -52,11 +53,11 @@ class LockedPartition:
         except ValueError as error:
             raise SinkRowError(str(error)) from error
         made = set(await ensure_months(self.conn, batch.months))
-        await self._count(events, made)
+        counts = await self._count(events, made)
         await self.conn.execute(query("delete_tasks"), list(task_ids))
-        await write_batch(self.conn, batch)
+        await write_batch(self.conn, batch, counts=counts)
 
-    async def _count(self, events: Sequence[LogEvent], made: Container[date]) -> None:
+    async def _count(self, events: Sequence[LogEvent], made: Container[date]) -> list[CountRow]:
         """Count the events that the trail does not hold.
 
         A month that had to be made was dropped by retention: its events were counted.
@@ -65,14 +66,16 @@ class LockedPartition:
         trail = await self.conn.fetch(query("written_events"), self.partition, offsets)
         written = {row["event_offset"] for row in trail}
         written |= {each.offset for each in events if month_of(each.event.occurred_at) in made}
-        await store.add(self.conn, tally(events, {}, self.naming, without=written))
+        return tally(events, {}, self.naming, without=written)
 
 
 class Rewriter:
     """Rewrites tasks beside the running sink, under the lock that the sink's writes take."""
 
     def __init__(self, settings: PostgresSettings) -> None:
-        self._database = Database(settings)
+        self._database = Database(
+            settings, planning=FIND_BY_KEY, functions=query("create_write_batch")
+        )
 
     async def open(self) -> None:
         """Connect; on SinkUnavailableError try again later."""

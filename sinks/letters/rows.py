@@ -1,6 +1,8 @@
-"""The rows of the dead-letter index, as tuples in the order of the queries' ``unnest``. Pure."""
+"""The rows of the dead-letter index. Pure."""
 
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from schemas.dead_letter_record import DeadLetter
 from schemas.short_text import short_key, short_text
@@ -11,7 +13,7 @@ from tasks.letters.ledger import LetterState, LetterStatus, Target
 _REASON_MAX_BYTES = 4096
 
 
-class LetterRow(NamedTuple):
+class LetterRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The columns that describe a letter."""
 
     id: str
@@ -29,18 +31,18 @@ class LetterRow(NamedTuple):
     message: str
     exception: str
     delivery_count: Integer
-    task_id: str | None
-    tenant_id: str | None
-    task_type: str | None
-    step: str | None
-    service: str | None
-    run: Integer | None
-    traceparent: str | None
+    task_id: str | None = None
+    tenant_id: str | None = None
+    task_type: str | None = None
+    step: str | None = None
+    service: str | None = None
+    run: Integer | None = None
+    traceparent: str | None = None
     carried_replays: Integer
-    replay_of: str | None
+    replay_of: str | None = None
 
 
-class StateRow(NamedTuple):
+class StateRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The columns that hold a letter's state."""
 
     id: str
@@ -49,11 +51,11 @@ class StateRow(NamedTuple):
     status_by: str
     status_at: UnixMillis
     replays: Integer
-    replay_id: str | None
-    sent_topic: str | None
-    sent_partition: Integer | None
-    sent_offset: int | None
-    sha256: str | None
+    replay_id: str | None = None
+    sent_topic: str | None = None
+    sent_partition: Integer | None = None
+    sent_offset: int | None = None
+    sha256: str | None = None
     mended: bool
     action_offset: int
 
@@ -128,15 +130,7 @@ def stub_row(row: LetterRow) -> LetterRow:
         message="the index cannot hold this letter: read it in its topic",
         exception="",
         delivery_count=1,
-        task_id=None,
-        tenant_id=None,
-        task_type=None,
-        step=None,
-        service=None,
-        run=None,
-        traceparent=None,
         carried_replays=0,
-        replay_of=None,
     )
 
 

@@ -52,6 +52,12 @@ SELECT right_name || ' on schema ai_orchestrator', has_schema_privilege(n.oid, r
 FROM pg_namespace n, unnest(ARRAY['USAGE', 'CREATE']) AS right_name
 WHERE n.nspname = 'ai_orchestrator'
 UNION ALL
+-- A writer makes a function for its session.
+SELECT 'TEMPORARY on database ' || current_database(),
+    has_database_privilege(current_database(), 'TEMPORARY')
+FROM pg_namespace n
+WHERE n.nspname = 'ai_orchestrator'
+UNION ALL
 -- Only the owner of a table may attach a month's partition.
 SELECT 'ownership of ' || c.relname, pg_has_role(c.relowner, 'USAGE')
 FROM pg_class c

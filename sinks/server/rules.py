@@ -117,7 +117,7 @@ def _rights(facts: ServerFacts) -> Iterator[Finding]:
             breaks="the sink or the dead-letter index waits where it needs it",
             fix="let the account of the sink and the index act as the owner of the tables: only an "
             "owner makes the tables of new months. GRANT owner TO account; ALTER ROLE account SET "
-            "role = owner",
+            "role = owner; if it is TEMPORARY, GRANT TEMPORARY ON DATABASE ... TO account",
         )
 
 

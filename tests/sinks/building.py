@@ -5,7 +5,10 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 from urllib.parse import urlsplit
+
+import pytest
 
 from schemas.records import (
     CommandKind,
@@ -24,6 +27,7 @@ from schemas.records import (
     Usage,
 )
 from sinks.rows import LogEvent
+from sinks.statements import write_batch
 from sinks.writer import Position, Writer
 from tasks.apply import apply
 from tasks.decide import Accepted, Rules, decide
@@ -38,6 +42,17 @@ NOWHERE = Cause("", -1, -1)
 USAGE = Usage(model="small", input_tokens=12, output_tokens=3, cost_micros=450)
 BROKEN = Error(code="BAD_INPUT", message="no", category=ErrorCategory.USER, service="rag-engine")
 AWAY = Error(code="UNAVAILABLE", category=ErrorCategory.DOWNSTREAM, retriable=True)
+
+
+def lose_answers(patch: pytest.MonkeyPatch, *, done: bool) -> None:
+    """Let every call that writes a batch go without an answer, after it was done or instead."""
+
+    async def broken(*given: Any, **named: Any) -> None:
+        if done:
+            await write_batch(*given, **named)
+        raise ConnectionResetError("the answer is lost")
+
+    patch.setattr("sinks.writer.write_batch", broken)
 
 
 @dataclass(repr=False)

@@ -11,6 +11,7 @@ import pytest
 
 from schemas.records import TaskId
 from sinks.errors import SinkBlockedError
+from sinks.letters.writer import DeadLetterWriter
 from sinks.reads.reader import Reader
 from sinks.schema.migrate import migrate_up
 from sinks.settings import PostgresSettings
@@ -79,6 +80,21 @@ async def test_the_writer_makes_months_that_belong_to_the_owner_and_lacks_no_rig
     await conn.close()
     assert [found for found in findings if "lacks" in found.what] == []
     assert owners == [f"{accounts.name}_owner"]
+
+
+async def test_a_writer_that_may_make_no_function_waits_and_says_why(accounts: Accounts) -> None:
+    hardened = f"REVOKE TEMPORARY ON DATABASE {accounts.name} FROM PUBLIC, {accounts.name}_owner"
+    await accounts.execute(accounts.dsn("owner"), hardened)
+
+    with pytest.raises(SinkBlockedError, match="lacks a right"):
+        await Writer(PostgresSettings(dsn=accounts.dsn("writer"))).open()
+
+    index = DeadLetterWriter(PostgresSettings(dsn=accounts.dsn("writer")))
+    await index.open()
+    [found] = [each for each in await index.check_server() if "lacks" in each.what]
+    await index.close()
+    assert f"TEMPORARY on database {accounts.name}" in found.what
+    assert "GRANT TEMPORARY" in found.fix
 
 
 async def test_the_reader_reads_rows_of_new_months_and_writes_nothing(accounts: Accounts) -> None:

@@ -1,27 +1,30 @@
 """A statement's lists of columns follow from its row type."""
 
 import json
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any
 
+import asyncpg
 import pytest
+from msgspec import Struct
 
 from schemas.records import Json, Millis, TaskId
-from sinks.columns import ChangeRow, LogRow, StepRow, TaskRow
-from sinks.pool import close_pool, connection, open_pool
-from sinks.row_sql import Integer, SqlType, fill_in, json_rows
-from sinks.settings import PostgresSettings
+from sinks.row_sql import Integer, SqlType, fill_in, rows_text
 
 
-class Row(NamedTuple):
+class Row(Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: TaskId
     run: Integer
-    seen_at: Millis | None
-    document: Json | None
-    beside: Annotated[int | None, SqlType("bigint", stored=False)]
+    seen_at: Millis | None = None
+    document: Json | None = None
+    beside: Annotated[int | None, SqlType("bigint", stored=False)] = None
 
 
-class Odd(NamedTuple):
+class Odd(Struct):
     pair: complex
+
+
+def a_row(**given: Any) -> Row:
+    return Row(**{"id": TaskId("task_1"), "run": 1, **given})
 
 
 ROWS = {"Row": Row}
@@ -37,10 +40,11 @@ def test_times_are_made_from_milliseconds() -> None:
     )
 
 
-def test_the_source_has_an_array_for_each_field() -> None:
-    assert " ".join(fill_in("FROM {Row.rows}", ROWS).split()) == (
-        "FROM unnest( $1::text[], $2::integer[], $3::bigint[], $4::jsonb[], $5::bigint[] )"
-        " AS p ( id, run, seen_at, document, beside )"
+def test_the_source_takes_documents_as_strings() -> None:
+    assert " ".join(fill_in("FROM {Row.rows($2)}", ROWS).split()) == (
+        "FROM (SELECT id, run, seen_at, document::jsonb AS document, beside"
+        " FROM json_to_recordset($2::json) AS r"
+        " ( id text, run integer, seen_at bigint, document text, beside bigint )) AS p"
     )
 
 
@@ -66,17 +70,44 @@ def test_a_field_that_sql_has_no_type_for_is_a_fault_of_the_row_type() -> None:
         fill_in("{Odd.columns}", {"Odd": Odd})
 
 
-@pytest.mark.parametrize("row", [TaskRow, ChangeRow, StepRow, LogRow])
-async def test_the_rows_of_a_batch_can_come_as_one_json_text(
-    row: type[TaskRow], postgres_dsn: str
-) -> None:
-    settings = PostgresSettings(dsn=postgres_dsn)
-    empty = dict.fromkeys(row._fields)
-    pool = await open_pool(settings)
-    try:
-        async with connection(pool, settings) as conn:
-            found = await conn.fetch(f"SELECT * FROM {json_rows(row)}", json.dumps([empty, empty]))
-    finally:
-        await close_pool(pool, 5.0)
+@pytest.mark.parametrize(
+    "document", ["null", "[]", '"1"', '{"a":{"b":[1.50,12345678901234567890]}}', '"},{"']
+)
+async def test_a_document_comes_as_it_is(document: str, postgres_dsn: str) -> None:
+    (found,) = await received(postgres_dsn, a_row(document=Json(document)))
 
-    assert [list(each.keys()) for each in found] == [list(row._fields)] * 2
+    assert json.loads(found["document"]) == json.loads(document)
+
+
+async def test_a_value_that_is_not_given_is_null(postgres_dsn: str) -> None:
+    rows = await received(postgres_dsn, a_row(), a_row(beside=2**60))
+
+    assert [(row["seen_at"], row["document"], row["beside"]) for row in rows] == [
+        (None, None, None),
+        (None, None, 2**60),
+    ]
+
+
+async def test_a_text_keeps_its_marks_and_its_words(postgres_dsn: str) -> None:
+    odd = "\u2028 \\ \" ' \t\x01 \N{PILE OF POO} {Row.rows}"
+    (found,) = await received(postgres_dsn, a_row(id=TaskId(odd)))
+
+    assert found["id"] == odd
+
+
+def test_a_text_that_cannot_be_sent_is_refused() -> None:
+    with pytest.raises(ValueError, match="surrogates"):
+        rows_text([a_row(id=TaskId("\ud800"))])
+
+
+def test_no_rows_are_no_text() -> None:
+    assert rows_text([]) is None
+
+
+async def received(dsn: str, *rows: Row) -> list[asyncpg.Record]:
+    """The rows as a statement gets them."""
+    conn = await asyncpg.connect(dsn)
+    try:
+        return await conn.fetch(fill_in("SELECT * FROM {Row.rows($1)}", ROWS), rows_text(rows))
+    finally:
+        await conn.close()

@@ -6,7 +6,8 @@ from datetime import date
 import msgspec
 import pytest
 
-from schemas.records import CommandKind, Millis, ResultKind, TaskStatus
+from schemas.records import CommandKind, Millis, ResultKind, TaskId, TaskStatus
+from sinks.columns import RefusalRow
 from sinks.rows import LogEvent, project
 from sinks.schema.month import month_of
 from tests.sinks.building import USAGE, ALog, a_completed_log, a_marker
@@ -45,7 +46,7 @@ def test_a_refusal_alone_changes_only_the_sequence() -> None:
 
     batch = project(log.events[-1:])
 
-    assert batch.refused == (("task_1", 5, 4),)
+    assert batch.refused == (RefusalRow(id=TaskId("task_1"), sequence=5, event_offset=4),)
     assert not any([batch.begun, batch.changed, batch.steps])
 
 

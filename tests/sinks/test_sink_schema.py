@@ -1,12 +1,9 @@
 """The schema has what its users were promised, and the queries fit it."""
 
-import re
-
 import asyncpg
 import pytest
 
-from sinks.columns import ChangeRow, LogRow, RefusalRow, StepRow, TaskRow
-from sinks.queries import load, query
+from sinks.queries import load
 
 PROMISED_COLUMNS = {
     "tasks": {
@@ -84,23 +81,6 @@ async def test_tables_that_grow_are_partitioned_by_month(database: str, table: s
     await conn.close()
 
     assert key == "RANGE (created_at)"
-
-
-@pytest.mark.parametrize(
-    ("name", "row"),
-    [
-        ("begin_tasks", TaskRow),
-        ("change_tasks", ChangeRow),
-        ("refuse_tasks", RefusalRow),
-        ("upsert_steps", StepRow),
-        ("append_logs", LogRow),
-    ],
-)
-def test_a_query_takes_its_rows_columns_in_their_order(name: str, row: type[TaskRow]) -> None:
-    columns = re.search(r"\) AS p \(([^)]*)\)", query(name))
-
-    assert columns is not None
-    assert columns[1].replace(",", " ").split() == list(row._fields)
 
 
 def test_a_query_without_a_description_is_refused() -> None:

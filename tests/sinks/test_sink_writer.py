@@ -28,6 +28,7 @@ from tests.sinks.building import (
     a_marker,
     a_proxy,
     at,
+    lose_answers,
     write_all,
     write_on,
 )
@@ -260,13 +261,8 @@ async def test_a_commit_that_went_through_without_an_answer_is_not_written_again
 ) -> None:
     log = a_completed_log()
 
-    async def commit_and_break(transaction: asyncpg.transaction.Transaction) -> None:
-        await commit(transaction)
-        raise ConnectionResetError("the answer is lost")
-
-    commit = asyncpg.transaction.Transaction.commit
     with monkeypatch.context() as patch:
-        patch.setattr(asyncpg.transaction.Transaction, "commit", commit_and_break)
+        lose_answers(patch, done=True)
         with pytest.raises(SinkUnavailableError):
             await writer.write(0, None, log.events, at(9))
 
@@ -372,18 +368,14 @@ async def test_a_locked_position_is_waited_for_only_so_long(database: str) -> No
     await impatient.close()
 
 
-async def test_a_read_only_server_is_unavailable(database: str, writer: Writer) -> None:
+async def test_a_read_only_server_is_unavailable(database: str) -> None:
     conn = await asyncpg.connect(database)
     name = await conn.fetchval("SELECT current_database()")
     await conn.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     await conn.close()
-    standby = Writer(PostgresSettings(dsn=database))
-    await standby.open()
 
     with pytest.raises(SinkUnavailableError, match="25006"):
-        await standby.write(0, None, [], at(1))
-
-    await standby.close()
+        await Writer(PostgresSettings(dsn=database)).open()
 
 
 async def test_a_cancelled_write_leaves_nothing_behind(database: str, writer: Writer) -> None:

@@ -7,9 +7,9 @@ from decimal import Decimal
 
 import asyncpg
 import pytest
-from asyncpg.transaction import Transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple, replace
 
 from schemas.records import CommandKind, Json, ResultKind, TaskId
 from sinks.counts import measures
@@ -22,7 +22,15 @@ from sinks.rows import LogEvent
 from sinks.schema.retention import drop_months
 from sinks.settings import PostgresSettings
 from sinks.writer import Writer
-from tests.sinks.building import AWAY, ALog, a_completed_log, at, write_all, write_on
+from tests.sinks.building import (
+    AWAY,
+    ALog,
+    a_completed_log,
+    at,
+    lose_answers,
+    write_all,
+    write_on,
+)
 from tests.sinks.test_sink_projection import logs
 
 _EXAMPLES = settings(
@@ -56,7 +64,8 @@ def tallied(events: Sequence[LogEvent]) -> list[CountRow]:
 
 def normal(row: CountRow) -> CountRow:
     """A row whose labels are spelt in one way."""
-    return row._replace(labels=Json(row.labels.replace(" ", "")), total=Decimal(int(row.total)))
+    labels = Json(row.labels.replace(" ", ""))
+    return replace(row, labels=labels, total=Decimal(int(row.total)))
 
 
 async def stored(writer: Writer) -> list[CountRow]:
@@ -66,7 +75,7 @@ async def stored(writer: Writer) -> list[CountRow]:
 
 def same(found: Sequence[CountRow], wanted: Sequence[CountRow]) -> bool:
     def by_content(row: CountRow) -> tuple[object, ...]:
-        return (*row[:2], "".join(sorted(row.labels)), *row[3:])
+        return astuple(replace(row, labels=Json("".join(sorted(row.labels)))))
 
     return sorted(map(by_content, found)) == sorted(map(by_content, wanted))
 
@@ -137,14 +146,10 @@ async def test_a_batch_whose_commit_had_no_answer_counts_once(
 ) -> None:
     log = a_log()
 
-    async def committed_without_an_answer(self: Transaction) -> None:
-        monkeypatch.undo()
-        await self.commit()
-        raise ConnectionResetError
-
-    monkeypatch.setattr(Transaction, "commit", committed_without_an_answer)
-    with pytest.raises(SinkUnavailableError):
-        await writer.write(0, None, log.events, at(len(log.events)))
+    with monkeypatch.context() as patch:
+        lose_answers(patch, done=True)
+        with pytest.raises(SinkUnavailableError):
+            await writer.write(0, None, log.events, at(len(log.events)))
 
     await writer.write(0, None, log.events, at(len(log.events)))
 

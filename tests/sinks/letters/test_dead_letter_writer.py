@@ -1,6 +1,5 @@
 """The index of dead letters: rows of letters and of what was done with them."""
 
-import re
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -15,9 +14,7 @@ from schemas.dead_letter_record import DeadLetter, read_dead_letter
 from schemas.records import DeadLetterAction, DeadLetterActionKind, DeadLetterItem, Millis
 from schemas.topics import Topics
 from sinks.errors import SinkBlockedError, SinkPositionError
-from sinks.letters.rows import LetterRow, StateRow
 from sinks.letters.writer import DeadLetterWriter, Moved
-from sinks.queries import query
 from sinks.settings import PostgresSettings
 from tests.letters.building import a_letter
 
@@ -99,16 +96,6 @@ async def test_a_replayed_record_is_looked_for_until_its_letter_is_closed(
 
     assert [(sent.letter_id, sent.group, sent.offset) for sent in before] == [("1", "g", 5)]
     assert await index.sent(10) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "row"), [("upsert_letters", LetterRow), ("upsert_states", StateRow)]
-)
-def test_an_index_query_takes_its_rows_columns_in_their_order(name: str, row: type) -> None:
-    columns = re.search(r"\) AS p \(([^)]*)\)", query(name))
-
-    assert columns is not None
-    assert columns[1].replace(",", " ").split() == list(row._fields)  # type: ignore[attr-defined]
 
 
 HUGE = secrets.token_hex(4_000)
