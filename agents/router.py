@@ -29,7 +29,7 @@ def create_router(parts: OwnerParts, world: WorldParts) -> App:
 
     owners = Partitions(
         app,
-        lambda p: OwnedPartition(p, parts, world, pause=pause),
+        lambda p: OwnedPartition(p, parts, world, pause=pause, epochs=app.owner_epochs),
         # Started tasks continue before new ones begin.
         last=parts.topics.task_created,
     )

@@ -40,11 +40,11 @@ def forgettable_at(task: Task, rules: Rules) -> Millis | None:
     return Millis(task.completed_at + max(kept_ms, rules.max_timeout_ms))
 
 
-def inputs_are_committed(task: Task, confirmed: Mapping[str, int]) -> bool:
+def inputs_are_settled(task: Task, settled: Mapping[str, int]) -> bool:
     """True if no input that was decided for this task can be delivered again.
 
     Args:
         task: the task.
-        confirmed: the committed offset of each input topic, as the broker reports it.
+        settled: for each input topic, the offset below which no input is delivered again.
     """
-    return all(offset < confirmed.get(topic, 0) for topic, offset in task.decided.items())
+    return all(offset < settled.get(topic, 0) for topic, offset in task.decided.items())

@@ -2,6 +2,8 @@
 
 Whoever may commit for the group can write there, and a text stays until the next commit of its
 partition, also when its writer is gone. So a note has a mark and a time; its writer repeats it.
+
+A router says the epoch of its ownership instead: whose acknowledgements the offset stands for.
 """
 
 from schemas.printable import on_one_line
@@ -13,6 +15,7 @@ _FRESH_S = 60.0
 _TEXT_MAX = 300
 """Characters. Kafka allows 4,096 bytes beside an offset (``offset.metadata.max.bytes``)."""
 _MARK = "ai-orchestrator-note"
+_EPOCH_MARK = "ai-orchestrator-epoch"
 
 
 def written_note(text: str, now_s: float) -> str:
@@ -32,3 +35,15 @@ def read_note(found: str, now_s: float) -> str:
     if mark != _MARK or not (at.isascii() and at.isdecimal() and len(at) < 16):
         return ""
     return on_one_line(text[:_TEXT_MAX]) if abs(now_s - int(at)) <= _FRESH_S else ""
+
+
+def written_epoch(epoch: int) -> str:
+    """The epoch of an owner as it is committed."""
+    return f"{_EPOCH_MARK} {epoch}"
+
+
+def read_epoch(found: str) -> int | None:
+    """The epoch beside an offset; None if there is none."""
+    mark, _, number = found.partition(" ")
+    known = mark == _EPOCH_MARK and number.isascii() and number.isdecimal() and len(number) < 19
+    return int(number) if known else None

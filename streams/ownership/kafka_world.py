@@ -18,9 +18,10 @@ from streams.inbound import Inbound
 from streams.kafka.admin import Admin
 from streams.kafka.broker_clock import BrokerClock
 from streams.kafka.dead_letters import DeadLetters
+from streams.kafka.group_note import read_epoch
 from streams.kafka.log_reader import LogReader
 from streams.kafka.publisher import Outgoing, Publisher
-from streams.ownership.ports import Arrival, Logged, Sealed, StateRecord
+from streams.ownership.ports import Arrival, Committed, Logged, Sealed, StateRecord
 from streams.ownership.state_record import read_state, write_state
 from streams.ownership.step_letter import step_letter
 from streams.runtime.delivery import Delivery
@@ -147,12 +148,15 @@ class KafkaWorld:
             [write_state(topic, self._partition, record) for record in records]
         )
 
-    async def committed(self) -> Mapping[str, int]:
+    async def committed(self) -> Mapping[str, Committed]:
         """Ask the group's coordinator."""
         inputs = [(topic, self._partition) for topic in self._parts.topics.router_inputs]
         async with Admin(self._parts.kafka) as admin:
-            found = await admin.committed(self._parts.group, inputs)
-        return {topic: offset for (topic, _), offset in found.items()}
+            found = await admin.commits(self._parts.group, inputs)
+        return {
+            topic: Committed(commit.offset, read_epoch(commit.metadata))
+            for (topic, _), commit in found.items()
+        }
 
     async def input_bounds(self) -> Mapping[str, tuple[int, int]]:
         """Ask for the bounds of our partition of each input topic."""

@@ -19,12 +19,12 @@ from streams.ownership.decider import Decider
 from streams.ownership.owned_log import OwnedLog
 from streams.ownership.parts import OwnerParts
 from streams.ownership.ports import Arrival, World
-from streams.ownership.progress import LOOK_AGAIN_MS, Inputs, valid_commits
+from streams.ownership.progress import LOOK_AGAIN_MS, Inputs, offsets_of, valid_commits
 from streams.ownership.recovery import Recovery
 from streams.ownership.snapshots import Snapshots
 from streams.ownership.work import Work
 from streams.runtime.acks import OrderedAcks
-from tasks.remember import inputs_are_committed
+from tasks.remember import inputs_are_settled
 
 log = structlog.get_logger()
 
@@ -131,6 +131,11 @@ class Owner:
         await self._snapshot()
         decider.show()
 
+    @property
+    def epoch(self) -> int:
+        """The epoch under which this owner has taken over."""
+        return self._log.ownership.epoch
+
     def unfinished(self) -> list[Arrival]:
         """The arrivals that were taken and not acknowledged, in offset order for each topic."""
         return [arrival for acks in self._acks.values() for arrival in acks.clear()]
@@ -207,8 +212,8 @@ class Owner:
         candidates = self._decider.tasks.forgettable(now)
         if not candidates:
             return
-        confirmed = await self._world.committed()
+        settled = self._inputs.settled(offsets_of(await self._world.committed()))
         for task in candidates:
-            if inputs_are_committed(task, confirmed):
+            if inputs_are_settled(task, settled):
                 self._decider.tasks.forget(task.task_id)
                 self._snapshots.forgotten(task.task_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 
 from streams.inbound import Inbound
 from streams.ownership.kafka_world import KafkaArrival, KafkaWorld, WorldParts
@@ -18,18 +18,26 @@ class OwnedPartition:
     """One partition of the router. A ``PartitionHandler``."""
 
     def __init__(
-        self, partition: int, parts: OwnerParts, world: WorldParts, *, pause: Pause
+        self,
+        partition: int,
+        parts: OwnerParts,
+        world: WorldParts,
+        *,
+        pause: Pause,
+        epochs: MutableMapping[int, int],
     ) -> None:
         self._partition = partition
         self._commands = parts.topics.task_commands
         self._inbound = Inbound(parts.topics, parts.rules.limits)
         self._owner = Owner(partition, parts, KafkaWorld(partition, world))
         self._pause = pause
+        self._epochs = epochs
         self._paused = False
 
     async def open(self) -> None:
-        """Take the partition over."""
+        """Take the partition over; from then on its offsets are committed with the new epoch."""
         await self._owner.open()
+        self._epochs[self._partition] = self._owner.epoch
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Decide the deliveries that are still ours; pause reading commands while too many wait."""

@@ -85,6 +85,16 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Committed:
+    """The position of our group in an input topic."""
+
+    offset: int
+    epoch: int | None
+    """Of the owner that acknowledged up to there. Another process may be the owner meanwhile, and
+    the group may not know. None: an older version committed, which did not say it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unreadable:
     """A record of ``task-state`` that an owner wrote and this version cannot read."""
 
@@ -156,8 +166,8 @@ class World(Protocol):
     async def state_write(self, records: Sequence[StateRecord]) -> Sequence[int]:
         """Write snapshots or a checkpoint; returns as :meth:`log_append` does."""
 
-    async def committed(self) -> Mapping[str, int]:
-        """The committed offset of each input topic that has one, as the broker reports it."""
+    async def committed(self) -> Mapping[str, Committed]:
+        """The position of each input topic that has one, as the broker reports it."""
 
     async def input_bounds(self) -> Mapping[str, tuple[int, int]]:
         """The first offset of each input topic, and the offset of its next record."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from schemas.records import Millis
 from streams.ownership.held import HeldCommands
-from streams.ownership.ports import World
+from streams.ownership.ports import Committed, World
 
 LOOK_AGAIN_MS = 1_000
 """How often to check whether any records exist below an end that was not reached."""
@@ -37,6 +37,13 @@ class InputProgress:
     def next_of(self, topic: str) -> int:
         """The offset of the next record to be taken."""
         return self._next.get(topic, 0)
+
+    def settled(self, committed: Mapping[str, int]) -> Mapping[str, int]:
+        """By topic, the offset below which no input comes again: committed, and taken here.
+
+        Another process may commit for the group while this one has yet to take the same inputs.
+        """
+        return {topic: min(offset, self.next_of(topic)) for topic, offset in committed.items()}
 
     def stood_still(self, topics: Iterable[str]) -> list[str]:
         """The topics that were not read since the last call."""
@@ -73,7 +80,7 @@ class Inputs:
         committed before.
         """
         bounds = await self._world.input_bounds()
-        committed = valid_commits(await self._world.committed(), bounds)
+        committed = offsets_of(valid_commits(await self._world.committed(), bounds))
         self._progress = InputProgress(committed, {t: end for t, (_, end) in bounds.items()})
         self._look_again_at = Millis(self._clock() + LOOK_AGAIN_MS)
         return committed
@@ -81,6 +88,10 @@ class Inputs:
     def read(self, topic: str, offset: int) -> None:
         """Note that a record was taken."""
         self._progress.read(topic, offset)
+
+    def settled(self, committed: Mapping[str, int]) -> Mapping[str, int]:
+        """As :meth:`InputProgress.settled`."""
+        return self._progress.settled(committed)
 
     @property
     def behind(self) -> bool:
@@ -122,12 +133,17 @@ class Inputs:
         If an owner in this same process was deposed before, what it acknowledged may not have been
         committed when we took over, and does not come again.
         """
-        for topic, offset in (await self._world.committed()).items():
+        for topic, offset in offsets_of(await self._world.committed()).items():
             self._progress.read_to(topic, offset)
 
 
 def valid_commits(
-    committed: Mapping[str, int], bounds: Mapping[str, tuple[int, int]]
-) -> Mapping[str, int]:
-    """The committed offsets that do not lie beyond the ends of their topics."""
-    return {t: offset for t, offset in committed.items() if offset <= bounds[t][1]}
+    committed: Mapping[str, Committed], bounds: Mapping[str, tuple[int, int]]
+) -> Mapping[str, Committed]:
+    """The positions that do not lie beyond the ends of their topics."""
+    return {t: position for t, position in committed.items() if position.offset <= bounds[t][1]}
+
+
+def offsets_of(committed: Mapping[str, Committed]) -> Mapping[str, int]:
+    """The offsets alone."""
+    return {topic: position.offset for topic, position in committed.items()}

@@ -21,6 +21,7 @@ from streams.ownership.ports import (
     CHECKPOINT,
     Adoption,
     Checkpoint,
+    Committed,
     Logged,
     Snapshot,
     StateRecord,
@@ -46,9 +47,9 @@ class Recovery:
     events_topic: str
     state_topic: str
     partitions: int
-    committed: Mapping[str, int] = field(default_factory=dict)
-    """For each input topic, the offset up to which our group has committed this partition: the
-    effects of an event whose cause lies below were done before."""
+    committed: Mapping[str, Committed] = field(default_factory=dict)
+    """For each input topic, up to where our group has committed this partition: the effects of an
+    event whose cause lies below were done before, if its owner committed, or a later one."""
     topic_ids: Mapping[str, str] = field(default_factory=dict)
     """The ids of the topics that exist now; empty if the broker knows no ids."""
     input_ends: Mapping[str, int] = field(default_factory=dict)
@@ -106,7 +107,7 @@ class Recovery:
                 self._unreadable.pop(CHECKPOINT, None)
 
     def know_topics(
-        self, *, committed: Mapping[str, int], ends: Mapping[str, int], ids: Mapping[str, str]
+        self, *, committed: Mapping[str, Committed], ends: Mapping[str, int], ids: Mapping[str, str]
     ) -> None:
         """Take the broker's current view of the topics; call it after ``task-state`` was read."""
         self.committed, self.input_ends, self.topic_ids = committed, ends, ids
@@ -306,10 +307,13 @@ class Recovery:
         return replace(task, decided=decided)
 
     def _may_be_undone(self, event: TaskEvent) -> bool:
-        """True for an event of a timer, and for one whose cause will be delivered again."""
-        return event.cause_offset < 0 or (
-            event.cause_offset >= self.committed.get(event.cause_topic, 0)
-        )
+        """True for an event of a timer, for one whose cause will be delivered again, and for one
+        whose cause a former owner acknowledged, who had refused it and knew nothing of the event.
+        """
+        found = self.committed.get(event.cause_topic)
+        if event.cause_offset < 0 or found is None or event.cause_offset >= found.offset:
+            return True
+        return found.epoch is not None and event.owner_epoch > found.epoch
 
     def _note_effects(self, before: Task | None, event: TaskEvent, after: Task) -> None:
         try:

@@ -97,6 +97,9 @@ class App(faust.App):  # type: ignore[misc]
         self.note: Callable[[], str] = str
         """Returns what this process says beside each offset that it commits, on one line; short
         (:mod:`streams.kafka.group_note`)."""
+        self.owner_epochs: dict[int, int] = {}
+        """By partition, the epoch of the last takeover that this process completed: it is committed
+        with the offsets."""
         self.closing = False
         """True: no new work begins, and records that were read are let go."""
         self.epoch = 0

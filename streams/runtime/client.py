@@ -23,7 +23,7 @@ from mode.services import Service, ServiceTask
 
 from streams.kafka.consumers import isolation_level
 from streams.kafka.fetch.records import install
-from streams.kafka.group_note import written_note
+from streams.kafka.group_note import written_epoch, written_note
 
 # While a fetch waits, it gets no new records for partitions that were left out because their
 # records still waited in the client. Faust's 1.5 s would starve a lane that has just become free.
@@ -136,10 +136,15 @@ class RangeConsumer(InLoop):
     async def _commit_with_note(
         self, commit: Callable[..., Awaitable[None]], offsets: Mapping[TopicPartition, Any]
     ) -> None:
-        """Commit offsets, with the application's note as the metadata of each."""
-        note = written_note(self._app.note(), time.time())
+        """Commit offsets, each with the epoch of its partition's owner or the process's note."""
+        note, epochs = written_note(self._app.note(), time.time()), self._app.owner_epochs
         wanted = {tp: at if isinstance(at, int) else at.offset for tp, at in offsets.items()}
-        await commit({tp: OffsetAndMetadata(offset, note) for tp, offset in wanted.items()})
+        beside = {
+            tp: written_epoch(epochs[tp.partition]) for tp in wanted if tp.partition in epochs
+        }
+        await commit(
+            {tp: OffsetAndMetadata(offset, beside.get(tp, note)) for tp, offset in wanted.items()}
+        )
         self._committed.update(wanted)
 
     async def commit_back(self, offsets: Mapping[tuple[str, int], int]) -> None:

@@ -1,12 +1,17 @@
 """What the owner of a task promises about commands and timers."""
 
+import asyncio
 import json
 
 import pytest
 
+from orchestrator.layout import ROUTER
 from schemas.headers import header_text
 from schemas.records import CommandKind
-from tests.e2e.driving import Running, a_rag_task
+from streams.kafka.admin import Admin
+from streams.kafka.group_note import read_epoch
+from streams.kafka.partitioner import partition_of
+from tests.e2e.driving import WAIT_S, Running, a_rag_task
 from tests.e2e.ordering import an_order, kinds, order
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -61,6 +66,22 @@ async def test_a_scheduled_retry_survives_the_kill_of_the_router(running: Runnin
     assert row["status"] == "completed"
     assert calls[f"{task.task_id}/1/retrieve/2"] >= 1
     await running.check([task.task_id])
+
+
+async def test_the_router_commits_its_epoch_beside_its_offsets(running: Running) -> None:
+    task, settings, created = a_rag_task(), running.system.settings, running.topics.task_created
+    await running.create([task])
+    await running.ended([task.task_id])
+    partition = partition_of(task.task_id.encode(), settings.topics.partitions)
+
+    async with Admin(settings.kafka) as admin, asyncio.timeout(WAIT_S):
+        while True:
+            found = await admin.commits(settings.topics.prefix + ROUTER, [(created, partition)])
+            if (created, partition) in found:
+                break
+    epoch = read_epoch(found[created, partition].metadata)
+    assert epoch is not None
+    assert epoch >= 1
 
 
 async def test_a_new_owner_begins_at_the_snapshots_of_the_old_one(running: Running) -> None:

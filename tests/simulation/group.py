@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from streams.ownership.ports import Committed
 from tests.simulation.broker import INPUTS, Broker
 
 NO_GENERATION = -1
@@ -19,7 +20,7 @@ class Group:
     generation: int = 0
     members: list[str] = field(default_factory=list)
     assigned: str | None = None
-    committed: dict[str, int] = field(default_factory=dict)
+    committed: dict[str, Committed] = field(default_factory=dict)
     highest: dict[str, int] = field(default_factory=lambda: dict.fromkeys(INPUTS, 0))
     """The highest offset that ever was committed: nobody promised to deliver below it again."""
 
@@ -40,16 +41,19 @@ class Group:
             self.broker.now, "GROUP generation", self.generation, "assigned to", self.assigned
         )
 
-    def commit(self, member: str, generation: int, offsets: Mapping[str, int]) -> bool:
+    def commit(
+        self, member: str, generation: int, offsets: Mapping[str, int], epoch: int | None
+    ) -> bool:
         """Accept offsets of a member of this generation; of anybody while there are none."""
         ours = member in self.members and generation == self.generation
         accepted = ours or (generation == NO_GENERATION and not self.members)
         if accepted:
-            self.committed.update(offsets)
+            self.committed.update({t: Committed(offset, epoch) for t, offset in offsets.items()})
             for topic, offset in offsets.items():
                 self.highest[topic] = max(self.highest[topic], offset)
         self.broker.trace.add(
-            self.broker.now, member, "COMMITS", _brief(offsets), "generation", generation,
+            self.broker.now, member, "COMMITS", _brief(offsets), "epoch", epoch,
+            "generation", generation,
             "accepted" if accepted else "refused",
         )  # fmt: skip
         return accepted

@@ -9,6 +9,7 @@ from schemas.records import Millis
 from streams.errors import KafkaUnavailableError, OwnershipLostError, PublishError
 from streams.ownership.owner import Owner
 from streams.ownership.parts import OwnerParts
+from streams.ownership.progress import offsets_of
 from streams.ownership.settings import RouterSettings
 from tasks.decision import Rules
 from tests.simulation.broker import INPUTS, TOPICS, Broker
@@ -31,6 +32,8 @@ class Session:
     closed: bool = False
     """True once the process knows of a rebalance: the batch under way is the last one."""
     drain_turns: int = 0
+    epoch: int | None = None
+    """Of the last takeover that was completed: what is acknowledged now is committed with it."""
     owner: Owner | None = None
     """The owner that is open, if any."""
     busy: bool = False
@@ -53,7 +56,7 @@ class Process:
     session: Session | None = None
     world: SimulatedWorld = field(init=False)
     _coroutine: Coroutine[None, None, None] | None = None
-    _commits: list[tuple[int, int, dict[str, int]]] = field(default_factory=list)
+    _commits: list[tuple[int, int, dict[str, int], int | None]] = field(default_factory=list)
     _sent: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -104,18 +107,19 @@ class Process:
             return
         self._sent = dict(session.acked)
         delay = self.broker.rng.choice((0, 0, 0, 50, 1_000))
-        self._commits.append((self.broker.now + delay, session.generation, self._sent))
+        arrives_at = self.broker.now + delay
+        self._commits.append((arrives_at, session.generation, self._sent, session.epoch))
 
     def land_commits(self) -> None:
         """Let commits arrive whose time has come; also those of a process that is gone."""
         while self._commits and (self.broker.calm or self._commits[0][0] <= self.broker.now):
-            _, generation, offsets = self._commits.pop(0)
-            self.group.commit(self.name, generation, offsets)
+            _, generation, offsets, epoch = self._commits.pop(0)
+            self.group.commit(self.name, generation, offsets, epoch)
 
     def notice(self) -> None:
         """Learn of an expulsion; try to commit all the same, and join again."""
         if self.session is not None and self.broker.rng.random() < 0.5:
-            self.group.commit(self.name, NO_GENERATION, self.session.acked)
+            self.group.commit(self.name, NO_GENERATION, self.session.acked, self.session.epoch)
         self._end()
         self.group.join(self.name)
 
@@ -152,7 +156,7 @@ class Process:
 
     async def _serve(self, session: Session) -> None:
         """The loop of ``Partitions``: an owner works until it is deposed or the group moves on."""
-        committed = dict(self.group.committed)
+        committed = offsets_of(self.group.committed)
         await TURN
         session.position = {topic: committed.get(topic, 0) for topic in INPUTS}
         session.acked = dict(session.position)
@@ -162,6 +166,7 @@ class Process:
             owner = Owner(0, self._parts(), self.world)
             try:
                 await owner.open()
+                session.epoch = owner.epoch
                 self.on_takeover(self.name, owner)
                 session.owner = owner
                 while not session.closed:

@@ -13,6 +13,7 @@ from random import Random
 import structlog
 
 from schemas.records import TaskEvent
+from streams.ownership.progress import offsets_of
 from streams.ownership.settings import RouterSettings
 from tasks.decision import Rules
 from tasks.pipeline_file import load_pipelines
@@ -209,11 +210,12 @@ class Simulation:
                 self.clients.release(task_id)
 
     def _settled(self) -> bool:
+        committed = offsets_of(self.group.committed)
         return (
             not self.clients.orders
             and self.broker.quiet
             and self.worker.idle
-            and all(self.group.committed.get(t, 0) == self.broker.end(t) for t in INPUTS)
+            and all(committed.get(t, 0) == self.broker.end(t) for t in INPUTS)
             and self._all_ended()
             and all(process.is_member for process in self.faults.processes)
             and any(self._is_up_to_date(process) for process in self.faults.processes)

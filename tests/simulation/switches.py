@@ -149,7 +149,12 @@ def _fold_without_new_lives(task: Task | None, event: TaskEvent) -> Task | None:
 
 
 def _causes_only(self: Recovery, event: TaskEvent) -> bool:
-    return event.cause_offset >= self.committed.get(event.cause_topic, 0)
+    found = self.committed.get(event.cause_topic)
+    return event.cause_offset >= (0 if found is None else found.offset)
+
+
+def _any_commit(self: Recovery, event: TaskEvent) -> bool:
+    return event.cause_offset < 0 or _causes_only(self, event)
 
 
 _fold = tasks.apply.fold
@@ -188,6 +193,10 @@ SWITCHES: Mapping[str, Switch] = {
         "A takeover does again what followed from timers since the checkpoint.",
         [(Recovery, "_may_be_undone", _causes_only)],
     ),
+    "epoch_of_commits": Switch(
+        "What a deposed owner committed says nothing of the effects of its successor's events.",
+        [(Recovery, "_may_be_undone", _any_commit)],
+    ),
     "decided_offsets": Switch(
         "An input at or below the last decided one of its topic decides to nothing.",
         [(tasks.decide, "_decided_before", lambda task, cause: False)],
@@ -224,9 +233,13 @@ SWITCHES: Mapping[str, Switch] = {
         "Each takeover has an owner id of its own.",
         [(OwnedLog, "_new_owner_id", lambda self: "router")],
     ),
+    "forgetting_taken": Switch(
+        "A task is remembered while its owner has yet to take inputs that others committed.",
+        [(Inputs, "settled", lambda self, committed: committed)],
+    ),
     "forgetting_committed": Switch(
         "A task is forgotten only when none of its inputs can come again.",
-        [(owner, "inputs_are_committed", lambda task, confirmed: True)],
+        [(owner, "inputs_are_settled", lambda task, confirmed: True)],
     ),
     "decided_created": Switch(
         "A create at or below the decided offset of its topic was decided.",

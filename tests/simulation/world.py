@@ -11,7 +11,7 @@ from schemas.errors import DecodeError
 from schemas.records import StepResult, TaskCommand, TaskCreated, TaskEvent
 from streams.envelopes import Trace
 from streams.errors import PublishError
-from streams.ownership.ports import Arrival, Logged, Sealed, Snapshot, StateRecord
+from streams.ownership.ports import Arrival, Committed, Logged, Sealed, Snapshot, StateRecord
 from tasks.effects import Broadcast, DeadLetterStep, Effect, SendStep
 from tasks.inputs import Cause, Commanded, Created, Input, Reported
 from tests.simulation.broker import DEAD, INPUTS, STEPS, TOPICS, Broker, Request
@@ -96,7 +96,7 @@ class SimulatedWorld:
     async def state_write(self, records: Sequence[StateRecord]) -> Sequence[int]:
         return await self._produce(TOPICS.task_state, list(records))
 
-    async def committed(self) -> Mapping[str, int]:
+    async def committed(self) -> Mapping[str, Committed]:
         found = dict(self._group.committed)
         await TURN
         return found

@@ -11,7 +11,7 @@ from tasks.decide import Accepted, Ignored, Rejected
 from tasks.decision import Rules
 from tasks.identity import born_at
 from tasks.inputs import Cause, Created
-from tasks.remember import forgettable_at, inputs_are_committed, shrunk
+from tasks.remember import forgettable_at, inputs_are_settled, shrunk
 from tests.tasks.builders import (
     BAD_INPUT,
     COMMANDS,
@@ -88,11 +88,11 @@ def test_a_task_is_kept_while_one_of_its_inputs_may_be_delivered_again() -> None
     task = a_completed_life().task
     after = {topic: offset + 1 for topic, offset in task.decided.items()}
 
-    assert inputs_are_committed(task, after)
+    assert inputs_are_settled(task, after)
     assert set(task.decided) == {CREATED, RESULTS}
     for topic, offset in task.decided.items():
-        assert not inputs_are_committed(task, after | {topic: offset})
-        assert not inputs_are_committed(task, {t: o for t, o in after.items() if t != topic})
+        assert not inputs_are_settled(task, after | {topic: offset})
+        assert not inputs_are_settled(task, {t: o for t, o in after.items() if t != topic})
 
 
 def test_an_id_of_version_7_tells_its_time() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.kafka.group_note import read_note, written_note
+from streams.kafka.group_note import read_epoch, read_note, written_epoch, written_note
 
 NOW_S = 1_764_467_530.0
 TEXT = "asked by probes only: rag-engine"
@@ -51,3 +51,15 @@ def test_what_is_read_is_short_and_safe_to_print(text: str) -> None:
 @given(st.text())
 def test_any_text_is_read_without_an_error(text: str) -> None:
     assert read_note(text, NOW_S) == "" or "ai-orchestrator-note" in text
+
+
+@given(st.integers(min_value=0, max_value=2**53))
+def test_an_epoch_is_read_as_it_was_written_and_is_no_note(epoch: int) -> None:
+    assert read_epoch(written_epoch(epoch)) == epoch
+    assert read_note(written_epoch(epoch), NOW_S) == ""
+
+
+@given(st.text())
+def test_other_text_is_no_epoch(text: str) -> None:
+    assert read_epoch(text) is None or text.startswith("ai-orchestrator-epoch ")
+    assert read_epoch(written_note(text, NOW_S)) is None

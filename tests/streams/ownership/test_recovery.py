@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from schemas.records import EventKind, Millis, TaskEvent, TaskId
 from streams.errors import TopicsDifferError
 from streams.history.acceptance import Ownership
-from streams.ownership.ports import Checkpoint, Logged, Snapshot, StateRecord
+from streams.ownership.ports import Checkpoint, Committed, Logged, Snapshot, StateRecord
 from streams.ownership.recovery import Recovery
 from streams.ownership.timers import Timers
 from tasks.effects import Broadcast, DeadLetterStep, SendStep
@@ -49,11 +49,12 @@ def recovered(
     log: list[Logged],
     *state: StateRecord,
     committed: dict[str, int] | None = None,
+    committed_by: int | None = 1,
     partitions: int = 1,
 ) -> Recovery:
     recovery = Recovery(
         pipelines=RULES.pipelines,
-        committed=committed or {},
+        committed={t: Committed(at, committed_by) for t, at in (committed or {}).items()},
         created_topic=CREATED,
         events_topic="log",
         state_topic="state",
@@ -123,6 +124,16 @@ def test_the_effects_of_an_event_whose_cause_is_committed_are_not_done_again() -
     log = a_log(a_marker(1, "a"), *by("a", 1, life.events))
 
     assert recovered(log, committed={CREATED: 1}).redo() == []
+
+
+def test_the_effects_of_an_event_whose_cause_only_a_former_owner_committed_are_done_again() -> None:
+    # The former owner refused the input, and its commit came after it was deposed.
+    life = a_life()
+    log = a_log(a_marker(2, "b"), *by("b", 2, life.events))
+
+    assert recovered(log, committed={CREATED: 1}, committed_by=1).redo() != []
+    for knows_of_it in (2, 3, None):
+        assert recovered(log, committed={CREATED: 1}, committed_by=knows_of_it).redo() == []
 
 
 def test_a_command_whose_result_is_in_the_log_is_not_sent_again() -> None:
