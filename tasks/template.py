@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from schemas.errors import OrchestratorError
-from schemas.json_text import read
 from schemas.records import Json, StepName
 
+_DECODE_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _PATH = re.compile(r"\$\.(input|metadata|steps)((?:\.[A-Za-z_][A-Za-z0-9_-]*)*)")
 
 
@@ -127,37 +129,50 @@ def _looks_like_a_path(value: Any) -> bool:
 
 
 class Scope:
-    """The documents that paths lead into; each is parsed when a path first needs it."""
+    """The documents that paths lead into. What a path does not name is not parsed.
+
+    Args:
+        given: the task's input; as all documents, text that ``parse_value`` accepted.
+        metadata: of the task.
+        outputs: of the steps before.
+    """
 
     def __init__(self, *, given: Json, metadata: Json, outputs: Mapping[StepName, Json]) -> None:
-        self._texts: dict[tuple[str, str], Json] = {
-            ("input", ""): given,
-            ("metadata", ""): metadata,
+        self._texts: dict[tuple[str, ...], msgspec.Raw] = {
+            ("input",): msgspec.Raw(given),
+            ("metadata",): msgspec.Raw(metadata),
         }
-        self._texts |= {("steps", step): output for step, output in outputs.items()}
-        self._values: dict[tuple[str, str], Any] = {}
+        self._texts |= {("steps", step): msgspec.Raw(text) for step, text in outputs.items()}
+        self._objects: dict[tuple[str, ...], Mapping[str, msgspec.Raw] | None] = {}
 
-    def find(self, path: Path) -> Any:
-        """The value at a path.
+    def find(self, path: Path) -> msgspec.Raw:
+        """The text of the value at a path, as it is in its document.
 
         Raises:
             PathMissingError: a key is absent, or the path leads into a value that is not an object.
         """
-        document = (path.root, str(path.step or ""))
-        if document not in self._texts:
-            raise PathMissingError(path)
-        if document not in self._values:
-            self._values[document] = read(self._texts[document])
-        value = self._values[document]
+        at: tuple[str, ...] = ("steps", *path.keys[:1]) if path.step else (path.root,)
+        text = self._texts.get(at)
         for key in path.keys[1:] if path.step else path.keys:
-            if not isinstance(value, dict) or key not in value:
-                raise PathMissingError(path)
-            value = value[key]
-        return value
+            members = None if text is None else self._members(at, text)
+            text = None if members is None else members.get(key)
+            at = (*at, key)
+        if text is None:
+            raise PathMissingError(path)
+        return text
+
+    def _members(self, at: tuple[str, ...], text: msgspec.Raw) -> Mapping[str, msgspec.Raw] | None:
+        """The members of an object; None if the value is not one."""
+        if at not in self._objects:
+            try:
+                self._objects[at] = _DECODE_MEMBERS(text)
+            except msgspec.ValidationError:
+                self._objects[at] = None
+        return self._objects[at]
 
 
 def build(template: Template, scope: Scope) -> Any:
-    """Fill in a template.
+    """Fill in a template: a value that ``compact`` writes. Values at paths are texts in it.
 
     Raises:
         PathMissingError: a path without a default does not exist.

@@ -23,7 +23,7 @@ Place = tuple[str, int]
 _POLL_MS = 200
 # A batch is handled without yielding to other coroutines: some milliseconds.
 _BATCH_MAX = 200
-_FETCH_WAIT_MS = 500
+_FETCH_WAIT_MS = 2_000
 
 
 class FollowedTooLateError(KafkaUnavailableError):

@@ -14,12 +14,15 @@ from schemas.dead_letter import Origin
 from streams.errors import KafkaUnavailableError
 from streams.kafka.consumers import ungrouped_consumer
 from streams.kafka.fetch.records import origin_of
+from streams.kafka.fetch.waiting import let_fetches_wait
 from streams.kafka.refusal import unavailable, why_unavailable
 from streams.settings import KafkaSettings
 
 _POLL_MS = 500
 _CLOSE_S = 1.0
 _FETCH_WAIT_MS = 100
+_FOLLOW_WAIT_MS = 1_000
+"""Each of many workers follows a topic in which nearly nothing happens."""
 
 
 class LogReader:
@@ -158,6 +161,7 @@ class LogReader:
         left = {TopicPartition(*at): ends for at, ends in bounds.items() if ends[0] < ends[1]}
         if not left:
             return
+        let_fetches_wait(self._consumer, _FETCH_WAIT_MS)
         self._consumer.assign(list(left))
         for tp, (start, _) in left.items():
             self._consumer.seek(tp, start)
@@ -190,13 +194,17 @@ class LogReader:
     async def follow_all(
         self, starts: dict[tuple[str, int], int]
     ) -> AsyncGenerator[Sequence[Origin], None]:
-        """Yield records of partitions of several topics from ``starts`` on, for ever."""
+        """Yield records of partitions of several topics from ``starts`` on, for ever.
+
+        A question for ends or bounds meanwhile waits up to a second.
+        """
         tps = [TopicPartition(*place) for place in starts]
+        let_fetches_wait(self._consumer, _FOLLOW_WAIT_MS)
         self._consumer.assign(tps)
         for tp in tps:
             self._consumer.seek(tp, starts[tp.topic, tp.partition])
         while True:
-            fetched = await self._bounded(self._consumer.getmany(*tps, timeout_ms=_POLL_MS))
+            fetched = await self._bounded(self._consumer.getmany(*tps, timeout_ms=_FOLLOW_WAIT_MS))
             for records in fetched.values():
                 yield [origin_of(record) for record in records]
 

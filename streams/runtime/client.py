@@ -23,11 +23,15 @@ from mode.services import Service, ServiceTask
 
 from streams.kafka.consumers import isolation_level
 from streams.kafka.fetch.records import install
+from streams.kafka.fetch.waiting import let_fetches_wait
 from streams.kafka.group_note import written_epoch, written_note
 
 # While a fetch waits, it gets no new records for partitions that were left out because their
 # records still waited in the client. Faust's 1.5 s would starve a lane that has just become free.
 _FETCH_WAIT_MS = 200
+# Where nothing comes, nothing is left out; only partitions that are assigned meanwhile wait for it.
+_IDLE_FETCH_WAIT_MS = 1_000
+_IDLE_AFTER_S = 5.0
 
 
 class InLoop(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -110,6 +114,7 @@ class RangeConsumer(InLoop):
                 raise RuntimeError(f"aiokafka has no {name}: check the pin")
             setattr(consumer, name, value)
         self._app, self._committed = transport.app, dict[TopicPartition, int]()
+        self._read_s = time.monotonic()
         consumer.commit = partial(self._commit_with_note, consumer.commit)
         return consumer
 
@@ -124,6 +129,15 @@ class RangeConsumer(InLoop):
         topics = set(topics)
         self._by_topics.name = protocol_of(topics)
         await super().subscribe(topics)
+
+    async def getmany(self, active_partitions: Any, timeout: float) -> Any:
+        """As the base class; fetches wait longer while no record comes for some seconds."""
+        idle = time.monotonic() - self._read_s > _IDLE_AFTER_S
+        let_fetches_wait(self._ensure_consumer(), _IDLE_FETCH_WAIT_MS if idle else _FETCH_WAIT_MS)
+        records = await super().getmany(active_partitions, timeout)
+        if records:
+            self._read_s = time.monotonic()
+        return records
 
     async def seek_to_committed(self) -> Any:
         """Seek back to the committed offsets, and to the beginning of a partition without one.

@@ -4,7 +4,8 @@ from schemas.errors import InvalidRecordError
 from schemas.records import EventKind, TaskCreated, TaskEvent, TaskStatus, Usage
 from tasks.deciding.admission import Admitted, admit
 from tasks.deciding.context import Context
-from tasks.deciding.event import bytes_at_most, event_id_of
+from tasks.deciding.event import event_id_of
+from tasks.deciding.size import fits
 from tasks.decision import Accepted, Decision, Ignored, Rejected
 from tasks.identity import born_at
 from tasks.task import Phase, Task
@@ -29,7 +30,7 @@ def on_created(task: Task | None, record: TaskCreated, context: Context) -> Deci
     except InvalidRecordError as error:
         return Rejected(error.code, str(error))
     event = _created(admitted, context)
-    if bytes_at_most(event) > context.rules.limits.event_max_bytes:
+    if not fits(event, context.rules.limits.event_max_bytes):
         return Rejected("INPUT_TOO_LARGE", "the task does not fit into one event")
     return Accepted(event)
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import msgspec
-
 from schemas.records import (
     DispatchedStep,
     Error,
@@ -71,13 +69,3 @@ def event_id_of(task_id: TaskId, sequence: int) -> str:
     owner may have written another event with this id; readers accept only one of them.
     """
     return f"{task_id}/{sequence}"
-
-
-def bytes_at_most(document: object) -> int:
-    """An upper bound of the size of an event, or of a part of it, as Avro and as JSON.
-
-    It is the size of the JSON, which is never smaller than the Avro: a field's name is longer than
-    Avro's length or union prefix, digits are longer than a varint, and escapes only make a string
-    longer. For a snapshot, which is JSON, the size is exact.
-    """
-    return len(msgspec.json.encode(document))

@@ -23,7 +23,8 @@ from tasks.clean import (
     storable_usage,
 )
 from tasks.deciding.context import Context
-from tasks.deciding.event import bytes_at_most, next_event
+from tasks.deciding.event import next_event
+from tasks.deciding.size import fits
 from tasks.pipeline import Pipeline
 from tasks.task import Outstanding, Phase, StepStatus, Task
 
@@ -109,7 +110,7 @@ def failed_for_good(report: Report, error: Error) -> TaskEvent:
         error=error,
         usage=added(report.task.usage, outcome.usage),
     )
-    if bytes_at_most(event) <= report.limits.event_max_bytes:
+    if fits(event, report.limits.event_max_bytes):
         return event
     # Only substeps can be that large here, and a failure must be recorded in any case.
     return msgspec.structs.replace(event, step=msgspec.structs.replace(outcome, substeps=[]))

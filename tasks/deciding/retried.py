@@ -4,8 +4,9 @@ import msgspec
 
 from schemas.records import Error, EventKind, Json, Millis, StepName, TaskSpec, TaskStatus
 from tasks.deciding.dispatch import dispatch
-from tasks.deciding.event import bytes_at_most, next_event
+from tasks.deciding.event import next_event
 from tasks.deciding.owned_command import OwnedCommand, refused
+from tasks.deciding.size import fits
 from tasks.decision import Accepted, Decision, Ignored
 from tasks.pipeline import Pipeline, PipelineUnknownError
 from tasks.task import Phase
@@ -69,7 +70,7 @@ def _retried(owned: OwnedCommand, pipeline: Pipeline, index: int) -> Decision:
         actor=owned.actor,
         reason=owned.reason,
     )
-    if bytes_at_most(event) > limits.event_max_bytes:
+    if not fits(event, limits.event_max_bytes):
         return Accepted(refused(owned, "TASK_TOO_LARGE"))
     return Accepted(event)
 

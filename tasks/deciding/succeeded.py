@@ -23,8 +23,9 @@ from schemas.records import (
 )
 from tasks.clean import added
 from tasks.deciding.dispatch import dispatch, fill
-from tasks.deciding.event import bytes_at_most, next_event
+from tasks.deciding.event import next_event
 from tasks.deciding.report import Report, failed_for_good
+from tasks.deciding.size import bytes_at_most, fits
 from tasks.pipeline import Pipeline, PipelineUnknownError
 from tasks.task import Phase, StepStatus
 
@@ -118,11 +119,12 @@ def _if_it_fits(report: Report, event: TaskEvent, *, whole: object) -> TaskEvent
 
     `retried` and snapshots carry the ``whole`` task, so it must fit into one record, too.
     """
-    size = max(bytes_at_most(event), bytes_at_most(whole) + _STATE_MARGIN_BYTES)
-    if size <= report.limits.event_max_bytes:
+    max_bytes = report.limits.event_max_bytes
+    if fits(event, max_bytes) and fits(whole, max_bytes - _STATE_MARGIN_BYTES):
         return event
+    size = max(bytes_at_most(event), bytes_at_most(whole) + _STATE_MARGIN_BYTES)
     message = f"the task has {size} bytes with this output, at most "
-    message += f"{report.limits.event_max_bytes} fit into one event"
+    message += f"{max_bytes} fit into one event"
     return _fault_of_service(report, "OUTPUT_TOO_LARGE", message)
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
@@ -10,9 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import InvalidRecordError
-from schemas.json_text import check_text, compact, parse_object, parse_value, read
+from schemas.json_text import (
+    _read_sound,
+    check_text,
+    compact,
+    parse_object,
+    parse_value,
+    read,
+)
 from schemas.limits import JSON_DEPTH_MAX
 from schemas.records import Json
+from schemas.sound_json import SUSPECT
 
 KEYS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
 JSON_VALUES = st.recursive(
@@ -24,6 +33,11 @@ JSON_VALUES = st.recursive(
     lambda children: st.lists(children, max_size=4) | st.dictionaries(KEYS, children, max_size=4),
     max_leaves=12,
 )
+
+
+def repeated(key: str) -> str:
+    quoted = json.dumps(key)
+    return f'{{{quoted}:1,"b":[],{quoted} :2}}'
 
 
 def code_of(text: str, *, max_bytes: int = 1_000_000) -> str:
@@ -202,3 +216,49 @@ def test_any_text_is_parsed_or_refused_and_both_readers_agree(text: str) -> None
 
     assert read(Json(text)) == value
     assert msgspec.json.decode(compact(value)) == value
+
+
+ODD = st.text(st.sampled_from(['"', "\\", ":", "{", "}", "[", "]", ",", "a", "1", "e", " ", "\n"]))
+
+
+@given(JSON_VALUES | st.dictionaries(ODD, ODD | st.lists(ODD)), st.sampled_from([None, 2, "\t"]))
+def test_text_is_read_the_same_at_once_and_slowly(value: Any, indent: int | str | None) -> None:
+    text = json.dumps(value, indent=indent)
+    sound = _read_sound(text)
+
+    assert sound is SUSPECT or sound == parse_slowly(text)
+
+
+@given(ODD | JSON_VALUES.map(json.dumps).map(lambda text: text[:-1]) | ODD.map(repeated))
+def test_text_that_is_read_at_once_has_no_fault(text: str) -> None:
+    if _read_sound(text) is not SUSPECT:
+        parse_slowly(text)
+
+
+def parse_slowly(text: str) -> Any:
+    with mock.patch("schemas.json_text._read_sound", return_value=SUSPECT):
+        return parse_value(text, what="it", max_bytes=1_000_000)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('{"a":1,"a":2}', id="a key twice"),
+        pytest.param('{"a\\\\":1,"b":1,"b":":x"}', id="a key twice, beside what looks like one"),
+        pytest.param('"\\u0000"', id="NUL"),
+        pytest.param("1e999", id="no finite double"),
+        pytest.param("[1e-500]", id="an exponent that Postgres does not take"),
+        pytest.param("9" * 310, id="an integer that is no double"),
+        pytest.param("[" * 65 + "]" * 65, id="too deep"),
+        pytest.param("[" * 100_000, id="much too deep"),
+    ],
+)
+def test_what_may_have_a_fault_is_not_read_at_once(text: str) -> None:
+    assert _read_sound(text) is SUSPECT
+
+
+def test_a_usual_document_is_read_at_once() -> None:
+    document = {"query": "why?", "documents": [{"id": 1, "score": 0.25, "text": "\u4e2d é"}] * 99}
+
+    for text in (json.dumps(document), compact(document), json.dumps(document, indent=2)):
+        assert _read_sound(text) == document

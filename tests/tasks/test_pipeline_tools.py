@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from schemas.json_text import compact
 from schemas.records import Json, StepName
 from tasks.pipeline import PipelineFileError, Pipelines
 from tasks.pipeline_file import parse_pipeline
@@ -37,7 +38,7 @@ def test_the_tools_are_a_fixed_part_of_the_input() -> None:
     given = {"query": "x", "tools": [{"name": "mine"}], "max_iterations": 9}
     scope = Scope(given=Json(json.dumps(given)), metadata=Json("{}"), outputs={})
 
-    built = build(step.input, scope)
+    built = json.loads(compact(build(step.input, scope)))
 
     assert [tool["name"] for tool in built["tools"]] == ["search"]
     assert built["tools"][0]["timeout_ms"] == 30_000

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from schemas.json_text import compact
 from schemas.records import Json
 from tasks.pipeline_file import load_pipelines
 from tasks.template import Fields, Scope, build, to_json
@@ -56,7 +57,7 @@ def built(kind: str, step: str, given: dict[str, Any], **outputs: Any) -> Any:
         metadata=Json("{}"),
         outputs={name: Json(json.dumps(value)) for name, value in outputs.items()},  # type: ignore[misc]
     )
-    return build(pipeline.steps[index].input, scope)
+    return json.loads(compact(build(pipeline.steps[index].input, scope)))
 
 
 @pytest.mark.parametrize(

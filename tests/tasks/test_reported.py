@@ -314,7 +314,7 @@ def test_a_last_step_may_give_any_json_value() -> None:
 
     event = the_event(life.succeeded("[1, 2]"))
 
-    assert (event.kind, event.output) == ("completed", "[1,2]")
+    assert (event.kind, event.output) == ("completed", "[1, 2]")
 
 
 def test_a_success_without_output_gives_null() -> None:

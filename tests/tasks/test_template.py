@@ -1,9 +1,11 @@
 """Templates build documents out of documents, and say which path leads nowhere."""
 
+import json
 from typing import Any
 
 import pytest
 
+from schemas.json_text import compact
 from schemas.records import Json, StepName
 from tasks.template import (
     Fields,
@@ -13,6 +15,7 @@ from tasks.template import (
     PathMissingError,
     Reference,
     Scope,
+    Template,
     build,
     parse_path,
 )
@@ -24,8 +27,12 @@ SCOPE = Scope(
 )
 
 
+def built(template: Template) -> Any:
+    return json.loads(compact(build(template, SCOPE)))
+
+
 def resolved(text: str) -> Any:
-    return build(Reference(parse_path(text)), SCOPE)
+    return built(Reference(parse_path(text)))
 
 
 @pytest.mark.parametrize(
@@ -67,8 +74,8 @@ def test_a_path_that_leads_nowhere_is_missing(path: str) -> None:
 def test_a_default_stands_in_for_what_is_absent_but_not_for_null() -> None:
     default = Literal(20)
 
-    assert build(Reference(parse_path("$.input.top_k"), default), SCOPE) == 20
-    assert build(Reference(parse_path("$.input.none"), default), SCOPE) is None
+    assert built(Reference(parse_path("$.input.top_k"), default)) == 20
+    assert built(Reference(parse_path("$.input.none"), default)) is None
 
 
 def test_objects_and_lists_are_filled_in() -> None:
@@ -79,7 +86,17 @@ def test_objects_and_lists_are_filled_in() -> None:
         )
     )
 
-    assert build(template, SCOPE) == {"q": "why?", "all": ["$x", 7]}
+    assert built(template) == {"q": "why?", "all": ["$x", 7]}
+
+
+def test_what_a_path_leads_to_stays_as_it_was_written() -> None:
+    text = '{"price": 1.50, "many": 12345678901234567890123, "said":"\\u00e9"}'
+    scope = Scope(given=Json(text), metadata=Json("{}"), outputs={})
+
+    whole = Fields((("it", Reference(parse_path("$.input"))),))
+    part = Fields((("it", Reference(parse_path("$.input.price"))),))
+    assert compact(build(whole, scope)) == f'{{"it":{text}}}'
+    assert compact(build(part, scope)) == '{"it":1.50}'
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from agents.services.models.address import parse_address
 from agents.services.models.api import ModelTimes
 from agents.services.models.client import ModelClient
 from agents.services.models.tools.toolbox import Toolbox
+from schemas.json_text import compact
 from schemas.records import ErrorCategory, Json, SubStep, Usage
 from tasks.pipeline import Pipelines
 from tasks.pipeline_file import parse_pipeline
@@ -366,8 +367,9 @@ async def test_the_pipeline_of_the_page_runs() -> None:
     [step] = pipeline.steps
     scope = Scope(given=Json('{"query": "What is a lane?"}'), metadata=Json("{}"), outputs={})
     turns = Turns([ASKS, "A lane is a topic."])
+    given = json.loads(compact(build(step.input, scope)))
     async with running(turns, allowed=Pipelines([pipeline]).tool_methods) as one:
-        answer = await one.client.call(a_request(build(step.input, scope), method=step.method))
+        answer = await one.client.call(a_request(given, method=step.method))
 
     assert json.loads(answer.output)["text"] == "A lane is a topic."
     assert [call.method for call in one.calls] == ["Retrieve"]
