@@ -30,7 +30,7 @@ def on_created(task: Task | None, record: TaskCreated, context: Context) -> Deci
     except InvalidRecordError as error:
         return Rejected(error.code, str(error))
     event = _created(admitted, context)
-    if not fits(event, context.rules.limits.event_max_bytes):
+    if not fits(event, context.rules.limits.event_max_bytes, admitted.spec.input):
         return Rejected("INPUT_TOO_LARGE", "the task does not fit into one event")
     return Accepted(event)
 

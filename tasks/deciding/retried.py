@@ -70,7 +70,7 @@ def _retried(owned: OwnedCommand, pipeline: Pipeline, index: int) -> Decision:
         actor=owned.actor,
         reason=owned.reason,
     )
-    if not fits(event, limits.event_max_bytes):
+    if not fits(event, limits.event_max_bytes, step.input):
         return Accepted(refused(owned, "TASK_TOO_LARGE"))
     return Accepted(event)
 

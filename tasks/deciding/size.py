@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import astuple
 
+from schemas.records import Json
+
 
 def bytes_at_most(document: object) -> int:
     """An upper bound of the size of an event, or of a part of it, as Avro and as JSON.
@@ -17,14 +19,16 @@ def bytes_at_most(document: object) -> int:
     return len(msgspec.json.encode(document))
 
 
-def fits(document: object, max_bytes: int) -> bool:
+def fits(document: object, max_bytes: int, *largest: Json | None) -> bool:
     """Whether :func:`bytes_at_most` is within a limit; large documents are seldom encoded for it.
 
     Args:
         document: records of ours, and tuples, lists and mappings of records and JSON texts.
         max_bytes: the limit, inclusive.
+        largest: the texts in it that may be large. Small ones are sooner encoded than estimated.
     """
-    return _rough(document) <= max_bytes or bytes_at_most(document) <= max_bytes
+    large = sum(len(text) for text in largest if text is not None) > _LARGE_CHARS
+    return (large and _rough(document) <= max_bytes) or bytes_at_most(document) <= max_bytes
 
 
 def _rough(document: Any) -> int:
@@ -54,6 +58,7 @@ def _text(text: str) -> int:
 
 _DOCUMENTS = frozenset({"input", "output", "metadata"})
 """The fields that hold JSON text; mappings and tuples hold nothing else."""
+_LARGE_CHARS = 16_384
 _FRAME = 8
 """Quotes, brackets, a colon and a comma."""
 _NUMBER = 32

@@ -88,7 +88,7 @@ def _next_step(
         dispatched=[step],
         usage=added(task.usage, outcome.usage),
     )
-    return _if_it_fits(report, event, whole=(task.spec, outputs, step))
+    return _if_it_fits(report, event, whole=(task.spec, outputs, step), last=step.input)
 
 
 def _completed(
@@ -111,16 +111,19 @@ def _completed(
         output=output,
         usage=added(task.usage, outcome.usage),
     )
-    return _if_it_fits(report, event, whole=(task.spec, outputs, output))
+    return _if_it_fits(report, event, whole=(task.spec, outputs, output), last=output)
 
 
-def _if_it_fits(report: Report, event: TaskEvent, *, whole: object) -> TaskEvent | Error:
+def _if_it_fits(
+    report: Report, event: TaskEvent, *, whole: object, last: Json
+) -> TaskEvent | Error:
     """The event, unless it or the state after it is larger than a record may be.
 
     `retried` and snapshots carry the ``whole`` task, so it must fit into one record, too.
     """
     max_bytes = report.limits.event_max_bytes
-    if fits(event, max_bytes) and fits(whole, max_bytes - _STATE_MARGIN_BYTES):
+    large = (report.task.spec.input, report.result.output, last)
+    if fits(event, max_bytes, *large) and fits(whole, max_bytes - _STATE_MARGIN_BYTES, *large):
         return event
     size = max(bytes_at_most(event), bytes_at_most(whole) + _STATE_MARGIN_BYTES)
     message = f"the task has {size} bytes with this output, at most "

@@ -65,5 +65,6 @@ def test_an_estimate_is_at_least_the_size(
     )
     for document in (event, (spec, {StepName(name): kept}, output)):
         assert _rough(document) >= bytes_at_most(document)
-        assert fits(document, bytes_at_most(document))
-        assert not fits(document, bytes_at_most(document) - 1)
+        for large in ((), (Json(" " * 20_000),)):
+            assert fits(document, bytes_at_most(document), *large)
+            assert not fits(document, bytes_at_most(document) - 1, *large)
