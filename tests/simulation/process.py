@@ -13,7 +13,7 @@ from streams.ownership.progress import offsets_of
 from streams.ownership.settings import RouterSettings
 from tasks.decision import Rules
 from tests.simulation.broker import INPUTS, TOPICS, Broker
-from tests.simulation.group import NO_GENERATION, Group
+from tests.simulation.group import Group
 from tests.simulation.turns import TURN
 from tests.simulation.world import SimulatedArrival, SimulatedWorld
 
@@ -117,11 +117,14 @@ class Process:
             self.group.commit(self.name, generation, offsets, epoch)
 
     def notice(self) -> None:
-        """Learn of an expulsion; try to commit all the same, and join again."""
+        """Learn of an expulsion, and join again."""
         if self.session is not None and self.broker.rng.random() < 0.5:
-            self.group.commit(self.name, NO_GENERATION, self.session.acked, self.session.epoch)
+            self._commit_expelled(self.session)
         self._end()
         self.group.join(self.name)
+
+    def _commit_expelled(self, session: Session) -> None:
+        """Nothing: ``streams/runtime/membership.py`` refuses it."""
 
     def crash(self) -> None:
         """Stop at this very await. What is on the wire may still land; a commit, too."""

@@ -29,6 +29,8 @@ from tasks.deciding.context import Context
 from tasks.deciding.reported import on_reported
 from tasks.decision import Decision
 from tasks.task import Task
+from tests.simulation.group import NO_GENERATION
+from tests.simulation.process import Process, Session
 
 Patch = tuple[object, str, object]
 """Where a part is, its name there, and what takes its place."""
@@ -157,6 +159,10 @@ def _any_commit(self: Recovery, event: TaskEvent) -> bool:
     return event.cause_offset < 0 or _causes_only(self, event)
 
 
+def _commit_without_generation(self: Process, session: Session) -> None:
+    self.group.commit(self.name, NO_GENERATION, session.acked, session.epoch)
+
+
 _fold = tasks.apply.fold
 _use_snapshots = Recovery._use_snapshots
 
@@ -232,6 +238,10 @@ SWITCHES: Mapping[str, Switch] = {
     "new_owner_id": Switch(
         "Each takeover has an owner id of its own.",
         [(OwnedLog, "_new_owner_id", lambda self: "router")],
+    ),
+    "expelled_commits": Switch(
+        "A process that its group has expelled commits nothing before it has joined again.",
+        [(Process, "_commit_expelled", _commit_without_generation)],
     ),
     "forgetting_taken": Switch(
         "A task is remembered while its owner has yet to take inputs that others committed.",

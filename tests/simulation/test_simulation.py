@@ -28,6 +28,7 @@ BREAKING = {
     "new_owner_id": OFTEN,
     "forgetting_committed": OFTEN,
     "forgetting_taken": range(417_996, 417_997),
+    "expelled_commits": range(477_769, 477_770),
     "committed_is_decided": range(7_763, 7_768),
     "whole_retried": OFTEN,
     "new_life": OFTEN,
