@@ -3,7 +3,7 @@
 import asyncio
 
 from agents.services.client import StepRequest, StepResponse
-from benchmarks.raw_chain import output_of
+from benchmarks.chains.raw import output_of
 
 _WAIT_S = 0.01
 

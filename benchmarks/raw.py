@@ -1,7 +1,7 @@
 """What the parts below cost without any of our system: chain, codec, sink, gRPC, a hop.
 
-The chains are ``raw_chain.py`` and ``raw_bytes.py``: as many records of the same sizes, with
-and without the codec, measured in turns on running processes that get all tasks at once.
+The chains are ``chains/raw.py`` and ``chains/raw_bytes.py``: as many records of the same sizes,
+with and without the codec, measured in turns on running processes that get all tasks at once.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from benchmarks.api import CONCURRENCY, a_topic, rate
 from benchmarks.api_floor import ECHO_TOPIC, METHOD, TOPICS
+from benchmarks.chains.raw import CREATE_TABLE, STEPS, UPSERT, output_of
 from benchmarks.harness.at_once import rate_at_once
 from benchmarks.harness.deployment import (
     RAW,
@@ -36,7 +37,6 @@ from benchmarks.harness.deployment import (
 from benchmarks.harness.figures import PACKAGES, record
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
-from benchmarks.raw_chain import CREATE_TABLE, STEPS, UPSERT, output_of
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from orchestrator.local.embedded.process import Child

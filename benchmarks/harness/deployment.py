@@ -16,9 +16,9 @@ from pathlib import Path
 import asyncpg
 import structlog
 
+from benchmarks.chains.raw import CREATE_TABLE, TABLE
 from benchmarks.harness.processes import cpu_s, rss_mib
 from benchmarks.harness.workload import SERVICES, TWO_STEPS, TYPE, Work
-from benchmarks.raw_chain import CREATE_TABLE, TABLE
 from orchestrator.layout import topic_table
 from orchestrator.local.dev.supervisor import Supervisor
 from orchestrator.local.dev.system import DEV_DEFAULTS
@@ -36,10 +36,10 @@ RAW_BYTES = "raw chain without a codec"
 FAUST, FAUST_TUNED = "Faust agents", "Faust agents, tuned"
 ENGINES = (RAW, OURS)
 _CHAINS = {
-    RAW: ("benchmarks.raw_chain",),
-    RAW_BYTES: ("benchmarks.raw_bytes",),
-    FAUST: ("benchmarks.faust_chain",),
-    FAUST_TUNED: ("benchmarks.faust_chain", "--batched"),
+    RAW: ("benchmarks.chains.raw",),
+    RAW_BYTES: ("benchmarks.chains.raw_bytes",),
+    FAUST: ("benchmarks.chains.faust_agents",),
+    FAUST_TUNED: ("benchmarks.chains.faust_agents", "--batched"),
 }
 
 

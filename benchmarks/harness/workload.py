@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.raw_chain import STEPS, output_of
+from benchmarks.chains.raw import STEPS, output_of
 from schemas.records import Json
 from tasks.pipeline import Pipelines
 from tasks.pipeline_file import load_pipelines

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import asyncpg
 
+from benchmarks.chains.raw import STEPS, output_of
 from benchmarks.harness.processes import cpu_s, largest_mib
 from benchmarks.harness.run import Run
 from benchmarks.harness.workload import TWO_STEPS
 from benchmarks.peers.engines import Peer
 from benchmarks.peers.environments import SOURCES, python
 from benchmarks.peers.servers import SERVERS
-from benchmarks.raw_chain import STEPS, output_of
 from orchestrator.local.embedded.process import Child
 
 _COMMAND_S = 400

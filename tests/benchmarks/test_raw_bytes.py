@@ -5,10 +5,10 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from benchmarks.chains.raw import STEPS, Chain, row_of
+from benchmarks.chains.raw_bytes import BytesChain
+from benchmarks.chains.raw_bytes import row_of as row_of_bytes
 from benchmarks.harness.arrivals import a_task
-from benchmarks.raw_bytes import BytesChain
-from benchmarks.raw_bytes import row_of as row_of_bytes
-from benchmarks.raw_chain import STEPS, Chain, row_of
 from schemas.codec import encode
 from schemas.records import Lane
 from schemas.topics import Topics, TopicsSettings

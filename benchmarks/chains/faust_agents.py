@@ -18,7 +18,7 @@ from typing import Any
 import asyncpg
 import faust
 
-from benchmarks.raw_chain import STEPS, UPSERT, Chain, Out, arguments, row_of
+from benchmarks.chains.raw import STEPS, UPSERT, Chain, Out, arguments, row_of
 from schemas.codec import encode
 from schemas.records import Lane
 from schemas.topics import Topics, TopicsSettings

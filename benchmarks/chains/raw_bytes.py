@@ -1,6 +1,6 @@
 """The raw chain without a codec: as many records of the same sizes, whose content nobody reads.
 
-A record is its hop in one byte, and filling. Beside ``raw_chain.py`` in the same run it tells
+A record is its hop in one byte, and filling. Beside ``raw.py`` in the same run it tells
 what decoding, building and encoding the records costs.
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
+from benchmarks.chains.raw import STEPS, Chain, arguments, output_of
 from benchmarks.harness.arrivals import a_task
-from benchmarks.raw_chain import STEPS, Chain, arguments, output_of
 from schemas.codec import encode
 from schemas.records import Lane
 from schemas.topics import Topics, TopicsSettings
