@@ -1,7 +1,7 @@
-"""How long a task takes at a steady rate, beside the raw chain in the same run.
+"""How long a task takes at a steady rate, beside the raw chain and the fair floor in the same run.
 
 Open loop: tasks are created at the times of a Poisson process, by a process of its own, the
-same times for both engines. A task's clock runs from its scheduled time until the commit of
+same times for all engines. A task's clock runs from its scheduled time until the commit of
 the row that says it is completed (see ``commit_clock.py``). Each run starts the engine anew,
 sends some tasks and waits for them, and then begins; the first seconds do not count. The rates
 go up until half of the tasks need more than a second, or more than a second's tasks are in
@@ -24,7 +24,15 @@ import asyncpg
 
 from benchmarks.harness.at_once import make_ready
 from benchmarks.harness.commit_clock import COMMITTED_AT, check_commit_clock
-from benchmarks.harness.deployment import ENGINES, OURS, RAW, Deployment, deployed, running_servers
+from benchmarks.harness.deployment import (
+    ENGINES,
+    FAIR,
+    OURS,
+    RAW,
+    Deployment,
+    deployed,
+    running_servers,
+)
 from benchmarks.harness.figures import PACKAGES, record
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
@@ -136,7 +144,7 @@ def _generator(at: Deployment, out: Path, rate: int, seconds: float) -> Child:
 async def climb(
     kafka: EmbeddedKafka, postgres: EmbeddedPostgres, given: argparse.Namespace, folder: Path
 ) -> dict[str, list[Run]]:
-    """Both engines at each rate, one after the other, until they are saturated."""
+    """All engines at each rate, one after the other, until they are saturated."""
     found: dict[str, list[Run]] = {engine: [] for engine in ENGINES}
     rate, rates = 0, list(_RATES)
     going = list(ENGINES)
@@ -178,11 +186,13 @@ async def main(given: argparse.Namespace, folder: Path) -> None:
         flush_ms = await check_commit_clock(postgres.dsn)
         print(f"latency until the commit; its flush adds {flush_ms:.2f} ms, median of its own")
         found = await climb(kafka, postgres, given, folder)
-    raw, ours = found[RAW][0], found[OURS][0]
-    print(
-        f"\nat {raw.rate}/s, of the raw chain's: p50 {ours.p50_ms / raw.p50_ms:.2f} x, "
-        f"p99 {ours.p99_ms / raw.p99_ms:.2f} x"
-    )
+    print()
+    for engine in (RAW, FAIR):
+        for its, ours in zip(found[engine], found[OURS], strict=False):
+            print(
+                f"at {its.rate}/s, of that of the {engine}: p50 {ours.p50_ms / its.p50_ms:.2f} x, "
+                f"p99 {ours.p99_ms / its.p99_ms:.2f} x, CPU {ours.cpu_s / its.cpu_s:.2f} x"
+            )
     if given.record:
         engines = {
             engine: [{**asdict(run), "end": run.end} for run in runs]

@@ -142,7 +142,7 @@ class Chain:
 
     def work(self, record: ConsumerRecord) -> Out:
         command = decode(record.value, StepCommand)
-        at = _now()
+        at = now_ms()
         yield (
             self.topics.step_results,
             StepResult(
@@ -190,7 +190,7 @@ def _event(
         sequence=1,
         status=TaskStatus.RUNNING if command else TaskStatus.COMPLETED,
         phase="queued" if command else "completed",
-        occurred_at=_now(),
+        occurred_at=now_ms(),
         owner="raw",
         owner_epoch=1,
         cause_topic=record.topic,
@@ -225,7 +225,7 @@ def _dispatched(command: StepCommand) -> DispatchedStep:
 
 
 def _command(task_id: TaskId, index: int, given: Json) -> StepCommand:
-    at = _now()
+    at = now_ms()
     return StepCommand(
         command_id=CommandId(f"{task_id}/1/{STEPS[index]}/1"),
         task_id=task_id,
@@ -254,7 +254,8 @@ def _spec(created: TaskCreated) -> TaskSpec:
     )
 
 
-def _now() -> Millis:
+def now_ms() -> Millis:
+    """Unix time in milliseconds."""
     return Millis(time.time_ns() // 1_000_000)
 
 

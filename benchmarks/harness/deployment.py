@@ -16,6 +16,7 @@ from pathlib import Path
 import asyncpg
 import structlog
 
+from benchmarks.chains.fair import ROLES as FAIR_ROLES
 from benchmarks.chains.raw import CREATE_TABLE, TABLE
 from benchmarks.harness.processes import cpu_s, rss_mib
 from benchmarks.harness.workload import SERVICES, TWO_STEPS, TYPE, Work
@@ -31,12 +32,15 @@ from streams.kafka.admin import Admin
 
 _POLL_S = 0.25
 _CHUNK_IDS = 10_000
-RAW, OURS = "raw chain", "orchestrator"
+RAW, FAIR, OURS = "raw chain", "fair floor", "orchestrator"
 RAW_BYTES = "raw chain without a codec"
 FAUST, FAUST_TUNED = "Faust agents", "Faust agents, tuned"
-ENGINES = (RAW, OURS)
+ENGINES = (RAW, FAIR, OURS)
+_ROLES = ("router", "worker", "sink")
+_WITH_OUR_TABLES = (FAIR, OURS)
 _CHAINS = {
     RAW: ("benchmarks.chains.raw",),
+    FAIR: ("benchmarks.chains.fair",),
     RAW_BYTES: ("benchmarks.chains.raw_bytes",),
     FAUST: ("benchmarks.chains.faust_agents",),
     FAUST_TUNED: ("benchmarks.chains.faust_agents", "--batched"),
@@ -60,7 +64,7 @@ class Deployment:
     @property
     def table(self) -> str:
         """Where the engine's rows are."""
-        return "ai_orchestrator.tasks" if self.engine == OURS else TABLE
+        return "ai_orchestrator.tasks" if self.engine in _WITH_OUR_TABLES else TABLE
 
     def cpu(self) -> dict[str, float]:
         """CPU seconds of each process until now; of the servers, those since their start."""
@@ -114,7 +118,7 @@ class Deployment:
     async def completed(self, connection: asyncpg.Connection) -> int:
         """How many tasks are completed."""
         # Not those of others, which may be a million.
-        of_bench = f"tenant_id = '{TYPE}' AND " if self.engine == OURS else ""
+        of_bench = f"tenant_id = '{TYPE}' AND " if self.engine in _WITH_OUR_TABLES else ""
         count: int = await connection.fetchval(
             f"SELECT count(*) FROM {self.table} WHERE {of_bench}status = 'completed'"
         )
@@ -210,7 +214,7 @@ async def deployed(
     async with Admin(settings.kafka) as admin:
         await admin.apply(topic_table(settings, work.pipelines))
     await migrate_up(settings.postgres.dsn)
-    if engine != OURS:
+    if engine not in _WITH_OUR_TABLES:
         await execute(settings.postgres.dsn, CREATE_TABLE)
     children = [
         Child(
@@ -245,7 +249,7 @@ def _commands(engine: str, settings: Settings, work: Work, workers: int) -> dict
     places = [settings.kafka.bootstrap, settings.topics.prefix, settings.postgres.dsn]
     return {
         f"{engine.split(maxsplit=1)[0]} {role}": [*python, module, role, *places, *options]
-        for role in ("router", "worker", "sink")
+        for role in (FAIR_ROLES if engine == FAIR else _ROLES)
     }
 
 

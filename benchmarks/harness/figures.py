@@ -13,13 +13,12 @@ Programs that measure engines share a shape, so that the page draws them alike::
          "cpu_s": 5.38,                 # of all processes, median; without it their sum
          "peak_mib": {<process>: 241.0}}}}
 
-The raw chain is ``raw chain``, this system ``orchestrator``; another engine's name begins with
-what the page calls it (``DBOS``, ``Celery, Redis``, ``Celery, Postgres``, ``Procrastinate``,
-``PgQueuer``, ``Restate``, ``Temporal``, ``Faust``), and its setting follows (``DBOS, tuned``).
-``drain-<variant>`` are drains of other work than ``drain``. Other programs give a table as it
-is on the page (``head``, ``rows``). The bars also read ``backlog`` (``rate_ratio``,
-``peak_mib``, ``rss_growth``) and ``recover`` (``progress_after_session_s``,
-``drained_later_s``).
+The raw chain is ``raw chain``, the fair floor ``fair floor``, this system ``orchestrator``. Another
+engine's name begins with what the page calls it (``DBOS``, ``Celery, Redis``,
+``Celery, Postgres``, ``Procrastinate``, ``PgQueuer``, ``Restate``, ``Temporal``, ``Faust``), and
+its setting follows (``DBOS, tuned``). ``drain-<variant>`` are drains of other work than ``drain``.
+Other programs give a table as it is on the page (``head``, ``rows``); their other keys are read by
+the bars and by :mod:`benchmarks.harness.history`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
-from benchmarks.page.recorded import OURS, RAW, Engine, Recorded
+from benchmarks.page.recorded import FAIR, OURS, RAW, Engine, Recorded
 
 _STYLE: dict[Any, Any] = {
     # Ids in the file are drawn from this, not from chance.
@@ -22,7 +22,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-_COLOURS = {OURS: "#1f77b4", RAW: "#7f7f7f"}
+_COLOURS = {OURS: "#1f77b4", RAW: "#7f7f7f", FAIR: "#2ca02c"}
 _WIDTH_IN = 7.0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.harness.figures import load
 
-RAW, OURS = "raw chain", "orchestrator"
+RAW, FAIR, OURS = "raw chain", "fair floor", "orchestrator"
 
 
 @dataclass(frozen=True, slots=True)
