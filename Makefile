@@ -156,7 +156,7 @@ outage: $(VENV)/.dev ## a service is down, refuses calls, or fails often: what i
 balancing: $(VENV)/.dev ## one slow instance of three: least outstanding beside round robin
 	@$(BIN)/python -m benchmarks.balancing
 
-bench-small: $(VENV)/.dev ## one short drain, beside the committed ratio to the raw chain; only warns
+bench-small: $(VENV)/.dev ## short drains; warns above 15 % more CPU time than the committed ones
 	@$(BIN)/python -m benchmarks.drain --small $(RECORD)
 
 # Each engine has an environment of its own under .peers, made at the first run.

@@ -18,10 +18,11 @@ from pathlib import Path
 import asyncpg
 
 from benchmarks.harness.arrivals import create
-from benchmarks.harness.deployment import OURS, Deployment, deployed, running_servers
+from benchmarks.harness.deployment import Deployment, deployed, running_servers
 from benchmarks.harness.figures import PACKAGES, record
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
+from benchmarks.harness.names import OURS
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
 

@@ -23,18 +23,12 @@ import asyncpg
 
 from benchmarks.harness.arrivals import create
 from benchmarks.harness.at_once import make_ready
-from benchmarks.harness.deployment import (
-    ENGINES,
-    FAUST,
-    FAUST_TUNED,
-    OURS,
-    RAW,
-    deployed,
-    running_servers,
-)
+from benchmarks.harness.deployment import deployed, running_servers
 from benchmarks.harness.figures import PACKAGES, load, record
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
+from benchmarks.harness.names import ENGINES, FAIR, FAUST, FAUST_TUNED, OURS, RAW
+from benchmarks.harness.regression import WARN_ABOVE, regression
 from benchmarks.harness.run import Run, figures_of
 from benchmarks.harness.workload import TWO_STEPS, VARIANTS, Work
 from orchestrator.local.embedded.kafka import EmbeddedKafka
@@ -45,8 +39,8 @@ _POLL_S = 0.1
 _HOLD_S = 5.0
 """A process that stands still for its session timeout, 10 s, would lose its partitions."""
 _SMALL_TASKS = 3_000
-_WORSE = 2 / 3
-"""Small runs differ by that much on a shared machine; below it is worth a look."""
+_SMALL_ROUNDS = {RAW: 3, FAIR: 1, OURS: 2}
+"""All else is compared with the raw chain, whose small runs differ the most."""
 
 
 async def drain(
@@ -80,16 +74,22 @@ async def drain(
 
 
 async def measure(
-    work: Work, tasks: int, rounds: int, folder: Path, *, faust: bool = False
+    work: Work, tasks: int, rounds: Mapping[str, int], folder: Path
 ) -> Mapping[str, Sequence[Run]]:
-    """The engines that can do that work, in turn, on the same servers."""
-    engines = [*(ENGINES if work.raw else (OURS,)), *((FAUST, FAUST_TUNED) if faust else ())]
-    runs: dict[str, list[Run]] = {engine: [] for engine in engines}
+    """Each engine so many times, in turn, on the same servers."""
+    runs: dict[str, list[Run]] = {engine: [] for engine in rounds}
     async with running_servers(folder) as (kafka, postgres):
-        for _ in range(rounds):
-            for engine in engines:
+        for number in range(max(rounds.values())):
+            for engine in [engine for engine, most in rounds.items() if number < most]:
                 runs[engine].append(await drain(engine, work, tasks, kafka, postgres, folder))
     return runs
+
+
+def engines_for(work: Work) -> Sequence[str]:
+    """The engines that can do that work."""
+    if work is TWO_STEPS:
+        return (*ENGINES, FAUST, FAUST_TUNED)
+    return ENGINES if work.raw else (OURS,)
 
 
 def show(engines: Mapping[str, Mapping[str, Any]]) -> None:
@@ -110,36 +110,40 @@ def show(engines: Mapping[str, Mapping[str, Any]]) -> None:
             print(f"ratio: {rate:.2f} x the rate of {engine}, {cpu:.2f} x its CPU")
 
 
-def _ratio(engines: Mapping[str, Mapping[str, Any]], engine: str = RAW) -> float:
+def _ratio(engines: Mapping[str, Mapping[str, Any]], engine: str) -> float:
     return float(engines[OURS]["rate"]["median"] / engines[engine]["rate"]["median"])
 
 
-def compare(engines: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print the ratio of a small run beside that of the committed one; only warn."""
+def compare(figures: Mapping[str, Any]) -> None:
+    """Print the CPU time of a small run beside that of the committed one; only warn."""
     kept = load("small")
-    if kept is None:
+    found = None if kept is None else regression(figures, kept["figures"])
+    if found is None:
         return
-    ratio, baseline = _ratio(engines), _ratio(kept["figures"]["engines"])
-    print(f"the committed baseline: {baseline:.0%}, so this is {ratio / baseline:.2f} x it")
-    if ratio < baseline * _WORSE:
-        print("warning: a drain is slower than the committed baseline by more than a third")
+    print(
+        f"\n{found.found_s:.2f} CPU s for 1,000 tasks, {found.now:.1f} x the raw chain's; by the "
+        f"committed {found.kept:.1f} x it would be {found.expected_s:.2f} s: {found.worse_by:+.0%}"
+    )
+    if found.warns:
+        print(f"warning: a drain takes over {WARN_ABOVE:.0%} more CPU time than the committed one")
 
 
 async def main(given: argparse.Namespace, work: Work, folder: Path) -> None:
     print_machine(*PACKAGES)
     tasks = given.tasks or (_SMALL_TASKS if given.small else work.tasks)
-    rounds = 1 if given.small else given.rounds
-    print(f"{work.name}: {tasks} tasks, {rounds} rounds, interleaved", flush=True)
-    faust = work is TWO_STEPS and not given.small
-    runs = await measure(work, tasks, rounds, folder, faust=faust)
+    rounds = _SMALL_ROUNDS if given.small else dict.fromkeys(engines_for(work), given.rounds)
+    most = max(rounds.values())
+    print(f"{work.name}: {tasks} tasks, {most} rounds, interleaved", flush=True)
+    runs = await measure(work, tasks, rounds, folder)
     engines = {engine: figures_of(found) for engine, found in runs.items()}
+    figures = {"tasks": tasks, "rounds": most, "engines": engines}
     show(engines)
     if given.small:
-        compare(engines)
+        compare(figures)
     if given.record:
         variant = "drain" if work is TWO_STEPS else f"drain-{work.name}"
         name = "small" if given.small else variant
-        record(name, {"tasks": tasks, "rounds": rounds, "engines": engines})
+        record(name, figures)
 
 
 if __name__ == "__main__":
@@ -147,7 +151,9 @@ if __name__ == "__main__":
     parser.add_argument("--variant", choices=sorted(VARIANTS), help="other work than two steps")
     parser.add_argument("--tasks", type=int, help="without, as many as make some ten seconds")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--small", action="store_true", help="one short round, for a first look")
+    parser.add_argument(
+        "--small", action="store_true", help="a short one, beside the committed CPU time"
+    )
     parser.add_argument("--record", action="store_true", help="write benchmarks/figures")
     arguments = parser.parse_args()
     with bench_folder() as folder:

@@ -25,18 +25,12 @@ import asyncpg
 from benchmarks.harness.arrivals import create
 from benchmarks.harness.at_once import READY_S, rate_at_once
 from benchmarks.harness.commit_clock import check_commit_clock
-from benchmarks.harness.deployment import (
-    OURS,
-    a_database,
-    deployed,
-    execute,
-    name_of,
-    running_servers,
-)
+from benchmarks.harness.deployment import a_database, deployed, execute, name_of, running_servers
 from benchmarks.harness.figures import PACKAGES, record
 from benchmarks.harness.filling import TENANTS, copy_id, fill
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
+from benchmarks.harness.names import OURS
 from benchmarks.harness.quantile import quantile
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from orchestrator.local.embedded.postgres import EmbeddedPostgres

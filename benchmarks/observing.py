@@ -17,10 +17,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from benchmarks.drain import drain
-from benchmarks.harness.deployment import OURS, running_servers
+from benchmarks.harness.deployment import running_servers
 from benchmarks.harness.figures import PACKAGES
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
+from benchmarks.harness.names import OURS
 from benchmarks.harness.run import Run
 from benchmarks.harness.workload import TWO_STEPS
 

@@ -26,17 +26,11 @@ from benchmarks.api import CONCURRENCY, a_topic, rate
 from benchmarks.api_floor import ECHO_TOPIC, METHOD, TOPICS
 from benchmarks.chains.raw import CREATE_TABLE, STEPS, UPSERT, output_of
 from benchmarks.harness.at_once import rate_at_once
-from benchmarks.harness.deployment import (
-    RAW,
-    RAW_BYTES,
-    a_database,
-    deployed,
-    execute,
-    running_servers,
-)
+from benchmarks.harness.deployment import a_database, deployed, execute, running_servers
 from benchmarks.harness.figures import PACKAGES, record
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
+from benchmarks.harness.names import RAW, RAW_BYTES
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from orchestrator.local.embedded.process import Child

@@ -26,10 +26,11 @@ import asyncpg
 from benchmarks.harness.arrivals import create
 from benchmarks.harness.at_once import make_ready
 from benchmarks.harness.commit_clock import COMMITTED_AT
-from benchmarks.harness.deployment import OURS, Deployment, deployed, running_servers
+from benchmarks.harness.deployment import Deployment, deployed, running_servers
 from benchmarks.harness.figures import PACKAGES, record
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
+from benchmarks.harness.names import OURS
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
 from streams.kafka.partitioner import partition_of

@@ -26,10 +26,11 @@ import httpx
 
 from benchmarks.harness.arrivals import create
 from benchmarks.harness.at_once import make_ready
-from benchmarks.harness.deployment import OURS, Deployment, deployed, running_servers
+from benchmarks.harness.deployment import Deployment, deployed, running_servers
 from benchmarks.harness.figures import PACKAGES
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
+from benchmarks.harness.names import OURS
 from benchmarks.harness.processes import cpu_s
 from benchmarks.harness.ready import is_ready
 from benchmarks.harness.workload import TWO_STEPS

@@ -24,18 +24,11 @@ import asyncpg
 
 from benchmarks.harness.at_once import make_ready
 from benchmarks.harness.commit_clock import COMMITTED_AT, check_commit_clock
-from benchmarks.harness.deployment import (
-    ENGINES,
-    FAIR,
-    OURS,
-    RAW,
-    Deployment,
-    deployed,
-    running_servers,
-)
+from benchmarks.harness.deployment import Deployment, deployed, running_servers
 from benchmarks.harness.figures import PACKAGES, record
 from benchmarks.harness.folder import bench_folder
 from benchmarks.harness.machine import print_machine
+from benchmarks.harness.names import ENGINES, FAIR, OURS, RAW
 from benchmarks.harness.quantile import quantile
 from orchestrator.local.embedded.kafka import EmbeddedKafka
 from orchestrator.local.embedded.postgres import EmbeddedPostgres
@@ -68,6 +61,8 @@ class Run:
     generator_cpu_s: float
     cpu_s: float
     """CPU seconds for 1,000 tasks of all other processes."""
+    cpu: Mapping[str, float]
+    """The same of each process."""
 
     @property
     def end(self) -> str:
@@ -96,6 +91,7 @@ async def measure(at: Deployment, rate: int, seconds: float, folder: Path) -> Ru
     await at.until_completed(connection, all_tasks, _DRAIN_S + in_flight / 50)
     after = at.cpu()
     await at.verify(list(scheduled))
+    cpu = {name: (after[name] - before[name]) / len(scheduled) * 1000 for name in after}
     counted_from = min(scheduled.values()) + _SETTLE_S
     counted = {task_id: due for task_id, due in scheduled.items() if due >= counted_from}
     took_ms = await _latencies_ms(at, connection, counted)
@@ -110,7 +106,8 @@ async def measure(at: Deployment, rate: int, seconds: float, folder: Path) -> Ru
         late_p99_ms=made["late_p99_ms"],
         in_flight=in_flight,
         generator_cpu_s=made["cpu_s"],
-        cpu_s=sum(after[name] - before[name] for name in after) / len(scheduled) * 1000,
+        cpu_s=sum(cpu.values()),
+        cpu=cpu,
     )
 
 
@@ -164,10 +161,13 @@ async def climb(
 
 def _middle(runs: Sequence[Run]) -> Run:
     """The median of each figure; the largest of what is a maximum."""
-    columns = {name: [getattr(run, name) for run in runs] for name in asdict(runs[0])}
+    names = asdict(runs[0]).keys() - {"cpu"}
+    columns = {name: [getattr(run, name) for run in runs] for name in names}
     middles = {name: statistics.median(values) for name, values in columns.items()}
     largest = {name: max(columns[name]) for name in ("max_ms", "late_p99_ms", "in_flight")}
-    return Run(**{**middles, **largest, "rate": runs[0].rate, "tasks": runs[0].tasks})
+    cpu = {name: statistics.median(run.cpu[name] for run in runs) for name in runs[0].cpu}
+    whole = {"rate": runs[0].rate, "tasks": runs[0].tasks}
+    return Run(**{**middles, **largest, **whole}, cpu=cpu)
 
 
 def _show(engine: str, run: Run) -> None:

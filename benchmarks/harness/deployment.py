@@ -18,6 +18,7 @@ import structlog
 
 from benchmarks.chains.fair import ROLES as FAIR_ROLES
 from benchmarks.chains.raw import CREATE_TABLE, TABLE
+from benchmarks.harness.names import FAIR, FAUST, FAUST_TUNED, OURS, RAW, RAW_BYTES
 from benchmarks.harness.processes import cpu_s, rss_mib
 from benchmarks.harness.workload import SERVICES, TWO_STEPS, TYPE, Work
 from orchestrator.layout import topic_table
@@ -32,10 +33,6 @@ from streams.kafka.admin import Admin
 
 _POLL_S = 0.25
 _CHUNK_IDS = 10_000
-RAW, FAIR, OURS = "raw chain", "fair floor", "orchestrator"
-RAW_BYTES = "raw chain without a codec"
-FAUST, FAUST_TUNED = "Faust agents", "Faust agents, tuned"
-ENGINES = (RAW, FAIR, OURS)
 _ROLES = ("router", "worker", "sink")
 _WITH_OUR_TABLES = (FAIR, OURS)
 _CHAINS = {

@@ -1,8 +1,9 @@
 """What was measured, as files: ``benchmarks/figures/<name>.json``.
 
-A program that is called with ``--record`` writes its figures here, and ``benchmarks.page``
-makes ``docs/benchmarks.md`` of these files alone. A file holds ``command``, ``machine``,
-``versions``, ``date`` (UTC) and ``figures``; some hold a ``note`` for the page.
+A program that is called with ``--record`` writes its figures here and adds a line to their history,
+and ``benchmarks.page`` makes ``docs/benchmarks.md`` of these files alone. A file holds
+``command``, ``machine``, ``versions``, ``date`` (UTC) and ``figures``; some hold a ``note`` for the
+page.
 
 Programs that measure engines share a shape, so that the page draws them alike::
 
@@ -29,6 +30,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness.history import append, commit_here, entry_of
 from benchmarks.harness.machine import command, machine, versions
 
 FOLDER = Path(__file__).parents[1] / "figures"
@@ -42,7 +44,7 @@ def record(
     packages: Sequence[str] = PACKAGES,
     folder: Path = FOLDER,
 ) -> None:
-    """Write what this program measured, over what an earlier run did.
+    """Write what this program measured, over what an earlier run did, and add it to the history.
 
     Args:
         name: of the file, without its ending.
@@ -50,7 +52,7 @@ def record(
         packages: those whose versions matter; they have to be installed here.
         folder: where the files are.
     """
-    written = {
+    written: dict[str, Any] = {
         "command": command(),
         "machine": machine(),
         "versions": versions(*packages),
@@ -60,6 +62,8 @@ def record(
     folder.mkdir(exist_ok=True)
     text = json.dumps(written, indent=2, sort_keys=True)
     (folder / f"{name}.json").write_text(text + "\n", "utf-8")
+    if (entry := entry_of(name, written, commit_here())) is not None:
+        append(entry, folder)
 
 
 def load(name: str, folder: Path = FOLDER) -> dict[str, Any] | None:

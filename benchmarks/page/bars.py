@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from benchmarks.harness import key_figures as keys
+from benchmarks.harness.key_figures import KeyFigure
 from benchmarks.page.markdown import table
-from benchmarks.page.recorded import OURS, RAW, Recorded
+from benchmarks.page.recorded import Recorded
 
-_MB_PER_MIB = 2**20 / 10**6
-_LARGE_BACKLOG = 1_000_000
+_SHOWN_PARTS = 3
+HEAD = ("what", "bar", "stretch", "measured", "", "where the time goes")
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar and how it is measured."""
+    """One bar and the figure that it is about."""
 
     what: str
+    figure: KeyFigure
     bar: float
-    measure: Callable[[Recorded], float | None]
-    """None: there are no figures for it."""
     stretch: float | None = None
     unit: str = "x"
     at_most: bool = False
     """Less is better."""
 
     def row(self, recorded: Recorded) -> list[str]:
-        measured = self.measure(recorded)
+        figures = recorded.figures(self.figure.file) or {}
+        measured = self.figure.of(figures)
         stretch = "" if self.stretch is None else self._rule(self.stretch)
         if measured is None:
-            return [self.what, self._rule(self.bar), stretch, "", "not measured"]
+            return [self.what, self._rule(self.bar), stretch, "", "not measured", ""]
         return [
             self.what,
             self._rule(self.bar),
             stretch,
             _amount(measured, self.unit),
             self.verdict(measured),
+            shares(self.figure.parts(figures)),
         ]
 
     def verdict(self, measured: float) -> str:
@@ -54,6 +57,13 @@ class Bar:
         return f"at {'most' if self.at_most else 'least'} {_amount(bar, self.unit)}"
 
 
+def shares(parts: Mapping[str, float]) -> str:
+    """The processes with the most of a sum, each with its part of it."""
+    whole = sum(parts.values())
+    most = sorted(parts, key=lambda name: -parts[name])[:_SHOWN_PARTS]
+    return ", ".join(f"{name} {_amount(parts[name] / whole, '%')}" for name in most)
+
+
 def _amount(value: float, unit: str) -> str:
     if unit == "%":
         return f"{value:.0%}".replace("%", " %")
@@ -62,132 +72,71 @@ def _amount(value: float, unit: str) -> str:
 
 def bars_table(recorded: Recorded) -> str:
     """Every bar as a row."""
-    head = ("what", "bar", "stretch", "measured", "")
-    return table(head, [bar.row(recorded) for bar in BARS])
+    return table(HEAD, [bar.row(recorded) for bar in BARS])
 
 
-def _against(peer: str, name: str = "peers") -> Callable[[Recorded], float | None]:
-    """Our rate as a multiple of a peer's, in whichever of its settings it is fastest."""
-
-    def measure(recorded: Recorded) -> float | None:
-        engines = recorded.engines(name)
-        rates = [e.rate.median for key, e in engines.items() if key.startswith(peer)]
-        ours = engines.get(OURS)
-        return None if ours is None or not rates else ours.rate.median / max(rates)
-
-    return measure
+def earlier_bars_table(recorded: Recorded) -> str:
+    """Every earlier bar as a row."""
+    return table(HEAD, [bar.row(recorded) for bar in EARLIER])
 
 
-def _cpu(recorded: Recorded) -> float | None:
-    ours = recorded.engines("drain").get(OURS)
-    return None if ours is None else ours.cpu_s
-
-
-def _latency(quantile: str) -> Callable[[Recorded], float | None]:
-    def measure(recorded: Recorded) -> float | None:
-        found = recorded.figures("steady")
-        if found is None:
-            return None
-        at_50 = {
-            engine: next((run[quantile] for run in runs if run["rate"] == 50), None)
-            for engine, runs in found["engines"].items()
-        }
-        raw, ours = at_50.get(RAW), at_50.get(OURS)
-        return None if raw is None or ours is None else float(ours / raw)
-
-    return measure
-
-
-def _growth(what: str) -> Callable[[Recorded], float | None]:
-    """What was measured at 1,000,000 rows as a multiple of that at 1,000."""
-
-    def measure(recorded: Recorded) -> float | None:
-        found = recorded.figures("growth")
-        sizes = {size["rows"]: size for size in found["sizes"]} if found else {}
-        if 1_000 not in sizes or 1_000_000 not in sizes:
-            return None
-        return float(sizes[1_000_000][what] / sizes[1_000][what])
-
-    return measure
-
-
-def _figure(name: str, key: str, factor: float = 1.0) -> Callable[[Recorded], float | None]:
-    def measure(recorded: Recorded) -> float | None:
-        value = (recorded.figures(name) or {}).get(key)
-        return None if value is None else float(value) * factor
-
-    return measure
-
-
-def _backlog(key: str, factor: float = 1.0) -> Callable[[Recorded], float | None]:
-    """Of a backlog that is as large as the bar says; a smaller one only has its table."""
-
-    def measure(recorded: Recorded) -> float | None:
-        tasks = (recorded.figures("backlog") or {}).get("tasks", 0)
-        return _figure("backlog", key, factor)(recorded) if tasks >= _LARGE_BACKLOG else None
-
-    return measure
+def _most(
+    what: str, figure: KeyFigure, bar: float, stretch: float | None = None, *, unit: str = "x"
+) -> Bar:
+    return Bar(what, figure, bar, stretch, unit, at_most=True)
 
 
 BARS = (
-    Bar("drain, of the raw chain's rate", 0.5, _against(RAW, "drain"), 0.7, "%"),
-    Bar("drain, against DBOS", 20, _against("DBOS"), 35),
-    Bar("drain, against Celery with Redis", 8, _against("Celery, Redis"), 15),
-    Bar("drain, against Celery with Postgres results", 12, _against("Celery, Postgres"), 20),
-    Bar("drain, against Procrastinate", 12, _against("Procrastinate"), 20),
-    Bar("drain, against Restate", 6, _against("Restate"), 12),
-    Bar("drain, against PgQueuer, two chained jobs", 1.5, _against("PgQueuer"), 3),
-    Bar("drain, against Temporal", 15, _against("Temporal"), 30),
-    Bar("drain, against plain Faust agents, same hops", 4, _against("Faust", "drain"), 8),
-    Bar("CPU seconds for 1,000 tasks in a drain, all processes", 1.0, _cpu, 0.75, "s", True),
-    Bar("created to row at 50/s, p50, of the raw chain's", 2, _latency("p50_ms"), 1.5, "x", True),
-    Bar("created to row at 50/s, p99, of the raw chain's", 3, _latency("p99_ms"), 2, "x", True),
-    Bar("rate at 1,000,000 rows, of that at 1,000", 0.9, _growth("rate_median"), 0.95, "%"),
+    _most("drain: CPU seconds for 1,000 tasks", keys.DRAIN_CPU, 0.85, 0.65, unit="s"),
+    Bar("drain: rate, of the fair floor's", keys.DRAIN_OF_FAIR, 0.6, 0.75, "%"),
+    _most("50/s: CPU seconds for 1,000 tasks", keys.AT_50_CPU, 17, 15, unit="s"),
+    _most("50/s: p50, of the raw chain's", keys.AT_50_P50, 1.6, 1.3),
+    _most("50/s: p99, of the raw chain's", keys.AT_50_P99, 2.5, 2),
+    _most("200/s: p50, of the raw chain's", keys.AT_200_P50, 2.2, 1.6),
+    Bar("drain, against PgQueuer, two chained jobs", keys.AGAINST_PGQUEUER, 1.5, 2),
+    Bar("drain, against Restate", keys.AGAINST_RESTATE, 2, 3),
+    Bar("drain, against Celery with Redis", keys.AGAINST_CELERY_REDIS, 3.2, 4),
+    _most("`make run`, idle", keys.IDLE, 0.12, 0.08, unit="cores"),
+    Bar("160 KB documents: rate, of the raw chain's", keys.LARGE_OF_RAW, 0.65, 0.8, "%"),
+    _most("160 KB documents: largest process", keys.LARGE_MEMORY, 200, unit="MiB"),
     Bar(
-        "point read at 1,000,000 rows, p99, of that at 1,000",
-        1.5,
-        _growth("point_p99_ms"),
-        None,
-        "x",
-        True,
-    ),
-    Bar(
-        "rate at a backlog of 1,000,000, of that at 10,000",
-        0.95,
-        _backlog("rate_ratio"),
-        None,
+        "`CreateTask` at 64 callers, of an echo that awaits one produce",
+        keys.CREATE_OF_ECHO,
+        0.65,
+        0.8,
         "%",
     ),
-    Bar(
-        "largest process at a backlog of 1,000,000",
-        250,
-        _backlog("peak_mib", _MB_PER_MIB),
-        None,
-        "MB",
-        True,
+    _most("create-and-execute, p50, of four hops", keys.EXECUTE_OF_HOPS, 1.7, 1.4),
+    Bar("backlog of 1,000,000: rate, of that of 10,000", keys.BACKLOG_RATE, 0.92, 0.97, "%"),
+    _most(
+        "backlog of 1,000,000: memory of any process at the end, of that at a tenth",
+        keys.BACKLOG_GROWTH,
+        1.05,
     ),
-    Bar(
-        "memory of any process at the end of it, of that at a tenth of it (flat)",
-        1.1,
-        _backlog("rss_growth"),
-        None,
-        "x",
-        True,
-    ),
-    Bar(
+    _most("takeover, 1,000,000 events behind the checkpoint", keys.TAKEOVER, 22, unit="s"),
+)
+
+EARLIER = (
+    Bar("drain, of the raw chain's rate", keys.DRAIN_OF_RAW, 0.5, 0.7, "%"),
+    Bar("drain, against DBOS", keys.AGAINST_DBOS, 20, 35),
+    Bar("drain, against Celery with Postgres results", keys.AGAINST_CELERY_POSTGRES, 12, 20),
+    Bar("drain, against Procrastinate", keys.AGAINST_PROCRASTINATE, 12, 20),
+    Bar("drain, against Temporal", keys.AGAINST_TEMPORAL, 15, 30),
+    Bar("drain, against plain Faust agents, same hops", keys.DRAIN_AGAINST_FAUST, 4, 8),
+    Bar("rate at 1,000,000 rows, of that at 1,000", keys.GROWTH_RATE, 0.9, 0.95, "%"),
+    _most("point read at 1,000,000 rows, p99, of that at 1,000", keys.GROWTH_READ, 1.5),
+    _most("largest process at a backlog of 1,000,000", keys.BACKLOG_PEAK, 250, unit="MB"),
+    _most(
         "one of two workers killed: first progress, after the session timeout",
+        keys.PROGRESS,
         2,
-        _figure("recover", "progress_after_session_s"),
-        None,
-        "s",
-        True,
+        unit="s",
     ),
-    Bar(
+    _most(
         "one of two workers killed: drained, after the drain without a kill",
+        keys.DRAINED_LATER,
         10,
-        _figure("recover", "drained_later_s"),
-        None,
-        "s",
-        True,
+        unit="s",
     ),
 )
+"""Those that no newer bar is about."""

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
-from benchmarks.page.recorded import FAIR, OURS, RAW, Engine, Recorded
+from benchmarks.harness.names import FAIR, OURS, RAW
+from benchmarks.page.recorded import Engine, Recorded
 
 _STYLE: dict[Any, Any] = {
     # Ids in the file are drawn from this, not from chance.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.figures import load
-
-RAW, FAIR, OURS = "raw chain", "fair floor", "orchestrator"
+from benchmarks.harness.history import Entry, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,11 @@ class Engine:
     """The largest resident memory of each process."""
 
     @property
+    def per_core(self) -> float:
+        """Tasks for each second of a CPU: the rate of one core that does nothing else."""
+        return 1_000 / self.cpu_s if self.cpu_s else 0.0
+
+    @property
     def largest(self) -> str:
         """The process with the largest memory, with it."""
         name = max(self.peak_mib, key=lambda process: self.peak_mib[process], default="")
@@ -58,6 +62,10 @@ class Recorded:
         """What a file says was measured; None: never measured."""
         found = self.file(name)
         return None if found is None else found["figures"]
+
+    def history(self) -> Sequence[Entry]:
+        """What was recorded before, oldest first."""
+        return read(self._folder)
 
     def names(self, prefix: str) -> list[str]:
         """The files whose names begin so, in their order."""

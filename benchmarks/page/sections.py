@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from benchmarks.page.bars import bars_table
+from benchmarks.harness.names import FAIR, OURS, RAW
+from benchmarks.page.bars import bars_table, earlier_bars_table
 from benchmarks.page.markdown import NOT_MEASURED, source, table
-from benchmarks.page.recorded import OURS, RAW, Engine, Recorded
+from benchmarks.page.recorded import Engine, Recorded
+from benchmarks.page.trend import trend_table
 
 
 def section(name: str, recorded: Recorded) -> str:
@@ -15,10 +18,8 @@ def section(name: str, recorded: Recorded) -> str:
     Raises:
         KeyError: there is no section of that name.
     """
-    if name == "bars":
-        return bars_table(recorded)
-    if name == "drain-variants":
-        return _variants(recorded)
+    if name in _WITHOUT_A_SOURCE:
+        return _WITHOUT_A_SOURCE[name](recorded)
     way = SECTIONS[name]
     found = recorded.file(name)
     return NOT_MEASURED if found is None else f"{source(found)}\n\n{way(recorded)}"
@@ -57,7 +58,9 @@ _ENGINE_HEAD = (
     "engine",
     "tasks/s, median (min, max)",
     "of the raw chain",
+    "of the fair floor",
     "CPU s for 1,000 tasks",
+    "tasks/s of one core",
     "largest process",
 )
 
@@ -67,17 +70,22 @@ def _engines_table(engines: dict[str, Engine]) -> str:
 
 
 def _engine_rows(engines: dict[str, Engine]) -> list[list[str]]:
-    raw = engines.get(RAW)
     return [
         [
             engine.name,
             str(engine.rate),
-            "" if raw is None else f"{engine.rate.median / raw.rate.median * 100:.0f} %",
+            _part(engine, engines.get(RAW)),
+            _part(engine, engines.get(FAIR)),
             f"{engine.cpu_s:.2f}",
+            f"{engine.per_core:,.0f}",
             engine.largest,
         ]
         for engine in engines.values()
     ]
+
+
+def _part(engine: Engine, of: Engine | None) -> str:
+    return "" if of is None else f"{engine.rate.median / of.rate.median * 100:.0f} %"
 
 
 def _cpu_table(engines: dict[str, Engine]) -> str:
@@ -99,12 +107,20 @@ def _memory(engine: Engine, process: str) -> str:
 def _steady(recorded: Recorded) -> str:
     figures = recorded.figures("steady") or {}
     rows = [
-        [engine, f"{run['rate']:,}", *(f"{run[key]:,.1f}" for key in _QUANTILES), run["end"]]
+        [engine, f"{run['rate']:,}", *(f"{run[key]:,.1f}" for key in _QUANTILES), *_cpu_cells(run)]
         for engine, runs in figures["engines"].items()
         for run in runs
     ]
-    head = ["engine", "tasks/s", "p50 ms", "p95 ms", "p99 ms", "max ms", ""]
-    return table(head, rows)
+    quantiles = ["p50 ms", "p95 ms", "p99 ms", "max ms"]
+    return table(["engine", "tasks/s", *quantiles, "CPU s for 1,000 tasks", "cores busy", ""], rows)
+
+
+def _cpu_cells(run: Mapping[str, Any]) -> list[str]:
+    """CPU seconds, how many cores that keeps busy, and why the rates go no further."""
+    cpu_s = run.get("cpu_s")
+    if cpu_s is None:
+        return ["", "", run["end"]]
+    return [f"{cpu_s:.1f}", f"{cpu_s * run['rate'] / 1000:.1f}", run["end"]]
 
 
 _QUANTILES = ("p50_ms", "p95_ms", "p99_ms", "max_ms")
@@ -146,6 +162,14 @@ def _plain(name: str) -> Callable[[Recorded], str]:
     return way
 
 
+_WITHOUT_A_SOURCE: dict[str, Callable[[Recorded], str]] = {
+    "bars": bars_table,
+    "earlier-bars": earlier_bars_table,
+    "drain-variants": _variants,
+    "trend": trend_table,
+}
+"""Made of several files."""
+
 SECTIONS: dict[str, Callable[[Recorded], str]] = {
     "drain": _drain,
     "peers": _peers,
@@ -158,4 +182,6 @@ SECTIONS: dict[str, Callable[[Recorded], str]] = {
     "api": _plain("api"),
     "backlog": _plain("backlog"),
     "recover": _plain("recover"),
+    "kills": _plain("kills"),
+    "idle": _plain("idle"),
 }

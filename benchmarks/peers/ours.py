@@ -8,7 +8,8 @@ from pathlib import Path
 import asyncpg
 
 from benchmarks.harness.arrivals import create
-from benchmarks.harness.deployment import OURS, Deployment, deployed, running_servers
+from benchmarks.harness.deployment import Deployment, deployed, running_servers
+from benchmarks.harness.names import OURS
 from benchmarks.harness.run import Run
 
 NAME = OURS
