@@ -137,6 +137,7 @@ bench: $(VENV)/.dev ## measure; prints the machine, the versions and the command
 	@$(BIN)/python -m benchmarks.raw $(RECORD)
 	@$(BIN)/python -m benchmarks.cancel $(RECORD)
 	@$(BIN)/python -m benchmarks.replay $(RECORD)
+	@$(BIN)/python -m benchmarks.idle $(RECORD)
 
 bench-observing: $(VENV)/.dev ## what metrics and traces cost a drain
 	@$(BIN)/python -m benchmarks.observing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.harness.names import FAIR, OURS, RAW
@@ -41,41 +41,38 @@ def _variants(recorded: Recorded) -> str:
         for row in _engine_rows(recorded.engines(name))
     ]
     sources = [source(found) for name in names if (found := recorded.file(name))]
-    return "\n\n".join(["\n".join(sources), table(["work", *_ENGINE_HEAD], rows)])
+    return "\n\n".join(["\n".join(sources), table(["work", *_engine_head()], rows)])
 
 
 def _peers(recorded: Recorded) -> str:
     engines = recorded.engines("peers")
     ours = engines.get(OURS)
-    head = [*_ENGINE_HEAD, "our rate against it"]
-    rows = _engine_rows(engines)
+    head = [*_engine_head(floors=()), "our rate against it"]
+    rows = _engine_rows(engines, floors=())
     for row, engine in zip(rows, engines.values(), strict=True):
         row.append("" if ours is None else f"{ours.rate.median / engine.rate.median:.3g} x")
     return table(head, rows)
 
 
-_ENGINE_HEAD = (
-    "engine",
-    "tasks/s, median (min, max)",
-    "of the raw chain",
-    "of the fair floor",
-    "CPU s for 1,000 tasks",
-    "tasks/s of one core",
-    "largest process",
-)
+_FLOORS = (RAW, FAIR)
+
+
+def _engine_head(floors: Sequence[str] = _FLOORS) -> list[str]:
+    parts = [f"of the {floor}" for floor in floors]
+    costs = ["CPU s for 1,000 tasks", "tasks/s of one core", "largest process"]
+    return ["engine", "tasks/s, median (min, max)", *parts, *costs]
 
 
 def _engines_table(engines: dict[str, Engine]) -> str:
-    return table(_ENGINE_HEAD, _engine_rows(engines))
+    return table(_engine_head(), _engine_rows(engines))
 
 
-def _engine_rows(engines: dict[str, Engine]) -> list[list[str]]:
+def _engine_rows(engines: dict[str, Engine], floors: Sequence[str] = _FLOORS) -> list[list[str]]:
     return [
         [
             engine.name,
             str(engine.rate),
-            _part(engine, engines.get(RAW)),
-            _part(engine, engines.get(FAIR)),
+            *(_part(engine, engines.get(floor)) for floor in floors),
             f"{engine.cpu_s:.2f}",
             f"{engine.per_core:,.0f}",
             engine.largest,
