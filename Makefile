@@ -165,12 +165,13 @@ bench-peers: $(VENV)/.dev ## measure other engines beside this one, in the same 
 	@$(BIN)/python -m benchmarks.peers $(RECORD)
 
 VARIANTS := one-step five-steps ten-ms-steps a-retry 160-KB
-bench-long: $(VENV)/.dev ## measure what takes long: other work, many rows, a backlog of a million
+bench-long: $(VENV)/.dev ## measure what takes long: other work, many rows, a backlog of a million, kills
 	@for variant in $(VARIANTS); do $(BIN)/python -m benchmarks.drain --variant $$variant --rounds 2 $(RECORD) || exit 1; done
 	@$(BIN)/python -m benchmarks.growth $(RECORD)
 	@$(BIN)/python -m benchmarks.backlog $(RECORD)
 	@$(BIN)/python -m benchmarks.takeover $(RECORD)
 	@$(BIN)/python -m benchmarks.api $(RECORD)
+	@$(BIN)/python -m benchmarks.kills $(RECORD)
 
 bench-page: $(VENV)/.dev ## write docs/benchmarks.md and its plots from what was recorded
 	@$(BIN)/python -m benchmarks.page

@@ -15,6 +15,7 @@ _SHOWN = 6
 _FURTHER = {
     keys.DRAIN_CPU_OF_RAW.name: "drain: CPU seconds, of the raw chain's",
     keys.SMALL_CPU_OF_RAW.name: "`make bench-small`: CPU seconds, of the raw chain's",
+    keys.LARGE_OF_FAIR.name: "160 KB documents: rate, of the fair floor's",
     keys.UNDER_KILLS_LOST.name: "under kills: lost tasks",
     keys.UNDER_KILLS_DOUBLED.name: "under kills: doubled rows and results",
     keys.UNDER_KILLS_SECOND_CALLS.name: "under kills: second calls",
