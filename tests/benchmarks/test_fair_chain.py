@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import pytest
 
 from benchmarks.chains.fair import FairRouter, work
 from benchmarks.chains.fair_records import WRITER
@@ -57,13 +58,17 @@ def given(record: Any) -> Input:
     return Reported(cause, decode(record.value, StepResult))
 
 
+def a_record(topic: str, value: bytes | None, offset: int = 0) -> Any:
+    return SimpleNamespace(topic=topic, partition=0, offset=offset, value=value)
+
+
 def run_one(route: Callable[[Any], list[Outgoing]]) -> list[Outgoing]:
     """All records that one task makes after the one that creates it."""
     waiting = deque([Outgoing(topic=TOPICS.task_created, partition=0, key=b"", value=CREATED)])
     found: list[Outgoing] = []
     while waiting:
         made = waiting.popleft()
-        record = SimpleNamespace(topic=made.topic, partition=0, offset=len(found), value=made.value)
+        record = a_record(made.topic, made.value, offset=len(found))
         if made.topic in LANES:
             more = [work(TOPICS, record, AT)]
         else:
@@ -90,7 +95,7 @@ def test_a_command_leads_to_the_result_that_a_task_completes_with() -> None:
     assert decode(results[-1].value, StepResult).command_id.endswith("/noop_second/1")
 
 
-def test_an_ended_task_is_forgotten_with_its_snapshot() -> None:
+def test_a_round_of_snapshots_has_each_changed_task_and_a_checkpoint() -> None:
     router = FairRouter(TOPICS, clock=lambda: AT)
     run_one(router.route)
 
@@ -99,3 +104,17 @@ def test_an_ended_task_is_forgotten_with_its_snapshot() -> None:
     assert [record.key for record in written] == [KEY.encode(), b"/checkpoint"]
     assert ("version", str(STATE_VERSION).encode()) in written[0].headers
     assert router.due_snapshots(RouterSettings(snapshot_events=1)) == []
+
+
+def test_an_ended_task_is_forgotten_with_its_snapshot_and_a_live_one_is_not() -> None:
+    router = FairRouter(TOPICS, clock=lambda: AT)
+    results = [r for r in run_one(router.route) if r.topic == TOPICS.step_results]
+    live = FairRouter(TOPICS, clock=lambda: AT)
+    live.route(a_record(TOPICS.task_created, CREATED))
+
+    for each in (router, live):
+        assert each.due_snapshots(RouterSettings(snapshot_events=1))
+
+    with pytest.raises(KeyError):
+        router.route(a_record(TOPICS.step_results, results[0].value))
+    assert live.route(a_record(TOPICS.step_results, results[0].value))
