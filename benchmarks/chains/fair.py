@@ -18,7 +18,7 @@ import asyncio
 import gc
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from aiokafka import ConsumerRecord
 
@@ -44,7 +44,7 @@ from schemas.records import (
 from schemas.topics import Topics, TopicsSettings
 from sinks.rows import LogEvent
 from sinks.settings import PostgresSettings
-from sinks.writer import Position, Writer
+from sinks.writer import EVENTS_MAX, Position, Writer
 from streams.envelopes import command_record, event_record, result_record
 from streams.history.acceptance import Ownership
 from streams.kafka.publisher import Outgoing
@@ -157,29 +157,46 @@ class FairChain(Chain):
     async def run_writer(self, dsn: str) -> None:
         writer = Writer(PostgresSettings(dsn=dsn))
         await writer.open()
-        stands: dict[int, Position | None] = {}
-
-        async def write_one(partition: int, events: Sequence[LogEvent]) -> None:
-            after = Position(events[-1].offset + 1, 1, WRITER)
-            await writer.write(partition, stands.get(partition), events, after)
-            stands[partition] = after
-
-        async def write_all(found: Mapping[int, Sequence[LogEvent]]) -> None:
-            await asyncio.gather(*(write_one(p, events) for p, events in found.items()))
-
-        writing = asyncio.create_task(write_all({}))
+        partitions: dict[int, FairPartition] = defaultdict(lambda: FairPartition(writer))
 
         async def write(records: Sequence[ConsumerRecord]) -> None:
-            nonlocal writing
             found: dict[int, list[LogEvent]] = defaultdict(list)
             for r in records:
                 event = decode(r.value, TaskEvent)
                 found[r.partition].append(LogEvent(r.partition, r.offset, event))
-            # What comes next is fetched and decoded while Postgres writes this.
-            await writing
-            writing = asyncio.create_task(write_all(found))
+            for partition, events in found.items():
+                await partitions[partition].take(events)
 
         await self.consume("fair-sink", [self.topics.task_events], write)
+
+
+class FairPartition:
+    """Writes the log of one partition, a batch after the other.
+
+    Partitions take turns: while rows of one are with Postgres, those of others are made.
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._stands: Position | None = None
+        self._waiting: list[LogEvent] = []
+        self._writing = asyncio.create_task(self._write())
+
+    async def take(self, events: Sequence[LogEvent]) -> None:
+        """Write events soon; wait if there are more than one batch of them."""
+        self._waiting += events
+        while len(self._waiting) > EVENTS_MAX and not self._writing.done():
+            await self._writing
+        if self._writing.done():
+            self._writing.result()  # raises what stopped it
+            self._writing = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:EVENTS_MAX], self._waiting[EVENTS_MAX:]
+            after = Position(batch[-1].offset + 1, 1, WRITER)
+            await self._writer.write(batch[0].partition, self._stands, batch, after)
+            self._stands = after
 
 
 def work(topics: Topics, record: ConsumerRecord, at: Millis) -> Outgoing:

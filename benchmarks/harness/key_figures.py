@@ -162,6 +162,7 @@ def _cell(row: str, column: int) -> Measure:
 
 DRAIN_CPU = KeyFigure("drain_cpu_s", "drain", cpu_s(OURS), _our_cpu)
 DRAIN_CPU_OF_RAW = KeyFigure("drain_cpu_of_raw", "drain", cpu_of(RAW), _our_cpu)
+DRAIN_CPU_OF_FAIR = KeyFigure("drain_cpu_of_fair", "drain", cpu_of(FAIR), _our_cpu)
 DRAIN_OF_FAIR = KeyFigure("drain_rate_of_fair", "drain", rate_of(FAIR), _our_cpu)
 DRAIN_OF_RAW = KeyFigure("drain_rate_of_raw", "drain", rate_of(RAW), _our_cpu)
 DRAIN_AGAINST_FAUST = KeyFigure("drain_against_faust", "drain", _against("Faust"))

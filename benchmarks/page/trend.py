@@ -14,6 +14,7 @@ _SHOWN = 6
 """Recordings of one figure, the newest ones."""
 _FURTHER = {
     keys.DRAIN_CPU_OF_RAW.name: "drain: CPU seconds, of the raw chain's",
+    keys.DRAIN_CPU_OF_FAIR.name: "drain: CPU seconds, of the fair floor's",
     keys.SMALL_CPU_OF_RAW.name: "`make bench-small`: CPU seconds, of the raw chain's",
     keys.LARGE_OF_FAIR.name: "160 KB documents: rate, of the fair floor's",
     keys.UNDER_KILLS_LOST.name: "under kills: lost tasks",
