@@ -106,7 +106,10 @@ BEGIN
     -- Tasks whose life or run begins in this batch.
     IF begun IS NOT NULL THEN
         INSERT INTO ai_orchestrator.tasks AS t (steps, {TaskRow.columns})
-        SELECT made.steps, {TaskRow.values}
+        SELECT
+            CASE WHEN pg_column_size(made.steps) > 8192
+            THEN ai_orchestrator.small_steps(made.steps) ELSE made.steps END,
+            {TaskRow.values}
         FROM {TaskRow.rows(begun)}
         CROSS JOIN LATERAL ai_orchestrator.steps_of(p.id, p.run) AS made
         ON CONFLICT (id, created_at) DO UPDATE SET
@@ -124,7 +127,9 @@ BEGIN
             phase           = p.phase,
             priority        = p.priority,
             output          = p.output,
-            steps           = coalesce(made.steps, t.steps),
+            steps           = CASE WHEN pg_column_size(made.steps) > 8192
+                              THEN ai_orchestrator.small_steps(made.steps)
+                              ELSE coalesce(made.steps, t.steps) END,
             updated_at      = ai_orchestrator.from_millis(p.updated_at),
             started_at      = coalesce(t.started_at, ai_orchestrator.from_millis(p.started_at)),
             completed_at    = ai_orchestrator.from_millis(p.completed_at),

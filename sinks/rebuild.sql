@@ -168,7 +168,10 @@ GROUP BY 1, 2, 3, 4;
 SELECT id, kind, place, digest, log_partition, event_offset, created
 FROM (
     SELECT id COLLATE "C" AS id, 'task' AS kind, created_at::text AS place,
-        md5(to_jsonb(t)::text) AS digest, event_partition AS log_partition, event_offset,
+        -- Rows of earlier versions hold large documents of steps, too.
+        md5((to_jsonb(t) || jsonb_build_object('steps', ai_orchestrator.small_steps(steps)))::text)
+            AS digest,
+        event_partition AS log_partition, event_offset,
         false AS created
     FROM ai_orchestrator.tasks t
     UNION ALL

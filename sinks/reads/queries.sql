@@ -5,8 +5,11 @@
 -- name: read_tasks
 -- Tasks by id ($1), in the order of their creation; only those of a tenant ($2) if it is not null.
 -- A task of another tenant is not even read: it would take longer than one that is not there.
-SELECT {StoredTask.columns}
-FROM ai_orchestrator.tasks
+-- whole_steps: the steps with their large documents, if the row leaves these out.
+SELECT {StoredTask.columns}, whole_steps
+FROM ai_orchestrator.tasks t
+LEFT JOIN LATERAL ai_orchestrator.steps_of(t.id, t.run) AS whole (whole_steps)
+    ON t.steps @? '$[*].omitted'
 WHERE id = ANY ($1::text[])
     AND ($2::text IS NULL OR tenant_id = $2)
 ORDER BY created_at, id;

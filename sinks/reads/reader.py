@@ -68,6 +68,8 @@ class Reader:
     ) -> list[StoredTask]:
         """The tasks that are written, of one tenant or of all, in the order of their creation."""
         rows = await self.fetch("read_tasks", list(task_ids), tenant_id)
+        for row in rows:
+            row["steps"] = row.pop("whole_steps") or row["steps"]
         return [StoredTask(**row) for row in rows]
 
     async def steps(self, task_id: TaskId) -> list[StoredStep]:
