@@ -20,6 +20,10 @@ task is remembered for the same time (``ORCH_ROUTER_REMEMBER_S``)."""
 LOG_BYTES_MIN = 5_000 * 256 * 1024
 """Bytes of a partition of ``task-events``: the events between two checkpoints
 (``ORCH_ROUTER_SNAPSHOT_EVENTS``), each with the largest output of a step."""
+TOMBSTONES_KEPT_MS = 24 * 3_600_000
+"""Kafka's default: for so long a reader of a compacted topic may be under way."""
+TOMBSTONES_READ_MS = 3_600_000
+"""The least of it: no takeover takes an hour."""
 _NAMED_MAX = 3
 
 
@@ -217,6 +221,20 @@ def _cleanup(topic: Topic, facts: TopicFacts) -> ConfigDifference | None:
     )
 
 
+def _tombstones(topic: Topic, facts: TopicFacts) -> ConfigDifference | None:
+    if topic.retention_ms is not None:
+        return None
+    return _unless(
+        topic,
+        facts,
+        "delete.retention.ms",
+        str(TOMBSTONES_KEPT_MS),
+        lambda found: int(found) >= TOMBSTONES_READ_MS,
+        Severity.WARNING,
+        "a router that stands still while it reads snapshots meets a forgotten task again",
+    )
+
+
 def _retention(topic: Topic, facts: TopicFacts) -> ConfigDifference | None:
     wanted = topic.retention_ms
     if wanted is None:
@@ -315,6 +333,7 @@ def _unclean(topic: Topic, facts: TopicFacts) -> ConfigDifference | None:
 
 _RULES: tuple[Callable[[Topic, TopicFacts], ConfigDifference | None], ...] = (
     _cleanup,
+    _tombstones,
     _retention,
     _retention_bytes,
     _largest,

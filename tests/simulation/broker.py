@@ -43,6 +43,8 @@ class Entry:
     sender: str
     request: int
     """Records of one call of ``produce`` have the same number."""
+    cleaned_at: int | None = None
+    """When the cleaner met a tombstone first."""
 
 
 @dataclass(slots=True)
