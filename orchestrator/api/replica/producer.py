@@ -26,6 +26,8 @@ _Target = tuple[str, int]
 _Sending = asyncio.Future[list[int]]
 
 SOURCE = "/ai-orchestrator/api"
+_GATHER_TURNS = 4
+"""A call that gRPC has received needs about as many turns until it publishes."""
 
 
 class TaskProducer:
@@ -161,7 +163,8 @@ class TaskProducer:
         return publisher
 
     def _new_publisher(self) -> Publisher:
-        return Publisher(self._kafka, client_id=f"{self._kafka.client_id}-api")
+        client_id = f"{self._kafka.client_id}-api"
+        return Publisher(self._kafka, client_id=client_id, gather_turns=_GATHER_TURNS)
 
 
 def _landed(sending: _Sending) -> list[int]:
