@@ -10,6 +10,7 @@ from orchestrator.monitoring.endpoint import monitored
 from orchestrator.monitoring.group_lag import watched_groups
 from orchestrator.settings import Settings
 from orchestrator.traces import exported_traces
+from streams.garbage import look_for_cycles_rarely
 from streams.health import Health
 from streams.stop_signals import stop_signals
 
@@ -25,6 +26,7 @@ def serve() -> None:
     set_up_logs(settings.log, role=_ROLE)
     switch_level_on_signal(settings.log.level)
     health = Health()
+    look_for_cycles_rarely()
     with (
         monitored(settings.metrics, health, role=_ROLE),
         exported_traces(settings.traces, role=_ROLE),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -12,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from streams.errors import KafkaUnavailableError
 from streams.forced_end import exit_after
+from streams.garbage import look_for_cycles_rarely
 from streams.health import Health
 from streams.runtime.app import App
 from streams.runtime.watchdog import watch
@@ -21,9 +21,6 @@ log = structlog.get_logger()
 _STOP_TIMEOUT_S = 10.0
 FORCE_AFTER_S = _STOP_TIMEOUT_S + 5.0
 """Time for an application to stop after its work has ended; then the process is ended."""
-# By default Python looks for cycles after 700 new objects, and a batch of records has far more: in
-# a measured drain, a seventh of the router's CPU time and a sixth of the sink's. Few are in cycles.
-_OBJECTS_BETWEEN_LOOKS = 50_000
 
 
 async def run_app(
@@ -52,8 +49,7 @@ async def run_app(
     Raises:
         KafkaUnavailableError: no broker answered at the start; build another application.
     """
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_BETWEEN_LOOKS)
+    look_for_cycles_rarely()
     health.add("group", app.not_assigned)
     health.add("process", app.ending)
     async with _started(app):
