@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -47,28 +47,37 @@ class Lifetimes:
                     over.set_result(error)
 
 
-async def until_over(items: AsyncIterator[T], over: Over) -> AsyncGenerator[T]:
+async def until_over(items: AsyncGenerator[T], over: Over) -> AsyncGenerator[T]:
     """Yield the items of a stream until the caller's right ends; then raise the reason.
 
     A wait for the next item is cut short.
     """
-    while True:
-        coming = asyncio.ensure_future(_next(items))
-        try:
-            await asyncio.wait((coming, over), return_when=asyncio.FIRST_COMPLETED)
-            if over.done():
-                if coming.done() and not coming.cancelled():
-                    coming.exception()  # looked at, so that nobody reports it as lost
-                raise over.result()
-            item = coming.result()
-        except StopAsyncIteration:
-            return
-        finally:
-            if not coming.done():
-                coming.cancel()
-                await asyncio.gather(coming, return_exceptions=True)
-        yield item
+    waiting: asyncio.Task[object] | None = None
+    cut = False
 
+    def cut_short(_: Over) -> None:
+        nonlocal cut
+        # While its reader has an item, the task waits for something else.
+        if waiting is not None:
+            cut = True
+            waiting.cancel()
 
-async def _next(items: AsyncIterator[T]) -> T:
-    return await anext(items)
+    over.add_done_callback(cut_short)
+    try:
+        while not over.done():
+            waiting = asyncio.current_task()
+            try:
+                item = await anext(items)
+            except StopAsyncIteration:
+                return
+            except asyncio.CancelledError:
+                # Not if the reader was cancelled, too: asked for once more, it is not ours.
+                if cut and waiting is not None and not waiting.uncancel():
+                    break
+                raise
+            finally:
+                waiting = None
+            yield item
+        raise over.result()
+    finally:
+        over.remove_done_callback(cut_short)

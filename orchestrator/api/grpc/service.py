@@ -36,11 +36,13 @@ from orchestrator.api.grpc.messages import (
     usage_response,
 )
 from orchestrator.api.grpc.unreadable import readable
+from orchestrator.api.made_once import MadeOnce
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.use_cases import UseCases
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.gen.orchestrator.v1 import orchestrator_pb2_grpc as pb_grpc
 
+_message_of = MadeOnce(stream_message)
 # A caller whose deadline passes gets the error from its own library; this is for other calls.
 _MARGIN_S = 0.05
 
@@ -177,7 +179,7 @@ class OrchestratorService(Servicing, pb_grpc.OrchestratorServicer):
         watching = self._use.watch.watch(caller, request.task_id, request.after_sequence)
         async with aclosing(watching) as items:
             async for item in items:
-                yield stream_message(item)
+                yield _message_of(item)
 
     @answering
     async def WaitTask(

@@ -15,6 +15,7 @@ from starlette.types import Send
 
 from orchestrator.api.errors import ApiError
 from orchestrator.api.http.problems import problem_of
+from orchestrator.api.made_once import MadeOnce
 from orchestrator.api.tasks.views.event import EventView, HeartbeatView, StreamItem
 
 SSE_TYPE = "text/event-stream"
@@ -61,7 +62,7 @@ async def _written(items: AsyncGenerator[StreamItem]) -> AsyncGenerator[bytes]:
     try:
         async with aclosing(items):
             async for item in items:
-                yield _frame(item)
+                yield _frame_of(item)
     except ApiError as error:
         # The status was sent long before.
         yield b"event: error\ndata: " + msgspec.json.encode(problem_of(error)) + b"\n\n"
@@ -75,3 +76,6 @@ def _frame(item: StreamItem) -> bytes:
         msgspec.json.encode(item),
     )
     return b"id: %d\n" % item.sequence + frame if isinstance(item, EventView) else frame
+
+
+_frame_of = MadeOnce(_frame)

@@ -24,6 +24,7 @@ from orchestrator.api.access.rights import READ, WRITE
 from orchestrator.api.errors import ApiError, invalid
 from orchestrator.api.http.body import decode_json
 from orchestrator.api.http.problems import Problem, problem_of, refusal_response
+from orchestrator.api.made_once import MadeOnce
 from orchestrator.api.settings import ApiSettings
 from orchestrator.api.tasks.requests import Cancel, Request
 from orchestrator.api.tasks.views.event import StreamItem
@@ -77,6 +78,7 @@ class Failed(Struct, frozen=True, tag="error"):
 
 
 Out = StreamItem | Ended | Cancelled | Failed
+_text_of = MadeOnce[Out, str](lambda item: msgspec.json.encode(item).decode())
 
 
 class Sockets:
@@ -157,7 +159,7 @@ class _Connection:
         while True:
             item = await self._out.get()
             async with asyncio.timeout(self._settings.send_timeout_s):
-                await self._socket.send_text(msgspec.json.encode(item).decode())
+                await self._socket.send_text(_text_of(item))
 
     async def _receive(self) -> None:
         while True:

@@ -126,10 +126,11 @@ class LiveTask:
 
     def events(self, after: int) -> list[TaskEvent]:
         """The events in memory with a later sequence."""
-        return [
-            decode(value, TaskEvent)
-            for value in self.values[max(0, after + 1 - self.first_sequence) :]
-        ]
+        return [decode(value, TaskEvent) for value in self.values_after(after)]
+
+    def values_after(self, after: int) -> list[bytes]:
+        """As :meth:`events`, as they were read: for an event, always the same object."""
+        return self.values[max(0, after + 1 - self.first_sequence) :]
 
     def folded(self) -> Folded:
         """The current state of the task."""

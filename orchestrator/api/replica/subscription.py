@@ -19,6 +19,7 @@ class Subscription:
         self._chunks: deque[StreamChunk] = deque()
         self._chunks_max = chunks_max
         self._left_out = 0
+        self._changed = False
         self._woken = asyncio.Event()
         self._on_close = on_close
 
@@ -30,6 +31,7 @@ class Subscription:
 
     def wake(self) -> None:
         """Note that the task changed."""
+        self._changed = True
         self._woken.set()
 
     def push(self, chunk: StreamChunk) -> None:
@@ -47,8 +49,13 @@ class Subscription:
         self._left_out = 0
         return chunks, left_out
 
+    def changed(self) -> bool:
+        """Whether the task changed since the last call; not if there were only chunks."""
+        changed, self._changed = self._changed, False
+        return changed
+
     async def wait(self, timeout_s: float) -> bool:
-        """Wait for a change since the last wait; False without one within ``timeout_s``."""
+        """Wait for a change, or a chunk, since the last wait; False after ``timeout_s`` without."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._woken.wait()

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from orchestrator.api.access.caller import Caller
 from orchestrator.api.errors import replica_stopping, unavailable
+from orchestrator.api.made_once import MadeOnce
 from orchestrator.api.replica.live_task import AcceptedTask, LiveTask
 from orchestrator.api.replica.parts import Parts
 from orchestrator.api.tasks.queries import TaskQueries, ended
@@ -19,9 +20,13 @@ from orchestrator.api.tasks.views.event import (
     last_life,
     stored_event,
 )
-from schemas.records import TaskId
+from schemas.codec import decode
+from schemas.records import TaskEvent, TaskId
 from sinks.errors import SinkUnavailableError
 from streams.errors import KafkaUnavailableError
+
+_chunk_view = MadeOnce(chunk_view)
+_view_of = MadeOnce[bytes, EventView](lambda value: event_view(decode(value, TaskEvent)))
 
 
 class TaskWatch:
@@ -50,21 +55,27 @@ class TaskWatch:
             self._parts.tenants.stream(caller.tenant_id),
             self._parts.live.subscribe(known_id, chunks_max=settings.chunks_max) as changes,
         ):
-            seen = max(after, 0)
+            seen, changed = max(after, 0), True
             while not self._parts.closing.is_set():
                 chunks, left_out = changes.take()
                 for chunk in chunks:
-                    yield chunk_view(chunk)
+                    yield _chunk_view(chunk)
                 if left_out:
                     yield LaggedView(task_id=task_id, chunks=left_out)
-                events, over = await self._look(caller, known_id, seen)
-                for event in events:
-                    yield event
-                    seen = event.sequence
-                if over:
-                    return
-                if not events and not await changes.wait(settings.heartbeat_s):
+                if changed:
+                    events, over = await self._look(caller, known_id, seen)
+                    for event in events:
+                        yield event
+                        seen = event.sequence
+                    if over:
+                        return
+                    if events:
+                        continue  # there may be more by now
+                woken = await changes.wait(settings.heartbeat_s)
+                if not woken:
                     yield HeartbeatView(task_id=task_id)
+                # Chunks alone say nothing new about the task.
+                changed = changes.changed() or not woken
             raise replica_stopping(task_id)
 
     async def over(self, caller: Caller, task_id: str, after: int) -> bool:
@@ -89,7 +100,7 @@ class TaskWatch:
             return await self._history(caller, task_id, seen, known.sequence), over
         # Taken before the first await: the task may go on meanwhile.
         last, over = known.sequence, known.ended
-        events = [event_view(event) for event in known.events(seen)]
+        events = [_view_of(value) for value in known.values_after(seen)]
         if seen + 1 < known.first_sequence <= last + 1:
             upto = known.first_sequence - 1
             events = [*await self._history(caller, task_id, seen, upto), *events]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -9,8 +10,10 @@ from starlette.types import Message
 
 from orchestrator.api.access.access import Access
 from orchestrator.api.access.caller import Caller
-from orchestrator.api.access.key_ring import KeyRing
+from orchestrator.api.access.key_ring import KeyRing, key_revoked
 from orchestrator.api.access.keys import Keys
+from orchestrator.api.access.lifetimes import Over, until_over
+from orchestrator.api.errors import ApiError
 from orchestrator.api.http.stream import EventStream
 from orchestrator.api.tasks.views.event import HeartbeatView, StreamItem
 
@@ -55,3 +58,49 @@ async def test_a_stream_whose_reader_is_too_slow_closes_what_it_reads() -> None:
 
     await answer.stream_response(send)
     assert not items.held
+
+
+async def test_a_wait_for_the_next_item_ends_with_the_right_of_its_caller() -> None:
+    over: Over = asyncio.get_running_loop().create_future()
+    closed = asyncio.Event()
+    reading = asyncio.create_task(anext(until_over(silent(closed), over)))
+    await asyncio.sleep(0)
+    over.set_result(key_revoked())
+
+    with pytest.raises(ApiError, match="revoked"):
+        await reading
+    assert closed.is_set()
+    assert not reading.cancelling()
+
+
+async def test_a_caller_that_leaves_during_a_wait_is_cancelled_whatever_its_right() -> None:
+    over: Over = asyncio.get_running_loop().create_future()
+    reading = asyncio.create_task(anext(until_over(silent(asyncio.Event()), over)))
+    await asyncio.sleep(0)
+    over.set_result(key_revoked())
+    reading.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+
+
+async def test_a_right_that_ends_while_an_item_is_sent_does_not_interrupt_the_sending() -> None:
+    over: Over = asyncio.get_running_loop().create_future()
+    allowed = until_over(Items().stream(), over)
+
+    async def send() -> None:
+        await anext(allowed)
+        over.set_result(key_revoked())
+        await asyncio.sleep(0)  # the item is on its way
+        await anext(allowed)
+
+    with pytest.raises(ApiError, match="revoked"):
+        await asyncio.create_task(send())
+
+
+async def silent(closed: asyncio.Event) -> AsyncGenerator[StreamItem]:
+    try:
+        await asyncio.Event().wait()
+        yield HeartbeatView(task_id="t")
+    finally:
+        closed.set()
