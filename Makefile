@@ -172,6 +172,7 @@ bench-long: $(VENV)/.dev ## measure what takes long: other work, many rows, a ba
 	@$(BIN)/python -m benchmarks.takeover $(RECORD)
 	@$(BIN)/python -m benchmarks.api $(RECORD)
 	@$(BIN)/python -m benchmarks.kills $(RECORD)
+	@$(BIN)/python -m benchmarks.streaming $(RECORD)
 
 bench-page: $(VENV)/.dev ## write docs/benchmarks.md and its plots from what was recorded
 	@$(BIN)/python -m benchmarks.page

@@ -12,8 +12,9 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,11 @@ from benchmarks.harness.processes import rss_mib
 from orchestrator.layout import topic_table
 from orchestrator.local.embedded.process import Child
 from orchestrator.pipelines import installed_pipelines
-from orchestrator.settings import load_settings
+from orchestrator.settings import Settings, load_settings
 from schemas.gen.orchestrator.v1 import orchestrator_pb2 as pb
 from schemas.gen.orchestrator.v1.orchestrator_pb2_grpc import OrchestratorStub
 from schemas.gen.services.v1 import step_service_pb2, step_service_pb2_grpc
-from schemas.topics import Topic
+from schemas.topics import Topic, Topics
 from sinks.schema.migrate import migrate_up
 from streams.kafka.admin import Admin
 from tests.api.calling import free_ports
@@ -64,12 +65,33 @@ class Noop(step_service_pb2_grpc.StepServiceServicer):
         yield step_service_pb2.RunEvent(response=await self.Run(request, context))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A running system, and the ports of its service and of the floors."""
+
+    settings: Settings
+    grpc_port: int
+    http_port: int
+    bare_grpc: int
+    bare_http: int
+    serve: Child
+    """The process of the service."""
+    bare: Child
+    """The process of the first floor."""
+
+
 @asynccontextmanager
-async def a_site(folder: Path) -> AsyncIterator[tuple[str, int, Child, int]]:
-    """Servers, roles, one replica and the floors: broker, service port, its process, echo port."""
+async def a_site(
+    folder: Path,
+    *,
+    roles: Sequence[str] = ROLES,
+    floors: Sequence[str] = ("echo", "hops"),
+    variables: Mapping[str, str] | None = None,
+) -> AsyncIterator[Site]:
+    """Servers, roles, one replica and the floors; ``variables`` are for the roles and it."""
     async with AsyncExitStack() as stack:
         kafka, postgres = await stack.enter_async_context(running_servers(folder))
-        grpc_port, http_port, noop_port, echo_port = free_ports(4)
+        grpc_port, http_port, noop_port, bare_grpc, bare_http = free_ports(5)
         (folder / "noop.yaml").write_text(PIPELINE)
         environment = {
             "ORCH_KAFKA_BOOTSTRAP": kafka.bootstrap,
@@ -81,6 +103,10 @@ async def a_site(folder: Path) -> AsyncIterator[tuple[str, int, Child, int]]:
             "ORCH_API_GRPC_PORT": str(grpc_port),
             "ORCH_API_HTTP_PORT": str(http_port),
             "ORCH_LOG_LEVEL": "warning",
+            # All callers here are one tenant.
+            "ORCH_API_LIMITS_TENANT_STREAMS_MAX": "3000",
+            "ORCH_API_LIMITS_CONNECTIONS_MAX": "3000",
+            **(variables or {}),
         }
         settings = load_settings(environment)
         pipelines = installed_pipelines(settings.pipelines)
@@ -106,12 +132,26 @@ async def a_site(folder: Path) -> AsyncIterator[tuple[str, int, Child, int]]:
             stack.push_async_callback(made.stop, 5)
             return made
 
-        for role in ROLES:
+        for role in roles:
             child(role, "orchestrator", "worker", role)
         serve = child("serve", "orchestrator", "serve")
-        child("echo", "benchmarks.api_floor", "echo", kafka.bootstrap, str(echo_port))
-        child("hops", "benchmarks.api_floor", "hops", kafka.bootstrap)
-        yield kafka.bootstrap, grpc_port, serve, echo_port
+        words = {
+            "echo": (kafka.bootstrap, str(bare_grpc)),
+            "hops": (kafka.bootstrap,),
+            "fanout": (kafka.bootstrap, Topics(settings.topics).stream, bare_grpc, bare_http),
+        }
+        bare = [
+            child(floor, "benchmarks.api_floor", floor, *map(str, words[floor])) for floor in floors
+        ]
+        yield Site(
+            settings=settings,
+            grpc_port=grpc_port,
+            http_port=http_port,
+            bare_grpc=bare_grpc,
+            bare_http=bare_http,
+            serve=serve,
+            bare=bare[0],
+        )
 
 
 def a_topic(name: str) -> Topic:
@@ -253,11 +293,11 @@ async def main() -> None:
     given = parser.parse_args()
     print_machine(*PACKAGES)
     with bench_folder() as folder:
-        async with a_site(folder) as (bootstrap, port, serve, echo_port):
+        async with a_site(folder) as site:
             options = [("grpc.max_receive_message_length", 64 * 1024 * 1024)]
             async with (
-                grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel,
-                grpc.aio.insecure_channel(f"127.0.0.1:{echo_port}") as bare,
+                grpc.aio.insecure_channel(f"127.0.0.1:{site.grpc_port}", options) as channel,
+                grpc.aio.insecure_channel(f"127.0.0.1:{site.bare_grpc}") as bare,
             ):
                 stub: Any = OrchestratorStub(channel)
                 await asyncio.wait_for(channel.channel_ready(), 180)
@@ -265,11 +305,11 @@ async def main() -> None:
                 warm = pb.CreateTaskRequest(type="noop", input="{}")
                 await stub.CreateAndExecuteTask(warm, timeout=120)
                 rows = [
-                    await bench_execute(stub, bootstrap, given.executes),
+                    await bench_execute(stub, site.settings.kafka.bootstrap, given.executes),
                     await bench_create(stub, bare.unary_unary(METHOD), given.calls),
                     await bench_watchers(stub, given.watchers),
                     await bench_batch(stub, given.batches),
-                    await bench_memory(stub, serve, given.tasks),
+                    await bench_memory(stub, site.serve, given.tasks),
                 ]
     for row in rows:
         print(" | ".join(filter(None, row)))
