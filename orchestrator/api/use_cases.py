@@ -57,6 +57,7 @@ class UseCases:
         """
         with self.tenants.wait(caller.tenant_id, timeout_s):
             created = await self.creation.create(caller, request)
+            await self.queries.read_back(created.receipt, timeout_s)
             return created, await self._wait(caller, created.task.id, timeout_s)
 
     async def _wait(self, caller: Caller, task_id: str, timeout_s: float) -> TaskView:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import get_args
 
@@ -22,6 +24,7 @@ from orchestrator.api.replica.live_task import AcceptedTask, Folded, LiveTask
 from orchestrator.api.replica.parts import Parts
 from orchestrator.api.tasks.errors import CreationRefusedError, TaskUnknownError
 from orchestrator.api.tasks.finder import TaskFinder
+from orchestrator.api.tasks.receipt import Receipt
 from orchestrator.api.tasks.replica_source import ReplicaSource
 from orchestrator.api.tasks.requests import GetUsage, ListLogs, ListTasks
 from orchestrator.api.tasks.views.event import LogPage, last_life, log_view
@@ -85,6 +88,21 @@ class TaskQueries:
                 if self._parts.closing.is_set():
                     raise replica_stopping(task_id)
                 await changes.wait(min(left_s, _LOOK_AGAIN_S))
+
+    async def read_back(self, created: Receipt | None, timeout_s: float) -> None:
+        """Return when memory has a task that was just created, or after a short time.
+
+        Whoever looks for the task at once would ask Postgres, and for the ends of the logs,
+        because the record is not read yet.
+        """
+        if created is None:
+            return
+        limit_s = min(timeout_s, self._parts.settings.answer_timeout_s)
+        with suppress(TimeoutError, KafkaUnavailableError):
+            async with asyncio.timeout(limit_s):
+                await self._parts.follower.read_up_to(
+                    created.topic, created.partition, created.offset
+                )
 
     async def find(self, caller: Caller, task_id: str) -> Found:
         """Find a task; raises as :meth:`get`.
