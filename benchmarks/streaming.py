@@ -308,8 +308,8 @@ async def bench(site: Site, watchers: int, rounds: int, later: int) -> list[tupl
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--watchers", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=6, help="the first one warms up")
-    parser.add_argument("--later", type=int, default=10, help="tokens after a first one")
+    parser.add_argument("--rounds", type=int, default=5, help="the first one warms up")
+    parser.add_argument("--later", type=int, default=8, help="tokens after a first one")
     parser.add_argument("--record", action="store_true", help="keep the figures")
     given = parser.parse_args()
     print_machine(*PACKAGES)
