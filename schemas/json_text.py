@@ -62,7 +62,7 @@ def parse_value(text: str, *, what: str, max_bytes: int) -> Any:
     """
     check_size(text, what=what, max_bytes=max_bytes)
     check_text(text, what)
-    if (sound := _read_sound(text)) is not SUSPECT:
+    if len(text) <= _AT_ONCE_CHARS and (sound := _read_sound(text)) is not SUSPECT:
         return sound
     check_depth(text, what=what)
     try:
@@ -138,11 +138,13 @@ def check_depth(text: str, *, what: str) -> None:
     # Most documents have too few brackets to be too deep in any order.
     if text.count("[") + text.count("{") <= JSON_DEPTH_MAX:
         return
-    try:
-        if nesting(text) <= JSON_DEPTH_MAX:
-            return
-    except (ValueError, RecursionError):
-        pass
+    # Much text would be many objects at once, made without letting other threads run.
+    if len(text) <= _AT_ONCE_CHARS:
+        try:
+            if nesting(text) <= JSON_DEPTH_MAX:
+                return
+        except (ValueError, RecursionError):
+            pass
     depth = 0
     for token in _BRACKET_OR_STRING.finditer(text):
         first = token[0][0]
@@ -211,6 +213,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
+_AT_ONCE_CHARS = 1024 * 1024
 _INFINITY = float("inf")
 # A string without its closing quote runs to the end, and the quantifiers are possessive, so
 # hostile text cannot make the search quadratic.

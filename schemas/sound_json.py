@@ -29,13 +29,13 @@ def reader(check_number: Callable[[str], float], *, depth_max: int) -> Callable[
     decode = msgspec.json.Decoder(float_hook=check_number).decode
 
     def read(text: str) -> Any:
-        squeezed = text.encode().translate(_DIGITS_AS_0, _WHITE_SPACE)
-        # An integer may be too large, an escape may be that of NUL.
-        if _LONG_NUMBER in squeezed or "\\u0000" in text:
-            return SUSPECT
         try:
             value = decode(text)
         except (ValueError, RecursionError, InvalidRecordError):
+            return SUSPECT
+        squeezed = text.encode().translate(_DIGITS_AS_0, _WHITE_SPACE)
+        # An integer may be too large, an escape may be that of NUL.
+        if _LONG_NUMBER in squeezed or "\\u0000" in text:
             return SUSPECT
         depth, keys = _depth_and_keys(value)
         # A key that occurs twice is one key of the value, and two of the text. Inside of a string

@@ -60,7 +60,8 @@ class Decider:
         self._snapshots = snapshots
         self._ownership: Ownership | None = None
         self._committed: Mapping[str, int] = {}
-        self._orphans: set[tuple[str, int]] = set()
+        self.orphans: set[tuple[str, int]] = set()
+        """Topic and offset of inputs that were decided for tasks that are not remembered."""
         self.decided_created = -1
         """The highest offset of ``task-created`` that was decided; -1 before the first."""
         self.traces = TaskTraces()
@@ -72,7 +73,7 @@ class Decider:
         """Begin with what a takeover found. Events carry the epoch and owner of ``ownership``."""
         self._ownership = ownership
         self.decided_created = recovery.decided_created
-        self._orphans = recovery.orphans
+        self.orphans = recovery.orphans
         self.traces = recovery.traces
         for task_id in recovery.touched:
             self._snapshots.changed(task_id)
@@ -133,7 +134,7 @@ class Decider:
         A process that slept may still hold inputs that its successors have committed.
         """
         committed = arrival.offset < self._committed.get(arrival.topic, 0)
-        return committed or (arrival.topic, arrival.offset) in self._orphans
+        return committed or (arrival.topic, arrival.offset) in self.orphans
 
     def _was_forgotten(self, given: Created) -> bool:
         """True for an input that was decided, and whose task was forgotten since."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import structlog
 
@@ -201,11 +201,23 @@ class Owner:
                 by=self._log.ownership,
                 next_offset=self._log.next_offset,
                 decided_created=self._decider.decided_created,
+                orphans=await self._orphans(),
                 now=now,
             )
             # Move ended tasks to disk now: they have been snapshotted and are rarely read again.
             self._decider.tasks.put_away()
             metrics.SNAPSHOTS.inc(count)
+
+    async def _orphans(self) -> Set[tuple[str, int]]:
+        """The inputs that were decided for forgotten tasks, without those that do not come again.
+
+        A checkpoint passes the events that tell of them.
+        """
+        orphans = self._decider.orphans
+        if orphans:
+            settled = self._inputs.settled(offsets_of(await self._world.committed()))
+            orphans -= {place for place in orphans if place[1] < settled.get(place[0], 0)}
+        return orphans
 
     async def _forget(self, now: Millis) -> None:
         """Forget tasks that ended long ago and whose inputs cannot be delivered again."""

@@ -52,6 +52,9 @@ class Checkpoint:
     topics: Mapping[str, str] = field(default_factory=dict)
     """The ids of the topics that the offsets here and in the snapshots belong to, by name. Empty:
     the broker knows no ids, or an older version wrote this."""
+    orphans: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """By input topic, the offsets that were decided for tasks that are not remembered, and that
+    may still be delivered again. The events that show it may be below ``offset``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

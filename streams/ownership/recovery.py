@@ -222,7 +222,13 @@ class Recovery:
         self._decided_from = checkpoint.offset
         if self.created_topic not in self.made_again:
             self.decided_created = checkpoint.decided_created
+        self._use_orphans(checkpoint)
         return checkpoint.offset
+
+    def _use_orphans(self, checkpoint: Checkpoint) -> None:
+        for topic, offsets in checkpoint.orphans.items():
+            if topic not in self.made_again:
+                self.orphans.update((topic, offset) for offset in offsets)
 
     def fold(self, record: Logged) -> None:
         """Take the next record of ``task-events``.

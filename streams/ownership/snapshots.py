@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from schemas.records import Millis, TaskId
 from streams.errors import OwnershipLostError
@@ -93,6 +93,7 @@ class Snapshots:
         by: Ownership,
         next_offset: int,
         decided_created: int,
+        orphans: Set[tuple[str, int]],
         now: Millis,
     ) -> int:
         """Write one round; return the number of snapshots.
@@ -123,6 +124,7 @@ class Snapshots:
             decided_created=decided_created,
             partitions=self._partition_count,
             topics=self.topic_ids,
+            orphans=_by_topic(orphans),
         )
         offsets += await self._world.state_write([StateRecord(checkpoint, by)])
         if offsets == list(range(looked_to, looked_to + len(offsets))):
@@ -162,3 +164,10 @@ class Snapshots:
             self._dirty.add(task_id)
         else:
             self._forgotten.add(task_id)
+
+
+def _by_topic(places: Set[tuple[str, int]]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for topic, offset in sorted(places):
+        found.setdefault(topic, []).append(offset)
+    return found

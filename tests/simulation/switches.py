@@ -239,6 +239,10 @@ SWITCHES: Mapping[str, Switch] = {
         "Each takeover has an owner id of its own.",
         [(OwnedLog, "_new_owner_id", lambda self: "router")],
     ),
+    "orphans_in_checkpoints": Switch(
+        "A checkpoint names the inputs that were decided for tasks that are forgotten.",
+        [(Recovery, "_use_orphans", lambda self, checkpoint: None)],
+    ),
     "expelled_commits": Switch(
         "A process that its group has expelled commits nothing before it has joined again.",
         [(Process, "_commit_expelled", _commit_without_generation)],

@@ -72,9 +72,23 @@ def a_snapshot(task: Task | None, as_of: int, by: Ownership, offset: int = 0) ->
     return StateRecord(Snapshot(task_id=TASK, task=task, as_of=as_of), by, offset)
 
 
-def a_checkpoint(offset: int, by: Ownership, state_from: int = 0) -> StateRecord:
-    checkpoint = Checkpoint(offset=offset, state_from=state_from, decided_created=0, partitions=1)
+def a_checkpoint(
+    offset: int, by: Ownership, state_from: int = 0, orphans: dict[str, list[int]] | None = None
+) -> StateRecord:
+    checkpoint = Checkpoint(
+        offset=offset,
+        state_from=state_from,
+        decided_created=0,
+        partitions=1,
+        orphans=orphans or {},
+    )
     return StateRecord(checkpoint, by, state_from + 1)
+
+
+def test_inputs_of_forgotten_tasks_are_known_beyond_a_checkpoint() -> None:
+    recovery = recovered(a_log(), a_checkpoint(0, Ownership(1, "a"), orphans={CREATED: [3, 5]}))
+
+    assert recovery.orphans == {(CREATED, 3), (CREATED, 5)}
 
 
 def test_a_takeover_knows_the_traces_of_running_tasks() -> None:

@@ -18,7 +18,14 @@ from tasks.remember import shrunk
 from tests.tasks.builders import TASK, a_completed_life, a_failed_life, a_life
 
 OWNER = Ownership(7, "an-owner")
-CHECKPOINT = Checkpoint(offset=12, state_from=3, decided_created=9, partitions=4, topics={"t": "i"})
+CHECKPOINT = Checkpoint(
+    offset=12,
+    state_from=3,
+    decided_created=9,
+    partitions=4,
+    topics={"t": "i"},
+    orphans={"t": [3, 5]},
+)
 
 
 def as_read(record: Outgoing, offset: int = 5) -> Origin:
