@@ -177,6 +177,7 @@ SECTIONS: dict[str, Callable[[Recorded], str]] = {
     "cancel": _plain("cancel"),
     "replay": _plain("replay"),
     "api": _plain("api"),
+    "streaming": _plain("streaming"),
     "backlog": _plain("backlog"),
     "recover": _plain("recover"),
     "kills": _plain("kills"),
