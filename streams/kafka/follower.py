@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
@@ -93,7 +94,7 @@ class Follower:
                 fetched = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH_MAX)
                 for records in fetched.values():
                     handle([origin_of(record) for record in records])
-                await self._note_positions(tps)
+                await self._note_positions(tps, fetched)
                 # With full buffers getmany never suspends: yield to other coroutines.
                 await asyncio.sleep(0)
         except OffsetOutOfRangeError as error:
@@ -138,15 +139,25 @@ class Follower:
         if futures:
             await asyncio.gather(*futures)
 
-    async def _note_positions(self, tps: Sequence[TopicPartition]) -> None:
-        """By position, not by record: transaction markers are offsets without a record."""
+    async def _note_positions(
+        self, tps: Sequence[TopicPartition], fetched: Mapping[TopicPartition, Sequence[Any]]
+    ) -> None:
+        """Note how far each partition was handled.
+
+        By position where somebody waits, and of all after a poll that brought nothing: transaction
+        markers are offsets without a record. Otherwise by record: asking for each position costs
+        more than a small poll.
+        """
         for tp in tps:
             place = (tp.topic, tp.partition)
-            position = self._positions[place] = int(await self._consumer.position(tp))
             waiting = self._waiting.get(place)
+            if waiting or not fetched:
+                self._positions[place] = int(await self._consumer.position(tp))
+            elif records := fetched.get(tp):
+                self._positions[place] = records[-1].offset + 1
             if not waiting:
                 continue
             for end, future in waiting:
-                if end <= position and not future.done():
+                if end <= self._positions[place] and not future.done():
                     future.set_result(None)
             waiting[:] = [pair for pair in waiting if not pair[1].done()]
