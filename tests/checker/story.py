@@ -7,13 +7,14 @@ second cancel, is retried, and fails at its deadline. One record of each input t
 import json
 import uuid
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from tests.checker.evidence import Evidence, Row, Tables
 from tests.checker.folding import fold_attempts, fold_task, shown_steps
 from tests.checker.letters import NAMESPACE
-from tests.checker.log import read_log
+from tests.checker.log import Logged, read_log
 from tests.checker.verdict import Findings
 from tests.checker.wire import Headers, Kept, Position, Value, decode, encode
 
@@ -55,6 +56,7 @@ class Story:
         self.records: dict[str, list[Kept]] = defaultdict(list)
         self.row_changes: list[tuple[str, int, dict[str, Any] | None]] = []
         """Table, row, and what to change in it; None takes the row away."""
+        self.left_out: tuple[str, ...] | None = None
         self.not_committed: set[tuple[str, str]] = set()
         """Group and topic."""
         self._time = 1_000
@@ -237,6 +239,10 @@ class Story:
     def change_row(self, table: str, row: int, **changes: Any) -> None:
         self.row_changes.append((table, row, changes))
 
+    def leave_out_outputs(self, *names: str) -> None:
+        """Let the rows of tasks have no outputs of steps, and name these documents as omitted."""
+        self.left_out = names
+
     def drop_row(self, table: str, row: int) -> None:
         self.row_changes.append((table, row, None))
 
@@ -262,13 +268,19 @@ class Story:
         )
         return replace(evidence, tables=self._tables(evidence))
 
+    def _steps(self, history: Sequence[Logged]) -> list[dict[str, Any]]:
+        steps = shown_steps(history)
+        if self.left_out is None:
+            return steps
+        return [{**step, "output": None, "omitted": [*self.left_out]} for step in steps]
+
     def _tables(self, evidence: Evidence) -> Tables:
         log = read_log(evidence, Findings())
         epoch, owner = log.owner_before(0, evidence.ends[EVENTS, 0]) or (0, "")
         position = {"log_partition": 0, "next_offset": evidence.ends[EVENTS, 0]}
         tables: dict[str, list[Row | None]] = {
             "tasks": [
-                {"id": task_id, **fold_task(history), "steps": shown_steps(history)}
+                {"id": task_id, **fold_task(history), "steps": self._steps(history)}
                 for task_id, history in log.histories.items()
             ],
             "task_steps": [

@@ -251,6 +251,10 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     "a row that is not there": (lambda s: s.drop_row("tasks", 0), "ROW_MISSING"),
     "a row that differs": (lambda s: s.change_row("tasks", 0, status="failed"), "ROW_DIFFERS"),
     "a row of no task": (lambda s: s.change_row("tasks", 0, id="t9"), "ROW_WITHOUT_EVENTS"),
+    "a row that leaves out outputs and does not say so": (
+        lambda s: s.leave_out_outputs(),
+        "ROW_DIFFERS",
+    ),
     "an attempt that is not there": (lambda s: s.drop_row("task_steps", 0), "ROW_MISSING"),
     "an attempt that differs": (lambda s: s.change_row("task_steps", 0, output=1), "ROW_DIFFERS"),
     "an attempt of no task": (lambda s: s.change_row("task_steps", 0, run=9), "ROW_WITHOUT_EVENTS"),
@@ -298,6 +302,13 @@ def test_a_broken_rule_is_found(name: str) -> None:
     verdict = check(story.evidence(), quiet=True)
 
     assert code in verdict.codes, str(verdict)
+
+
+def test_an_output_that_a_row_names_as_omitted_is_that_of_its_attempt() -> None:
+    story = a_story()
+    story.leave_out_outputs("output")
+
+    assert check(story.evidence(), quiet=True).violations == ()
 
 
 def test_events_of_a_former_owner_count_for_nothing() -> None:
