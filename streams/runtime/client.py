@@ -25,7 +25,6 @@ from streams.kafka.consumers import isolation_level
 from streams.kafka.fetch.records import install
 from streams.kafka.fetch.waiting import let_fetches_wait
 from streams.kafka.group_note import written_epoch, written_note
-from streams.runtime.membership import commit_as_member_only
 
 # While a fetch waits, it gets no new records for partitions that were left out because their
 # records still waited in the client. Faust's 1.5 s would starve a lane that has just become free.
@@ -129,7 +128,6 @@ class RangeConsumer(InLoop):
         """
         topics = set(topics)
         self._by_topics.name = protocol_of(topics)
-        commit_as_member_only(self._ensure_consumer()._coordinator)
         await super().subscribe(topics)
 
     async def getmany(self, active_partitions: Any, timeout: float) -> Any:
