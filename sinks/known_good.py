@@ -203,8 +203,7 @@ def _named(task: TaskRow, names: Names) -> TaskRow:
 
 
 def _bare_task(task_id: TaskId, at: Millis) -> TaskRow:
-    return _bare(
-        TaskRow,
+    return TaskRow(
         id=task_id,
         type=_LONG,
         status="pending",
@@ -236,8 +235,7 @@ def _full_task(task_id: TaskId, at: Millis) -> TaskRow:
 
 
 def _bare_change(task_id: TaskId, at: Millis) -> ChangeRow:
-    return _bare(
-        ChangeRow,
+    return ChangeRow(
         id=task_id,
         status="failed",
         phase="failed",
@@ -256,8 +254,7 @@ def _full_change(task_id: TaskId, at: Millis) -> ChangeRow:
 
 
 def _bare_step(task_id: TaskId) -> StepRow:
-    return _bare(
-        StepRow,
+    return StepRow(
         task_id=task_id,
         run=1,
         step=_LONG,
@@ -274,11 +271,6 @@ def _bare_step(task_id: TaskId) -> StepRow:
 def _full_step(task_id: TaskId, at: Millis) -> StepRow:
     fixed = {"lane": "normal", "substeps": Json("[]")}
     return _full(_bare_step(task_id), at, **fixed, **_ERROR, **_USAGE)
-
-
-def _bare(row: type[R], **named: Any) -> R:
-    """A row that is null in every optional column, except for the given ones."""
-    return row(**named)
 
 
 def _full(row: R, at: Millis, **named: Any) -> R:

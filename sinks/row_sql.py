@@ -68,8 +68,6 @@ class Column:
 
     name: str
     type: SqlType
-    optional: bool
-    """True if the field may be None."""
 
     @property
     def value(self) -> str:
@@ -137,19 +135,19 @@ def _source(columns: list[Column], text: str) -> str:
 def columns_of(row: type) -> list[Column]:
     """The fields of a row type, in their order."""
     hints = get_type_hints(row, include_extras=True)
-    return [Column(name, *_sql_type(hint)) for name, hint in hints.items()]
+    return [Column(name, _sql_type(hint)) for name, hint in hints.items()]
 
 
-def _sql_type(hint: Any) -> tuple[SqlType, bool]:
-    """The type in SQL, and whether the field may be None."""
+def _sql_type(hint: Any) -> SqlType:
+    """The type in SQL of a field, which may be None."""
     if get_origin(hint) is Annotated:
         [marked] = [note for note in hint.__metadata__ if isinstance(note, SqlType)]
-        return marked, NoneType in get_args(hint.__origin__)
+        return marked
     parts = [part for part in get_args(hint) if part is not NoneType] or [hint]
     if parts != [hint]:
-        return _sql_type(parts[0])[0], True
+        return _sql_type(parts[0])
     if (found := _PLAIN.get(hint)) is not None:
-        return found, False
+        return found
     if isinstance(hint, NewType):
         return _sql_type(hint.__supertype__)
     raise TypeError(f"{hint}: no type of SQL is known for it")

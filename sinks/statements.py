@@ -6,14 +6,21 @@ import msgspec
 
 from sinks.columns import PositionRow
 from sinks.counts.row import CountRow
+from sinks.database import Database
 from sinks.errors import SinkRowError
-from sinks.pool import Connection
+from sinks.pool import FIND_BY_KEY, Connection
 from sinks.queries import SCHEMA, query
 from sinks.row_sql import rows_text
 from sinks.rows import Batch
+from sinks.settings import PostgresSettings
 
 POSITION_ELSEWHERE = "OR001"
 """The SQLSTATE if a position is not where :class:`PositionRow` expects it; nothing was written."""
+
+
+def database_of_batches(settings: PostgresSettings, schema: str = SCHEMA) -> Database:
+    """A database in whose sessions :func:`write_batch` may be called, for tables of ``schema``."""
+    return Database(settings, planning=FIND_BY_KEY, functions=query("create_write_batch", schema))
 
 
 async def write_batch(
@@ -29,7 +36,7 @@ async def write_batch(
     written or nothing.
 
     Args:
-        conn: of a pool whose sessions have the function (:func:`sinks.pool.open_pool`).
+        conn: of :func:`database_of_batches`.
         batch: the rows.
         counts: what they add to the counts.
         positions: by partition, so that every writer of several locks them in the same order.

@@ -21,17 +21,16 @@ from sinks.columns import PositionRow
 from sinks.counts import store
 from sinks.counts.naming import Naming
 from sinks.counts.row import CountRow
-from sinks.database import Database
 from sinks.errors import SchemaMissingError, SinkPositionError, SinkRowError
 from sinks.group_commit import GroupCommit
-from sinks.pool import FIND_BY_KEY, Connection
+from sinks.pool import Connection
 from sinks.probe import blocked, check_tasks_are_accepted
 from sinks.queries import SCHEMA, query
 from sinks.rows import Batch, LogEvent, joined, project
 from sinks.schema.migrate import check_migrated
 from sinks.schema.partitions import ensure_months, months_ahead
 from sinks.settings import PostgresSettings
-from sinks.statements import POSITION_ELSEWHERE, write_batch
+from sinks.statements import POSITION_ELSEWHERE, database_of_batches, write_batch
 
 _log = structlog.get_logger()
 
@@ -71,9 +70,7 @@ class Writer:
     """
 
     def __init__(self, settings: PostgresSettings, *, schema: str = SCHEMA) -> None:
-        self._database = Database(
-            settings, planning=FIND_BY_KEY, functions=query("create_write_batch", schema)
-        )
+        self._database = database_of_batches(settings, schema)
         self._schema = schema
         self._group = GroupCommit[_Write](self._write_together, size_max=EVENTS_MAX)
         # Months that have partitions. Forgotten at every failure: after a restore from a backup,

@@ -14,16 +14,15 @@ from sinks.counts import store
 from sinks.counts.naming import Naming
 from sinks.counts.row import CountRow
 from sinks.counts.tally import tally
-from sinks.database import Database
 from sinks.errors import SinkRowError
-from sinks.pool import FIND_BY_KEY, Connection
+from sinks.pool import Connection
 from sinks.probe import check_tasks_are_accepted
 from sinks.queries import SCHEMA, query
 from sinks.rows import LogEvent, project
 from sinks.schema.month import month_of
 from sinks.schema.partitions import ensure_months
 from sinks.settings import PostgresSettings
-from sinks.statements import write_batch
+from sinks.statements import database_of_batches, write_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +72,7 @@ class Rewriter:
     """Rewrites tasks beside the running sink, under the lock that the sink's writes take."""
 
     def __init__(self, settings: PostgresSettings) -> None:
-        self._database = Database(
-            settings, planning=FIND_BY_KEY, functions=query("create_write_batch")
-        )
+        self._database = database_of_batches(settings)
 
     async def open(self) -> None:
         """Connect; on SinkUnavailableError try again later."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 
 import structlog
 
@@ -215,7 +215,7 @@ class Owner:
         """
         orphans = self._decider.orphans
         if orphans:
-            settled = self._inputs.settled(offsets_of(await self._world.committed()))
+            settled = await self._settled()
             orphans -= {place for place in orphans if place[1] < settled.get(place[0], 0)}
         return orphans
 
@@ -224,8 +224,12 @@ class Owner:
         candidates = self._decider.tasks.forgettable(now)
         if not candidates:
             return
-        settled = self._inputs.settled(offsets_of(await self._world.committed()))
+        settled = await self._settled()
         for task in candidates:
             if inputs_are_settled(task, settled):
                 self._decider.tasks.forget(task.task_id)
                 self._snapshots.forgotten(task.task_id)
+
+    async def _settled(self) -> Mapping[str, int]:
+        """By topic, the offset below which no input comes again."""
+        return self._inputs.settled(offsets_of(await self._world.committed()))

@@ -114,7 +114,6 @@ class RangeConsumer(InLoop):
                 raise RuntimeError(f"aiokafka has no {name}: check the pin")
             setattr(consumer, name, value)
         self._app, self._committed = transport.app, dict[TopicPartition, int]()
-        self._read_s = time.monotonic()
         consumer.commit = partial(self._commit_with_note, consumer.commit)
         return consumer
 
@@ -132,12 +131,9 @@ class RangeConsumer(InLoop):
 
     async def getmany(self, active_partitions: Any, timeout: float) -> Any:
         """As the base class; fetches wait longer while no record comes for some seconds."""
-        idle = time.monotonic() - self._read_s > _IDLE_AFTER_S
+        idle = time.monotonic() - self.consumer.last_read_s > _IDLE_AFTER_S
         let_fetches_wait(self._ensure_consumer(), _IDLE_FETCH_WAIT_MS if idle else _FETCH_WAIT_MS)
-        records = await super().getmany(active_partitions, timeout)
-        if records:
-            self._read_s = time.monotonic()
-        return records
+        return await super().getmany(active_partitions, timeout)
 
     async def seek_to_committed(self) -> Any:
         """Seek back to the committed offsets, and to the beginning of a partition without one.
